@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine:
+#   make run     set-up and the embedded run: a simulated genome to tables and figures
+#   make test    set-up and the whole test suite
+# Another interpreter: make run PYTHON=python3.12. The CPU build of torch, on a machine without a GPU:
+#   make run PIP_INSTALL="install --extra-index-url https://download.pytorch.org/whl/cpu"
+PYTHON ?= python3
+PIP_INSTALL ?= install
+CORES ?= all
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: run test lint bedtools clean
+
+run: .venv/installed bedtools
+	snakemake --cores $(CORES) --rerun-incomplete
+
+test: .venv/installed-test bedtools
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml pytest --cov --cov-report=term:skip-covered --cov-fail-under=85
+
+lint: .venv/installed-test
+	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow && snakemake --lint
+
+.venv/bin/pip:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] \
+		+ "; name another with make run PYTHON=...") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml constraints.txt | .venv/bin/pip
+	.venv/bin/pip $(PIP_INSTALL) --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	.venv/bin/pip $(PIP_INSTALL) --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+# pybedtools calls the program bedtools, which pip cannot install.
+bedtools:
+	@command -v bedtools >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& apt-get update -qq && apt-get install -y -qq bedtools >/dev/null; } \
+		|| { echo "bedtools is missing. Install it with one of:" \
+		"'sudo apt-get install bedtools', 'conda install -c bioconda bedtools', 'brew install bedtools'"; exit 1; }
+
+clean:
+	rm -rf .venv .snakemake resources/embedded results/embedded

@@ -1,0 +1,26 @@
+# From the raw genome to the comparison tables. What is run is said by a config:
+#   snakemake --cores 8                                       config/config.yaml, the embedded run
+#   snakemake --cores 8 --configfile config/paper.yaml        the paper
+# Paths of results say what they are; `snakemake results/.../metrics.json` makes one number.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+if not workflow.configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/fetch.smk"
+include: "workflow/rules/shards.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/results.smk"
+
+
+rule all:
+    input:
+        tables(),
+        figures(),
+    default_target: True
+    localrule: True

@@ -1,0 +1,81 @@
+"""Gather the scores of a run: one table of every fine-tuning, and a word on those that are missing or foreign."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from convnova.config import Job, RunConfig
+from convnova.errors import ConvNovaError
+from convnova.files import write_text
+from convnova.progress import log
+from convnova.scores import COLUMNS, METRICS
+
+
+def write_scores(config: RunConfig, out: Path) -> None:
+    """Write `scores.tsv`, one row a fine-tuning and row of the table, in the order of the config.
+
+    A result made with other settings than the config's, and one without a finite score, is left out and named;
+    so is one that is missing.
+
+    Raises:
+        ConvNovaError: none of the run's results is there.
+    """
+    rows: list[dict[str, Any]] = []
+    jobs = list(config.jobs())
+    for job in jobs:
+        path = Path(job.folder(config.run)) / "metrics.json"
+        problem, metrics = _read(path, config.job_fingerprint(job))
+        if problem:
+            log(f"left out: {path}: {problem}")
+        else:
+            rows += _rows(config, job, metrics, path)
+    if not rows:
+        raise ConvNovaError(f"results/{config.run}/runs: expected results of {len(jobs)} fine-tunings, found none")
+    table = io.StringIO()
+    writer = csv.DictWriter(table, COLUMNS, delimiter="\t", lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(out, table.getvalue())
+
+
+def _read(path: Path, fingerprint: str) -> tuple[str, dict[str, Any]]:
+    """What is wrong with a metrics file, if anything, and its content."""
+    try:
+        metrics = json.loads(path.read_text())
+        found, score = metrics["provenance"]["settings"], metrics[metrics["metric"]]
+    except FileNotFoundError:
+        return "missing", {}
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        return f"not a metrics file of this version ({type(error).__name__}: {error})", {}
+    if found != fingerprint:
+        return f"made with other settings (hash {found}, expected {fingerprint})", {}
+    if not isinstance(score, int | float) or not math.isfinite(score):
+        return f"{metrics['metric']} is {score}", {}
+    return "", metrics
+
+
+def _rows(config: RunConfig, job: Job, metrics: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+    """The rows of one fine-tuning: itself, or one for each of its groups of labels."""
+    common = {
+        **job._asdict(),
+        "metric": metrics["metric"],
+        "n_test": metrics["rows"]["test"],
+        "best_epoch": metrics["best_epoch"],
+        "parameters": metrics["parameters"],
+        "seconds": metrics["seconds"],
+        "simulated": str(metrics["simulated"]).lower(),
+        "path": str(path),
+    }
+    parts = {name: metrics["groups"][name] for name in config.task(job).groups} or {job.task: metrics}
+    return [
+        {
+            **common,
+            "row": name,
+            "score": part[metrics["metric"]],
+            **{metric: part[metric] for metric in METRICS if metric in part},
+        }
+        for name, part in parts.items()
+    ]

@@ -1,0 +1,99 @@
+"""Batches of labelled sequences: which rows a step reads, and how sequences of different lengths are laid side by side."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from convnova.dna import OUTSIDE, N
+from convnova.randomness import generator, order
+from convnova.train import MicroBatch
+
+POOL = 16
+"""Batches whose rows are sorted by length together, so that little of a batch is padding."""
+
+UNLABELLED = -100
+"""Label of a padded base; PyTorch's cross entropy leaves it out."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Some rows of a split: flat `tokens`, `offsets` (n + 1,) into them, and `labels`.
+
+    labels: (n,) class ids; (n, m) 0 or 1; or, a base each, flat like the tokens.
+    """
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+    labels: np.ndarray
+    kind: str
+    rows: np.ndarray
+    """Which rows of the split: int64 (n,)."""
+    max_length: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Bases that are read of each row: int64 (n,)."""
+        return np.minimum(np.diff(self.offsets)[self.rows], self.max_length)
+
+
+@dataclass(frozen=True)
+class Padding:
+    """How sequences are made equally long.
+
+    to: a length for all batches, or None for the longest of each batch. as_released: at the left with N, which
+    the model reads like any letter; otherwise at the right with OUTSIDE, which leaves no trace.
+    """
+
+    to: int | None = None
+    as_released: bool = False
+
+
+def rows_of_step(data: Labelled, batch_size: int, seed: int, epoch: int, place: int) -> np.ndarray:
+    """Which items a step of an epoch reads: shuffled, and alike in length where lengths differ."""
+    shuffled = order(len(data), seed, epoch)
+    lengths = data.lengths
+    if lengths.min() != lengths.max():
+        pools = np.split(shuffled, range(POOL * batch_size, len(shuffled), POOL * batch_size))
+        sizes = [pool[np.argsort(lengths[pool], kind="stable")] for pool in pools]
+        shuffled = np.concatenate(sizes)
+        whole = len(shuffled) // batch_size
+        place = int(generator(seed, "batches", epoch).permutation(whole)[place]) if place < whole else place
+    return shuffled[place * batch_size : (place + 1) * batch_size]
+
+
+def collate(data: Labelled, items: np.ndarray, padding: Padding) -> MicroBatch:
+    """Lay the items side by side: tokens (B, L) and targets (B,), (B, m) or, a base each, (B, L)."""
+    lengths = data.lengths[items]
+    width = max(padding.to or 0, int(lengths.max()))
+    tokens = np.full((len(items), width), N if padding.as_released else OUTSIDE, np.uint8)
+    per_base = data.kind == "per_base"
+    targets = np.full(tokens.shape, UNLABELLED, np.int64) if per_base else data.labels[data.rows[items]]
+    for line, (item, length) in enumerate(zip(items, lengths, strict=True)):
+        start = data.offsets[data.rows[item]]
+        place = slice(width - length, width) if padding.as_released else slice(0, length)
+        tokens[line, place] = data.tokens[start : start + length]
+        if per_base:
+            targets[line, place] = data.labels[start : start + length]
+    dtype = torch.float32 if data.kind == "multilabel" else torch.int64
+    count = int(lengths.sum()) if per_base else targets.size
+    rows = f"{data.rows[items].min()} to {data.rows[items].max()}"
+    return MicroBatch(torch.from_numpy(tokens), torch.from_numpy(np.array(targets)).to(dtype), count, rows=rows)
+
+
+def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows in two, each class (of 1-dimensional labels) in the same proportion.
+
+    Returns:
+        kept, held_out: int64 row numbers, ascending; at least one row is held out.
+    """
+    random = generator(seed, "hold out")
+    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    held = [random.permutation(group)[: round(share * len(group))] for group in groups]
+    held_out = np.sort(np.concatenate(held))
+    if not len(held_out):
+        held_out = random.permutation(len(labels))[:1]
+    return np.setdiff1d(np.arange(len(labels)), held_out), held_out

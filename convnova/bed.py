@@ -1,0 +1,64 @@
+"""Intervals: lines of a BED file, checked against the chromosomes that they lie on.
+
+Coordinates are 0-based and half-open throughout, as in BED: https://genome.ucsc.edu/FAQ/FAQformat.html#format1
+"""
+
+import difflib
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from convnova.errors import ConvNovaError
+from convnova.files import open_bytes
+
+MITOCHONDRION = ("chrM", "MT", "chrMT", "M")
+
+
+def lines(path: str | Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number from 1, fields) of a BED file, plain or gzip; blank lines and comments are passed over.
+
+    Fields are split at tabs or, in a line without any, at blanks.
+    """
+    with open_bytes(path) as stream, io.TextIOWrapper(stream, "utf-8-sig", errors="replace") as text:
+        for number, line in enumerate(text, start=1):
+            if line.strip() and not line.startswith(("#", "track ", "browser ")):
+                yield number, line.rstrip("\r\n").split("\t") if "\t" in line else line.split()
+
+
+def checked(fields: list[str], lengths: Mapping[str, int], where: str) -> tuple[str, int, int]:
+    """The interval of the first three fields: the chromosome's name in the genome, start, end.
+
+    Args:
+        lengths: chromosome to its number of bases.
+        where: file and line, for messages.
+
+    Raises:
+        ConvNovaError: fewer than three fields, a coordinate that is no number, a chromosome that the
+            genome lacks, an empty interval, or one that leaves its chromosome.
+    """
+    if len(fields) < 3 or not (fields[1].isdecimal() and fields[2].isdecimal()):
+        raise ConvNovaError(f"{where}: expected chromosome, start and end, found {' '.join(fields)[:60]!r}")
+    name = chromosome(fields[0], lengths, where)
+    start, end = int(fields[1]), int(fields[2])
+    if start >= end:
+        raise ConvNovaError(f"{where}: expected start < end, found {start} and {end}")
+    if end > lengths[name]:
+        raise ConvNovaError(
+            f"{where}: expected an interval within {name}, which has {lengths[name]} bases, found the end {end}; "
+            "is this the genome that the intervals were made on?"
+        )
+    return name, start, end
+
+
+def chromosome(name: str, lengths: Mapping[str, int], where: str) -> str:
+    """The genome's own name of a chromosome: with or without `chr`, MT for M.
+
+    Raises:
+        ConvNovaError: the genome has no such chromosome.
+    """
+    others = MITOCHONDRION if name in MITOCHONDRION else (f"chr{name}", name.removeprefix("chr"))
+    for candidate in (name, *others):
+        if candidate in lengths:
+            return candidate
+    near = difflib.get_close_matches(name, lengths, n=1) or list(lengths)[:1]
+    raise ConvNovaError(f"{where}: expected a chromosome of the genome, found {name!r}; the nearest is {near[0]!r}")

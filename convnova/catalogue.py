@@ -1,0 +1,241 @@
+"""From what a user wrote to a resolved `RunConfig`: names looked up in `config/`, mistakes named."""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from convnova import config as types
+from convnova.config import OWN_FORMATS, RunConfig
+from convnova.errors import ConvNovaError
+from convnova.files import write_text
+
+CATALOGUE = Path("config")
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises:
+        ConvNovaError: the file is missing, is not YAML, or holds no mapping.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConvNovaError(f"{path}: expected a config file, found {'a folder' if path.is_dir() else 'nothing'}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConvNovaError(f"{path}: expected YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConvNovaError(f"{path}: expected keys and values, found {type(content).__name__}")
+    return content
+
+
+def load(written: dict[str, Any], files: list[str] | None = None, catalogue: Path = CATALOGUE) -> RunConfig:
+    """Resolve what a user wrote.
+
+    Args:
+        written: the config, as read from YAML; several files already merged.
+        files: the files it came from, for messages.
+        catalogue: the folder with `genomes.yaml`, `sources.yaml`, `suites/` and `models/`.
+
+    Raises:
+        ConvNovaError: a wrong key or value; names file, key, value and the nearest right one.
+    """
+    try:
+        return _resolve(dict(written), files or [], catalogue)
+    except _Mistake as mistake:
+        raise ConvNovaError(where(mistake.key, files or []) + str(mistake)) from mistake
+    except ValidationError as error:
+        raise ConvNovaError("; ".join(_explain(detail, files or []) for detail in error.errors())) from error
+
+
+def load_file(path: str | Path, catalogue: Path = CATALOGUE) -> RunConfig:
+    """Resolve a config file; one that was written by `save` is resolved already and comes back as it was."""
+    written = read_yaml(path)
+    if written.get("resolved"):
+        written.pop("resolved")
+        return RunConfig(**written)
+    return load(written, [str(path)], catalogue)
+
+
+def save(config: RunConfig, path: str | Path) -> None:
+    """Write the resolved config, so that every later step reads one file and looks nothing up."""
+    write_text(path, as_yaml(config))
+
+
+def as_yaml(config: RunConfig) -> str:
+    """The resolved config as text; what equals a default is not written."""
+    content = {"resolved": True, **config.model_dump(mode="json", exclude_unset=True)}
+    return yaml.safe_dump(content, sort_keys=False, width=120)
+
+
+class _Mistake(Exception):
+    def __init__(self, key: tuple, message: str):
+        super().__init__(f"{'.'.join(map(str, key))}: {message}")
+        self.key = key
+
+
+def _resolve(written: dict[str, Any], files: list[str], catalogue: Path) -> RunConfig:
+    written.setdefault("run", re.sub(r"[^A-Za-z0-9_.-]", "_", Path(files[-1]).stem) if files else "run")
+    genomes = read_yaml(catalogue / "genomes.yaml")
+    simulated = written.get("simulate") is not None
+    if simulated:
+        written.setdefault("mirror", f"resources/{written['run']}/mirror")
+    written["suites"] = {
+        name: _suite(name, content, catalogue, genomes, simulated)
+        for name, content in _as_mapping(written.get("suites"), ("suites",)).items()
+    }
+    written["genome"] = _genome(written.get("genome"), genomes, ("genome",))
+    if not written["suites"] and written["genome"] is None:
+        raise _Mistake(("suites",), "expected suites to fine-tune on, or a genome to pretrain on; found neither")
+    default = ["convnova", "convnova_scratch", "cnn"] if written["genome"] else ["convnova_scratch", "cnn"]
+    written["models"] = {
+        name: _model(name, content, catalogue)
+        for name, content in _as_mapping(written.get("models", default), ("models",)).items()
+    }
+    used = {written["genome"], *(suite.get("genome") for suite in written["suites"].values())} - {None}
+    written["genomes"] = {name: genomes[name] for name in sorted(used)}
+    written["sources"] = _sources(written, catalogue, simulated)
+    return RunConfig(**written)
+
+
+def _as_mapping(value: Any, key: tuple) -> dict[str, Any]:
+    """A list of names is short for a mapping from each to nothing."""
+    if value is None:
+        return {}
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return dict.fromkeys(value)
+    if isinstance(value, dict):
+        return value
+    raise _Mistake(key, f"expected a list of names or a mapping, found {value!r}")
+
+
+def _entry(folder: Path, name: str, key: tuple) -> dict[str, Any]:
+    """The catalogue's file of that name."""
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        raise _Mistake((*key, name), f"unknown; {nearest(name, known)}")
+    return read_yaml(folder / f"{name}.yaml")
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Say which of the known names is meant, or list them."""
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
+
+
+def _genome(value: Any, genomes: dict[str, Any], key: tuple) -> str | None:
+    """The genome's name; one of the user's own is added to `genomes` under a name made from its path."""
+    if value is None or value in list(genomes):
+        return value
+    own = {"fasta": value} if isinstance(value, str) else value
+    if not isinstance(own, dict) or not isinstance(own.get("fasta"), str):
+        raise _Mistake(key, f"expected a name, a FASTA file or a mapping with `fasta`, found {value!r}")
+    if isinstance(value, str) and not Path(value).exists() and "/" not in value and "." not in value:
+        raise _Mistake(key, f"unknown genome {value!r}; {nearest(value, list(genomes))}, or give a FASTA file")
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", re.sub(r"\.(gz|bgz|fa|fna|fasta)\b", "", Path(own["fasta"]).name)).strip("_")
+    while name in genomes and genomes[name] != own:
+        name += "_"
+    genomes[name] = own
+    return name
+
+
+def _suite(name: str, content: Any, catalogue: Path, genomes: dict[str, Any], simulated: bool) -> dict[str, Any]:
+    """A suite of the user's own, or one of the catalogue with tasks selected and settings changed.
+
+    A simulated file has other numbers of rows than the published one, so those are not held against it.
+    """
+    key = ("suites", name)
+    if isinstance(content, list):
+        content = {"tasks": content}
+    content = dict(_as_mapping(content, key))
+    if content.get("format") in OWN_FORMATS:
+        suite = content
+    else:
+        suite = _entry(catalogue / "suites", name, ("suites",))
+        chosen = _as_mapping(content.pop("tasks", list(suite["tasks"])), (*key, "tasks"))
+        for task in chosen:
+            if task not in suite["tasks"]:
+                raise _Mistake((*key, "tasks", task), f"unknown; {nearest(task, list(suite['tasks']))}")
+        unchecked = {"counts": {}} if simulated else {}
+        tasks = {task: {**suite["tasks"][task], **unchecked, **(changes or {})} for task, changes in chosen.items()}
+        suite = {**suite, **content, "tasks": tasks}
+    if "genome" in suite:
+        suite["genome"] = _genome(suite["genome"], genomes, (*key, "genome"))
+    return suite
+
+
+def _model(name: str, changes: Any, catalogue: Path) -> dict[str, Any]:
+    """A model of the catalogue, with settings changed."""
+    model = _entry(catalogue / "models", name, ("models",))
+    for key, value in _as_mapping(changes, ("models", name)).items():
+        if key in ("settings", "training") and isinstance(value, dict):
+            value = {**model.get(key, {}), **value}
+        model[key] = value
+    return model
+
+
+def _sources(written: dict[str, Any], catalogue: Path, simulated: bool) -> dict[str, Any]:
+    """The registry's entries that this run needs, without checksums where the genome is simulated."""
+    registry = read_yaml(catalogue / "sources.yaml")
+    needed: dict[str, set[str]] = {}
+    for genome in written["genomes"].values():
+        if genome.get("source"):
+            needed.setdefault(genome["source"], set()).update(filter(None, (genome["fasta"], genome.get("bed"))))
+    for suite in written["suites"].values():
+        for task in suite["tasks"].values():
+            if suite.get("source"):
+                files = {task[role] for role in types.FILE_ROLES if isinstance(task.get(role), str)}
+                needed.setdefault(suite["source"], set()).update(files)
+    return {name: _source(registry[name], files, simulated) for name, files in needed.items() if name in registry}
+
+
+def _source(source: dict[str, Any], files: set[str], simulated: bool) -> dict[str, Any]:
+    """The source with those of its files that are needed; a simulated file has other bytes than the published one."""
+    published = ("size", "sha256", "md5") if simulated else ()
+    chosen = {name: content or {} for name, content in source["files"].items() if name in files}
+    return {
+        **source,
+        "files": {name: {k: v for k, v in file.items() if k not in published} for name, file in chosen.items()},
+    }
+
+
+def _fields() -> list[str]:
+    models = [value for value in vars(types).values() if isinstance(value, type) and issubclass(value, BaseModel)]
+    return sorted({field for model in models for field in model.model_fields})
+
+
+def _explain(detail: Any, files: list[str]) -> str:
+    """One mistake that pydantic found, with its file, key, value and the nearest right one."""
+    path = [part for part in detail["loc"] if part != "[key]"]
+    key = ".".join(map(str, path))
+    file = where(tuple(path), files)
+    if detail["type"] == "extra_forbidden":
+        return f"{file}{key} = {detail['input']!r}: unknown key; {nearest(path[-1], _fields())}"
+    if detail["type"] == "literal_error":
+        known = re.findall("'(.*?)'", detail["msg"])
+        return f"{file}{key} = {detail['input']!r}: {nearest(detail['input'], known)}"
+    message = detail["msg"].removeprefix("Value error, ")
+    if not key or detail["type"] == "value_error":
+        return f"{file}{key + ': ' if key else ''}{message}"
+    return f"{file}{key} = {detail['input']!r}: {message[0].lower() + message[1:]}"
+
+
+def where(key: tuple, files: list[str]) -> str:
+    """The last of the files that holds the key, or as much of it as any does, as the beginning of a message."""
+    best, depth = "", -1
+    for file in files:
+        content: Any = read_yaml(file)
+        found = 0
+        for part in key:
+            if isinstance(content, dict) and part in content:
+                content, found = content[part], found + 1
+            else:
+                break
+        if found >= depth:
+            best, depth = file, found
+    return f"{best}: " if best else ""

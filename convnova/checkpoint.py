@@ -1,0 +1,109 @@
+"""Weights and training state on disk: written whole or not at all, loaded strictly or not at all.
+
+Weights are a safetensors file with a JSON of the same name beside it. A checkpoint of training under way is a
+folder `step-<n>` with the weights, their JSON and `state.pt` (optimizer and loop); the newest two are kept.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from convnova.errors import ConvNovaError
+from convnova.files import atomic, write_json
+from convnova.progress import log
+
+KEPT = 2
+
+
+def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Load weights, all of them and nothing else.
+
+    Raises:
+        ConvNovaError: names missing, names left over, or other shapes; the message lists them all.
+    """
+    own = module.state_dict()
+    missing, left_over = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    shapes = [
+        f"{name} expected {tuple(own[name].shape)}, found {tuple(weights[name].shape)}"
+        for name in sorted(own.keys() & weights.keys())
+        if own[name].shape != weights[name].shape
+    ]
+    if missing or left_over or shapes:
+        raise ConvNovaError(
+            f"{where}: these weights do not fit the model: missing {missing or 'nothing'}, left over "
+            f"{left_over or 'nothing'}, other shapes {shapes or 'none'}; use the settings they were trained with"
+        )
+    module.load_state_dict(weights)
+
+
+def save_weights(weights: Mapping[str, Tensor], path: str | Path, about: dict[str, Any]) -> None:
+    """Write weights and, beside them, a JSON that says what they are. The weights appear last."""
+    path = Path(path)
+    write_json(path.with_suffix(".json"), about)
+    with atomic(path) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, temporary)
+
+
+def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read weights and the JSON beside them.
+
+    Raises:
+        ConvNovaError: one of the two is missing or damaged.
+    """
+    path = Path(path)
+    try:
+        return load_file(path), json.loads(path.with_suffix(".json").read_text())
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        raise ConvNovaError(f"{path}: expected weights and a JSON beside them: {error}; train again") from error
+
+
+def save_state(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, loop: dict) -> None:
+    """Write the checkpoint `folder/step-<step>` and delete all but the newest two."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    try:
+        save_weights(model.state_dict(), temporary / "weights.safetensors", {"step": step})
+        torch.save({"optimizer": optimizer.state_dict(), "loop": loop}, temporary / "state.pt")
+        target = folder / f"step-{step:09d}"
+        shutil.rmtree(target, ignore_errors=True)
+        os.rename(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for old in _checkpoints(folder)[KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict | None:
+    """Continue from the newest whole checkpoint; a damaged one is passed over with a warning.
+
+    Returns:
+        The loop's state, or None where there is no checkpoint.
+    """
+    for path in _checkpoints(folder):
+        try:
+            weights, _ = load_weights(path / "weights.safetensors")
+            state = torch.load(path / "state.pt", weights_only=True)
+        except Exception as error:  # whatever a damaged pickle or zip raises
+            log(f"{path}: damaged, passed over ({type(error).__name__}: {error})")
+            continue
+        load_strictly(model, weights, str(path))
+        optimizer.load_state_dict(state["optimizer"])
+        log(f"continuing from {path}")
+        return state["loop"]
+    return None
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Newest first; what a killed process left half-written is deleted."""
+    for half in folder.glob(".writing-*"):
+        shutil.rmtree(half, ignore_errors=True)
+    return sorted(folder.glob("step-*"), reverse=True)

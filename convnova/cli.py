@@ -1,0 +1,275 @@
+"""The `convnova` command: every step of the pipeline by hand."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from convnova import __version__
+from convnova.errors import ConvNovaError
+from convnova.progress import log, logging_to
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. A mistake of the user's is one line on standard error and in the log, and exit code 1."""
+    options = parser().parse_args(arguments)
+    with logging_to(options.log):
+        try:
+            options.run(options)
+        except ConvNovaError as error:
+            log(f"error: {error}")
+            if options.log:
+                print(f"convnova {options.command}: error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            log("interrupted")
+            return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line: one subcommand a step, in the order of the pipeline."""
+    top = argparse.ArgumentParser(
+        prog="convnova", description="From the raw genome to the ConvNova paper's comparison tables, step by step."
+    )
+    top.add_argument("--version", action="version", version=f"convnova {__version__}")
+    top.add_argument("--log", type=Path, metavar="FILE", help="write progress to FILE as plain lines")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    config = _command(
+        commands, "config", run_config, "check a config and print or write it with every default filled in"
+    )
+    config.add_argument("file", nargs="?", type=Path, help="config file (YAML)")
+    config.add_argument("--json", metavar="TEXT", help="the config as JSON text, in place of a file")
+    config.add_argument("--out", type=Path, metavar="FILE", help="write here; default: print")
+
+    simulate = _command(
+        commands, "simulate", run_simulate, "write a mirror of the sources that holds a simulated genome"
+    )
+    simulate.add_argument("--seed", type=int, default=1)
+    simulate.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+    sources = _command(
+        commands, "sources", run_sources, "list what can be fetched: size, licence, address, what is there"
+    )
+    sources.add_argument("--registry", type=Path, default=Path("config/sources.yaml"), metavar="FILE")
+    sources.add_argument(
+        "--raw", type=Path, default=Path("resources/raw"), metavar="DIR", help="where fetched files lie"
+    )
+
+    fetch = _command(commands, "fetch", run_fetch, "fetch one file of a source, resumed and checked")
+    _with_config(fetch)
+    fetch.add_argument("--source", required=True, help="a name in sources.yaml")
+    fetch.add_argument("--file", required=True, help="one of the source's files")
+    fetch.add_argument("--out", type=Path, required=True, metavar="FILE")
+
+    genome = _command(commands, "shard-genome", run_shard_genome, "turn a FASTA into a genome shard")
+    genome.add_argument("--fasta", type=Path, required=True, metavar="FILE", help="plain, gzip or bgzip")
+    genome.add_argument(
+        "--bed", type=Path, metavar="FILE", help="intervals with their split; default: whole chromosomes"
+    )
+    genome.add_argument("--valid", action="append", default=[], metavar="CHROMOSOME", help="kept for validation")
+    genome.add_argument("--test", action="append", default=[], metavar="CHROMOSOME", help="kept for testing")
+    genome.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+    task = _command(commands, "shard-task", run_shard_task, "turn a task's files into a task shard")
+    _with_config(task)
+    task.add_argument("--task", required=True, metavar="SUITE/TASK")
+    task.add_argument("--accept-counts", action="store_true", help="take files whose rows are not as many as published")
+    task.add_argument("--out", type=Path, required=True, metavar="FILE")
+    task.add_argument("files", nargs="+", metavar="ROLE=FILE", help="train=..., test=..., archive=..., genome=...")
+
+    pretrain = _command(
+        commands, "pretrain", run_pretrain, "masked-language pretraining; continues where it was stopped"
+    )
+    _with_config(pretrain)
+    pretrain.add_argument("--backbone", required=True, help="which of the config's pretrainings")
+    pretrain.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the genome shard")
+    pretrain.add_argument("--out", type=Path, required=True, metavar="DIR")
+    pretrain.add_argument("--threads", type=int, default=os.cpu_count())
+
+    finetune = _command(commands, "finetune", run_finetune, "train on one task and score it")
+    _with_config(finetune)
+    finetune.add_argument("--job", required=True, metavar="SUITE/TASK/MODEL/PROTOCOL/seed=N")
+    finetune.add_argument("--shard", type=Path, required=True, metavar="FILE", help="the task's shard")
+    finetune.add_argument("--weights", type=Path, metavar="FILE", help="pretrained weights, for a pretrained model")
+    finetune.add_argument("--out", type=Path, required=True, metavar="DIR")
+    finetune.add_argument("--threads", type=int, default=os.cpu_count())
+
+    aggregate = _command(commands, "aggregate", run_aggregate, "gather the scores of a run's fine-tunings")
+    _with_config(aggregate)
+    aggregate.add_argument("--out", type=Path, required=True, metavar="FILE")
+
+    for name, run, text in (
+        ("tables", run_tables, "comparison tables, as TSV, Markdown, LaTeX and HTML"),
+        ("figures", run_figures, "comparison figures, as PDF, SVG and PNG"),
+    ):
+        command = _command(commands, name, run, text)
+        _with_config(command)
+        command.add_argument("--scores", type=Path, required=True, metavar="FILE", help="what `aggregate` wrote")
+        command.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
+        command.add_argument("--out", type=Path, required=True, metavar="DIR")
+    return top
+
+
+def _command(commands, name: str, run, text: str) -> argparse.ArgumentParser:  # noqa: ANN001 - argparse's private types
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.set_defaults(run=run)
+    return command
+
+
+def _with_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
+
+
+def run_config(options: argparse.Namespace) -> None:
+    """`convnova config`"""
+    from convnova.catalogue import as_yaml, load, load_file, save
+    from convnova.models import check_models
+
+    if (options.file is None) == (options.json is None):
+        raise ConvNovaError("config: expected a file or --json, one of the two")
+    config = load(json.loads(options.json)) if options.json else load_file(options.file)
+    check_models(config, [str(options.file)] if options.file else [])
+    if options.out:
+        save(config, options.out)
+    else:
+        print(as_yaml(config), end="")
+
+
+def run_simulate(options: argparse.Namespace) -> None:
+    """`convnova simulate`"""
+    from convnova.simulate import write_mirror
+
+    write_mirror(options.out, options.seed)
+
+
+def run_sources(options: argparse.Namespace) -> None:
+    """`convnova sources`"""
+    from convnova.fetch import describe, load_sources
+
+    rows = describe(load_sources(options.registry), options.raw)
+    columns = list(rows[0])
+    print("\t".join(columns))
+    for row in rows:
+        print("\t".join("" if row[column] is None else str(row[column]) for column in columns))
+
+
+def run_fetch(options: argparse.Namespace) -> None:
+    """`convnova fetch`"""
+    from convnova.catalogue import load_file, nearest
+    from convnova.fetch import fetch_source_file
+
+    config = load_file(options.config)
+    source = config.sources.get(options.source)
+    if source is None or options.file not in source.files:
+        known = list(config.sources) if source is None else list(source.files)
+        asked = options.source if source is None else options.file
+        raise ConvNovaError(f"{options.config}: no {asked!r} among what this run fetches; {nearest(asked, known)}")
+    lock = options.out.parent / f".{options.out.name}.lock.json"
+    fetch_source_file(source, options.file, options.out, mirror=config.mirror, offline=config.offline, lock=lock)
+
+
+def run_shard_genome(options: argparse.Namespace) -> None:
+    """`convnova shard-genome`"""
+    from convnova.genome import shard_genome
+
+    shard_genome(options.fasta, options.out, options.bed, options.valid, options.test)
+
+
+def run_shard_task(options: argparse.Namespace) -> None:
+    """`convnova shard-task`"""
+    from convnova.catalogue import load_file
+    from convnova.config import FILE_ROLES
+    from convnova.tasks import shard_task
+
+    config = load_file(options.config)
+    suite, _, task = options.task.partition("/")
+    if task not in getattr(config.suites.get(suite), "tasks", {}):
+        raise ConvNovaError(f"{options.config}: no task {options.task!r}; expected SUITE/TASK")
+    files = dict(word.split("=", 1) if "=" in word else (word, "") for word in options.files)
+    if unknown := [role for role, path in files.items() if role not in (*FILE_ROLES, "genome") or not path]:
+        raise ConvNovaError(
+            f"files: expected ROLE=FILE with a role of {', '.join(FILE_ROLES)}, genome; found {unknown}"
+        )
+    genome = files.pop("genome", None)
+    shard_task(
+        config.suites[suite].tasks[task],
+        config.suites[suite].format,
+        {role: Path(path) for role, path in files.items()},
+        options.out,
+        Path(genome).parent if genome else None,
+        options.accept_counts,
+    )
+
+
+def _use_threads(count: int) -> None:
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def run_pretrain(options: argparse.Namespace) -> None:
+    """`convnova pretrain`"""
+    from convnova.catalogue import load_file, nearest
+    from convnova.pretrain import pretrain
+
+    config = load_file(options.config)
+    if options.backbone not in config.backbones():
+        raise ConvNovaError(f"backbone {options.backbone!r}: {nearest(options.backbone, list(config.backbones()))}")
+    _use_threads(options.threads)
+    pretrain(config, options.backbone, options.genome, options.out)
+
+
+def run_finetune(options: argparse.Namespace) -> None:
+    """`convnova finetune`"""
+    from convnova.catalogue import load_file
+    from convnova.config import Job
+    from convnova.finetune import finetune
+
+    config = load_file(options.config)
+    jobs = {"/".join((*job[:4], f"seed={job.seed}")): job for job in config.jobs()}
+    if options.job not in jobs:
+        from convnova.catalogue import nearest
+
+        raise ConvNovaError(f"job {options.job!r} is not in {options.config}; {nearest(options.job, list(jobs)[:12])}")
+    _use_threads(options.threads)
+    finetune(config, Job(*jobs[options.job]), options.shard, options.out, options.weights)
+
+
+def run_aggregate(options: argparse.Namespace) -> None:
+    """`convnova aggregate`"""
+    from convnova.aggregate import write_scores
+    from convnova.catalogue import load_file
+
+    write_scores(load_file(options.config), options.out)
+
+
+def run_tables(options: argparse.Namespace) -> None:
+    """`convnova tables`"""
+    from convnova.catalogue import load_file
+    from convnova.published import read_published
+    from convnova.scores import plan_of, read_scores
+    from convnova.tables import write_tables
+
+    config = load_file(options.config)
+    write_tables(read_scores(options.scores), read_published(options.published), plan_of(config), options.out)
+
+
+def run_figures(options: argparse.Namespace) -> None:
+    """`convnova figures`"""
+    from convnova.catalogue import load_file
+    from convnova.figures import write_figures, write_pretraining
+    from convnova.published import read_published
+    from convnova.scores import plan_of, read_scores
+
+    config = load_file(options.config)
+    write_figures(read_scores(options.scores), read_published(options.published), plan_of(config), options.out)
+    logs = {name: Path(f"results/{config.run}/pretrain/{name}/log.csv") for name in config.backbones()}
+    if logs:
+        write_pretraining(logs, options.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,257 @@
+"""What a run is: every setting typed, every unknown key refused.
+
+`convnova.catalogue.load` builds a `RunConfig` from what a user wrote and from the catalogue in `config/`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from convnova import __version__
+from convnova.fetch import Source
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Protocol = Literal["heldout", "released"]
+Metric = Literal["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"]
+Kind = Literal["classes", "per_base", "multilabel"]
+Format = Literal["nucleotide_transformer", "genomic_benchmarks", "bend", "deepsea", "csv", "fasta", "bed"]
+
+OWN_FORMATS = ("csv", "fasta", "bed")
+FILE_ROLES = ("train", "valid", "test", "archive", "intervals", "labels")
+
+
+class Strict(BaseModel):
+    """A part of the config: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Simulate(Strict):
+    """The embedded genome, in place of the internet."""
+
+    seed: int = Field(1, ge=0)
+
+
+class Genome(Strict):
+    """A reference genome: FASTA (plain, gzip or bgzip) and, for pretraining, a BED of intervals.
+
+    With `source` both are names of files of that source in `sources.yaml`, otherwise paths. Without
+    a BED the windows tile whole chromosomes; those in `valid` and `test` are kept from training.
+    """
+
+    fasta: str
+    bed: str | None = None
+    source: str | None = None
+    valid: list[str] = []
+    test: list[str] = []
+
+
+class Training(Strict):
+    """Hyperparameters of the one training loop; the defaults are those of the released code.
+
+    Suites, tasks, models and runs may each name some; the keys that are set count, the others are left to outer layers.
+    """
+
+    epochs: int = Field(20, ge=1)
+    batch_size: int = Field(128, ge=1, description="sequences a step, over all micro-batches")
+    micro_batch: int | None = Field(None, ge=1, description="sequences held in memory at once")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    final_lr: float = Field(0.1, ge=0, le=1, description="end of the cosine, as a share of the peak")
+    warmup: float = Field(0.01, ge=0, lt=1, description="share of all steps with a rising rate")
+    weight_decay: float = Field(0.1, ge=0)
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient")
+    precision: Literal["float32", "bfloat16"] = "float32"
+    patience: int | None = Field(None, ge=1, description="epochs without a better score before stopping")
+
+
+class Pretraining(Training):
+    """Masked-language pretraining on windows of the genome."""
+
+    weight_decay: float = Field(0.0, ge=0)
+    epochs: int = Field(1, ge=1)
+    seed: int = Field(1, ge=0)
+    length: int = Field(1024, ge=16, description="bases a window")
+    coverage: Literal["whole", "first"] = "whole"
+    windows: int | None = Field(None, ge=1, description="training windows an epoch, drawn anew each epoch; default all")
+    masked: float = Field(0.15, gt=0, lt=1, description="share of the bases that are targets")
+    masking: Literal["once", "released"] = "once"
+
+
+class Task(Strict):
+    """One benchmark task: its files, what is predicted, and how it is scored."""
+
+    kind: Kind = "classes"
+    metric: Metric = "mcc"
+    classes: list[str] | None = Field(None, description="names in the order of their ids; default those found, sorted")
+    max_length: int | None = Field(None, ge=1, description="bases read of a sequence; default the longest")
+    train: str | None = None
+    valid: str | None = None
+    test: str | None = None
+    archive: str | None = None
+    intervals: str | None = None
+    labels: str | None = None
+    groups: dict[str, tuple[int, int]] = Field({}, description="rows of the table: name to first label and one past")
+    counts: dict[str, int] = Field({}, description="published number of rows a split; another number is an error")
+    training: Training = Training()
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _classes_as_text(cls, classes: Any) -> Any:
+        return [str(name) for name in classes] if isinstance(classes, list) else classes
+
+    def files(self) -> dict[str, str]:
+        """Role to file name or path, for the roles that this task has."""
+        return {role: name for role in FILE_ROLES if (name := getattr(self, role)) is not None}
+
+    def shard_fields(self) -> dict[str, Any]:
+        """What the task's shard depends on; the rest is about training and scoring."""
+        return self.model_dump(exclude={"metric", "groups", "training"})
+
+
+class Suite(Strict):
+    """Tasks of one benchmark, in one file format."""
+
+    title: str = ""
+    format: Format
+    source: str | None = Field(None, description="where the files come from; default paths of one's own")
+    genome: Name | None = Field(None, description="the genome that intervals point into")
+    tasks: dict[Name, Task]
+    training: Training = Training()
+
+
+class Variant(Strict):
+    """What a model does differently on one suite."""
+
+    settings: dict[str, Any] = {}
+    training: Training = Training()
+
+
+class Model(Strict):
+    """A row or column of the comparison: an architecture, its settings, its training."""
+
+    title: str
+    architecture: Name
+    pretrained: bool = False
+    settings: dict[str, Any] = {}
+    training: Training = Training()
+    suites: dict[str, Variant] = {}
+    published: str | None = Field(None, description="this model's name in published.csv")
+
+
+class Job(NamedTuple):
+    """One fine-tuning: what makes one number."""
+
+    suite: str
+    task: str
+    model: str
+    protocol: str
+    seed: int
+
+    def folder(self, run: str) -> str:
+        """Where its results lie; the path says what they are."""
+        return f"results/{run}/runs/{self.suite}/{self.task}/{self.model}/{self.protocol}/seed={self.seed}"
+
+
+class RunConfig(Strict):
+    """A whole run, resolved: nothing is left to look up but the files themselves."""
+
+    run: Name
+    simulate: Simulate | None = None
+    mirror: str | None = Field(None, description="a folder or URL that holds HOST/PATH for each URL")
+    offline: bool = False
+    genome: Name | None = None
+    genomes: dict[Name, Genome] = {}
+    sources: dict[Name, Source] = {}
+    pretrain: Pretraining = Pretraining()
+    finetune: Training = Training()
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([1, 2, 3], min_length=1)
+    protocols: list[Protocol] = Field(["heldout", "released"], min_length=1)
+    models: dict[Name, Model] = Field(min_length=1)
+    suites: dict[Name, Suite] = {}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "RunConfig":
+        for key, values in (("seeds", self.seeds), ("protocols", self.protocols)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"{key} = {values}: each only once")
+        pretrained = [name for name, model in self.models.items() if model.pretrained]
+        if pretrained and self.genome is None:
+            raise ValueError(f"models {pretrained} are pretrained, so `genome` must say on what")
+        return self
+
+    def jobs(self) -> Iterator[Job]:
+        """Every fine-tuning of the run."""
+        for suite, content in self.suites.items():
+            for task in content.tasks:
+                for model in self.models:
+                    for protocol in self.protocols:
+                        for seed in self.seeds:
+                            yield Job(suite, task, model, protocol, seed)
+
+    def task(self, job: Job) -> Task:
+        """The task of a job."""
+        return self.suites[job.suite].tasks[job.task]
+
+    def training(self, job: Job) -> Training:
+        """Hyperparameters of a job: defaults, suite, task, model, model on the suite, the run's own `finetune`."""
+        model = self.models[job.model]
+        layers = (
+            self.suites[job.suite].training,
+            self.task(job).training,
+            model.training,
+            model.suites.get(job.suite, Variant()).training,
+            self.finetune,
+        )
+        return Training(
+            **{key: value for layer in layers for key, value in layer.model_dump(exclude_unset=True).items()}
+        )
+
+    def settings(self, model: str, suite: str | None) -> dict[str, Any]:
+        """Settings of a model's architecture, on one suite."""
+        return {**self.models[model].settings, **self.models[model].suites.get(suite or "", Variant()).settings}
+
+    def backbone(self, model: str, suite: str) -> str:
+        """Name of the pretraining that the model starts from on this suite."""
+        return f"{model}@{suite}" if self.settings(model, suite) != self.models[model].settings else model
+
+    def backbones(self) -> dict[str, tuple[str, str | None]]:
+        """Every pretraining of the run: its name to (model, suite whose settings it has)."""
+        found: dict[str, tuple[str, str | None]] = {}
+        for model, content in self.models.items():
+            if content.pretrained:
+                for suite in self.suites or {"": None}:
+                    name = self.backbone(model, suite) if suite else model
+                    found[name] = (model, suite if "@" in name else None)
+        return found
+
+    def fingerprint(self, *parts: Any) -> str:
+        """A short hash of settings and of this package's version: another hash, another result."""
+        content = [part.model_dump() if isinstance(part, BaseModel) else part for part in parts]
+        text = json.dumps([__version__, *content], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def job_fingerprint(self, job: Job) -> str:
+        """The hash of everything in the config that this job's numbers depend on."""
+        pretrain = (
+            self.pretraining_fingerprint(self.backbone(job.model, job.suite)) if self.is_pretrained(job) else None
+        )
+        model = self.models[job.model].architecture
+        settings = self.settings(job.model, job.suite)
+        return self.fingerprint(job, self.task(job), self.training(job), model, settings, pretrain)
+
+    def pretraining_fingerprint(self, backbone: str) -> str:
+        """The hash of everything in the config that a pretraining depends on."""
+        model, suite = self.backbones()[backbone]
+        architecture = self.models[model].architecture
+        return self.fingerprint(
+            self.pretrain, architecture, self.settings(model, suite), self.genomes[self.genome or ""]
+        )
+
+    def is_pretrained(self, job: Job) -> bool:
+        """Whether the job starts from a checkpoint."""
+        return self.models[job.model].pretrained

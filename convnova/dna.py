@@ -1,0 +1,70 @@
+"""The alphabet: letters to tokens and back, complement and reverse complement."""
+
+import numpy as np
+
+LETTERS = "ACGTN"
+A, C, G, T, N = range(5)
+OUTSIDE = 5
+"""Token of positions beyond a sequence's end: padding, which the stem sees as zeros."""
+
+IUPAC = "RYSWKMBDHV"
+"""Ambiguity codes of IUPAC that are neither a base nor N: read as N, and counted."""
+
+OTHER = 255
+NOT_DNA = 254
+
+
+def _letter_table() -> np.ndarray:
+    table = np.full(256, NOT_DNA, dtype=np.uint8)
+    for letters, token in ((LETTERS[:4], None), ("N", N), ("U", T), (IUPAC + ".-", OTHER)):
+        for letter in letters:
+            value = LETTERS.index(letter) if token is None else token
+            table[ord(letter)] = table[ord(letter.lower())] = value
+    return table
+
+
+LETTER_TO_TOKEN = _letter_table()
+"""uint8 (256,): byte to token; OTHER for an IUPAC code or gap, NOT_DNA for anything else."""
+
+TOKEN_TO_LETTER = np.frombuffer(LETTERS.encode(), dtype=np.uint8)
+COMPLEMENT = np.array([T, G, C, A, N, OUTSIDE], dtype=np.uint8)
+
+
+def encode(sequence: str | bytes) -> tuple[np.ndarray, int]:
+    """Turn letters into tokens, A C G T N = 0 1 2 3 4, ignoring case; U counts as T.
+
+    Returns:
+        tokens: uint8 (L,).
+        others: how many letters were IUPAC codes or gaps, now N.
+
+    Raises:
+        ValueError: a letter that no nucleotide sequence has (a protein's, a digit).
+
+    >>> encode("acgtR")
+    (array([0, 1, 2, 3, 4], dtype=uint8), 1)
+    """
+    raw = np.frombuffer(sequence.encode("latin-1", "replace") if isinstance(sequence, str) else sequence, np.uint8)
+    tokens = LETTER_TO_TOKEN[raw]
+    unknown = tokens >= NOT_DNA
+    if not unknown.any():
+        return tokens, 0
+    wrong = np.flatnonzero(tokens == NOT_DNA)
+    if wrong.size:
+        raise ValueError(f"letter {chr(raw[wrong[0]])!r} at position {wrong[0] + 1} is not a nucleotide")
+    tokens[unknown] = N
+    return tokens, int(unknown.sum())
+
+
+def decode(tokens: np.ndarray) -> str:
+    """Turn tokens 0 to 4 back into letters."""
+    return TOKEN_TO_LETTER[tokens].tobytes().decode()
+
+
+def complement(tokens: np.ndarray) -> np.ndarray:
+    """The base opposite each token, in the same order; N stays N."""
+    return COMPLEMENT[tokens]
+
+
+def reverse_complement(tokens: np.ndarray) -> np.ndarray:
+    """The opposite strand, read in its own direction; the last axis is the sequence."""
+    return COMPLEMENT[tokens][..., ::-1]

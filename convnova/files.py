@@ -1,0 +1,90 @@
+"""Files that are there whole or not at all, and files read whatever their compression."""
+
+import gzip
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from convnova.errors import ConvNovaError
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; rename it to `path` only if the block succeeds.
+
+    The parent folder is made. On any exception, Ctrl-C included, the temporary file is removed and
+    whatever stood at `path` before stands there still.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    os.chmod(name, 0o666 & ~_umask())
+    try:
+        yield Path(name)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` to `path` atomically, as UTF-8."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write `content` to `path` atomically, as indented JSON with a final newline."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def sha256(path: str | Path) -> str:
+    """The hexadecimal SHA-256 of the file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a plain, gzip or bgzip file for reading; the content decides, not the name.
+
+    Raises:
+        ConvNovaError: the file is missing, or its compressed data ends early or is damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConvNovaError(f"{path}: expected a file, found {'a folder' if path.is_dir() else 'nothing'}")
+    with path.open("rb") as raw:
+        magic = raw.read(2)
+        raw.seek(0)
+        if magic != GZIP_MAGIC:
+            yield raw
+            return
+        try:
+            with gzip.GzipFile(fileobj=raw) as stream:
+                yield stream  # type: ignore[misc]
+        except (EOFError, gzip.BadGzipFile, OSError) as error:
+            if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile) and error.errno:
+                raise
+            raise ConvNovaError(
+                f"{path}: expected gzip data, found a truncated or damaged file ({error}); fetch it again"
+            ) from error
+        except Exception as error:
+            if type(error).__module__ == "zlib":
+                raise ConvNovaError(
+                    f"{path}: expected gzip data, found a damaged file ({error}); fetch it again"
+                ) from error
+            raise

@@ -1,0 +1,167 @@
+"""One fine-tuning: a task, a model, a protocol and a seed become predictions and one set of scores."""
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convnova.batches import UNLABELLED, Labelled, Padding, collate, hold_out, rows_of_step
+from convnova.checkpoint import load_strictly, load_weights
+from convnova.config import Job, RunConfig, Task, Training
+from convnova.errors import ConvNovaError
+from convnova.files import sha256, write_json
+from convnova.models import build_predictor
+from convnova.predict import labels_of, predict, score, write_predictions
+from convnova.progress import log
+from convnova.provenance import describe
+from convnova.randomness import torch_seed
+from convnova.tasks import TaskShard, read_task
+from convnova.train import History, MicroBatch, train, write_log
+
+HELD_OUT = 0.1
+"""Share of the training rows that becomes the validation part where a task has none."""
+
+
+def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path | None, workers: int = 1) -> None:
+    """Train, choose the epoch, predict the test split, and write the results to `out`.
+
+    `heldout`: a tenth of the training rows, drawn by the seed, chooses the epoch (or the task's own validation
+    split), and the test split is scored once. `released`: as the authors' code does, all of train, the epoch that is
+    best on test, sequences padded at the left with N that counts in the mean.
+
+    Args:
+        shard: the task's shard.
+        out: folder for `metrics.json`, `predictions.parquet` and `log.csv`.
+        weights: the pretrained model, for models that start from one.
+        workers: threads that make batches.
+
+    Raises:
+        ConvNovaError: weights that do not fit, a loss that is not finite, a task without rows.
+    """
+    started = time.time()
+    task, settings, data = config.task(job), config.training(job), read_task(shard)
+    splits = split_rows(data, task, job)
+    model = build(config, job, data, splits, weights)
+    padding = Padding(padded_length(model, job, splits), job.protocol == "released")
+    objective = Classification(task, settings, job.seed, splits["train"], splits["valid"], padding)
+    checkpoints = out / "checkpoints"
+    history = train(
+        model, objective, settings, job.seed, "/".join(map(str, job)), out / "log.csv", checkpoints, workers
+    )
+    load_strictly(model, history.best_weights, "the best epoch")
+    predicted = predict(model, splits["test"], padding, objective.evaluation_batch)
+    about = {**job._asdict(), "metric": task.metric, **score(task, labels_of(splits["test"]), predicted)}
+    inputs = {"task": shard} | ({"weights": weights} if weights else {})
+    provenance = describe(
+        started,
+        {name: {"path": str(path), "sha256": sha256(path)} for name, path in inputs.items()},
+        config.job_fingerprint(job),
+    )
+    write_predictions(out / "predictions.parquet", splits["test"], predicted, {"settings": provenance["settings"]})
+    write_log(history, out / "log.csv")
+    write_json(out / "metrics.json", {**about, **summary(history, model, splits, config), "provenance": provenance})
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def summary(history: History, model: nn.Module, splits: dict[str, Labelled], config: RunConfig) -> dict[str, Any]:
+    """What a reader wants to know of a run besides its scores."""
+    return {
+        "best_epoch": history.best_epoch,
+        "epochs": history.evaluations,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "rows": {name: len(rows) for name, rows in splits.items()},
+        "seconds": round(history.seconds, 3),
+        "simulated": config.simulate is not None,
+    }
+
+
+def split_rows(data: TaskShard, task: Task, job: Job) -> dict[str, Labelled]:
+    """The rows that are trained on, that choose the epoch, and that are scored, by the job's protocol."""
+    longest = task.max_length or max(int(data.split(name).lengths.max()) for name in data.splits)
+
+    def labelled(name: str, rows: np.ndarray | None = None) -> Labelled:
+        split = data.split(name)
+        chosen = np.arange(len(split)) if rows is None else rows
+        return Labelled(split.tokens, split.offsets, split.labels, data.kind, chosen, longest)
+
+    test = labelled("test")
+    if job.protocol == "released":
+        return {"train": labelled("train"), "valid": test, "test": test}
+    if "valid" in data.splits:
+        return {"train": labelled("train"), "valid": labelled("valid"), "test": test}
+    split = data.split("train")
+    labels = np.asarray(split.labels) if data.kind == "classes" else np.zeros(len(split))
+    kept, held_out = hold_out(labels, HELD_OUT, job.seed)
+    if not len(kept):
+        raise ConvNovaError(f"{job.suite}/{job.task}: expected at least two training rows, found {len(split)}")
+    return {"train": labelled("train", kept), "valid": labelled("train", held_out), "test": test}
+
+
+def padded_length(model: nn.Module, job: Job, splits: dict[str, Labelled]) -> int | None:
+    """A length common to all batches, where the model or the protocol wants one."""
+    longest = max(rows.max_length for rows in splits.values())
+    if job.protocol == "released" and splits["test"].kind != "per_base":
+        return max(model.fixed_length or 0, longest)
+    return model.fixed_length
+
+
+def build(config: RunConfig, job: Job, data: TaskShard, splits: dict[str, Labelled], weights: Path | None) -> nn.Module:
+    """The job's network with its initial weights, on the best device there is."""
+    torch.manual_seed(torch_seed(job.seed, "weights"))
+    pretrained = config.is_pretrained(job)
+    if pretrained != (weights is not None):
+        raise ConvNovaError(f"{job.model}: expected {'pretrained' if pretrained else 'no'} weights, found {weights}")
+    architecture, settings = config.models[job.model].architecture, config.settings(job.model, job.suite)
+    outputs = data.split("train").labels.shape[1] if data.kind == "multilabel" else len(data.classes)
+    longest = max(rows.max_length for rows in splits.values())
+    model = build_predictor(architecture, settings, data.kind, outputs, longest, job.protocol == "released")
+    if weights is not None:
+        found, _ = load_weights(weights)
+        backbone = {
+            name.removeprefix("backbone."): tensor for name, tensor in found.items() if name.startswith("backbone.")
+        }
+        load_strictly(model.backbone, backbone, str(weights))
+        log(f"backbone from {weights}; its language-model head ({len(found) - len(backbone)} tensors) is not used here")
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@dataclass
+class Classification:
+    """The objective of fine-tuning: cross entropy over classes of sequences or bases, or over independent labels."""
+
+    task: Task
+    settings: Training
+    seed: int
+    data: Labelled
+    valid: Labelled
+    padding: Padding
+
+    def __post_init__(self) -> None:
+        self.steps_per_epoch = -(-len(self.data) // self.settings.batch_size)
+        self.evaluation_batch = 2 * (self.settings.micro_batch or self.settings.batch_size)
+
+    def batch(self, step: int) -> list[MicroBatch]:
+        """The rows of a step, in parts of at most `micro_batch`."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        rows = rows_of_step(self.data, self.settings.batch_size, self.seed, epoch, place)
+        size = self.settings.micro_batch or len(rows)
+        return [collate(self.data, rows[i : i + size], self.padding) for i in range(0, len(rows), size)]
+
+    def loss(self, model: nn.Module, batch: MicroBatch) -> Tensor:
+        """Summed cross entropy, in float32."""
+        logits = model(batch.tokens).float()
+        if self.task.kind == "multilabel":
+            return F.binary_cross_entropy_with_logits(logits, batch.targets, reduction="sum")
+        return F.cross_entropy(logits.flatten(0, -2), batch.targets.flatten(), reduction="sum", ignore_index=UNLABELLED)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """The task's own metric on the part that chooses the epoch; not a number counts as worst."""
+        predicted = predict(model, self.valid, self.padding, self.evaluation_batch)
+        value = float(score(self.task, labels_of(self.valid), predicted)[self.task.metric])
+        return {"score": value if np.isfinite(value) else -np.inf}

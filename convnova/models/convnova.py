@@ -1,0 +1,264 @@
+"""ConvNova: dilated convolutions, gated by a second branch (Bo et al., ICLR 2025, arXiv 2502.18538).
+
+    x_0 = GELU(Conv_9(one_hot(tokens)))        c_0 = GELU(Conv_9'(one_hot(second strand)))
+    for each gated convolution block i, of dilation d_i:
+      g = sigmoid(Conv_{k,d_i}(LayerNorm(c)))                   the gate, read from the second branch only
+      x = x + GELU(Conv_{k,d_i}(LayerNorm(x))) * g
+      c = c + g
+      x = x + LayerNorm(GELU(Linear(x)))                        only with `ffn`
+    x = x + MLP(x)                                              the tail
+    x = Conv_1(GELU(Conv_1(x)))                                 only with `final_conv`
+
+Everything lies channels last, (B, L, d), also in the convolutions. B is sequences, L positions, d `width`.
+Positions of the token OUTSIDE are padding: zeros to every convolution, as what lies beyond a sequence's end is.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convnova.checkpoint import load_strictly
+from convnova.dna import COMPLEMENT, OUTSIDE
+from convnova.errors import ConvNovaError
+from convnova.models.heads import LETTERS, MaskedLanguageModel
+
+STEM_KERNEL = 9
+LARGEST_DILATION = 1024
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the architecture; the defaults are those of the paper's 1.7M-parameter model."""
+
+    width: int = 128
+    """Channels d of both branches."""
+    kernel: int = 9
+    """Taps k of the blocks' convolutions, odd."""
+    blocks: int = 5
+    """Gated convolution blocks; their dilations are 1, 1, base^0, base^1, ... up to 1024."""
+    dilation_base: int = 4
+    stacks: int = 1
+    """Each block so many times in a row, with equal initial weights (the released `num_cnn_stacks`)."""
+    tail_expansion: int = 2
+    """Width of the tail's inner layers, in multiples of `width`."""
+    ffn: bool = False
+    final_conv: bool = False
+    second_branch: str = "complement"
+    """What the second branch reads. `complement`, as released, is the same model as the sequence itself with
+    relabelled stem weights; `reverse_complement` (position i of the gate from position L-1-i) is another."""
+    dropout: float = 0.0
+    """Share of the blocks' inputs set to zero in training, in both branches."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "blocks", "dilation_base", "stacks", "tail_expansion", "kernel"):
+            if getattr(self, name) < 1:
+                raise ConvNovaError(f"{name} = {getattr(self, name)}: expected 1 or more")
+        if self.kernel % 2 == 0:
+            raise ConvNovaError(f"kernel = {self.kernel}: expected an odd number, so that lengths are kept")
+        if self.second_branch not in ("complement", "reverse_complement"):
+            raise ConvNovaError(f"second_branch = {self.second_branch!r}: expected complement or reverse_complement")
+        if not 0 <= self.dropout < 1:
+            raise ConvNovaError(f"dropout = {self.dropout}: expected 0 or more, less than 1")
+
+    @property
+    def dilations(self) -> list[int]:
+        """Dilation of each block."""
+        one_each = [1 if i < 2 else min(LARGEST_DILATION, self.dilation_base ** (i - 2)) for i in range(self.blocks)]
+        return [dilation for dilation in one_each for _ in range(self.stacks)]
+
+    @property
+    def receptive_field(self) -> int:
+        """Bases that one output position sees."""
+        return STEM_KERNEL + (self.kernel - 1) * sum(self.dilations)
+
+
+class GatedConvolutionBlock(nn.Module):
+    """One block: a dilated convolution of the sequence branch, multiplied by a gate from the second branch."""
+
+    def __init__(self, config: Config, dilation: int):
+        super().__init__()
+        width = config.width
+        self.dilation, self.dropout = dilation, config.dropout
+        self.norm, self.gate_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.conv = nn.Conv1d(width, width, config.kernel)
+        self.gate_conv = nn.Conv1d(width, width, config.kernel)
+        self.ffn = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width)) if config.ffn else None
+
+    def forward(self, x: Tensor, c: Tensor, inside: Tensor | None, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Update both branches.
+
+        Args:
+            x, c: (B, L, d), the sequence branch and the second branch.
+            inside: (B, L, 1), 0 at padding and 1 elsewhere, or None without padding.
+            at: (M,) positions b * L + l at which alone the result is wanted.
+
+        Returns:
+            x, the gate: both (B, L, d), or (M, d) with `at`. The second branch becomes c + gate.
+        """
+        gate = torch.sigmoid(self._convolve(self.gate_conv, self.gate_norm, c, inside, at))
+        update = F.gelu(self._convolve(self.conv, self.norm, x, inside, at))
+        x = torch.addcmul(x if at is None else x.flatten(0, 1)[at], update, gate)
+        if self.ffn is not None:
+            x = x + self.ffn(x)
+        return x, gate
+
+    def _convolve(
+        self, conv: nn.Conv1d, norm: nn.LayerNorm, x: Tensor, inside: Tensor | None, at: Tensor | None
+    ) -> Tensor:
+        h = norm(F.dropout(x, self.dropout, self.training))
+        if inside is not None:
+            h = h * inside
+        return convolve(h, conv, self.dilation) if at is None else convolve_at(h, conv, self.dilation, at)
+
+
+def convolve(h: Tensor, conv: nn.Conv1d, dilation: int) -> Tensor:
+    """Convolve (B, L, d) along L, keeping the length; channels stay last, so nothing is copied."""
+    reach = dilation * (conv.kernel_size[0] // 2)
+    weight = conv.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+    image = h.unsqueeze(1).permute(0, 3, 1, 2)  # (B, d, 1, L) with the strides of channels last
+    out = F.conv2d(image, weight, conv.bias, padding=(0, reach), dilation=(1, dilation))
+    return out.permute(0, 2, 3, 1).squeeze(1)
+
+
+def convolve_at(h: Tensor, conv: nn.Conv1d, dilation: int, at: Tensor) -> Tensor:
+    """The rows `at` (M,) of `convolve(h)` as one matrix product over gathered taps: (M, d)."""
+    taps, length = conv.kernel_size[0], h.shape[1]
+    reach = dilation * (taps // 2)
+    padded = F.pad(h, (0, 0, reach, reach)).flatten(0, 1)  # (B * (L + 2 reach), d)
+    first = at + torch.div(at, length, rounding_mode="floor") * (2 * reach)
+    rows = first[:, None] + dilation * torch.arange(taps, device=at.device)  # (M, k)
+    gathered = padded[rows.flatten()].view(len(at), -1)  # (M, k d)
+    return F.linear(gathered, conv.weight.permute(0, 2, 1).flatten(1), conv.bias)
+
+
+class Backbone(nn.Module):
+    """Tokens to features, one vector a base."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config, self.width, inner = config, config.width, config.width * config.tail_expansion
+        self.stem = nn.Conv1d(LETTERS, self.width, STEM_KERNEL)
+        self.second_stem = nn.Conv1d(LETTERS, self.width, STEM_KERNEL)
+        blocks = (GatedConvolutionBlock(config, dilation) for dilation in config.dilations[:: config.stacks])
+        self.blocks = nn.ModuleList(copy.deepcopy(block) for block in blocks for _ in range(config.stacks))
+        self.tail = nn.Sequential(
+            nn.Linear(self.width, inner),
+            nn.GELU(),
+            nn.Linear(inner, inner),
+            nn.LayerNorm(inner),
+            nn.Linear(inner, inner),
+            nn.GELU(),
+            nn.Linear(inner, self.width),
+            nn.LayerNorm(self.width),
+        )
+        pointwise = (nn.Linear(self.width, self.width), nn.GELU(), nn.Linear(self.width, self.width))
+        self.final_conv = nn.Sequential(*pointwise) if config.final_conv else None
+
+    def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
+        """Features of every base, or of some.
+
+        Args:
+            tokens: (B, L) of any integer type, A C G T N = 0..4; OUTSIDE = 5 is padding, at the right end only.
+            at: (M,) positions b * L + l; with it the last block and the tail are computed there alone.
+
+        Returns:
+            (B, L, d), or (M, d) with `at`. Rows of padded positions have no meaning.
+        """
+        x, c = self._stems(tokens)
+        padding = tokens == OUTSIDE
+        inside = (~padding).unsqueeze(-1).to(x.dtype) if padding.any() else None
+        *earlier, last = self.blocks
+        for block in earlier:
+            x, gate = block(x, c, inside)
+            c = c + gate
+        x, _ = last(x, c, inside, at)
+        x = x + self.tail(x)
+        return x if self.final_conv is None else self.final_conv(x)
+
+    def _stems(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Both stems: (B, L, d) twice.
+
+        The second branch's complement is taken by exchanging the input channels of its weights, so both stems
+        share one matrix product over windows of one-hot letters.
+        """
+        complement = self.second_stem.weight[:, COMPLEMENT[:LETTERS].tolist()]  # (d, 5, 9)
+        bias = self.stem.bias, self.second_stem.bias
+        if self.config.second_branch == "complement":
+            both = F.gelu(_stem(tokens, torch.cat([self.stem.weight, complement]), torch.cat(bias)))
+            return both[..., : self.width], both[..., self.width :]
+        c = _stem(reverse(tokens), complement, bias[1])
+        return F.gelu(_stem(tokens, self.stem.weight, bias[0])), F.gelu(c)
+
+
+def _stem(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Convolve one-hot letters with `weight` (out, 5, 9): (B, L, out), as one product over overlapping windows."""
+    reach = STEM_KERNEL // 2
+    padded = F.pad(tokens.long(), (reach, reach), value=OUTSIDE)
+    letters = F.one_hot(padded, LETTERS + 1)[..., :LETTERS].to(weight.dtype).contiguous()  # (B, L + 8, 5)
+    windows = letters.as_strided(
+        (*tokens.shape, STEM_KERNEL * LETTERS), (letters.stride(0), LETTERS, 1)
+    )  # a row a position: the 45 numbers of its nine letters
+    return F.linear(windows, weight.permute(0, 2, 1).flatten(1), bias)
+
+
+def reverse(tokens: Tensor) -> Tensor:
+    """Each sequence back to front (B, L), its padding still at the right end."""
+    length = (tokens != OUTSIDE).sum(1, keepdim=True)
+    place = torch.arange(tokens.shape[1], device=tokens.device)
+    return tokens.gather(1, torch.where(place < length, length - 1 - place, place))
+
+
+RELEASED_SETTINGS = {
+    "hidden_dim": "width",
+    "kernel_size": "kernel",
+    "num_conv1d": "blocks",
+    "dilation": "dilation_base",
+    "num_cnn_stacks": "stacks",
+    "d_inner": "tail_expansion",
+    "ffn": "ffn",
+    "final_conv": "final_conv",
+    "dropout": "dropout",
+}
+"""The released code's names of settings, and ours."""
+
+
+def from_released(weights: Mapping[str, Tensor], config: Config | Mapping[str, object]) -> nn.Module:
+    """Build the model that a checkpoint of the authors' code holds.
+
+    Args:
+        weights: under the released parameter names, with any common prefix such as `model.`.
+        config: ours, or the released hyperparameters (`hidden_dim`, `kernel_size`, `num_conv1d`, ...).
+
+    Returns:
+        A `MaskedLanguageModel` where the checkpoint has the language-model head, otherwise a `Backbone`.
+
+    Raises:
+        ConvNovaError: a weight missing, left over or of another shape; both lists are in the message.
+    """
+    if not isinstance(config, Config):
+        config = Config(**{ours: config[theirs] for theirs, ours in RELEASED_SETTINGS.items() if theirs in config})
+    prefix = next((name.removesuffix("rc_linear.weight") for name in weights if name.endswith("rc_linear.weight")), "")
+    with_head = f"{prefix}out_linear.weight" in weights
+    model = MaskedLanguageModel(Backbone(config)) if with_head else Backbone(config)
+    names = _released_names(config, "backbone." if with_head else "")
+    renamed = {names.get(name.removeprefix(prefix), name): tensor for name, tensor in weights.items()}
+    pointwise = {name: tensor.squeeze(-1) for name, tensor in renamed.items() if "final_conv" in name}
+    load_strictly(model, {**renamed, **pointwise}, "the released checkpoint")
+    return model
+
+
+def _released_names(config: Config, prefix: str) -> dict[str, str]:
+    """The released parameter names to ours."""
+    modules = {"linear": "stem", "rc_linear": "second_stem"}
+    for i in range(len(config.dilations)):
+        modules |= {f"convs.{i}": f"blocks.{i}.conv", f"gates.{i}": f"blocks.{i}.gate_conv"}
+        modules |= {f"norms.{i}": f"blocks.{i}.norm", f"rc_norms.{i}": f"blocks.{i}.gate_norm"}
+        modules |= {f"mlpgroup2.{i}.{j}": f"blocks.{i}.ffn.{j}" for j in (0, 2)}
+    modules |= {f"milinear.{j}": f"tail.{j}" for j in (0, 2, 3, 4, 6, 7)}
+    modules |= {f"final_conv.{j}": f"final_conv.{j}" for j in (0, 2)}
+    ours = {theirs: prefix + name for theirs, name in modules.items()} | {"out_linear": "head"}
+    return {f"{theirs}.{part}": f"{name}.{part}" for theirs, name in ours.items() for part in ("weight", "bias")}

@@ -1,0 +1,92 @@
+"""Predictions of a trained network for labelled sequences, and their file."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from convnova import metrics
+from convnova.batches import Labelled, Padding, collate
+from convnova.config import Task
+from convnova.files import atomic
+
+
+def predict(model: nn.Module, data: Labelled, padding: Padding, batch_size: int) -> np.ndarray:
+    """Predict every item of `data`, in its order.
+
+    Returns:
+        classes: probabilities (n, classes) float32. multilabel: probabilities (n, labels) float32.
+        per_base: the most probable class of each base, uint8, item after item.
+    """
+    device = next(model.parameters()).device
+    by_length = np.argsort(data.lengths, kind="stable")
+    pieces: list[np.ndarray] = []
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(data), batch_size):
+            items = by_length[start : start + batch_size]
+            batch = collate(data, items, padding)
+            logits = model(batch.tokens.to(device)).float()
+            pieces += _by_item(logits, data, items, padding)
+    order = np.argsort(by_length, kind="stable")
+    ordered = [pieces[place] for place in order]
+    return np.concatenate(ordered) if data.kind == "per_base" else np.stack(ordered)
+
+
+def _by_item(logits: torch.Tensor, data: Labelled, items: np.ndarray, padding: Padding) -> list[np.ndarray]:
+    if data.kind != "per_base":
+        probabilities = logits.sigmoid() if data.kind == "multilabel" else logits.softmax(-1)
+        return list(probabilities.cpu().numpy())
+    classes = logits.argmax(-1).to(torch.uint8).cpu().numpy()
+    lengths = data.lengths[items]
+    if padding.as_released:
+        return [line[len(line) - length :] for line, length in zip(classes, lengths, strict=True)]
+    return [line[:length] for line, length in zip(classes, lengths, strict=True)]
+
+
+def labels_of(data: Labelled) -> np.ndarray:
+    """The labels that `predict` is held against, in its order and form."""
+    if data.kind != "per_base":
+        return np.asarray(data.labels[data.rows])
+    starts = data.offsets[data.rows]
+    return np.concatenate([data.labels[s : s + n] for s, n in zip(starts, data.lengths, strict=True)])
+
+
+def score(task: Task, labels: np.ndarray, predicted: np.ndarray) -> dict:
+    """All metrics of a task's kind, over all predictions at once."""
+    if task.kind == "per_base":
+        return metrics.per_base(labels, predicted)
+    if task.kind == "multilabel":
+        return metrics.multilabel(labels, predicted, task.groups)
+    return metrics.classification(labels, predicted)
+
+
+def write_predictions(path: Path, data: Labelled, predicted: np.ndarray, about: dict[str, str]) -> None:
+    """Write the predictions as parquet, a line an item: row of the split, label or labels, score or scores.
+
+    Probabilities of many labels are kept as 16-bit floats; of a base only its most probable class is kept.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    labels = labels_of(data)
+    if data.kind == "per_base":
+        offsets = pyarrow.array(np.concatenate([[0], np.cumsum(data.lengths)]).astype(np.int32))
+        columns = {
+            "label": pyarrow.ListArray.from_arrays(offsets, pyarrow.array(labels.astype(np.uint8))),
+            "predicted": pyarrow.ListArray.from_arrays(offsets, pyarrow.array(predicted)),
+        }
+    else:
+        wide = data.kind == "multilabel"
+        scores = predicted.astype(np.float16 if wide else np.float32)
+        columns = {"label": _lists(labels.astype(np.uint8)) if wide else labels, "score": _lists(scores)}
+    table = pyarrow.table({"row": data.rows, **columns}).replace_schema_metadata(about)
+    with atomic(path) as temporary:
+        pyarrow.parquet.write_table(table, temporary, compression="zstd")
+
+
+def _lists(values: np.ndarray):  # noqa: ANN202 - pyarrow is imported where it is used
+    import pyarrow
+
+    return pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(values.ravel()), values.shape[1])

@@ -1,0 +1,127 @@
+"""Masked-language pretraining on windows of a genome."""
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convnova.checkpoint import save_weights
+from convnova.config import Pretraining, RunConfig
+from convnova.files import sha256
+from convnova.genome import Windows, windows
+from convnova.masking import mask, mask_as_released
+from convnova.models import build_backbone
+from convnova.models.heads import MaskedLanguageModel
+from convnova.provenance import describe
+from convnova.randomness import order, torch_seed
+from convnova.train import MicroBatch, train, write_log
+
+MASKINGS = {"once": mask, "released": mask_as_released}
+MOST_VALIDATION_WINDOWS = 2048
+
+
+def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path, workers: int = 1) -> None:
+    """Train a backbone on the genome and write `weights.safetensors`, its JSON and `log.csv` to `out`.
+
+    The epoch with the lowest masked cross entropy on the validation intervals is kept. Training that was stopped
+    continues from `out/checkpoints`.
+
+    Args:
+        backbone: which of the config's pretrainings.
+        genome: folder of the genome's shard.
+        workers: threads that make batches.
+
+    Raises:
+        ConvNovaError: no windows, a loss that is not finite.
+    """
+    started, settings = time.time(), config.pretrain
+    model_name, suite = config.backbones()[backbone]
+    architecture, model_settings = config.models[model_name].architecture, config.settings(model_name, suite)
+    torch.manual_seed(torch_seed(settings.seed, "weights"))
+    model = MaskedLanguageModel(build_backbone(architecture, model_settings))
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    parts = {split: windows(genome, split, settings.length, settings.coverage) for split in ("train", "valid")}
+    objective = MaskedLanguage(settings, parts["train"], parts["valid"])
+    checkpoints = out / "checkpoints"
+    history = train(
+        model, objective, settings, settings.seed, f"pretrain {backbone}", out / "log.csv", checkpoints, workers
+    )
+    shard = genome / "genome.safetensors"
+    about = {
+        "architecture": architecture,
+        "settings": model_settings,
+        "pretraining": settings.model_dump(),
+        "windows": {split: len(part) for split, part in parts.items()},
+        "epochs": history.evaluations,
+        "best_epoch": history.best_epoch,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "bases": history.bases,
+        "simulated": config.simulate is not None,
+        "provenance": describe(
+            started,
+            {"genome": {"path": str(shard), "sha256": sha256(shard)}},
+            config.pretraining_fingerprint(backbone),
+        ),
+    }
+    write_log(history, out / "log.csv")
+    save_weights(history.best_weights, out / "weights.safetensors", about)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+@dataclass
+class MaskedLanguage:
+    """The objective of pretraining: guess the hidden letters."""
+
+    settings: Pretraining
+    data: Windows
+    valid: Windows
+
+    def __post_init__(self) -> None:
+        self.windows = min(self.settings.windows or len(self.data), len(self.data))
+        self.steps_per_epoch = -(-self.windows // self.settings.batch_size)
+
+    def batch(self, step: int) -> list[MicroBatch]:
+        """Windows of a step with their masks, in parts of at most `micro_batch`."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        size = self.settings.batch_size
+        chosen = order(len(self.data), self.settings.seed, epoch)[: self.windows][place * size : (place + 1) * size]
+        return self._parts(self.data, chosen, step)
+
+    def _parts(self, data: Windows, chosen: np.ndarray, place: int) -> list[MicroBatch]:
+        inputs, at, letters = MASKINGS[self.settings.masking](
+            data.tokens(chosen), self.settings.masked, self.settings.seed, place
+        )
+        size, length = self.settings.micro_batch or len(chosen), inputs.shape[1]
+        parts = []
+        for first in range(0, len(chosen), size):
+            within = slice(*np.searchsorted(at, (first * length, (first + size) * length)))
+            tokens, places = inputs[first : first + size], at[within] - first * length
+            targets = torch.from_numpy(letters[within].astype(np.int64))
+            rows = f"windows {chosen[first : first + size].tolist()[:8]}"
+            parts.append(MicroBatch(torch.from_numpy(tokens), targets, len(targets), torch.from_numpy(places), rows))
+        return parts
+
+    def loss(self, model: nn.Module, batch: MicroBatch) -> Tensor:
+        """Summed cross entropy over the masked bases, in nats."""
+        return F.cross_entropy(model(batch.tokens, batch.at).float(), batch.targets, reduction="sum")
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Mean cross entropy in nats and accuracy over masked bases of validation windows, the same every time."""
+        device = next(model.parameters()).device
+        count = min(len(self.valid), MOST_VALIDATION_WINDOWS)
+        chosen = np.sort(order(len(self.valid), self.settings.seed, 0)[:count])
+        loss = right = total = 0.0
+        size = self.settings.micro_batch or self.settings.batch_size
+        for first in range(0, count, size):
+            for cpu_part in self._parts(self.valid, chosen[first : first + size], -1 - first & 0xFFFFFFFF):
+                part = cpu_part.to(device)
+                logits = model(part.tokens, part.at).float()
+                loss += float(F.cross_entropy(logits, part.targets, reduction="sum"))
+                right += float((logits.argmax(-1) == part.targets).sum())
+                total += part.count
+        return {"score": -loss / total, "loss": loss / total, "accuracy": right / total}

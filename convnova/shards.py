@@ -1,0 +1,127 @@
+"""The one shard form: named arrays in a safetensors file, read as memory maps.
+
+A shard of a genome holds one uint8 tensor of tokens a chromosome. A shard of a task holds, for each
+split, `<split>.tokens` (all sequences end to end), `<split>.offsets` and `<split>.labels`. Many
+processes can read one shard at no cost in memory. Format: https://github.com/huggingface/safetensors
+"""
+
+import json
+import os
+import struct
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from convnova import __version__
+from convnova.errors import ConvNovaError
+from convnova.files import atomic
+
+DTYPES = {"U8": "<u1", "I8": "<i1", "I32": "<i4", "I64": "<i8", "F32": "<f4"}
+DTYPE_NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
+
+
+class ShardWriter:
+    """Write tensors of unknown length, piece by piece and in any order, in little memory.
+
+        with ShardWriter(path, {"source": "chr1.fa"}) as shard:
+            shard.append("chr1", tokens)       # again and again: pieces lie end to end along the first axis
+
+    Nothing stands at `path` until the block ends without an exception; whatever stood there before
+    stays until then. `metadata` may be added to until the end of the block.
+    """
+
+    def __init__(self, path: str | Path, metadata: dict[str, object] | None = None):
+        self.path = Path(path)
+        self.metadata: dict[str, object] = dict(metadata or {}, convnova=__version__)
+        self.pieces: dict[str, list[tuple[int, int]]] = {}
+        self.tensors: dict[str, tuple[str, list[int]]] = {}
+
+    def __enter__(self) -> "ShardWriter":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.body = tempfile.TemporaryFile(dir=self.path.parent)
+        return self
+
+    def append(self, name: str, piece: np.ndarray) -> None:
+        """Add `piece` to the end of the tensor `name`; all its pieces share dtype and further axes."""
+        dtype, (rows, *columns) = DTYPE_NAMES[piece.dtype.newbyteorder("<")], piece.shape
+        if name in self.tensors:
+            known, (before, *others) = self.tensors[name]
+            if (known, others) != (dtype, columns):
+                raise ValueError(f"{name}: pieces of {known} {others} and of {dtype} {columns}")
+            rows += before
+        self.tensors[name] = dtype, [rows, *columns]
+        self.pieces.setdefault(name, []).append((self.body.tell(), piece.nbytes))
+        self.body.write(np.ascontiguousarray(piece).data.cast("B") if piece.nbytes else b"")
+
+    def _header(self) -> bytes:
+        header: dict[str, object] = {"__metadata__": {key: json.dumps(value) for key, value in self.metadata.items()}}
+        end = 0
+        for name, (dtype, shape) in self.tensors.items():
+            start, end = end, end + sum(size for _, size in self.pieces[name])
+            header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+        text = json.dumps(header).encode()
+        return text + b" " * (-len(text) % 8)
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with self.body:
+            if kind is not None:
+                return
+            header = self._header()
+            with atomic(self.path) as temporary, temporary.open("wb") as stream:
+                stream.write(struct.pack("<Q", len(header)) + header)
+                for start, size in (piece for name in self.tensors for piece in self.pieces[name]):
+                    self.body.seek(start)
+                    while size:
+                        size -= stream.write(self.body.read(min(size, 1 << 20)))
+                stream.flush()
+                os.fsync(stream.fileno())
+
+
+def _header(path: Path) -> tuple[dict, int]:
+    """The parsed header and the offset of the first tensor; an error if the file is no whole shard."""
+    if not path.is_file():
+        raise ConvNovaError(f"{path}: expected a shard, found nothing; make it with `convnova shard-...`")
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        try:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > size - 8:
+                raise ValueError("the header is longer than the file")
+            header = json.loads(stream.read(length))
+            end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+            if size != 8 + length + end:
+                raise ValueError(f"{8 + length + end} bytes announced, {size} found")
+        except (ValueError, struct.error, KeyError, TypeError) as error:
+            raise ConvNovaError(
+                f"{path}: expected a whole safetensors file: {error}; delete it and make it again"
+            ) from error
+    return header, 8 + length
+
+
+def read(path: str | Path) -> dict[str, np.ndarray]:
+    """Memory-map every tensor of a shard, read-only.
+
+    Raises:
+        ConvNovaError: the file is missing, or not a whole safetensors file.
+    """
+    path = Path(path)
+    header, start = _header(path)
+    mapped = (
+        np.memmap(path, mode="r", dtype=np.uint8, offset=start)
+        if path.stat().st_size > start
+        else np.empty(0, np.uint8)
+    )
+    tensors = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            begin, end = entry["data_offsets"]
+            tensors[name] = mapped[begin:end].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    return tensors
+
+
+def read_metadata(path: str | Path) -> dict:
+    """The metadata that the shard was written with."""
+    metadata = _header(Path(path))[0].get("__metadata__", {})
+    return {key: json.loads(value) for key, value in metadata.items()}

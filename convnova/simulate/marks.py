@@ -1,0 +1,114 @@
+"""What marks, enhancers and chromatin bins are made of: motifs, composition and the 919 labels."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from convnova.simulate.sequence import draw_motif, plant, tilt
+
+ENHANCER_MOTIFS = ("RTGASTCAY", "AGATAAGRA", "ATTGCGCAAT")
+ENHANCER_INSTANCES = (5, 8)
+
+
+class Mark(NamedTuple):
+    """A histone mark's domains: motifs, how many instances in 500 bp, and composition of A, C, G and T."""
+
+    motifs: tuple[str, ...]
+    instances: int
+    composition: tuple[float, float, float, float]
+
+
+MARKS = {
+    "H3": Mark(("TTACCCGGTAA", "AACGTTATAA"), 14, (0.25, 0.25, 0.25, 0.25)),
+    "H3K14ac": Mark(("CCATACATCC", "GCGATGAGC"), 13, (0.25, 0.25, 0.25, 0.25)),
+    "H3K36me3": Mark(("GAAGATGAAG", "CTTCAAGCT"), 13, (0.28, 0.22, 0.26, 0.24)),
+    "H3K4me1": Mark(("TGTAAACAAA", "CAGGTGCC"), 13, (0.30, 0.20, 0.20, 0.30)),
+    "H3K4me2": Mark(("CACGTGACGG", "ATGCAAATT"), 13, (0.26, 0.24, 0.24, 0.26)),
+    "H3K4me3": Mark(("CGCGAAATCG", "TGACGTCAC"), 14, (0.24, 0.26, 0.26, 0.24)),
+    "H3K79me3": Mark(("GGAACTGGTT", "TTGGCACC"), 13, (0.26, 0.24, 0.26, 0.24)),
+    "H3K9ac": Mark(("TCCGTACA", "GGGTGGAGC"), 13, (0.24, 0.26, 0.26, 0.24)),
+    "H4": Mark(("CGTCACGACG", "TATGCATACC"), 14, (0.25, 0.25, 0.25, 0.25)),
+    "H4ac": Mark(("AGTCGACTTA", "CCGATATCGG"), 13, (0.25, 0.25, 0.25, 0.25)),
+}
+MARK_TILT = 0.15
+"""Share of a domain's bases redrawn from the mark's composition."""
+
+PROGRAMS = (
+    ("CCASNAGRKGGC", "ACTACAATTCCC", "AAGATGGCGGC"),
+    ("RTGASTCAYC", "TGCTGAGTCAT", "ACATTCCAGG"),
+    ("ACCGGAAGTG", "GCGCATGCGC", "TCTCGCGAGA"),
+    ("AGATAAGGAC", "CAGATGKTAA", "CCMCRCCCAC"),
+    ("GTTAATSATTAA", "CAAAGTCCAT", "TGTTTACWYW"),
+    ("ATTGCGCAAT", "TTCCNGGAAG", "AGAGGAAGTG"),
+    ("ATTTGCATAA", "CCATTGTTCT", "CTTTGATCTC"),
+    ("GCCACGTGGC", "TTTCCCGCCA", "AGCCAATSAG"),
+    ("TTCAGCACCAC", "GTTGCCATGG", "RTGACGTCAC"),
+    ("CTATTTATAG", "CCATATTAGG", "TCCCNNGGGA"),
+)
+"""Thirty motifs in ten sets that act together; a chromatin bin has one set or two."""
+PROGRAM_STATE = (0, 1, 2, 1, 3, 1, 3, 2, 0, 3)
+STATE_COMPOSITIONS = ((0.22, 0.28, 0.28, 0.22), (0.30, 0.20, 0.20, 0.30), (0.18, 0.32, 0.32, 0.18), (0.34, 0.16, 0.16, 0.34))
+STATE_TILT = 0.4
+BIN_WINDOW = 1_000
+INSTANCES_PER_MOTIF = 6
+SECOND_PROGRAM = 0.3
+MOTIF_ABSENT = 0.15
+
+DNASE, FACTORS, HISTONES = 125, 690, 104
+"""The runs of labels in the order of the DeepSEA files: 0-124, 125-814, 815-918."""
+FALSE_POSITIVES = 0.003
+
+
+def fill_enhancer(tokens: np.ndarray, rng: np.random.Generator) -> None:
+    """Turn background into an enhancer, in place: a cluster of motif instances."""
+    count = rng.integers(*ENHANCER_INSTANCES, endpoint=True)
+    plant(tokens, [ENHANCER_MOTIFS[which] for which in rng.integers(len(ENHANCER_MOTIFS), size=count)], rng)
+
+
+def fill_domain(tokens: np.ndarray, mark: Mark, rng: np.random.Generator) -> None:
+    """Turn background into a domain of the mark, in place."""
+    tilt(tokens, MARK_TILT, mark.composition, rng)
+    count = mark.instances * len(tokens) // 500
+    plant(tokens, [mark.motifs[which] for which in rng.integers(len(mark.motifs), size=count)], rng)
+
+
+def fill_bin(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Turn 1,000 bp of background into a chromatin bin, in place.
+
+    Returns:
+        bool (30,): the motifs that the bin has.
+    """
+    chosen = rng.choice(len(PROGRAMS), size=1 + (rng.random() < SECOND_PROGRAM), replace=False)
+    tilt(tokens, STATE_TILT, STATE_COMPOSITIONS[PROGRAM_STATE[chosen[0]]], rng)
+    present = np.zeros((len(PROGRAMS), 3), dtype=bool)
+    present[chosen] = rng.random((len(chosen), 3)) >= MOTIF_ABSENT
+    motifs = [PROGRAMS[program][which] for program, which in zip(*np.nonzero(present), strict=True)]
+    plant(tokens, motifs * INSTANCES_PER_MOTIF, rng)
+    return present.reshape(-1)
+
+
+def label_rules(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """What each label follows.
+
+    Returns:
+        follows: bool (919, 30), the motifs one of which must be there: those of a few sets for DNase
+            sensitivity of a cell type, one for a factor, those of one chromatin state for a histone mark.
+        strength: float (919,), how often the label is then positive.
+    """
+    follows = np.zeros((DNASE + FACTORS + HISTONES, len(PROGRAMS), 3), dtype=bool)
+    for label in range(DNASE):
+        follows[label, rng.choice(len(PROGRAMS), size=4, replace=False)] = True
+    motif = rng.integers(len(PROGRAMS) * 3, size=FACTORS)
+    follows[DNASE + np.arange(FACTORS), motif // 3, motif % 3] = True
+    state = rng.integers(len(STATE_COMPOSITIONS), size=HISTONES)
+    follows[DNASE + FACTORS :] = (state[:, None] == np.array(PROGRAM_STATE))[:, :, None]
+    strength = rng.beta(1.0, 1.6, size=len(follows)).clip(0.02, 0.95)
+    return follows.reshape(len(follows), -1), strength
+
+
+def draw_labels(present: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Labels of bins by the motifs (bins, 30) that they have: uint8 (bins, 919)."""
+    follows, strength = label_rules(rng)
+    cause = present.astype(int) @ follows.T.astype(int) > 0
+    chance = np.where(cause, strength, FALSE_POSITIVES * strength)
+    return (rng.random(chance.shape) < chance).astype(np.uint8)

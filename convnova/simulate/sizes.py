@@ -1,0 +1,36 @@
+"""How large the embedded genome and its data sets are: every number that sets the run time of the demo."""
+
+from typing import NamedTuple
+
+CHROMOSOMES = {"chr1": 1_500_000, "chr2": 1_300_000, "chr7": 1_000_000, "chr8": 900_000, "chrX": 800_000}
+TELOMERE = 10_000
+"""Ns at each end of a chromosome."""
+GAP = 20_000
+"""Ns between the two contigs of a chromosome."""
+
+TATA_GENES = 270
+OTHER_GENES = 350
+LONG_GENES = 4
+ENHANCERS = 310
+DOMAINS_PER_MARK = 66
+DOMAIN_WINDOWS = 4
+"""Windows of 500 bp in one domain of a histone mark."""
+
+
+class Rows(NamedTuple):
+    """How many rows each split of a task has."""
+
+    train: int
+    test: int
+    valid: int = 0
+
+
+PROMOTER_TATA = Rows(320, 200)
+SPLICE_SITES = Rows(360, 210)
+ENHANCER_ROWS = Rows(360, 200)
+MARK_ROWS = Rows(300, 200)
+NONTATA_PROMOTERS = Rows(320, 200)
+CODING_VS_INTERGENIC = Rows(360, 200)
+GENE_FINDING = Rows(60, 20, 12)
+CHROMATIN_BINS = Rows(200, 80, 20)
+"""Bins, each of which gives two rows: the forward strand and its reverse complement."""

@@ -1,0 +1,56 @@
+"""Files in a folder, a zip or a tar, read where they lie."""
+
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from convnova.errors import ConvNovaError
+
+
+def members(path: Path) -> Iterator[tuple[PurePosixPath, BinaryIO]]:
+    """Yield name and content of every file, sorted by name; of a tar in the order of the archive.
+
+    A tar is read once from front to end, so that each content must be read before the next is asked for.
+
+    Raises:
+        ConvNovaError: `path` is none of the three, or a name leaves the archive's folder.
+    """
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            if file.is_file():
+                with file.open("rb") as stream:
+                    yield PurePosixPath(file.relative_to(path).as_posix()), stream
+    elif zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = sorted(entry.filename for entry in archive.infolist() if not entry.is_dir())
+            for name in [_inside(path, name) for name in names]:
+                with archive.open(str(name)) as stream:
+                    yield name, stream  # type: ignore[misc]
+    elif path.is_file():
+        with tarfile.open(path, "r|*") as archive:
+            for entry in archive:
+                name = _inside(path, entry.name)
+                if entry.isfile() and (content := archive.extractfile(entry)):
+                    yield name, content  # type: ignore[misc]
+    else:
+        raise ConvNovaError(f"{path}: expected a zip, a tar or a folder, found nothing")
+
+
+def _inside(path: Path, name: str) -> PurePosixPath:
+    inside = PurePosixPath(name)
+    if inside.is_absolute() or ".." in inside.parts or "\\" in name:
+        raise ConvNovaError(f"{path}: expected names within the archive, found {name!r}; do not trust this file")
+    return inside
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[None]:
+    """Turn what a damaged archive raises, wherever it is noticed, into an error that names the archive."""
+    try:
+        yield
+    except (EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError) as error:
+        raise ConvNovaError(f"{path}: expected a whole zip or tar, found a damaged file ({error}); fetch it again") from error

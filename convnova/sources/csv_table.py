@@ -1,0 +1,22 @@
+"""Your own tables, and GUE: CSV or TSV with the columns `sequence` and `label`.
+
+GUE: https://github.com/MAGICS-LAB/DNABERT_2 (`train.csv`, `dev.csv`, `test.csv` with this header).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from convnova.config import Task
+from convnova.sources import tables
+from convnova.sources.rows import Genome, Rows, in_pieces, split_files
+
+
+def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[Rows]:
+    """Read one table a split.
+
+    Raises:
+        ConvNovaError: a column is missing; as `tables.rows` and `rows.encode`.
+    """
+    for split, path in split_files(files):
+        table = tables.rows(path, ("sequence", "label"))
+        yield from in_pieces(split, str(path), ((sequence.strip(), label.strip()) for _, (sequence, label) in table))

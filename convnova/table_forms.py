@@ -1,0 +1,262 @@
+"""The four forms of a table: TSV for reuse, Markdown, LaTeX and HTML for reading."""
+
+import html
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.resources import files
+
+from convnova.scores import METRICS, Row
+from convnova.tables import SHOWN, Cell, Table, signed
+
+TSV_COLUMNS = [
+    "suite", "task", "row", "metric", "model", "title", "protocol", "n", "n_expected", "seeds", "mean", "sd", "range",
+    "low", "high", "best", "released_minus_heldout", "published", "published_spread", "published_spread_kind",
+    "published_table", "published_model", "published_source", "published_confidence", "difference", "tolerance",
+    "verdict", *METRICS, "n_test", "parameters", "seconds", "simulated",
+]  # fmt: skip
+
+MODELS_ACROSS = 2
+"""Models side by side in LaTeX: what fits 5.5 inches of small print."""
+
+
+def tsv(table: Table) -> str:
+    """One line a row, model and protocol, with every number; an empty cell is a number that is not known."""
+    lines = [dict.fromkeys(TSV_COLUMNS, "") | _line(table, *key) for key in table.cells]
+    return "".join("\t".join(line) + "\n" for line in [TSV_COLUMNS, *(line.values() for line in lines)])
+
+
+def _line(table: Table, row: Row, model: str, protocol: str) -> dict[str, str]:
+    cell = table.cells[row, model, protocol]
+    found = cell.published
+    numbers = {
+        **{name: getattr(cell, name) for name in ("mean", "sd", "range", "low", "high", "difference", "tolerance")},
+        "released_minus_heldout": table.gain(row, model),
+        **dict(cell.other),
+        **({"published": found.mean, "published_spread": found.spread} if found else {}),
+    }
+    texts = {
+        "suite": table.suite, "task": row.task, "row": row.label, "metric": row.metric,
+        "model": model, "title": table.models[model], "protocol": protocol,
+        "n": str(len(cell.seeds)), "n_expected": str(len(table.seeds)), "seeds": ",".join(map(str, cell.seeds)),
+        "best": str(cell.best).lower(), "simulated": str(table.simulated).lower(), "verdict": cell.verdict,
+    }  # fmt: skip
+    if found:
+        kept = ("spread_kind", "table", "model", "source", "confidence")
+        texts |= {f"published_{name}": " ".join(getattr(found, name).split()) for name in kept}
+    return texts | {name: _six_decimals(value) for name, value in numbers.items()}
+
+
+def _six_decimals(value: float) -> str:
+    return "" if value != value else f"{value:.6f}".rstrip("0").rstrip(".")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell for reading: its text, the number that it sorts by, and whether it stands out."""
+
+    text: str
+    value: float
+    bold: bool = False
+
+
+@dataclass
+class Grid:
+    """A table laid out for reading: rows down; for each model its protocols, their difference, the published value."""
+
+    heads: list[str]
+    """Of the columns that each model has."""
+    scores: int
+    """How many of these are protocols; the others compare."""
+    lines: list[tuple[Row, dict[str, list[Entry]]]]
+    notes: list[str] = field(default_factory=list)
+    """Why cells are not comparable; cells point to them by number, from 1."""
+
+
+def grid(table: Table) -> Grid:
+    """Lay a table out for reading."""
+    both = {"heldout", "released"} <= set(table.protocols)
+    heads = [*table.protocols, *(["released - heldout"] if both else []), "published"]
+    laid = Grid(heads, len(table.protocols), [])
+    for row in table.rows:
+        entries = {}
+        for model in table.models:
+            cells = [table.cells[row, model, protocol] for protocol in table.protocols]
+            entries[model] = [_score(cell, len(table.seeds)) for cell in cells]
+            if both:
+                gain = table.gain(row, model)
+                entries[model].append(Entry("" if gain != gain else signed(gain), gain))
+            entries[model].append(_published(table.compared(row, model), laid.notes))
+        laid.lines.append((row, entries))
+    return laid
+
+
+def _score(cell: Cell, expected: int) -> Entry:
+    """`0.812 ± 0.010`, and `n=2 of 3` where seeds are missing."""
+    n = len(cell.seeds)
+    text = f"{cell.mean:.{SHOWN}f}" if n else ""
+    text += f" ± {cell.sd:.{SHOWN}f}" if n > 1 else ""
+    text += f" (n={n} of {expected})" if n < expected else ""
+    return Entry(text.strip(), cell.mean, cell.best)
+
+
+def _published(cell: Cell, notes: list[str]) -> Entry:
+    """The published value and the verdict; the reason of a verdict goes to the notes."""
+    found = cell.published
+    value = found.mean if found else float("nan")
+    text = f"{value:.{SHOWN}f}" if found else ""
+    text += f" ± {found.spread:.{SHOWN}f}" if found and found.spread == found.spread else ""
+    word, _, reason = cell.verdict.partition(" (")
+    if reason := reason.removesuffix(")"):
+        if reason not in notes:
+            notes.append(reason)
+        word += f" [{notes.index(reason) + 1}]"
+    return Entry(", ".join(filter(None, (text, word))), value)
+
+
+def _note_lines(laid: Grid) -> list[str]:
+    return [f"[{number}] Not comparable: {reason}." for number, reason in enumerate(laid.notes, 1)]
+
+
+def markdown(table: Table) -> str:
+    """A heading, the caption, one pipe table (GitHub's), the summary and the notes."""
+    laid = grid(table)
+    heads = [f"{title}: {head}" for title in table.models.values() for head in laid.heads]
+    body = [["task", "metric", *heads], ["---", "---", *["---:"] * len(heads)]]
+    for row, entries in laid.lines:
+        cells = [f"**{_md(entry.text)}**" if entry.bold else _md(entry.text) for entry in _flat(entries)]
+        body.append([_md(row.label), row.metric_title, *cells])
+    parts = [f"## {_md(table.title)}", _md(table.caption), "\n".join(f"| {' | '.join(line)} |" for line in body)]
+    notes = "\n".join(f"- {_md(note)}" for note in _note_lines(laid))
+    return "\n\n".join(filter(None, [*parts, f"**Summary:** {_md(table.summary)}", notes])) + "\n"
+
+
+def _flat(entries: dict[str, list[Entry]]) -> Iterator[Entry]:
+    for of_model in entries.values():
+        yield from of_model
+
+
+def _md(text: str) -> str:
+    return re.sub(r"([\\|*<>])", r"\\\1", text)
+
+
+TEX = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
+    **{letter: "\\" + letter for letter in "&%$#_{}"},
+}  # fmt: skip
+
+
+def _tex(text: str) -> str:
+    """Text with LaTeX's special characters escaped; a minus before a number is set as a minus."""
+    escaped = "".join(TEX.get(letter, letter) for letter in text)
+    return re.sub(r"^-(?=\d)", "$-$", escaped).replace("released - heldout", "released $-$ heldout")
+
+
+def latex(table: Table) -> str:
+    r"""A `table` to `\input`, needing booktabs alone: scores first, below them differences and published values.
+
+    Up to `MODELS_ACROSS` models stand side by side; more follow in a table float of their own.
+    """
+    laid = grid(table)
+    models = list(table.models)
+    starts = range(0, len(models), MODELS_ACROSS)
+    floats = [_tex_float(table, laid, models[start : start + MODELS_ACROSS], first=start == 0) for start in starts]
+    return "% Needs \\usepackage{booktabs} in the preamble.\n" + "\n".join(floats)
+
+
+def _tex_float(table: Table, laid: Grid, models: list[str], first: bool) -> str:
+    """One float: two tabulars, one above the other."""
+    scores, compared = slice(0, laid.scores), slice(laid.scores, None)
+    text = " ".join([table.caption, table.summary, *_note_lines(laid)]) if first else f"{table.title} (continued)."
+    return "\n".join(
+        [
+            r"\begin{table}[tbp]",
+            r"\centering",
+            r"\setlength{\belowcaptionskip}{6pt}",
+            rf"\caption{{{_tex(text)}}}",
+            *([rf"\label{{tab:{table.suite.replace('_', '-')}}}"] if first else []),
+            r"\scriptsize",
+            r"\setlength{\tabcolsep}{3pt}",
+            _tex_tabular(table, laid, models, scores, with_metric=True),
+            r"\par\medskip",
+            _tex_tabular(table, laid, models, compared, with_metric=False),
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _tex_tabular(table: Table, laid: Grid, models: list[str], part: slice, with_metric: bool) -> str:
+    heads = laid.heads[part]
+    first = ["task", "metric"][: 1 + with_metric]
+    starts = [len(first) + 1 + i * len(heads) for i in range(len(models))]
+    titles = [rf"\multicolumn{{{len(heads)}}}{{c}}{{{_tex(table.models[model])}}}" for model in models]
+    lines = [
+        rf"\begin{{tabular}}{{{'l' * len(first)}{'r' * len(heads) * len(models)}}}",
+        r"\toprule",
+        _tex_line([*[""] * len(first), *titles]),
+        " ".join(rf"\cmidrule(lr){{{start}-{start + len(heads) - 1}}}" for start in starts),
+        _tex_line([*first, *[_tex(head) for head in heads * len(models)]]),
+        r"\midrule",
+    ]
+    for row, entries in laid.lines:
+        texts = [_tex(text) for text in (row.label, row.metric_title)[: len(first)]]
+        lines.append(_tex_line(texts + [_tex_entry(entry) for model in models for entry in entries[model][part]]))
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+
+
+def _tex_line(cells: list[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _tex_entry(entry: Entry) -> str:
+    return rf"\textbf{{{_tex(entry.text)}}}" if entry.bold else _tex(entry.text)
+
+
+def page(table: Table) -> str:
+    """One self-contained HTML page: a sortable table, its style and its script, nothing from outside."""
+    laid = grid(table)
+    template = files("convnova").joinpath("table.html").read_text(encoding="utf-8")
+    parts = {
+        "TITLE": _html(table.title),
+        "WARNING": "<p class=warning><strong>Simulated genome.</strong> Not comparable with the paper.</p>"
+        * table.simulated,
+        "SUMMARY": _html(table.summary),
+        "CAPTION": _html(table.caption),
+        "HEAD": _html_head(table, laid),
+        "BODY": "\n".join(_html_row(row, entries) for row, entries in laid.lines),
+        "NOTES": "\n".join(f"<p class=note>{_html(note)}</p>" for note in _note_lines(laid)),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
+
+
+def _html_head(table: Table, laid: Grid) -> str:
+    """Two rows: the models over their columns, and a button that sorts for each column."""
+    span = f"colspan={len(laid.heads)} scope=colgroup"
+    titles = "".join(f"<th {span}>{_html(title)}</th>" for title in table.models.values())
+    heads = ["task", "metric", *laid.heads * len(table.models)]
+    starts = {2 + i * len(laid.heads) for i in range(len(table.models))}
+    buttons = "".join(
+        f"<th scope=col{' class=first' * (i in starts)}{' class=text' * (i < 2)}><button type=button>{_html(head)}</button></th>"
+        for i, head in enumerate(heads)
+    )
+    return f"<tr><td colspan=2></td>{titles}</tr>\n<tr>{buttons}</tr>"
+
+
+def _html_row(row: Row, entries: dict[str, list[Entry]]) -> str:
+    cells = []
+    for of_model in entries.values():
+        for i, entry in enumerate(of_model):
+            text = f"<strong>{_html(entry.text)}</strong>" if entry.bold else _html(entry.text)
+            value = "" if entry.value != entry.value else f' data-value="{entry.value:.6f}"'
+            cells.append(f"<td{' class=first' * (i == 0)}{value}>{text}</td>")
+    label = _html(row.label).replace("_", "_<wbr>")
+    head = f"<th scope=row>{label}</th><td class=text>{_html(row.metric_title)}</td>"
+    return f"<tr>{head}{''.join(cells)}</tr>"
+
+
+def _html(text: str) -> str:
+    return html.escape(text)
+
+
+FORMS = {"tsv": tsv, "md": markdown, "tex": latex, "html": page}

@@ -1,0 +1,284 @@
+"""The one training loop: pretraining, fine-tuning and baselines differ in data, loss and head only.
+
+Everything a step does follows from the seed and the number of the step, so a run that was stopped and continued
+ends with the same weights, bit for bit, as one that was not (on CPU with the same number of threads).
+"""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from convnova.checkpoint import load_state, save_state
+from convnova.config import Training
+from convnova.errors import ConvNovaError
+from convnova.files import write_text
+from convnova.progress import log, progress
+from convnova.randomness import torch_seed
+
+LOG_COLUMNS = ("step", "epoch", "split", "loss", "lr", "bases", "seconds", "bases_per_second", "memory_mb")
+LOG_ROWS = 500
+CHECKPOINT_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """What one forward pass reads.
+
+    tokens: (B, L) uint8. targets: whatever the objective's loss compares with. count: targets that have a loss.
+    at: flat positions for which alone there is an output. rows: where the sequences come from, for messages.
+    """
+
+    tokens: Tensor
+    targets: Tensor
+    count: int
+    at: Tensor | None = None
+    rows: str = ""
+
+    def to(self, device: torch.device) -> "MicroBatch":
+        """The same on another device."""
+        at = None if self.at is None else self.at.to(device, non_blocking=True)
+        tokens, targets = (part.to(device, non_blocking=True) for part in (self.tokens, self.targets))
+        return MicroBatch(tokens, targets, self.count, at, self.rows)
+
+
+class Objective(Protocol):
+    """What is trained for: data, loss, and when a model is better."""
+
+    steps_per_epoch: int
+
+    def batch(self, step: int) -> list[MicroBatch]:
+        """The micro-batches of a step: a pure function of `step`."""
+
+    def loss(self, model: nn.Module, batch: MicroBatch) -> Tensor:
+        """The sum of the losses of the batch's targets."""
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """`score`, higher is better, and whatever else the log should have (`loss`)."""
+
+
+@dataclass
+class History:
+    """What a training leaves behind besides the model."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    evaluations: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_score: float = -math.inf
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    step: int = 0
+    bases: int = 0
+    seconds: float = 0.0
+    unlogged_loss: float = 0.0
+
+
+class Interrupted(ConvNovaError):
+    """Training was asked to stop; a checkpoint is written and the same command continues from it."""
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay for matrices and kernels, none for biases and the scales of norms."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def learning_rate(step: int, total: int, settings: Training) -> float:
+    """Linear warm-up, then half a cosine from `lr` down to `final_lr` of it at the last of `total` steps."""
+    warmup = round(settings.warmup * total)
+    if step < warmup:
+        return settings.lr * (step + 1) / warmup
+    share = (step - warmup) / max(1, total - 1 - warmup)
+    return settings.lr * (settings.final_lr + (1 - settings.final_lr) * (1 + math.cos(math.pi * share)) / 2)
+
+
+def train(
+    model: nn.Module,
+    objective: Objective,
+    settings: Training,
+    seed: int,
+    label: str,
+    log_file: Path,
+    checkpoints: Path,
+    workers: int = 1,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> History:
+    """Train `model` in place, from the newest checkpoint if there is one.
+
+    Args:
+        label: what the progress bar says.
+        log_file: CSV with a row every so many steps and one an evaluation.
+        checkpoints: folder for the state of training under way, written every `checkpoint_seconds` and on a signal.
+        workers: threads that make batches ahead; the batches do not depend on it.
+
+    Returns:
+        The history; `best_weights` are those of the epoch with the best score.
+
+    Raises:
+        ConvNovaError: the loss is not finite.
+        Interrupted: SIGTERM or SIGUSR1 came; a checkpoint is written.
+    """
+    device = next(model.parameters()).device
+    groups = parameter_groups(model, settings.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(settings.beta1, settings.beta2))
+    history = History(**(load_state(checkpoints, model, optimizer) or {}))
+    total = settings.epochs * objective.steps_per_epoch
+    every = max(1, total // LOG_ROWS)
+    loss = torch.tensor(history.unlogged_loss, device=device)
+    began, saved = time.monotonic() - history.seconds, time.monotonic()
+
+    def save() -> None:
+        history.unlogged_loss = loss.item()
+        save_state(checkpoints, history.step, model, optimizer, vars(history))
+
+    with progress(label, total, "steps", history.step) as bar, _signals() as asked_to_stop:
+        for batch in ahead(objective.batch, range(history.step, total), workers):
+            rate = learning_rate(history.step, total, settings)
+            torch.manual_seed(torch_seed(seed, "dropout", history.step))
+            loss += take_step(model, objective, batch, optimizer, rate, settings, device)
+            history.step += 1
+            history.bases += sum(part.tokens.numel() for part in batch)
+            history.seconds = time.monotonic() - began
+            if history.step % every == 0:
+                mean = loss.item() / every
+                loss.zero_()
+                _check_finite(mean, history, every, batch, checkpoints)
+                _log_row(history, objective, "train", mean, rate)
+            bar.update(1, f"loss {history.rows[-1]['loss']:.3f}" if history.rows else "")
+            if history.step % objective.steps_per_epoch == 0:
+                _evaluate(model, objective, history, rate)
+                write_log(history, log_file)
+                if _out_of_patience(history, settings):
+                    break
+            if asked_to_stop() or time.monotonic() - saved > checkpoint_seconds:
+                save()
+                saved = time.monotonic()
+                if asked_to_stop():
+                    raise Interrupted(
+                        f"{label}: stopped by a signal at step {history.step} of {total}; run it again to continue"
+                    )
+    return history
+
+
+def take_step(
+    model: nn.Module,
+    objective: Objective,
+    batch: list[MicroBatch],
+    optimizer: torch.optim.Optimizer,
+    rate: float,
+    settings: Training,
+    device: torch.device,
+) -> Tensor:
+    """One step of the optimizer over all micro-batches: the mean loss over all their targets, detached."""
+    model.train()
+    optimizer.zero_grad(set_to_none=True)
+    count = max(1, sum(part.count for part in batch))
+    total = torch.zeros((), device=device)
+    for part in batch:
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+            loss = objective.loss(model, part.to(device)) / count
+        loss.backward()
+        total += loss.detach()
+    if settings.clip is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    return total
+
+
+def ahead(make: Callable[[int], Any], steps: range, workers: int) -> Iterator[Any]:
+    """Yield `make(step)` for each step in order, made by threads before they are needed."""
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        waiting = []
+        try:
+            for step in steps:
+                waiting.append(pool.submit(make, step))
+                if len(waiting) > 2 * workers:
+                    yield waiting.pop(0).result()
+            while waiting:
+                yield waiting.pop(0).result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _evaluate(model: nn.Module, objective: Objective, history: History, rate: float) -> None:
+    """Score the model at the end of an epoch and keep its weights if it is the best so far."""
+    epoch = history.step // objective.steps_per_epoch
+    model.eval()
+    with torch.inference_mode():
+        result = objective.evaluate(model)
+    history.evaluations.append({"epoch": epoch, **result})
+    _log_row(history, objective, "valid", result.get("loss", math.nan), rate)
+    if result["score"] > history.best_score:
+        history.best_score, history.best_epoch = result["score"], epoch
+        history.best_weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    log(f"epoch {epoch}: " + ", ".join(f"{name} {value:.4f}" for name, value in result.items()))
+
+
+def _out_of_patience(history: History, settings: Training) -> bool:
+    epochs = len(history.evaluations) - history.best_epoch
+    return settings.patience is not None and epochs >= settings.patience
+
+
+def _check_finite(loss: float, history: History, every: int, batch: list[MicroBatch], checkpoints: Path) -> None:
+    if not math.isfinite(loss):
+        good = max(checkpoints.glob("step-*"), default="none")
+        rows = "; ".join(part.rows for part in batch if part.rows)
+        raise ConvNovaError(
+            f"the loss is {loss} at one of the steps {history.step - every + 1} to {history.step} "
+            f"(rows of the last: {rows or 'unnamed'}; last good checkpoint: {good}); lower the learning rate"
+        )
+
+
+def _log_row(history: History, objective: Objective, split: str, loss: float, rate: float) -> None:
+    on_gpu = torch.cuda.is_available()
+    memory = torch.cuda.max_memory_allocated() if on_gpu else _resident_bytes()
+    speed = history.bases / max(history.seconds, 1e-9)
+    epoch = history.step / objective.steps_per_epoch
+    values = (history.step, epoch, split, loss, rate, history.bases, history.seconds, speed, memory / 1e6)
+    history.rows.append(dict(zip(LOG_COLUMNS, values, strict=True)))
+
+
+def _resident_bytes() -> int:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def write_log(history: History, path: Path) -> None:
+    """Write the CSV log: one row every so many steps, and one an evaluation."""
+    lines = [",".join(LOG_COLUMNS)]
+    for row in history.rows:
+        lines.append(",".join(_cell(value) for value in row.values()))
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _cell(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return "" if math.isnan(value) else f"{value:.6g}"
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """Within the block SIGTERM and SIGUSR1 only set a flag, which the yielded function tells."""
+    received: list[int] = []
+    numbers = (signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.signal(number, lambda number, _: received.append(number)) for number in numbers]
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,132 @@
+"""A real HTTP server on the loopback interface that answers well or badly, as a test says."""
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Answer:
+    """One request, and what is being sent for it."""
+
+    path: str
+    range: str | None
+    status: int = 404
+    sent: int = 0
+
+
+class Server(ThreadingHTTPServer):
+    """Serves bytes under paths; `answers` has every request so far."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, tuple[bytes, list[Callable]]] = {}
+        self.answers: list[Answer] = []
+        self.release = threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+    def put(self, path: str, body: bytes, *behaviours: Callable) -> str:
+        """Serve `body` at `path`, each request with the next behaviour and from then on with the last one."""
+        self.files[path] = body, list(behaviours or [well])
+        return self.url + path if path.startswith("/") else path
+
+    def count(self, path: str) -> int:
+        """How often `path` was asked for."""
+        return sum(answer.path == path for answer in self.answers)
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.answer = Answer(self.path, self.headers["Range"])
+        self.server.answers.append(self.answer)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            if self.path in self.server.files:
+                body, behaviours = self.server.files[self.path]
+                (behaviours.pop(0) if len(behaviours) > 1 else behaviours[0])(self, body)
+            else:
+                self.send_error(404)
+
+    def begin(self, status: int, headers: dict[str, object]) -> None:
+        """Send the status line and the headers that are not None."""
+        self.answer.status = status
+        self.send_response(status)
+        for name, value in headers.items():
+            if value is not None:
+                self.send_header(name, str(value))
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def answer(
+    handler: Handler,
+    body: bytes,
+    ranges: bool = True,
+    upto: int | None = None,
+    claim: int | None = None,
+    then: Callable[[Handler], None] | None = None,
+    **headers: str | None,
+) -> None:
+    """Send the file, or the range that is asked for: `upto` bytes of it at most, with a Content-Length of `claim`."""
+    start, total = 0, len(body)
+    validators = {"ETag": '"one"', **{name.replace("_", "-"): value for name, value in headers.items()}}
+    asked, condition = handler.headers["Range"], handler.headers["If-Range"]
+    if ranges and asked and condition in (None, validators["ETag"], validators.get("Last-Modified")):
+        start = int(asked.removeprefix("bytes=").removesuffix("-"))
+    if start >= total > 0:
+        return handler.begin(416, {"Content-Range": f"bytes */{total}"})
+    partly = {"Content-Range": f"bytes {start}-{total - 1}/{total}"} if start else {}
+    length = claim if claim is not None else total - start
+    handler.begin(206 if start else 200, {"Content-Length": length, **partly, **validators})
+    for at in range(start, total if upto is None else min(total, start + upto), 4096):
+        piece = body[at : total if upto is None else min(total, start + upto, at + 4096)][:4096]
+        handler.answer.sent += len(piece)
+        handler.wfile.write(piece)
+    if then:
+        then(handler)
+
+
+def status(code: int) -> Callable:
+    """Only an error."""
+    return lambda handler, body: handler.begin(code, {"Content-Length": 0})
+
+
+def wait(handler: Handler) -> None:
+    """Send nothing more until the test ends or releases us."""
+    handler.wfile.flush()
+    handler.server.release.wait(20)
+
+
+def reset(handler: Handler) -> None:
+    """Break the connection off without a goodbye."""
+    time.sleep(0.1)
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.connection.close()
+
+
+well = answer
+truncated = partial(answer, upto=300_000)
+stalled = partial(answer, upto=300_000, then=wait)
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    """A server that runs as long as the block."""
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.release.set()
+            server.shutdown()

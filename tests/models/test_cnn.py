@@ -1,0 +1,24 @@
+import torch
+
+from convnova.dna import OUTSIDE
+from convnova.models.cnn import CNN, Config
+
+
+def test_the_layers_of_the_published_baseline():
+    """251 bases: (((251-7)//2-7)//2-7)//2 = 25 positions of 4 channels go into the linear layers."""
+    model = CNN(Config(), outputs=2, length=251)
+    convolutions = (100 * 8 + 1) * 16 + (16 * 8 + 1) * 8 + (8 * 8 + 1) * 4
+    rest = 6 * 100 + 2 * (16 + 8 + 4) + (25 * 4 + 1) * 512 + 513 * 2
+    assert sum(p.numel() for p in model.parameters()) == convolutions + rest
+    assert model(torch.zeros(3, 251, dtype=torch.uint8)).shape == (3, 2)
+
+
+def test_short_sequences_are_read_at_the_shortest_length_that_leaves_something():
+    model = CNN(Config(), outputs=3, length=20).eval()
+    assert model.fixed_length == 70
+    assert model(torch.full((2, 70), OUTSIDE, dtype=torch.uint8)).shape == (2, 3)
+
+
+def test_an_output_a_base():
+    model = CNN(Config(embedding=8), outputs=9, length=None).eval()
+    assert model(torch.zeros(2, 133, dtype=torch.uint8)).shape == (2, 133, 9)

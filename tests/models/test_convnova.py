@@ -1,0 +1,223 @@
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+
+from convnova.dna import OUTSIDE, complement
+from convnova.errors import ConvNovaError
+from convnova.models.convnova import Backbone, Config, MaskedLanguageModel, from_released
+from convnova.models.heads import Predictor
+
+SMALL = Config(width=12, kernel=5, blocks=4, dilation_base=3, tail_expansion=2, ffn=True, final_conv=True)
+
+
+def backbone(config: Config = SMALL, seed: int = 0) -> Backbone:
+    torch.manual_seed(seed)
+    return Backbone(config).eval()
+
+
+def random_tokens(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 5, shape).astype(np.uint8))
+
+
+def equations(model: Backbone, tokens: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """The docstring's equations, channels first, with PyTorch's own conv1d over one-hot letters."""
+
+    def letters(sequence):
+        return F.one_hot(sequence.long(), 5).float().transpose(1, 2)
+
+    def norm(layer, x):
+        return layer(x.transpose(1, 2)).transpose(1, 2)
+
+    def same(conv, x, dilation):
+        return F.conv1d(x, conv.weight, conv.bias, padding="same", dilation=dilation)
+
+    x, c = F.gelu(same(model.stem, letters(tokens), 1)), F.gelu(same(model.second_stem, letters(second), 1))
+    for block, dilation in zip(model.blocks, model.config.dilations, strict=True):
+        gate = torch.sigmoid(same(block.gate_conv, norm(block.gate_norm, c), dilation))
+        x = x + F.gelu(same(block.conv, norm(block.norm, x), dilation)) * gate
+        c = c + gate
+        if block.ffn is not None:
+            x = x + block.ffn(x.transpose(1, 2)).transpose(1, 2)
+    x = x.transpose(1, 2)
+    x = x + model.tail(x)
+    return x if model.final_conv is None else model.final_conv(x)
+
+
+@pytest.mark.parametrize("name", ["features_k5_finalconv", "features_k9_dil4", "mlm_k9_ffn"])
+def test_golden_tensors_of_the_released_model(shared, name):
+    with safe_open(shared / "golden" / f"{name}.safetensors", "pt") as file:
+        config = json.loads(file.metadata()["config"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dictionary
+    weights = {key.removeprefix("weights."): value for key, value in tensors.items() if key.startswith("weights.")}
+    model = from_released(weights, config).eval()
+    assert isinstance(model, MaskedLanguageModel) == config["pretrain"]
+    assert sum(p.numel() for p in model.parameters()) == config["n_parameters"]
+    torch.testing.assert_close(model(tensors["tokens"]), tensors["output"], atol=1e-5, rtol=0)
+    with_prefix = {f"model.{key}": value for key, value in weights.items()}
+    torch.testing.assert_close(
+        from_released(with_prefix, config)(tensors["tokens"]), tensors["output"], atol=1e-5, rtol=0
+    )
+
+
+def test_released_checkpoint_that_does_not_fit_lists_both_sides(shared):
+    with safe_open(shared / "golden" / "mlm_k9_ffn.safetensors", "pt") as file:
+        config = json.loads(file.metadata()["config"])
+        weights = {key.removeprefix("weights."): file.get_tensor(key) for key in file.keys() if "weights" in key}  # noqa: SIM118
+    weights["surplus.weight"] = weights.pop("linear.bias")
+    with pytest.raises(ConvNovaError, match=r"missing \['backbone.stem.bias'\].*left over \['surplus.weight'\]"):
+        from_released(weights, config)
+    weights["linear.bias"] = weights.pop("surplus.weight")
+    with pytest.raises(ConvNovaError, match="blocks.0.ffn.0.weight"):
+        from_released(weights, {**config, "ffn": False})
+
+
+@pytest.mark.parametrize("ffn, final_conv, kernel", list(itertools.product([False, True], [False, True], [3, 9])))
+def test_forward_is_the_papers_equations(ffn, final_conv, kernel):
+    model = backbone(Config(width=12, kernel=kernel, blocks=4, dilation_base=2, ffn=ffn, final_conv=final_conv))
+    tokens = random_tokens(3, 61)
+    second = torch.from_numpy(complement(tokens.numpy()))
+    torch.testing.assert_close(model(tokens), equations(model, tokens, second), atol=2e-6, rtol=1e-5)
+
+
+def test_reverse_complement_as_second_branch():
+    model = backbone(Config(width=12, blocks=3, second_branch="reverse_complement"))
+    tokens = random_tokens(2, 40)
+    second = torch.from_numpy(complement(tokens.numpy())[:, ::-1].copy())
+    torch.testing.assert_close(model(tokens), equations(model, tokens, second), atol=2e-6, rtol=1e-5)
+    assert not torch.allclose(model(tokens), equations(model, tokens, second.flip(1)), atol=1e-3)
+
+
+def test_the_complement_is_the_sequence_itself_with_relabelled_stem_weights():
+    model, tokens = backbone(), random_tokens(2, 50)
+    before = model(tokens)
+    with torch.no_grad():
+        model.second_stem.weight.copy_(model.second_stem.weight[:, [3, 2, 1, 0, 4]])
+    torch.testing.assert_close(equations(model, tokens, second=tokens), before, atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("second_branch", ["complement", "reverse_complement"])
+def test_padding_leaves_no_trace_in_features_pooled_output_and_gradients(second_branch):
+    config = Config(width=12, kernel=5, blocks=4, ffn=True, final_conv=True, second_branch=second_branch)
+    torch.manual_seed(0)
+    model = Predictor(Backbone(config), "classes", 3)
+    singles = [random_tokens(1, length, seed=length) for length in (17, 60, 41)]
+    batch = torch.full((3, 73), OUTSIDE, dtype=torch.uint8)
+    for row, single in enumerate(singles):
+        batch[row, : single.shape[1]] = single[0]
+    features = model.backbone(batch)
+    for row, single in enumerate(singles):
+        alone = model.backbone(single)[0]
+        torch.testing.assert_close(features[row, : len(alone)], alone, atol=1e-6, rtol=1e-6)
+    pooled = torch.cat([model(single) for single in singles])
+    torch.testing.assert_close(model(batch), pooled, atol=1e-6, rtol=1e-6)
+
+    def gradients(output):
+        model.zero_grad()
+        output.square().sum().backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    torch.testing.assert_close(gradients(model(batch)), gradients(pooled), atol=1e-6, rtol=1e-5)
+
+
+def test_released_pooling_counts_padding_only_when_asked():
+    torch.manual_seed(0)
+    model, tokens = Backbone(SMALL), random_tokens(1, 30)
+    padded = F.pad(tokens, (0, 30), value=OUTSIDE)
+    own, released = (Predictor(model, "classes", 2, pool_padding=flag) for flag in (False, True))
+    released.load_state_dict(own.state_dict())
+    torch.testing.assert_close(own(padded), own(tokens), atol=1e-6, rtol=1e-6)
+    assert not torch.allclose(released(padded), released(tokens), atol=1e-3)
+
+
+def test_chosen_positions_equal_the_whole_in_values_and_gradients():
+    model, tokens = backbone(), random_tokens(3, 47)
+    at = torch.tensor([0, 46, 47, 60, 93, 94, 140])
+
+    def values_and_gradients(features):
+        model.zero_grad()
+        features.square().sum().backward()
+        return features.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])
+
+    some, whole = values_and_gradients(model(tokens, at)), values_and_gradients(model(tokens).flatten(0, 1)[at])
+    torch.testing.assert_close(some, whole, atol=2e-6, rtol=1e-4)
+
+
+def test_one_substitution_moves_the_receptive_field_and_nothing_else():
+    config = Config(width=16, kernel=9)
+    assert (config.dilations, config.receptive_field) == ([1, 1, 1, 4, 16], 193)
+    assert Config(kernel=5).receptive_field == 101
+    assert max(Config(blocks=12).dilations) == 1024
+    model, tokens = backbone(config), random_tokens(1, 601)
+    other = tokens.clone()
+    other[0, 300] = (tokens[0, 300] + 1) % 4
+    moved = (model(tokens) - model(other)).abs().amax(-1)[0].nonzero().flatten()
+    assert (int(moved.min()), int(moved.max())) == (300 - 96, 300 + 96)
+
+
+def test_parameter_counts_of_the_paper():
+    def count(module):
+        return sum(p.numel() for p in module.parameters())
+
+    assert count(Backbone(Config())) == 1_688_448
+    assert count(MaskedLanguageModel(Backbone(Config(ffn=True)))) == 1_772_933
+    assert count(Backbone(Config(width=64, kernel=5, tail_expansion=4))) == 377_920
+    assert count(Backbone(Config(width=64, kernel=5, tail_expansion=4, final_conv=True))) == 386_240
+
+
+def test_initialisation_is_frozen():
+    model = backbone(Config(), seed=1)
+    bound = 1 / math.sqrt(128 * 9)  # PyTorch's default for a convolution: uniform within 1/sqrt(fan in)
+    assert model.blocks[3].conv.weight.abs().max() <= bound
+    assert model.blocks[3].conv.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.01)
+    sums = [
+        p.detach().double().sum().item()
+        for p in (model.stem.weight, model.blocks[4].gate_conv.weight, model.tail[2].weight)
+    ]
+    assert sums == pytest.approx(FROZEN_SUMS, abs=1e-4)
+
+
+FROZEN_SUMS = [-4.752992249526869, -4.058031828103779, 6.534197457134724]
+
+
+def test_stacks_repeat_each_block_with_equal_initial_weights():
+    model = backbone(Config(width=8, blocks=3, dilation_base=5, stacks=2))
+    assert model.config.dilations == [1, 1, 1, 1, 1, 1]
+    assert [block.dilation for block in backbone(Config(width=8, blocks=4, stacks=2)).blocks] == [
+        1,
+        1,
+        1,
+        1,
+        1,
+        1,
+        4,
+        4,
+    ]
+    torch.testing.assert_close(model.blocks[0].conv.weight, model.blocks[1].conv.weight)
+    assert not torch.equal(model.blocks[0].conv.weight, model.blocks[2].conv.weight)
+
+
+def test_dropout_only_in_training():
+    model, tokens = backbone(Config(width=8, dropout=0.5)), random_tokens(1, 20)
+    torch.testing.assert_close(model(tokens), model(tokens))
+    model.train()
+    assert not torch.equal(model(tokens), model(tokens))
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"kernel": 4}, "kernel = 4: expected an odd number"),
+        ({"blocks": 0}, "blocks = 0: expected 1 or more"),
+        ({"second_branch": "reverse"}, "expected complement or reverse_complement"),
+        ({"dropout": 1.0}, "dropout = 1.0"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, message):
+    with pytest.raises(ConvNovaError, match=message):
+        Config(**settings)

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from convnova.batches import UNLABELLED, Labelled, Padding, collate, hold_out, rows_of_step
+from convnova.dna import decode, encode
+
+
+def labelled(sequences, labels, kind="classes", rows=None, max_length=1000):
+    tokens = np.concatenate([encode(sequence)[0] for sequence in sequences])
+    offsets = np.concatenate([[0], np.cumsum([len(sequence) for sequence in sequences])])
+    rows = np.arange(len(sequences)) if rows is None else np.array(rows)
+    return Labelled(tokens, offsets, np.array(labels), kind, rows, max_length)
+
+
+def test_an_epoch_reads_every_row_once_and_batches_are_alike_in_length():
+    lengths = np.random.default_rng(0).integers(50, 2000, 1003)
+    data = labelled(["A" * length for length in lengths], np.zeros(1003), max_length=2000)
+    steps = [rows_of_step(data, 8, seed=1, epoch=0, place=place) for place in range(126)]
+    assert sorted(np.concatenate(steps)) == list(range(1003))
+    assert [len(step) for step in steps] == [8] * 125 + [3]
+    spread = np.mean([np.ptp(lengths[step]) for step in steps])
+    assert spread < 0.2 * 1950
+    again = rows_of_step(data, 8, seed=1, epoch=0, place=5)
+    assert (again == steps[5]).all()
+    assert not (rows_of_step(data, 8, seed=1, epoch=1, place=5) == again).all()
+
+
+def test_padding_at_the_right_with_outside():
+    batch = collate(labelled(["ACGT", "GG", "TTT"], [1, 0, 1]), np.array([1, 2]), Padding())
+    assert batch.tokens.tolist() == [[2, 2, 5], [3, 3, 3]]
+    assert (batch.targets.tolist(), batch.count, batch.rows) == ([0, 1], 2, "1 to 2")
+
+
+def test_padding_as_released_is_n_at_the_left():
+    batch = collate(labelled(["ACGT", "GG"], [1, 0]), np.array([1, 0]), Padding(to=5, as_released=True))
+    assert [decode(line) for line in batch.tokens.numpy()] == ["NNNGG", "NACGT"]
+
+
+def test_labels_of_bases_follow_their_bases():
+    data = labelled(["ACGT", "GG"], [0, 1, 2, 3, 7, 8], kind="per_base")
+    right = collate(data, np.array([0, 1]), Padding())
+    assert right.targets.tolist() == [[0, 1, 2, 3], [7, 8, UNLABELLED, UNLABELLED]]
+    left = collate(data, np.array([0, 1]), Padding(as_released=True))
+    assert left.targets.tolist() == [[0, 1, 2, 3], [UNLABELLED, UNLABELLED, 7, 8]]
+    assert right.count == left.count == 6
+
+
+def test_only_the_first_bases_of_a_long_sequence_are_read():
+    data = labelled(["ACGTACGT", "GG"], [0, 1], max_length=3)
+    assert collate(data, np.array([0, 1]), Padding()).tokens.tolist() == [[0, 1, 2], [2, 2, 5]]
+
+
+def test_rows_of_a_part_are_rows_of_the_split():
+    data = labelled(["AAA", "CCC", "GGG", "TTT"], [0, 1, 2, 3], rows=[3, 1])
+    batch = collate(data, np.array([0, 1]), Padding())
+    assert batch.targets.tolist() == [3, 1]
+    assert [decode(line) for line in batch.tokens.numpy()] == ["TTT", "CCC"]
+
+
+def test_hold_out_is_stratified_and_a_function_of_the_seed():
+    labels = np.array([0] * 700 + [1] * 200 + [2] * 100)
+    kept, held = hold_out(labels, 0.1, seed=3)
+    assert np.bincount(labels[held]).tolist() == [70, 20, 10]
+    assert sorted([*kept, *held]) == list(range(1000))
+    assert (hold_out(labels, 0.1, seed=3)[1] == held).all()
+    assert not (hold_out(labels, 0.1, seed=4)[1] == held).all()
+
+
+def test_hold_out_of_few_rows_holds_out_one():
+    kept, held = hold_out(np.array([0, 1, 1]), 0.1, seed=0)
+    assert (len(kept), len(held)) == (2, 1)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_hold_out_never_returns_a_row_twice(count):
+    kept, held = hold_out(np.zeros(count), 0.1, seed=0)
+    assert len(set(kept) & set(held)) == 0

@@ -1,0 +1,205 @@
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from convnova.checkpoint import load_weights
+from convnova.config import Training
+from convnova.errors import ConvNovaError
+from convnova.train import Interrupted, MicroBatch, learning_rate, parameter_groups, train
+
+SETTINGS = Training(epochs=4, batch_size=8, lr=1e-2, weight_decay=0.1, warmup=0.1)
+
+
+class Regression:
+    """Guess a linear function of three numbers, with dropout; made from `step` alone."""
+
+    steps_per_epoch = 10
+
+    def __init__(self, parts: int = 1, spoil: int | None = None, scores: list[float] | None = None):
+        self.parts, self.spoil, self.scores = parts, spoil, scores
+
+    def batch(self, step: int) -> list[MicroBatch]:
+        random = np.random.default_rng(step)
+        inputs = random.normal(size=(12, 3)).astype(np.float32)
+        if step == self.spoil:
+            inputs[5] = math.inf
+        targets = torch.from_numpy(inputs @ np.array([1, -2, 3], np.float32))
+        pieces = zip(torch.from_numpy(inputs).chunk(self.parts), targets.chunk(self.parts), strict=True)
+        return [MicroBatch(tokens, target, len(target), rows=f"rows of step {step}") for tokens, target in pieces]
+
+    def loss(self, model, batch):
+        return F.mse_loss(model(batch.tokens)[:, 0], batch.targets, reduction="sum")
+
+    def evaluate(self, model):
+        if self.scores:
+            return {"score": self.scores.pop(0)}
+        with torch.no_grad():
+            loss = Regression.loss(self, model, self.batch(10_000)[0]).item()
+        return {"score": -loss, "loss": loss}
+
+
+def network(dropout: float = 0.3) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 16), nn.Dropout(dropout), nn.Linear(16, 1))
+
+
+@pytest.fixture(params=[500, 13], ids=["log every step", "log every third step"])
+def log_rows(request, monkeypatch):
+    monkeypatch.setattr("convnova.train.LOG_ROWS", request.param)
+
+
+def run(folder: Path, objective=None, settings=SETTINGS, model=None, **options):
+    model = model or network()
+    history = train(
+        model, objective or Regression(), settings, 5, "test", folder / "log.csv", folder / "checkpoints", **options
+    )
+    return model, history
+
+
+def weights(model: nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+class StopAfter(Regression):
+    """Ask the process to stop, as a scheduler does, when a step's batch is made."""
+
+    def __init__(self, step: int):
+        super().__init__()
+        self.step = step
+
+    def loss(self, model, batch):
+        if batch.rows == f"rows of step {self.step}":
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return super().loss(model, batch)
+
+
+@pytest.mark.parametrize("step", [0, 9, 10, 23])
+def test_stopped_by_a_signal_and_continued_is_bit_for_bit_the_undisturbed_run(tmp_path, step, log_rows):
+    whole, history = run(tmp_path / "whole")
+    with pytest.raises(Interrupted, match=f"stopped by a signal at step {step + 1} of 40"):
+        run(tmp_path / "parts", StopAfter(step))
+    continued, again = run(tmp_path / "parts", workers=3)
+    assert torch.equal(weights(continued), weights(whole))
+    assert again.evaluations == history.evaluations
+    assert [row["loss"] for row in again.rows] == [row["loss"] for row in history.rows]
+    assert all(torch.equal(again.best_weights[name], tensor) for name, tensor in history.best_weights.items())
+
+
+KILLED = """
+import sys, time, pathlib
+sys.path.insert(0, {tests!r})
+import torch
+torch.set_num_threads(1)
+import test_train
+class Slow(test_train.Regression):
+    def loss(self, model, batch):
+        time.sleep(0.02)
+        return super().loss(model, batch)
+test_train.run(pathlib.Path(sys.argv[1]), Slow(), checkpoint_seconds=0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wait", [0.15, 0.4])
+def test_killed_at_any_moment_and_continued_is_bit_for_bit_the_undisturbed_run(tmp_path, wait):
+    whole, history = run(tmp_path / "whole")
+    script = KILLED.format(tests=str(Path(__file__).parent))
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "parts")])
+    while not list((tmp_path / "parts" / "checkpoints").glob("step-*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(wait)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    continued, again = run(tmp_path / "parts")
+    assert torch.equal(weights(continued), weights(whole))
+    assert again.evaluations == history.evaluations
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_the_newest_two_are_kept(tmp_path):
+    whole, _ = run(tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        run(tmp_path / "parts", StopAfter(17), checkpoint_seconds=0)
+    steps = sorted(path.name for path in (tmp_path / "parts" / "checkpoints").iterdir())
+    assert steps == ["step-000000017", "step-000000018"]
+    state = tmp_path / "parts" / "checkpoints" / "step-000000018" / "state.pt"
+    state.write_bytes(state.read_bytes()[:100])
+    (tmp_path / "parts" / "checkpoints" / ".writing-abc").mkdir()
+    continued, _ = run(tmp_path / "parts")
+    assert torch.equal(weights(continued), weights(whole))
+    assert not (tmp_path / "parts" / "checkpoints" / ".writing-abc").exists()
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path):
+    whole, _ = run(tmp_path / "whole", model=network(dropout=0))
+    parts, _ = run(tmp_path / "parts", Regression(parts=4), model=network(dropout=0))
+    torch.testing.assert_close(weights(parts), weights(whole), atol=1e-5, rtol=1e-5)
+
+
+def test_one_step_is_pytorchs_own_adamw(tmp_path):
+    settings = Training(epochs=1, lr=0.01, weight_decay=0.1, warmup=0, clip=0.5, final_lr=1)
+    own, _ = run(tmp_path, settings=settings, model=network(dropout=0))
+    other, task = network(dropout=0), Regression()
+    named = dict(other.named_parameters())
+    decayed = [named["0.weight"], named["2.weight"]]
+    plain = [named["0.bias"], named["2.bias"]]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0}], lr=0.01
+    )
+    for step in range(10):
+        optimizer.zero_grad()
+        (batch,) = task.batch(step)
+        F.mse_loss(other(batch.tokens)[:, 0], batch.targets).backward()
+        nn.utils.clip_grad_norm_(other.parameters(), 0.5)
+        optimizer.step()
+    torch.testing.assert_close(weights(own), weights(other), atol=1e-6, rtol=1e-5)
+
+
+def test_learning_rate_rises_then_falls_to_its_share():
+    settings = Training(lr=0.5, final_lr=0.1, warmup=0.1)
+    rates = [learning_rate(step, 101, settings) for step in range(101)]
+    assert rates[:10] == pytest.approx([0.05 * (step + 1) for step in range(10)])
+    assert rates[10] == pytest.approx(0.5)
+    assert rates[55] == pytest.approx((0.5 + 0.05) / 2)
+    assert rates[100] == pytest.approx(0.05)
+
+
+def test_biases_and_norms_are_not_decayed():
+    decayed, plain = parameter_groups(nn.Sequential(nn.Conv1d(2, 3, 5), nn.LayerNorm(3)), 0.1)
+    assert [p.shape for p in decayed["params"]] == [(3, 2, 5)]
+    assert (len(plain["params"]), plain["weight_decay"]) == (3, 0.0)
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path):
+    settings = Training(epochs=6, lr=1e-2, patience=2)
+    _, history = run(tmp_path, Regression(scores=[0.1, 0.7, 0.3, 0.6, 0.9, 0.9]), settings)
+    assert (history.best_epoch, history.best_score, len(history.evaluations)) == (2, 0.7, 4)
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_step_rows_and_checkpoint(tmp_path):
+    with pytest.raises(ConvNovaError, match=r"loss is (nan|inf) at one of the steps 13 to 13 .*rows of step 12.*none"):
+        run(tmp_path, Regression(spoil=12))
+
+
+def test_the_log_has_a_row_a_step_and_one_an_evaluation(tmp_path):
+    run(tmp_path)
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert lines[0] == "step,epoch,split,loss,lr,bases,seconds,bases_per_second,memory_mb"
+    assert (len(lines), sum(",valid," in line for line in lines)) == (45, 4)
+    last = lines[-2].split(",")
+    assert (last[0], last[2], float(last[4]), last[5]) == ("40", "train", pytest.approx(1e-3), str(40 * 36))
+
+
+def test_weights_without_their_json_are_refused(tmp_path):
+    with pytest.raises(ConvNovaError, match="expected weights and a JSON beside them"):
+        load_weights(tmp_path / "weights.safetensors")

@@ -1,0 +1,101 @@
+# What the other files share: the resolved config, and which files belong to which name.
+import json
+import sys
+
+from convnova.catalogue import load
+from convnova.config import FILE_ROLES, OWN_FORMATS, Job
+from convnova.errors import ConvNovaError
+
+WRITTEN = json.loads(json.dumps(config))
+FILES = [os.path.relpath(path) for path in workflow.configfiles]
+try:
+    RUN = load(WRITTEN, FILES)
+    if workflow.is_main_process:
+        from convnova.models import check_models
+
+        check_models(RUN, FILES)
+except ConvNovaError as error:
+    sys.exit(f"config: {error}")
+
+RESULTS = f"results/{RUN.run}"
+SHARDS = f"resources/{RUN.run}"
+RAW = f"{SHARDS}/raw" if RUN.simulate else "resources/raw"
+MIRROR_SUMS = f"{SHARDS}/mirror/SHA256SUMS"
+CONFIG = f"{RESULTS}/config.yaml"
+CONDA = "../../envs/convnova.yaml"
+
+
+wildcard_constraints:
+    suite="[^/]+",
+    task="[^/]+",
+    model="[^/]+",
+    protocol="[^/]+",
+    seed=r"\d+",
+    backbone="[^/]+",
+    genome="[^/]+",
+    source="[^/]+",
+
+
+def path_of(name, source):
+    """Where a file lies: fetched, or a path of the user's own."""
+    return f"{RAW}/{source}/{name}" if source else name
+
+
+def genome_files(wildcards):
+    """FASTA and, where there is one, BED of a genome."""
+    genome = RUN.genomes[wildcards.genome]
+    names = {"fasta": genome.fasta, "bed": genome.bed}
+    return {role: path_of(name, genome.source) for role, name in names.items() if name}
+
+
+def genome_options(wildcards):
+    """Chromosomes kept from training, as options of the command."""
+    genome = RUN.genomes[wildcards.genome]
+    splits = {"valid": genome.valid, "test": genome.test}
+    return [word for split, names in splits.items() for name in names for word in (f"--{split}", name)]
+
+
+def task_files(wildcards):
+    """The files of a task by their role, and the genome that its intervals point into."""
+    suite = RUN.suites[wildcards.suite]
+    files = suite.tasks[wildcards.task].files()
+    found = {role: path_of(name, suite.source) for role, name in files.items()}
+    if suite.genome:
+        found["genome"] = f"{SHARDS}/genomes/{suite.genome}/genome.safetensors"
+    return found
+
+
+def task_words(wildcards, input):
+    """The files of a task as words of the command: role=path."""
+    return [f"{role}={input[role]}" for role in (*FILE_ROLES, "genome") if role in input.keys()]
+
+
+def job_of(wildcards):
+    """The fine-tuning that the wildcards name."""
+    return Job(wildcards.suite, wildcards.task, wildcards.model, wildcards.protocol, int(wildcards.seed))
+
+
+def job_inputs(wildcards):
+    """The shard of a fine-tuning's task, and the weights it starts from, if any."""
+    job = job_of(wildcards)
+    shard = {"shard": f"{SHARDS}/tasks/{job.suite}/{job.task}.safetensors"}
+    if not RUN.is_pretrained(job):
+        return shard
+    return shard | {"weights": f"{RESULTS}/pretrain/{RUN.backbone(job.model, job.suite)}/weights.safetensors"}
+
+
+def tables():
+    """Every table of the run."""
+    forms = ("tsv", "md", "tex", "html")
+    return [f"{RESULTS}/tables/{suite}.{form}" for suite in RUN.suites for form in forms]
+
+
+def figures():
+    """Every figure of the run."""
+    names = [*RUN.suites, *(["pretraining"] if RUN.backbones() else [])]
+    return [f"{RESULTS}/figures/{name}.{form}" for name in names for form in ("pdf", "svg", "png")]
+
+
+def by_attempt(amount):
+    """A resource that doubles with every attempt."""
+    return lambda wildcards, attempt: amount * 2 ** (attempt - 1)

@@ -1,0 +1,88 @@
+# Results: every run's scores in one table, then tables and figures a suite.
+
+
+rule aggregate:
+    input:
+        metrics=[f"{job.folder(RUN.run)}/metrics.json" for job in RUN.jobs()],
+        config=ancient(CONFIG),
+    output:
+        f"{RESULTS}/tables/scores.tsv",
+    params:
+        version=RUN.fingerprint(),
+    log:
+        f"{RESULTS}/logs/aggregate.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/aggregate.tsv"
+    threads: 1
+    resources:
+        mem_mb=by_attempt(1000),
+        runtime=30,
+        gpu=0,
+    conda:
+        CONDA
+    localrule: True
+    shell:
+        "convnova --log {log} aggregate --config {input.config} --out {output}"
+
+
+rule tables:
+    input:
+        config=ancient(CONFIG),
+        scores=f"{RESULTS}/tables/scores.tsv",
+        published="config/published.csv",
+    output:
+        report(
+            collect(f"{RESULTS}/tables/{{suite}}.{{form}}", suite=RUN.suites, form=["tsv", "md", "tex", "html"]),
+            caption="../report/tables.rst",
+            category="Tables",
+        ),
+    params:
+        version=RUN.fingerprint(),
+        folder=subpath(input.scores, parent=True),
+    log:
+        f"{RESULTS}/logs/tables.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/tables.tsv"
+    threads: 1
+    resources:
+        mem_mb=by_attempt(1000),
+        runtime=30,
+        gpu=0,
+    conda:
+        CONDA
+    localrule: True
+    shell:
+        "convnova --log {log} tables --config {input.config} --scores {input.scores} "
+        "--published {input.published} --out {params.folder}"
+
+
+rule figures:
+    input:
+        config=ancient(CONFIG),
+        scores=f"{RESULTS}/tables/scores.tsv",
+        published="config/published.csv",
+        pretraining=[f"{RESULTS}/pretrain/{backbone}/log.csv" for backbone in RUN.backbones()],
+    output:
+        report(
+            figures(),
+            caption="../report/figures.rst",
+            category="Figures",
+        ),
+    params:
+        version=RUN.fingerprint(),
+        folder=subpath(output[0], parent=True),
+    log:
+        f"{RESULTS}/logs/figures.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/figures.tsv"
+    threads: 1
+    resources:
+        mem_mb=by_attempt(1000),
+        runtime=30,
+        gpu=0,
+    conda:
+        CONDA
+    localrule: True
+    shell:
+        "convnova --log {log} figures --config {input.config} --scores {input.scores} "
+        "--published {input.published} --out {params.folder}"
