@@ -19,8 +19,8 @@ include: "workflow/rules/results.smk"
 
 
 rule all:
+    default_target: True
     input:
         tables(),
         figures(),
-    default_target: True
     localrule: True

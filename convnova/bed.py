@@ -5,7 +5,7 @@ Coordinates are 0-based and half-open throughout, as in BED: https://genome.ucsc
 
 import difflib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from convnova.errors import ConvNovaError
@@ -15,17 +15,34 @@ MITOCHONDRION = ("chrM", "MT", "chrMT", "M")
 
 
 def lines(path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number from 1, fields) of a BED file, plain or gzip; blank lines and comments are passed over.
+    """Yield (line number from 1, fields) of a BED file, plain or gzip.
 
-    Fields are split at tabs or, in a line without any, at blanks.
+    Blank lines, comments and a header are passed over. Fields are split at tabs or, in a line without
+    any, at blanks.
     """
     with open_bytes(path) as stream, io.TextIOWrapper(stream, "utf-8-sig", errors="replace") as text:
         for number, line in enumerate(text, start=1):
-            if line.strip() and not line.startswith(("#", "track ", "browser ")):
-                yield number, line.rstrip("\r\n").split("\t") if "\t" in line else line.split()
+            fields = _fields(line)
+            if fields and not line.startswith(("#", "track ", "browser ")) and not _is_header(fields):
+                yield number, fields
 
 
-def checked(fields: list[str], lengths: Mapping[str, int], where: str) -> tuple[str, int, int]:
+def header(path: str | Path) -> list[str]:
+    """The columns' names, if the first line has them: its second and third contain `start` and `end`."""
+    with open_bytes(path) as stream, io.TextIOWrapper(stream, "utf-8-sig", errors="replace") as text:
+        fields = _fields(text.readline().lstrip("#"))
+        return fields if _is_header(fields) else []
+
+
+def _fields(line: str) -> list[str]:
+    return line.rstrip("\r\n").split("\t") if "\t" in line.strip() else line.split()
+
+
+def _is_header(fields: list[str]) -> bool:
+    return len(fields) > 2 and "start" in fields[1].lower() and "end" in fields[2].lower()
+
+
+def checked(fields: Sequence[str], lengths: Mapping[str, int], where: str) -> tuple[str, int, int]:
     """The interval of the first three fields: the chromosome's name in the genome, start, end.
 
     Args:

@@ -62,6 +62,27 @@ def load_file(path: str | Path, catalogue: Path = CATALOGUE) -> RunConfig:
     return load(written, [str(path)], catalogue)
 
 
+def check_files(config: RunConfig, files: list[str]) -> None:
+    """See that files of the user's own are there, before any job needs them.
+
+    Raises:
+        ConvNovaError: the first that is not; names the config file and the key.
+    """
+    own = {
+        ("suites", name, "tasks", task, role): path
+        for name, suite in config.suites.items()
+        if suite.source is None
+        for task, content in suite.tasks.items()
+        for role, path in content.files().items()
+    }
+    for name, genome in config.genomes.items():
+        if genome.source is None:
+            own |= {("genome", name): genome.fasta} | ({("genome", name, "bed"): genome.bed} if genome.bed else {})
+    for key, path in own.items():
+        if not Path(path).exists():
+            raise ConvNovaError(f"{where(key, files)}{'.'.join(key)} = {path!r}: expected a file, found nothing")
+
+
 def save(config: RunConfig, path: str | Path) -> None:
     """Write the resolved config, so that every later step reads one file and looks nothing up."""
     write_text(path, as_yaml(config))
@@ -155,6 +176,8 @@ def _suite(name: str, content: Any, catalogue: Path, genomes: dict[str, Any], si
     content = dict(_as_mapping(content, key))
     if content.get("format") in OWN_FORMATS:
         suite = content
+    elif "format" in content:
+        raise _Mistake((*key, "format"), f"{content['format']!r}: {nearest(content['format'], list(OWN_FORMATS))}")
     else:
         suite = _entry(catalogue / "suites", name, ("suites",))
         chosen = _as_mapping(content.pop("tasks", list(suite["tasks"])), (*key, "tasks"))

@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     )
     config.add_argument("file", nargs="?", type=Path, help="config file (YAML)")
     config.add_argument("--json", metavar="TEXT", help="the config as JSON text, in place of a file")
+    config.add_argument("--catalogue", type=Path, default=Path("config"), metavar="DIR", help="default: config")
     config.add_argument("--out", type=Path, metavar="FILE", help="write here; default: print")
 
     simulate = _command(
@@ -130,7 +131,11 @@ def run_config(options: argparse.Namespace) -> None:
 
     if (options.file is None) == (options.json is None):
         raise ConvNovaError("config: expected a file or --json, one of the two")
-    config = load(json.loads(options.json)) if options.json else load_file(options.file)
+    config = (
+        load(json.loads(options.json), catalogue=options.catalogue)
+        if options.json
+        else load_file(options.file, options.catalogue)
+    )
     check_models(config, [str(options.file)] if options.file else [])
     if options.out:
         save(config, options.out)

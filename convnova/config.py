@@ -20,6 +20,13 @@ Kind = Literal["classes", "per_base", "multilabel"]
 Format = Literal["nucleotide_transformer", "genomic_benchmarks", "bend", "deepsea", "csv", "fasta", "bed"]
 
 OWN_FORMATS = ("csv", "fasta", "bed")
+REQUIRED_ROLES: dict[str, tuple[str, ...]] = {
+    "nucleotide_transformer": ("train", "test"),
+    "genomic_benchmarks": (),
+    "bend": ("intervals", "labels"),
+    "deepsea": (),
+    **dict.fromkeys(OWN_FORMATS, ("train", "test")),
+}
 FILE_ROLES = ("train", "valid", "test", "archive", "intervals", "labels")
 
 
@@ -120,8 +127,17 @@ class Suite(Strict):
     format: Format
     source: str | None = Field(None, description="where the files come from; default paths of one's own")
     genome: Name | None = Field(None, description="the genome that intervals point into")
-    tasks: dict[Name, Task]
+    tasks: dict[Name, Task] = Field(min_length=1)
     training: Training = Training()
+
+    @model_validator(mode="after")
+    def _has_its_files(self) -> "Suite":
+        for name, task in self.tasks.items():
+            if missing := [role for role in REQUIRED_ROLES[self.format] if role not in task.files()]:
+                raise ValueError(f"tasks.{name}: expected the files {', '.join(missing)} too, of format {self.format}")
+        if self.format in ("bed", "bend") and self.genome is None:
+            raise ValueError(f"format {self.format} is intervals, so `genome` must say of what")
+        return self
 
 
 class Variant(Strict):

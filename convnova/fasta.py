@@ -38,36 +38,44 @@ def pieces(path: str | Path) -> Iterator[Piece]:
             missing file, gzip data that end early or are damaged.
     """
     record, header, begun, blank = 0, "", 0, False
-    rest, offset, at_line_start = b"", 0, True
-    for chunk in _read_ahead(path):
-        text, position = rest + chunk, 0
-        rest = b""
-        while position < len(text):
-            start = _next_header(text, position, at_line_start)
-            letters = text[position:start]
-            if letters and not letters.isspace():
-                if not record:
-                    raise ConvNovaError(f"{path}: expected a FASTA file, its first line a header with '>', {_found(text)}")
-                blank = False
-                yield Piece(record, header, letters, offset + position)
-            if start == len(text):
-                break
-            end = text.find(b"\n", start)
-            if end < 0:
-                rest = text[start:]
-                break
+    for text, offset, is_header in _parts(path):
+        if is_header:
             if blank:
                 raise _no_letters(path, header, begun)
-            record, blank, begun = record + 1, True, offset + start
-            header, position = text[start + 1 : end].decode("utf-8", "replace").strip(), end + 1
-        at_line_start = bool(rest) or text[-1] in b"\r\n"
-        offset += len(text) - len(rest)
-    if rest:
-        raise _no_letters(path, rest[1:].decode("utf-8", "replace").strip(), offset)
+            record, begun, blank = record + 1, offset, True
+            header = text[1:].decode("utf-8", "replace").strip()
+        elif not text.isspace():
+            if not record:
+                found = text.lstrip().splitlines()[0][:40].decode("utf-8", "replace")
+                raise ConvNovaError(f"{path}: expected FASTA, its first line a header with '>', found {found!r}")
+            blank = False
+            yield Piece(record, header, text, offset)
     if blank:
         raise _no_letters(path, header, begun)
     if not record:
         raise ConvNovaError(f"{path}: expected FASTA records, found an empty file; fetch it again")
+
+
+def _parts(path: str | Path) -> Iterator[tuple[bytes, int, bool]]:
+    """Yield (text, offset, whether it is a header): header lines whole, what is between them in pieces."""
+    rest, offset, at_line_start = b"", 0, True
+    for chunk in _read_ahead(path):
+        text, rest, position = rest + chunk, b"", 0
+        while position < len(text):
+            start = _next_header(text, position, at_line_start)
+            if start > position:
+                yield text[position:start], offset + position, False
+            position = text.find(b"\n", start) + 1
+            if start == len(text):
+                break
+            if not position:
+                rest = text[start:]
+                break
+            yield text[start : position - 1], offset + start, True
+        at_line_start = bool(rest) or text[-1] in b"\r\n"
+        offset += len(text) - len(rest)
+    if rest:
+        yield rest, offset, True
 
 
 def _read_ahead(path: str | Path) -> Iterator[bytes]:
@@ -124,11 +132,6 @@ def _next_header(text: bytes, position: int, at_line_start: bool) -> int:
     while start > 0 and text[start - 1] not in b"\r\n" or start == 0 and not at_line_start:
         start = text.find(b">", start + 1)
     return start if start >= 0 else len(text)
-
-
-def _found(text: bytes) -> str:
-    line = text.lstrip().splitlines()[0][:40].decode("utf-8", "replace")
-    return f"found {line!r}"
 
 
 def _no_letters(path: str | Path, header: str, offset: int) -> ConvNovaError:

@@ -176,11 +176,11 @@ def fetch(
         sums = _checksums(mirror)
         known = next((f"sha256:{sums[key]}" for key in map(_host_and_path, urls) if key in sums), None)
     with _disk_errors(out):
-        if not _is_whole(out, known, size, lock):
+        if not _is_whole(out, known, lock):
             if offline and (mirror is None or is_url(mirror)):
                 raise ConvNovaError(f"{out}: not there whole, and offline; run online, or give a mirror with {urls[0]}")
             with _alone(out):
-                if not _is_whole(out, known, size, lock):
+                if not _is_whole(out, known, lock):
                     _try_each(_addresses(urls, mirror), out, known, size, lock)
         if lock and not lock.exists():
             _record(lock, None, out)
@@ -200,10 +200,10 @@ def _addresses(urls: list[str], mirror: str | None) -> list[str]:
     return urls if mirror is None else [f"{mirror.rstrip('/')}/{_host_and_path(url)}" for url in urls]
 
 
-def _is_whole(out: Path, known: str | None, size: int | None, lock: Path | None) -> bool:
+def _is_whole(out: Path, known: str | None, lock: Path | None) -> bool:
     """Whether `out` is the file of the checksum; without any checksum nobody can tell, so it is not."""
     known = known or _recorded(lock)
-    if known is None or not out.is_file() or size not in (None, out.stat().st_size):
+    if known is None or not out.is_file():
         return False
     algorithm, _, checksum = known.partition(":")
     with out.open("rb") as stream:

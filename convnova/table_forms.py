@@ -235,10 +235,10 @@ def _html_head(table: Table, laid: Grid) -> str:
     span = f"colspan={len(laid.heads)} scope=colgroup"
     titles = "".join(f"<th {span}>{_html(title)}</th>" for title in table.models.values())
     heads = ["task", "metric", *laid.heads * len(table.models)]
-    starts = {2 + i * len(laid.heads) for i in range(len(table.models))}
+    classes = [" class=text"] * 2 + ([" class=first"] + [""] * (len(laid.heads) - 1)) * len(table.models)
     buttons = "".join(
-        f"<th scope=col{' class=first' * (i in starts)}{' class=text' * (i < 2)}><button type=button>{_html(head)}</button></th>"
-        for i, head in enumerate(heads)
+        f"<th scope=col{of}><button type=button>{_html(head)}</button></th>"
+        for head, of in zip(heads, classes, strict=True)
     )
     return f"<tr><td colspan=2></td>{titles}</tr>\n<tr>{buttons}</tr>"
 

@@ -1,5 +1,6 @@
 """A real HTTP server on the loopback interface that answers well or badly, as a test says."""
 
+import gzip
 import socket
 import struct
 import threading
@@ -85,7 +86,9 @@ def answer(
     if ranges and asked and condition in (None, validators["ETag"], validators.get("Last-Modified")):
         start = int(asked.removeprefix("bytes=").removesuffix("-"))
     if start >= total > 0:
-        return handler.begin(416, {"Content-Range": f"bytes */{total}"})
+        handler.begin(416, {"Content-Range": f"bytes */{total}", "Content-Type": "text/html"})
+        handler.wfile.write(b"<html>There is nothing there</html>")
+        return
     partly = {"Content-Range": f"bytes {start}-{total - 1}/{total}"} if start else {}
     length = claim if claim is not None else total - start
     handler.begin(206 if start else 200, {"Content-Length": length, **partly, **validators})
@@ -113,6 +116,20 @@ def reset(handler: Handler) -> None:
     time.sleep(0.1)
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     handler.connection.close()
+
+
+def zipped_if_allowed(handler: Handler, body: bytes) -> None:
+    """Compress on the way for a client that can take it, as servers do with text."""
+    zipped = "gzip" in handler.headers.get("Accept-Encoding", "")
+    answer(handler, gzip.compress(body) if zipped else body, Content_Encoding="gzip" if zipped else None)
+
+
+def from_elsewhere(handler: Handler, body: bytes) -> None:
+    """Answer a range with another range."""
+    if handler.headers["Range"] is None:
+        return answer(handler, body)
+    handler.begin(206, {"Content-Range": f"bytes 1000-{len(body) - 1}/{len(body)}", "Content-Length": len(body) - 1000})
+    handler.wfile.write(body[1000:])
 
 
 well = answer

@@ -8,7 +8,7 @@ import subprocess
 from functools import partial
 
 import pytest
-from loopback import answer, reset, serving, stalled, status, truncated, wait, well
+from loopback import answer, from_elsewhere, reset, serving, stalled, status, truncated, wait, well, zipped_if_allowed
 
 from convnova import download
 from convnova.errors import ConvNovaError
@@ -91,6 +91,13 @@ def test_the_next_address_is_taken_when_one_fails(server, out, bad):
     assert server.count("/good") == 1
 
 
+def test_a_body_that_breaks_off_again_and_again_comes_whole_as_long_as_each_answer_brings_some(server, out):
+    assert download.RETRIES < 9
+    fetch([server.put("/a", BODY, partial(answer, upto=100_000))], out, sha256=SHA256)
+    assert out.read_bytes() == BODY
+    assert len(server.answers) == 10
+
+
 def test_an_address_that_cannot_be_reached_or_is_no_address_is_passed_over(server, out):
     fetch(["http://127.0.0.1:1/nobody", "http://[bad/x", server.put("/good", BODY)], out, sha256=SHA256)
     assert out.read_bytes() == BODY
@@ -112,7 +119,7 @@ def test_one_line_says_what_was_wrong_with_every_address(server, out):
     with pytest.raises(ConvNovaError) as caught:
         fetch(urls, out, sha256=SHA256)
     message = str(caught.value)
-    assert "\n" not in message
+    assert "\n" not in message and "Deleted" not in message
     for part in (*urls, "404", "503", SHA256, hashlib.sha256(OTHER).hexdigest(), "HTML page", "700000 more expected"):
         assert part in message
     assert not out.exists()
@@ -122,21 +129,33 @@ def test_an_html_page_is_data_only_if_the_name_says_so(server, tmp_path):
     page = b"<html>a report</html>"
     url = server.put("/page", page, partial(answer, Content_Type="text/html"))
     assert fetch([url], tmp_path / "report.html").read_bytes() == page
-    with pytest.raises(ConvNovaError, match="expected data, found an HTML page"):
-        fetch([url], tmp_path / "report.bed")
-    assert not (tmp_path / "report.bed").exists()
+    for bed in (url, server.put("/hidden", b"\xef\xbb\xbf\n<!DocType HTML>")):
+        with pytest.raises(ConvNovaError, match="expected data, found an HTML page"):
+            fetch([bed], tmp_path / "report.bed")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_nothing_is_no_data(server, out):
+    with pytest.raises(ConvNovaError, match="expected data, found 0 bytes"):
+        fetch([server.put("/a", b"")], out)
+    assert names(out) == []
 
 
 def test_a_wrong_size_is_seen_before_the_body_is_fetched(server, out):
     with pytest.raises(ConvNovaError, match="expected 999,999 bytes, found 1,000,000"):
-        fetch([server.put("/a", BODY)], out, size=999_999)
-    assert not out.exists()
+        fetch([server.put("/a", BODY, partial(answer, upto=0, then=wait))], out, size=999_999)
+    assert names(out) == []
 
 
 def test_a_gzip_file_that_the_server_calls_gzip_coding_keeps_its_bytes(server, out):
     packed = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03KL\x02\x00m\x48\x83\x9e\x02\x00\x00\x00"
     fetch([server.put("/a", packed, partial(answer, Content_Encoding="x-gzip"))], out)
     assert out.read_bytes() == packed
+
+
+def test_a_file_is_asked_for_as_it_is(server, out):
+    fetch([server.put("/a", b"chr1\t0\t100\n" * 100, zipped_if_allowed)], out)
+    assert out.read_bytes() == b"chr1\t0\t100\n" * 100
 
 
 def interrupted(server, out, url, **known):
@@ -167,8 +186,9 @@ def test_a_later_call_goes_on_where_an_earlier_one_stopped(server, out, validato
         partial(answer, ETag='"two"'),
         lambda handler, body: answer(handler, body[:900_000], ETag=handler.headers["If-Range"] or '"two"'),
         lambda handler, body: answer(handler, body[:200_000], ETag=handler.headers["If-Range"] or '"two"'),
+        from_elsewhere,
     ],
-    ids=["ignores-ranges", "other-etag", "other-length", "shorter-than-part"],
+    ids=["ignores-ranges", "other-etag", "other-length", "shorter-than-part", "other-range"],
 )
 def test_a_file_that_changed_in_between_is_fetched_anew_and_never_mixed(server, out, changed):
     interrupted(server, out, server.put("/a", BODY, *BREAKS))
@@ -178,9 +198,34 @@ def test_a_file_that_changed_in_between_is_fetched_anew_and_never_mixed(server, 
     assert len(found) in (200_000, 900_000, 1_000_000)
 
 
+def test_what_a_killed_process_left_is_not_taken_for_the_file(server, out):
+    out.parent.mkdir()
+    out.with_name(out.name + ".new").write_bytes(OTHER)
+    fetch([server.put("/a", BODY)], out)
+    assert out.read_bytes() == BODY
+
+
 def test_the_beginning_from_one_address_is_not_continued_from_another(server, out):
     interrupted(server, out, server.put("/a", OTHER, *BREAKS))
     fetch([server.put("/b", BODY)], out)
+    assert out.read_bytes() == BODY
+
+
+def test_a_copy_that_breaks_off_is_not_continued_from_the_internet(server, out, tmp_path, monkeypatch):
+    url = server.put("/a", BODY, *BREAKS)
+    interrupted(server, out, url)
+    place = tmp_path / "mirror" / url.removeprefix("http://")
+    place.parent.mkdir(parents=True)
+    place.write_bytes(OTHER)
+
+    def breaks_off(source, target):
+        out.with_name(out.name + ".part").write_bytes(OTHER[:500_000])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "copyfile", breaks_off)
+    with pytest.raises(KeyboardInterrupt):
+        fetch([url], out, mirror=str(tmp_path / "mirror"))
+    fetch([server.put("/a", BODY)], out)
     assert out.read_bytes() == BODY
 
 
@@ -219,6 +264,14 @@ def test_too_little_room_is_seen_before_the_body_is_fetched(server, out, monkeyp
     with pytest.raises(ConvNovaError, match="room for 1,000,000 bytes, found 999,999 free"):
         fetch([url, url], out)
     assert names(out) == []
+
+
+def test_room_is_needed_only_for_the_rest(server, out, monkeypatch):
+    interrupted(server, out, server.put("/a", BODY, *BREAKS))
+    usage = shutil.disk_usage("/")._replace(free=700_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    fetch([server.put("/a", BODY)], out)
+    assert out.read_bytes() == BODY
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -160,8 +161,10 @@ def test_the_checksums_of_a_mirror_count_where_none_is_published(mirror, server,
     place = server.url if served else str(mirror)
     lock.parent.mkdir()
     lock.write_text(json.dumps({"sha256": "0" * 64}))
-    fetch([URL], out, mirror=place, lock=lock)
+    for _ in range(2):
+        fetch([URL], out, mirror=place, lock=lock)
     assert json.loads(lock.read_text())["sha256"] == SHA256
+    assert server.count("/data.example/files/a.gz") == served
 
     (mirror / "SHA256SUMS").write_text(form.format("1" * 64))
     server.put("/SHA256SUMS", (mirror / "SHA256SUMS").read_bytes())
@@ -234,6 +237,25 @@ def test_two_processes_that_want_the_same_file_fetch_it_once(server, out, lock):
     assert out.read_bytes() == BODY
 
 
+def test_one_that_comes_when_another_has_just_finished_waits_for_the_one_that_had_waited(server, out, tmp_path):
+    gates = [threading.Event(), threading.Event()]
+    waits = [lambda handler, body, gate=gate: (gate.wait(10), answer(handler, body)) for gate in gates]
+    url = server.put("/a", BODY, *waits, answer)
+    processes = [start(url, out, tmp_path / "1.json")]
+    until(lambda: server.count("/a") == 1)
+    processes.append(start(url, out, tmp_path / "2.json"))
+    assert "waiting" in processes[1].stderr.readline()
+    gates[0].set()
+    until(lambda: server.count("/a") == 2)
+    processes.append(start(url, out, tmp_path / "3.json"))
+    assert "waiting" in processes[2].stderr.readline()
+    gates[1].set()
+    for process in processes:
+        assert process.communicate() and process.returncode == 0
+    assert server.count("/a") == 3
+    assert names(out) == ["genome.fa.gz"]
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_process_stopped_in_mid_download_leaves_the_old_file_and_its_bytes_are_not_sent_again(server, out, lock, how):
     out.parent.mkdir()
@@ -289,6 +311,7 @@ def test_addresses_are_made_from_bases_and_the_revision():
         ({"base": ["https://x.example/a"]}, "hg38.base.0 = 'https://x.example/a': string should match"),
         ({"files": {"a": {}}}, "hg38: files.a: expected `urls`"),
         ({"files": {"../a": {"urls": [URL]}}}, "hg38: files.../a: expected a path inside"),
+        ({"files": {"/a": {"urls": [URL]}}}, "hg38: files./a: expected a path inside"),
         ({"title": None}, "hg38.title = None: input should be a valid string"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The supervised baseline of Genomic Benchmarks (Gresova et al., BMC Genomic Data 2023, doi 10.1186/s12863-023-01123-8).
+"""The supervised baseline of Genomic Benchmarks (Gresova et al. 2023, doi 10.1186/s12863-023-01123-8).
 
 Three convolutions of 8 taps with 16, 8 and 4 channels, each with batch normalisation, ReLU and pooling by two, then
 two linear layers over the flattened rest. It reads sequences of one length: shorter ones are padded at the right.

@@ -1,5 +1,6 @@
 """Files in a folder, a zip or a tar, read where they lie."""
 
+import gzip
 import tarfile
 import zipfile
 import zlib
@@ -26,10 +27,9 @@ def members(path: Path) -> Iterator[tuple[PurePosixPath, BinaryIO]]:
                     yield PurePosixPath(file.relative_to(path).as_posix()), stream
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            names = sorted(entry.filename for entry in archive.infolist() if not entry.is_dir())
-            for name in [_inside(path, name) for name in names]:
-                with archive.open(str(name)) as stream:
-                    yield name, stream  # type: ignore[misc]
+            for name in sorted(entry.filename for entry in archive.infolist() if not entry.is_dir()):
+                with archive.open(name) as stream:
+                    yield _inside(path, name), stream  # type: ignore[misc]
     elif path.is_file():
         with tarfile.open(path, "r|*") as archive:
             for entry in archive:
@@ -52,5 +52,7 @@ def whole(path: Path) -> Iterator[None]:
     """Turn what a damaged archive raises, wherever it is noticed, into an error that names the archive."""
     try:
         yield
-    except (EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError) as error:
-        raise ConvNovaError(f"{path}: expected a whole zip or tar, found a damaged file ({error}); fetch it again") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError) as error:
+        raise ConvNovaError(
+            f"{path}: expected a whole zip or tar, found a damaged file ({error}); fetch it again"
+        ) from error

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from convnova.config import Task
+from convnova.files import open_bytes
 from convnova.sources import tables
 from convnova.sources.rows import Genome, Rows, in_pieces, split_files
 
@@ -18,5 +19,7 @@ def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Pat
         ConvNovaError: a column is missing; as `tables.rows` and `rows.encode`.
     """
     for split, path in split_files(files):
-        table = tables.rows(path, ("sequence", "label"))
-        yield from in_pieces(split, str(path), ((sequence.strip(), label.strip()) for _, (sequence, label) in table))
+        with open_bytes(path) as stream:
+            table = tables.rows(stream, str(path), ("sequence", "label"))
+            pairs = ((sequence.strip(), label.strip()) for _, (sequence, label) in table)
+            yield from in_pieces(split, str(path), pairs)

@@ -22,7 +22,7 @@ def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Pat
 
 def labelled(path: Path) -> Iterator[tuple[str, str]]:
     """Yield (sequence, label) of every record."""
-    for (record, header), parts in itertools.groupby(fasta.pieces(path), key=lambda piece: (piece.record, piece.header)):
+    for (record, header), parts in itertools.groupby(fasta.pieces(path), key=lambda piece: piece[:2]):
         _, bar, label = header.rpartition("|")
         if not bar or not label.strip():
             raise ConvNovaError(f"{path} row {record}: expected a header '>name|label', found {'>' + header[:60]!r}")

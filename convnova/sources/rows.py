@@ -1,7 +1,7 @@
 """What every reader yields: rows of a benchmark task, many at a time."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from convnova.errors import ConvNovaError
 
 SPLITS = ("train", "valid", "test")
 LETTERS_A_PIECE = 1 << 24
+INTERVALS_A_PIECE = 4096
 
 Genome = Mapping[str, np.ndarray]
 """Chromosome to its tokens, uint8 (bases,)."""
@@ -88,15 +89,15 @@ def split_files(files: dict[str, Path]) -> Iterator[tuple[str, Path]]:
     return ((split, files[split]) for split in SPLITS if split in files)
 
 
-def need(genome: Genome | None, file: Path | str) -> tuple[Genome, dict[str, int]]:
-    """The genome and its chromosomes' lengths.
+def need(genome: Genome | None, file: Path | str) -> Genome:
+    """The genome, which must be there.
 
     Raises:
         ConvNovaError: there is no genome.
     """
     if genome is None:
         raise ConvNovaError(f"{file}: expected a genome that the intervals lie on, found none; name one in the suite")
-    return genome, {name: len(tokens) for name, tokens in genome.items()}
+    return genome
 
 
 def cut(genome: Genome, chrom: str, start: int, end: int, strand: str, where: str) -> np.ndarray:
@@ -112,16 +113,16 @@ def cut(genome: Genome, chrom: str, start: int, end: int, strand: str, where: st
 
 
 def cut_in_pieces(
-    split: str, file: str, genome: Genome, intervals: Iterable[tuple[list[str], str, str, str]]
+    split: str, file: str, genome: Genome, intervals: Iterable[tuple[Sequence[str], str, str, str]]
 ) -> Iterator[Rows]:
-    """Make rows of intervals: (chromosome, start and end as text), strand, class, and line for messages.
+    """Make rows of intervals: (chromosome, start and end as text), strand, class, and file and line for messages.
 
     Raises:
-        ConvNovaError: an interval that the genome lacks; as `convnova.bed.checked`.
+        ConvNovaError: an interval that the genome lacks, as `convnova.bed.checked`; a strand that is none.
     """
     lengths = {name: len(tokens) for name, tokens in genome.items()}
-    first = 1
-    while piece := list(itertools.islice(intervals := iter(intervals), 10_000)):
+    remaining, first = iter(intervals), 1
+    while piece := list(itertools.islice(remaining, INTERVALS_A_PIECE)):
         parts = [cut(genome, *bed.checked(place, lengths, where), strand, where) for place, strand, _, where in piece]
         labels = np.array([label for _, _, label, _ in piece], dtype=str)
         yield Rows(split, np.concatenate(parts), np.array([len(part) for part in parts]), labels, file, first)

@@ -1,19 +1,22 @@
 # What the other files share: the resolved config, and which files belong to which name.
 import json
 import sys
+from pathlib import Path
 
-from convnova.catalogue import load
+from convnova.catalogue import check_files, load
 from convnova.config import FILE_ROLES, OWN_FORMATS, Job
 from convnova.errors import ConvNovaError
 
+CATALOGUE = Path(os.path.relpath(workflow.basedir)) / "config"
 WRITTEN = json.loads(json.dumps(config))
 FILES = [os.path.relpath(path) for path in workflow.configfiles]
 try:
-    RUN = load(WRITTEN, FILES)
+    RUN = load(WRITTEN, FILES, CATALOGUE)
     if workflow.is_main_process:
         from convnova.models import check_models
 
         check_models(RUN, FILES)
+        check_files(RUN, FILES)
 except ConvNovaError as error:
     sys.exit(f"config: {error}")
 
@@ -52,7 +55,12 @@ def genome_options(wildcards):
     """Chromosomes kept from training, as options of the command."""
     genome = RUN.genomes[wildcards.genome]
     splits = {"valid": genome.valid, "test": genome.test}
-    return [word for split, names in splits.items() for name in names for word in (f"--{split}", name)]
+    return [
+        word
+        for split, names in splits.items()
+        for name in names
+        for word in (f"--{split}", name)
+    ]
 
 
 def task_files(wildcards):
@@ -67,12 +75,22 @@ def task_files(wildcards):
 
 def task_words(wildcards, input):
     """The files of a task as words of the command: role=path."""
-    return [f"{role}={input[role]}" for role in (*FILE_ROLES, "genome") if role in input.keys()]
+    return [
+        f"{role}={input[role]}"
+        for role in (*FILE_ROLES, "genome")
+        if role in input.keys()
+    ]
 
 
 def job_of(wildcards):
     """The fine-tuning that the wildcards name."""
-    return Job(wildcards.suite, wildcards.task, wildcards.model, wildcards.protocol, int(wildcards.seed))
+    return Job(
+        wildcards.suite,
+        wildcards.task,
+        wildcards.model,
+        wildcards.protocol,
+        int(wildcards.seed),
+    )
 
 
 def job_inputs(wildcards):
@@ -81,19 +99,27 @@ def job_inputs(wildcards):
     shard = {"shard": f"{SHARDS}/tasks/{job.suite}/{job.task}.safetensors"}
     if not RUN.is_pretrained(job):
         return shard
-    return shard | {"weights": f"{RESULTS}/pretrain/{RUN.backbone(job.model, job.suite)}/weights.safetensors"}
+    return shard | {
+        "weights": f"{RESULTS}/pretrain/{RUN.backbone(job.model, job.suite)}/weights.safetensors"
+    }
 
 
 def tables():
     """Every table of the run."""
     forms = ("tsv", "md", "tex", "html")
-    return [f"{RESULTS}/tables/{suite}.{form}" for suite in RUN.suites for form in forms]
+    return [
+        f"{RESULTS}/tables/{suite}.{form}" for suite in RUN.suites for form in forms
+    ]
 
 
 def figures():
     """Every figure of the run."""
     names = [*RUN.suites, *(["pretraining"] if RUN.backbones() else [])]
-    return [f"{RESULTS}/figures/{name}.{form}" for name in names for form in ("pdf", "svg", "png")]
+    return [
+        f"{RESULTS}/figures/{name}.{form}"
+        for name in names
+        for form in ("pdf", "svg", "png")
+    ]
 
 
 def by_attempt(amount):

@@ -4,22 +4,23 @@
 rule config:
     output:
         CONFIG,
-    params:
-        written=json.dumps(WRITTEN, sort_keys=True),
     log:
         f"{RESULTS}/logs/config.log",
     benchmark:
         f"{RESULTS}/benchmarks/config.tsv"
+    localrule: True
+    conda:
+        CONDA
     threads: 1
     resources:
         mem_mb=500,
         runtime=5,
         gpu=0,
-    conda:
-        CONDA
-    localrule: True
+    params:
+        written=json.dumps(WRITTEN, sort_keys=True),
+        catalogue=CATALOGUE,
     shell:
-        "convnova --log {log} config --json {params.written:q} --out {output}"
+        "convnova --log {log} config --json {params.written:q} --catalogue {params.catalogue} --out {output}"
 
 
 if RUN.simulate:
@@ -27,21 +28,21 @@ if RUN.simulate:
     rule simulate:
         output:
             MIRROR_SUMS,
-        params:
-            seed=RUN.simulate.seed,
-            version=RUN.fingerprint(),
-            folder=subpath(output[0], parent=True),
         log:
             f"{RESULTS}/logs/simulate.log",
         benchmark:
             f"{RESULTS}/benchmarks/simulate.tsv"
+        conda:
+            CONDA
         threads: 1
         resources:
             mem_mb=2000,
             runtime=10,
             gpu=0,
-        conda:
-            CONDA
+        params:
+            seed=RUN.simulate.seed,
+            version=RUN.fingerprint(),
+            folder=subpath(output[0], parent=True),
         shell:
             "convnova --log {log} simulate --seed {params.seed} --out {params.folder}"
 
@@ -51,21 +52,21 @@ rule fetch:
         config=ancient(CONFIG),
         mirror=MIRROR_SUMS if RUN.simulate else [],
     output:
-        RAW + "/{source}/{name}",
-    params:
-        entry=lambda w: RUN.fingerprint(RUN.sources[w.source].files[w.name], RUN.mirror),
+        f"{RAW}/{{source}}/{{name}}",
     log:
         f"{RESULTS}/logs/fetch/{{source}}/{{name}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/fetch/{{source}}/{{name}}.tsv"
+    retries: 2
+    conda:
+        CONDA
     threads: 1
     resources:
         mem_mb=500,
         runtime=by_attempt(240),
         gpu=0,
-    retries: 2
-    conda:
-        CONDA
+    params:
+        entry=lambda w: RUN.fingerprint(RUN.sources[w.source].files[w.name], RUN.mirror),
     shell:
         "convnova --log {log} fetch --config {input.config} --source {wildcards.source} "
         "--file {wildcards.name} --out {output}"

@@ -7,20 +7,20 @@ rule aggregate:
         config=ancient(CONFIG),
     output:
         f"{RESULTS}/tables/scores.tsv",
-    params:
-        version=RUN.fingerprint(),
     log:
         f"{RESULTS}/logs/aggregate.log",
     benchmark:
         f"{RESULTS}/benchmarks/aggregate.tsv"
+    localrule: True
+    conda:
+        CONDA
     threads: 1
     resources:
         mem_mb=by_attempt(1000),
         runtime=30,
         gpu=0,
-    conda:
-        CONDA
-    localrule: True
+    params:
+        version=RUN.fingerprint(),
     shell:
         "convnova --log {log} aggregate --config {input.config} --out {output}"
 
@@ -29,28 +29,32 @@ rule tables:
     input:
         config=ancient(CONFIG),
         scores=f"{RESULTS}/tables/scores.tsv",
-        published="config/published.csv",
+        published=CATALOGUE / "published.csv",
     output:
         report(
-            collect(f"{RESULTS}/tables/{{suite}}.{{form}}", suite=RUN.suites, form=["tsv", "md", "tex", "html"]),
+            collect(
+                f"{RESULTS}/tables/{{suite}}.{{form}}",
+                suite=RUN.suites,
+                form=["tsv", "md", "tex", "html"],
+            ),
             caption="../report/tables.rst",
             category="Tables",
         ),
-    params:
-        version=RUN.fingerprint(),
-        folder=subpath(input.scores, parent=True),
     log:
         f"{RESULTS}/logs/tables.log",
     benchmark:
         f"{RESULTS}/benchmarks/tables.tsv"
+    localrule: True
+    conda:
+        CONDA
     threads: 1
     resources:
         mem_mb=by_attempt(1000),
         runtime=30,
         gpu=0,
-    conda:
-        CONDA
-    localrule: True
+    params:
+        version=RUN.fingerprint(),
+        folder=subpath(input.scores, parent=True),
     shell:
         "convnova --log {log} tables --config {input.config} --scores {input.scores} "
         "--published {input.published} --out {params.folder}"
@@ -60,29 +64,31 @@ rule figures:
     input:
         config=ancient(CONFIG),
         scores=f"{RESULTS}/tables/scores.tsv",
-        published="config/published.csv",
-        pretraining=[f"{RESULTS}/pretrain/{backbone}/log.csv" for backbone in RUN.backbones()],
+        published=CATALOGUE / "published.csv",
+        pretraining=[
+            f"{RESULTS}/pretrain/{backbone}/log.csv" for backbone in RUN.backbones()
+        ],
     output:
         report(
             figures(),
             caption="../report/figures.rst",
             category="Figures",
         ),
-    params:
-        version=RUN.fingerprint(),
-        folder=subpath(output[0], parent=True),
     log:
         f"{RESULTS}/logs/figures.log",
     benchmark:
         f"{RESULTS}/benchmarks/figures.tsv"
+    localrule: True
+    conda:
+        CONDA
     threads: 1
     resources:
         mem_mb=by_attempt(1000),
         runtime=30,
         gpu=0,
-    conda:
-        CONDA
-    localrule: True
+    params:
+        version=RUN.fingerprint(),
+        folder=subpath(output[0], parent=True),
     shell:
         "convnova --log {log} figures --config {input.config} --scores {input.scores} "
         "--published {input.published} --out {params.folder}"

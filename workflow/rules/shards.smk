@@ -7,22 +7,22 @@ rule genome_shard:
     output:
         genome=f"{SHARDS}/genomes/{{genome}}/genome.safetensors",
         intervals=f"{SHARDS}/genomes/{{genome}}/intervals.tsv",
-    params:
-        bed=lambda w, input: ["--bed", input.bed] if "bed" in input.keys() else [],
-        chromosomes=genome_options,
-        version=RUN.fingerprint(),
-        folder=subpath(output[0], parent=True),
     log:
         f"{RESULTS}/logs/genome_shard/{{genome}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/genome_shard/{{genome}}.tsv"
+    conda:
+        CONDA
     threads: 2
     resources:
         mem_mb=by_attempt(2000),
         runtime=by_attempt(60),
         gpu=0,
-    conda:
-        CONDA
+    params:
+        bed=lambda w, input: ["--bed", input.bed] if "bed" in input.keys() else [],
+        chromosomes=genome_options,
+        version=RUN.fingerprint(),
+        folder=subpath(output[0], parent=True),
     shell:
         "convnova --log {log} shard-genome --fasta {input.fasta} {params.bed} "
         "{params.chromosomes} --out {params.folder}"
@@ -34,20 +34,20 @@ rule task_shard:
         config=ancient(CONFIG),
     output:
         f"{SHARDS}/tasks/{{suite}}/{{task}}.safetensors",
-    params:
-        files=task_words,
-        task=lambda w: RUN.fingerprint(RUN.suites[w.suite].tasks[w.task].shard_fields()),
     log:
         f"{RESULTS}/logs/task_shard/{{suite}}/{{task}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/task_shard/{{suite}}/{{task}}.tsv"
+    conda:
+        CONDA
     threads: 1
     resources:
         mem_mb=by_attempt(4000),
         runtime=by_attempt(60),
         gpu=0,
-    conda:
-        CONDA
+    params:
+        files=task_words,
+        task=lambda w: RUN.fingerprint(RUN.suites[w.suite].tasks[w.task].shard_fields()),
     shell:
         "convnova --log {log} shard-task --config {input.config} --task {wildcards.suite}/{wildcards.task} "
         "--out {output} {params.files}"

@@ -9,23 +9,23 @@ rule pretrain:
         weights=f"{RESULTS}/pretrain/{{backbone}}/weights.safetensors",
         about=f"{RESULTS}/pretrain/{{backbone}}/weights.json",
         history=f"{RESULTS}/pretrain/{{backbone}}/log.csv",
-    params:
-        settings=lambda w: RUN.pretraining_fingerprint(w.backbone),
-        genome=subpath(input.genome, parent=True),
-        folder=subpath(output.weights, parent=True),
     log:
         f"{RESULTS}/logs/pretrain/{{backbone}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/pretrain/{{backbone}}.tsv"
+    priority: 10
+    retries: 2
+    conda:
+        CONDA
     threads: 1
     resources:
         mem_mb=by_attempt(4000),
         runtime=by_attempt(720),
         gpu=1,
-    retries: 2
-    priority: 10
-    conda:
-        CONDA
+    params:
+        settings=lambda w: RUN.pretraining_fingerprint(w.backbone),
+        genome=subpath(input.genome, parent=True),
+        folder=subpath(output.weights, parent=True),
     shell:
         "convnova --log {log} pretrain --config {input.config} --backbone {wildcards.backbone} "
         "--genome {params.genome} --out {params.folder} --threads {threads}"
@@ -39,22 +39,24 @@ rule finetune:
         metrics=f"{RESULTS}/runs/{{suite}}/{{task}}/{{model}}/{{protocol}}/seed={{seed}}/metrics.json",
         predictions=f"{RESULTS}/runs/{{suite}}/{{task}}/{{model}}/{{protocol}}/seed={{seed}}/predictions.parquet",
         history=f"{RESULTS}/runs/{{suite}}/{{task}}/{{model}}/{{protocol}}/seed={{seed}}/log.csv",
-    params:
-        settings=lambda w: RUN.job_fingerprint(job_of(w)),
-        weights=lambda w, input: ["--weights", input.weights] if "weights" in input.keys() else [],
-        folder=subpath(output.metrics, parent=True),
     log:
         f"{RESULTS}/logs/finetune/{{suite}}/{{task}}/{{model}}/{{protocol}}/seed={{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/finetune/{{suite}}/{{task}}/{{model}}/{{protocol}}/seed={{seed}}.tsv"
+    retries: 1
+    conda:
+        CONDA
     threads: 1
     resources:
         mem_mb=by_attempt(4000),
         runtime=by_attempt(120),
         gpu=1,
-    retries: 1
-    conda:
-        CONDA
+    params:
+        settings=lambda w: RUN.job_fingerprint(job_of(w)),
+        weights=lambda w, input: (
+            ["--weights", input.weights] if "weights" in input.keys() else []
+        ),
+        folder=subpath(output.metrics, parent=True),
     shell:
         "convnova --log {log} finetune --config {input.config} "
         "--job {wildcards.suite}/{wildcards.task}/{wildcards.model}/{wildcards.protocol}/seed={wildcards.seed} "

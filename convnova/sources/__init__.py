@@ -1,0 +1,36 @@
+"""One reader a file format, each yielding the same rows.
+
+A reader is a function `read(task, files, genome, scratch)`: `files` maps the roles of `config.FILE_ROLES` to
+paths, `genome` chromosomes to tokens where intervals are cut out, `scratch` is a folder for what must be unpacked.
+It yields `Rows`, raises `ConvNovaError` for what it cannot read, and never holds a whole large file in memory.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from convnova.config import Task
+from convnova.sources import (
+    bend,
+    csv_table,
+    deepsea,
+    genomic_benchmarks,
+    intervals,
+    labelled_fasta,
+    nucleotide_transformer,
+)
+from convnova.sources.rows import Genome, Rows
+
+Reader = Callable[[Task, dict[str, Path], Genome | None, Path], Iterator[Rows]]
+
+READERS: dict[str, Reader] = {
+    "nucleotide_transformer": nucleotide_transformer.read,
+    "genomic_benchmarks": genomic_benchmarks.read,
+    "bend": bend.read,
+    "deepsea": deepsea.read,
+    "csv": csv_table.read,
+    "fasta": labelled_fasta.read,
+    "bed": intervals.read,
+}
+"""Reader of each `config.Format`."""
+
+__all__ = ["READERS", "Reader", "Rows"]

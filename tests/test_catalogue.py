@@ -1,0 +1,202 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from convnova.catalogue import check_files, load, load_file, nearest, read_yaml, save
+from convnova.config import Job
+from convnova.errors import ConvNovaError
+from convnova.models import check_models, configure
+
+ROOT = Path(__file__).resolve().parents[1]
+CATALOGUE = ROOT / "config"
+
+OWN = {
+    "run": "mine",
+    "models": ["convnova_scratch"],
+    "suites": {"mine": {"format": "csv", "tasks": {"H3": {"train": "a.csv", "test": "b.csv", "max_length": 500}}}},
+}
+
+
+def written(**changes):
+    """The smallest config of one's own, with some of it changed; dotted keys reach inside."""
+    content = json.loads(json.dumps(OWN))
+    for key, value in changes.items():
+        *path, last = key.split("__")
+        inner = content
+        for part in path:
+            inner = inner[part]
+        inner[last] = value
+    return content
+
+
+def refusal(tmp_path, content) -> str:
+    """What a user is told about a config file with this content."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ConvNovaError) as caught:
+        check_models(load(content, [str(path)], CATALOGUE), [str(path)])
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"{path}: "), message
+    return message.removeprefix(f"{path}: ")
+
+
+def test_a_small_config_of_ones_own_gets_sensible_defaults():
+    config = load(written(), ["mine.yaml"], CATALOGUE)
+    assert (config.seeds, config.protocols, config.genome) == ([1, 2, 3], ["heldout", "released"], None)
+    assert len(list(config.jobs())) == 6
+    job = Job("mine", "H3", "convnova_scratch", "heldout", 2)
+    assert job.folder(config.run) == "results/mine/runs/mine/H3/convnova_scratch/heldout/seed=2"
+    assert config.task(job).metric == "mcc"
+    assert (config.training(job).epochs, config.training(job).lr) == (20, 1e-3)
+    assert config.backbones() == {}
+
+
+def test_the_run_is_named_after_its_file_and_models_follow_from_the_genome():
+    without = {key: value for key, value in OWN.items() if key not in ("run", "models")}
+    assert load(without, ["configs/my run.yaml"], CATALOGUE).run == "my_run"
+    assert list(load(without, ["a.yaml"], CATALOGUE).models) == ["convnova_scratch", "cnn"]
+    assert list(load({**without, "genome": "hg38"}, ["a.yaml"], CATALOGUE).models)[0] == "convnova"
+
+
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"sedes": [1]}, "sedes = [1]: unknown key; did you mean 'seeds'?"),
+        ({"suites__mine__tasks__H3__metrik": "mcc"}, "suites.mine.tasks.H3.metrik = 'mcc': unknown key; did you mean 'metric'?"),
+        ({"suites__mine__tasks__H3__metric": "f1_makro"}, "suites.mine.tasks.H3.metric = 'f1_makro': did you mean 'f1_macro'?"),
+        ({"suites__mine__tasks__H3__max_length": 0}, "suites.mine.tasks.H3.max_length = 0: input should be greater"),
+        ({"protocols": ["held_out"]}, "protocols.0 = 'held_out': did you mean 'heldout'?"),
+        ({"seeds": [1, 1]}, "seeds = [1, 1]: each only once"),
+        ({"seeds": []}, "seeds = []: list should have at least 1 item"),
+        ({"models": ["convnova_scrach"]}, "models.convnova_scrach: unknown; did you mean 'convnova_scratch'?"),
+        ({"models": {"cnn": {"settings": {"embeding": 8}}}}, "models.cnn.settings.embeding = 8: unknown key; did you mean 'embedding'?"),
+        ({"models": {"cnn": {"settings": {"embedding": "8"}}}}, "models.cnn.settings.embedding = '8': expected int"),
+        (
+            {"models": {"convnova_scratch": {"settings": {"kernel": 4}}}},
+            "models.convnova_scratch.settings.kernel = 4: expected an odd number",
+        ),
+        ({"finetune": {"learning_rate": 1}}, "finetune.learning_rate = 1: unknown key"),
+        ({"finetune": {"lr": "fast"}}, "finetune.lr = 'fast': input should be a valid number"),
+        ({"genome": "hg83"}, "genome: unknown genome 'hg83'; did you mean 'hg38'?"),
+        ({"models": ["convnova"]}, "models ['convnova'] are pretrained, so `genome` must say on what"),
+        ({"suites": {"nucleotide_transformers": None}}, "suites.nucleotide_transformers: unknown; did you mean 'nucleotide_transformer'?"),
+        ({"suites": {"nucleotide_transformer": ["H3K9"]}}, "suites.nucleotide_transformer.tasks.H3K9: unknown; did you mean 'H3K9ac'?"),
+        ({"suites__mine__tasks__H3__test": None}, "suites.mine: tasks.H3: expected the files test too, of format csv"),
+        ({"suites__mine__format": "bed"}, "suites.mine: format bed is intervals, so `genome` must say of what"),
+        ({"suites__mine__format": "tsv"}, "suites.mine.format: 'tsv': did you mean 'csv'?"),
+        ({"run": "a/b"}, "run = 'a/b': string should match pattern"),
+        ({"suites": None}, "suites: expected suites to fine-tune on, or a genome to pretrain on; found neither"),
+        ({"models": "cnn"}, "models: expected a list of names or a mapping, found 'cnn'"),
+        ({"genome": "g.fa", "pretrain": {"epoch": 3}}, "pretrain.epoch = 3: unknown key; did you mean 'epochs'?"),
+    ],
+)  # fmt: skip
+def test_a_wrong_key_or_value_is_refused_with_file_key_value_and_the_nearest_right_one(tmp_path, changes, told):
+    assert refusal(tmp_path, written(**changes)).startswith(told)
+
+
+def test_a_file_that_is_not_there_is_named_with_its_key(tmp_path):
+    with pytest.raises(ConvNovaError, match=r"suites.mine.tasks.H3.train = 'a.csv': expected a file, found nothing"):
+        check_files(load(written(), [], CATALOGUE), [])
+    files = {name: str(tmp_path / name) for name in ("a.csv", "b.csv")}
+    for path in files.values():
+        Path(path).touch()
+    present = {"suites__mine__tasks__H3__train": files["a.csv"], "suites__mine__tasks__H3__test": files["b.csv"]}
+    check_files(load(written(**present), [], CATALOGUE), [])
+    with pytest.raises(ConvNovaError, match=r"genome.g = 'x/g.fa': expected a file, found nothing"):
+        check_files(load(written(genome="x/g.fa", **present), [], CATALOGUE), [])
+
+
+def test_of_several_files_the_one_with_the_mistake_is_named(tmp_path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text(yaml.safe_dump(written(seeds=[0.5])))
+    second.write_text("run: other\n")
+    with pytest.raises(ConvNovaError, match=re.escape(f"{first}: seeds.0 = 0.5")):
+        load(written(seeds=[0.5], run="other"), [str(first), str(second)], CATALOGUE)
+
+
+@pytest.mark.parametrize("text, told", [("a: [", "expected YAML"), ("- a", "expected keys and values, found list")])
+def test_a_file_that_is_no_config_is_refused(tmp_path, text, told):
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ConvNovaError, match=told):
+        read_yaml(path)
+    with pytest.raises(ConvNovaError, match="expected a config file, found nothing"):
+        read_yaml(tmp_path / "missing.yaml")
+
+
+def test_hyperparameters_come_from_the_innermost_layer_that_names_them():
+    content = written(
+        suites__mine__training={"epochs": 3, "lr": 0.1, "batch_size": 7},
+        suites__mine__tasks__H3__training={"lr": 0.2},
+        models={"convnova_scratch": {"training": {"weight_decay": 0.5}, "suites": {"mine": {"training": {"batch_size": 9}}}}},
+        finetune={"epochs": 4},
+    )
+    training = load(content, [], CATALOGUE).training(Job("mine", "H3", "convnova_scratch", "heldout", 1))
+    assert (training.epochs, training.lr, training.batch_size, training.weight_decay) == (4, 0.2, 9, 0.5)
+
+
+def test_a_genome_of_ones_own_gets_a_name_from_its_file():
+    config = load(written(genome={"fasta": "x/S. cerevisiae.fa.gz", "valid": ["IX"]}), [], CATALOGUE)
+    assert config.genome == "S_cerevisiae"
+    assert config.genomes["S_cerevisiae"].valid == ["IX"]
+
+
+def test_a_resolved_config_comes_back_as_it_was(tmp_path):
+    config = load(read_yaml(CATALOGUE / "config.yaml"), ["config.yaml"], CATALOGUE)
+    save(config, tmp_path / "resolved.yaml")
+    assert load_file(tmp_path / "resolved.yaml") == config
+
+
+def test_fingerprints_change_with_what_a_number_depends_on_and_with_nothing_else():
+    def prints(**changes):
+        config = load(written(models=["convnova_scratch", "cnn"], **changes), [], CATALOGUE)
+        return [config.job_fingerprint(Job("mine", "H3", model, "heldout", 1)) for model in ("convnova_scratch", "cnn")]
+
+    before = prints()
+    assert prints(seeds=[1, 2, 3, 4], run="other", protocols=["heldout"]) == before
+    assert all(new != old for new, old in zip(prints(finetune={"lr": 0.1}), before, strict=True))
+    config = load(written(models={"convnova_scratch": None, "cnn": {"settings": {"embedding": 8}}}), [], CATALOGUE)
+    assert config.job_fingerprint(Job("mine", "H3", "convnova_scratch", "heldout", 1)) == before[0]
+    assert config.job_fingerprint(Job("mine", "H3", "cnn", "heldout", 1)) != before[1]
+
+
+def test_a_suite_with_other_settings_gets_a_pretraining_of_its_own():
+    suites = {"nucleotide_transformer": ["H3"], "genomic_benchmarks": ["human_nontata_promoters"]}
+    config = load({"run": "x", "genome": "hg38", "models": ["convnova"], "suites": suites}, [], CATALOGUE)
+    found = {"convnova": ("convnova", None), "convnova@genomic_benchmarks": ("convnova", "genomic_benchmarks")}
+    assert config.backbones() == found
+    assert config.settings("convnova", "genomic_benchmarks")["width"] == 64
+
+
+def test_a_simulated_run_is_not_held_against_published_counts_and_checksums():
+    suites = {"nucleotide_transformer": ["H3"], "chromatin_profile": None}
+    content = {"run": "x", "models": ["cnn"], "suites": suites}
+    real, simulated = (load({**content, **more}, [], CATALOGUE) for more in ({}, {"simulate": {"seed": 3}}))
+    assert real.suites["nucleotide_transformer"].tasks["H3"].counts == {"train": 13468, "test": 1497}
+    assert simulated.suites["nucleotide_transformer"].tasks["H3"].counts == {}
+    assert simulated.mirror == "resources/x/mirror"
+    assert list(simulated.sources["nucleotide_transformer"].files) == ["H3/train.fna", "H3/test.fna"]
+
+
+@pytest.mark.parametrize("path", sorted((CATALOGUE / "models").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_model_of_the_catalogue_is_whole(path):
+    model = read_yaml(path)
+    configure(model["architecture"], model["settings"])
+
+
+def test_every_suite_of_the_catalogue_is_whole_and_its_files_are_registered():
+    suites = {path.stem: None for path in (CATALOGUE / "suites").glob("*.yaml")}
+    config = load({"run": "all", "models": ["cnn"], "suites": suites}, [], CATALOGUE)
+    for suite in config.suites.values():
+        for task in suite.tasks.values():
+            assert set(task.files().values()) <= set(config.sources[suite.source].files)
+    assert len(config.suites["nucleotide_transformer"].tasks) == 18
+    assert len(config.suites["genomic_benchmarks"].tasks) == 8
+
+
+def test_nearest_lists_all_where_nothing_is_near():
+    assert nearest("zzz", ["alpha", "beta"]) == "expected one of alpha, beta"
