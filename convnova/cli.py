@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
         commands, "config", run_config, "check a config and print or write it with every default filled in"
     )
     config.add_argument("file", nargs="?", type=Path, help="config file (YAML)")
-    config.add_argument("--json", metavar="TEXT", help="the config as JSON text, in place of a file")
+    config.add_argument("--json", metavar="TEXT", help="a config that the workflow has checked, as JSON text")
     config.add_argument("--catalogue", type=Path, default=Path("config"), metavar="DIR", help="default: config")
     config.add_argument("--out", type=Path, metavar="FILE", help="write here; default: print")
 
@@ -127,16 +127,16 @@ def _with_config(command: argparse.ArgumentParser) -> None:
 def run_config(options: argparse.Namespace) -> None:
     """`convnova config`"""
     from convnova.catalogue import as_yaml, load, load_file, save
-    from convnova.models import check_models
 
     if (options.file is None) == (options.json is None):
         raise ConvNovaError("config: expected a file or --json, one of the two")
-    config = (
-        load(json.loads(options.json), catalogue=options.catalogue)
-        if options.json
-        else load_file(options.file, options.catalogue)
-    )
-    check_models(config, [str(options.file)] if options.file else [])
+    if options.json:
+        config = load(json.loads(options.json), catalogue=options.catalogue)
+    else:
+        from convnova.models import check_models
+
+        config = load_file(options.file, options.catalogue)
+        check_models(config, [str(options.file)])
     if options.out:
         save(config, options.out)
     else:

@@ -69,7 +69,8 @@ def shard_genome(
             letters = _append_chromosomes(fasta, shard)
             lengths = {name: count["bases"] for name, count in letters.items()}
             intervals = _split(bed, lengths, set(valid), set(test))
-            _report_overlap(intervals)
+            if bed:
+                _report_overlap(bed, intervals)
             shard.metadata["inputs"] = {
                 role: {"name": Path(path).name, "sha256": sha256(path)} for role, path in inputs.items()
             }
@@ -133,7 +134,7 @@ def _letters_allowed() -> bytes:
 
 
 def _split(bed: Path | None, lengths: dict[str, int], valid: set[str], test: set[str]) -> list[Interval]:
-    """Every interval with its split: from the BED's fourth column, or by chromosome."""
+    """Every interval with its split: from the BED's fourth column, or by chromosome, or by position."""
     intervals = _read_bed(bed, lengths) if bed else [Interval(name, 0, end, "") for name, end in lengths.items()]
     for name in sorted(valid | test):
         if name not in lengths or name in valid & test:
@@ -142,15 +143,15 @@ def _split(bed: Path | None, lengths: dict[str, int], valid: set[str], test: set
     if intervals[0].split:
         if valid or test:
             raise ConvNovaError(f"{bed}: expected either splits in the BED or valid and test chromosomes, found both")
-    elif valid or test or (chosen := choose_chromosomes(lengths)):
-        chosen = dict.fromkeys(valid, "valid") | dict.fromkeys(test, "test") if valid or test else chosen
-        log(f"splits by chromosome: {chosen}, all others train")
+    elif chosen := choose_chromosomes(lengths, dict.fromkeys(valid, "valid") | dict.fromkeys(test, "test")):
+        log(f"splits by chromosome: {', '.join(f'{name} {split}' for name, split in chosen.items())}, all others train")
         intervals = [interval._replace(split=chosen.get(interval.chrom, "train")) for interval in intervals]
     else:
         log("splits by position: of every chromosome the first 90% train, then 5% valid, then 5% test")
         intervals = [part for interval in intervals for part in _by_position(interval, lengths[interval.chrom])]
-    if all(interval.split != "train" for interval in intervals):
-        raise ConvNovaError(f"{bed or 'genome'}: expected intervals to train on, found none")
+    for split in SPLITS[:2]:
+        if all(interval.split != split for interval in intervals):
+            raise ConvNovaError(f"{bed or 'genome'}: expected intervals of the split {split!r}, found none")
     return intervals
 
 
@@ -168,23 +169,31 @@ def _read_bed(bed: Path, lengths: dict[str, int]) -> list[Interval]:
     return intervals
 
 
-def choose_chromosomes(lengths: dict[str, int]) -> dict[str, str]:
-    """Chromosomes for validation and for test, each about 5% of all bases, never the largest.
+def choose_chromosomes(lengths: dict[str, int], given: dict[str, str]) -> dict[str, str]:
+    """Chromosome to split, for validation and for test, each about 5% of all bases, never the largest.
 
     Those whose length is nearest to 5% come first, more are added while that brings the sum nearer.
-    None may hold more than 10%. Empty if either split would have less than 2.5%: then split by position.
+    None may hold more than 10%. A split that `given` has chromosomes for is left as it is.
+
+    Returns:
+        an empty dictionary if none is given and a split would have less than 2.5%: split by position then.
+
+    Raises:
+        ConvNovaError: only one split is given, and no chromosome suits the other.
     """
     share = sum(lengths.values()) / 20
     largest = max(lengths, key=lambda name: lengths[name])
     fitting = [name for name in lengths if name != largest and lengths[name] <= 2 * share]
     fitting.sort(key=lambda name: abs(lengths[name] - share))
-    chosen: dict[str, str] = {}
-    for split in ("valid", "test"):
+    chosen = dict(given)
+    for split in SPLITS[1:]:
         taken = 0
-        for name in fitting:
+        for name in fitting if split not in given.values() else ():
             if name not in chosen and taken + lengths[name] / 2 <= share:
                 chosen[name], taken = split, taken + lengths[name]
-        if taken < share / 2:
+        if split not in given.values() and taken < share / 2:
+            if given:
+                raise ConvNovaError(f"genome: expected chromosomes for {split} too, found none near 5%; name some")
             return {}
     return chosen
 
@@ -196,8 +205,8 @@ def _by_position(interval: Interval, length: int) -> list[Interval]:
     return [part for part in cut if part.start < part.end]
 
 
-def _report_overlap(intervals: list[Interval]) -> None:
-    """Say how many bases of validation and test are trained on as well."""
+def _report_overlap(bed: Path, intervals: list[Interval]) -> None:
+    """Say how many bases of a BED's validation and test intervals are in its train intervals as well."""
     if shutil.which("bedtools") is None:
         raise ConvNovaError(
             "bedtools: expected the program on the PATH, found none; install it with "
@@ -213,7 +222,7 @@ def _report_overlap(intervals: list[Interval]) -> None:
         if merged[split]:
             bases = sum(part.length for part in merged[split])
             seen = sum(part.length for part in merged[split].intersect(merged["train"]))
-            log(f"{split}: {bases:,} bases, of which {seen:,} are in train intervals too")
+            log(f"{bed}: {bases:,} {split} bases, of which {seen:,} are train bases too")
 
 
 def read_genome(folder: Path) -> dict[str, np.ndarray]:

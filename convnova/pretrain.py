@@ -116,7 +116,7 @@ class MaskedLanguage:
         count = min(len(self.valid), MOST_VALIDATION_WINDOWS)
         chosen = np.sort(order(len(self.valid), self.settings.seed, 0)[:count])
         loss = right = total = 0.0
-        size = self.settings.micro_batch or self.settings.batch_size
+        size = self.settings.batch_size
         for first in range(0, count, size):
             for cpu_part in self._parts(self.valid, chosen[first : first + size], -1 - first & 0xFFFFFFFF):
                 part = cpu_part.to(device)

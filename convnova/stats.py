@@ -92,9 +92,10 @@ def _weighted(labels: np.ndarray, scores: np.ndarray, metric: str, weights: np.n
 
 def _area(positive: np.ndarray, scores: np.ndarray, metric: str, weights: np.ndarray) -> np.ndarray:
     order, ends = ranking(scores)
-    all_above = np.cumsum(weights[:, order], axis=1)[:, ends]
-    hits = np.cumsum(weights[:, order] * positive[order], axis=1)[:, ends]
-    return FROM_RANKING[metric](hits, all_above - hits)
+    falling = weights[:, order]
+    hits = np.cumsum(falling * positive[order], axis=1)[:, ends]
+    misses = np.cumsum(falling * ~positive[order], axis=1)[:, ends]
+    return FROM_RANKING[metric](hits, misses)
 
 
 def _percentiles(values: np.ndarray) -> tuple[float, float]:

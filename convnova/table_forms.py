@@ -114,20 +114,30 @@ def _published(cell: Cell, notes: list[str]) -> Entry:
     return Entry(", ".join(filter(None, (text, word))), value)
 
 
-def _note_lines(laid: Grid) -> list[str]:
-    return [f"[{number}] Not comparable: {reason}." for number, reason in enumerate(laid.notes, 1)]
+def _note_lines(table: Table, laid: Grid) -> list[str]:
+    """Why cells are not comparable, then where the published numbers come from and how surely."""
+    reasons = [f"[{number}] Not comparable: {reason}." for number, reason in enumerate(laid.notes, 1)]
+    found = [
+        (title, table.compared(row, model).published) for model, title in table.models.items() for row in table.rows
+    ]
+    sources = [
+        f"Published, {title} ({cell.confidence}): {' '.join(cell.source.split(';')[0].split())}."
+        for title, cell in found
+        if cell
+    ]
+    return [*reasons, *dict.fromkeys(sources)]
 
 
 def markdown(table: Table) -> str:
     """A heading, the caption, one pipe table (GitHub's), the summary and the notes."""
     laid = grid(table)
-    heads = [f"{title}: {head}" for title in table.models.values() for head in laid.heads]
+    heads = [f"{_md(title)}: {head}" for title in table.models.values() for head in laid.heads]
     body = [["task", "metric", *heads], ["---", "---", *["---:"] * len(heads)]]
     for row, entries in laid.lines:
         cells = [f"**{_md(entry.text)}**" if entry.bold else _md(entry.text) for entry in _flat(entries)]
         body.append([_md(row.label), row.metric_title, *cells])
     parts = [f"## {_md(table.title)}", _md(table.caption), "\n".join(f"| {' | '.join(line)} |" for line in body)]
-    notes = "\n".join(f"- {_md(note)}" for note in _note_lines(laid))
+    notes = "\n".join(f"- {_md(note)}" for note in _note_lines(table, laid))
     return "\n\n".join(filter(None, [*parts, f"**Summary:** {_md(table.summary)}", notes])) + "\n"
 
 
@@ -167,7 +177,8 @@ def latex(table: Table) -> str:
 def _tex_float(table: Table, laid: Grid, models: list[str], first: bool) -> str:
     """One float: two tabulars, one above the other."""
     scores, compared = slice(0, laid.scores), slice(laid.scores, None)
-    text = " ".join([table.caption, table.summary, *_note_lines(laid)]) if first else f"{table.title} (continued)."
+    text = f"{table.caption} {table.summary}" if first else f"{table.title} (continued)."
+    notes = _note_lines(table, laid) if first else []
     return "\n".join(
         [
             r"\begin{table}[tbp]",
@@ -180,6 +191,7 @@ def _tex_float(table: Table, laid: Grid, models: list[str], first: bool) -> str:
             _tex_tabular(table, laid, models, scores, with_metric=True),
             r"\par\medskip",
             _tex_tabular(table, laid, models, compared, with_metric=False),
+            *[rf"\par\smallskip\parbox{{\linewidth}}{{\raggedright {_tex(note)}}}" for note in notes],
             r"\end{table}",
             "",
         ]
@@ -225,7 +237,7 @@ def page(table: Table) -> str:
         "CAPTION": _html(table.caption),
         "HEAD": _html_head(table, laid),
         "BODY": "\n".join(_html_row(row, entries) for row, entries in laid.lines),
-        "NOTES": "\n".join(f"<p class=note>{_html(note)}</p>" for note in _note_lines(laid)),
+        "NOTES": "\n".join(f"<p class=note>{_html(note)}</p>" for note in _note_lines(table, laid)),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
 

@@ -173,7 +173,7 @@ def caption(table: Table) -> str:
     if table.simulated:
         sentences.insert(0, SIMULATED)
     elif comparison and comparison.table:
-        sentences += [f"Published: {comparison.table}, compared with {comparison.protocol}.", AGREEMENT]
+        sentences += [f"Published: {comparison.table}, held against {comparison.protocol}.", AGREEMENT]
     return " ".join(filter(None, sentences))
 
 
@@ -194,7 +194,7 @@ def summary(table: Table) -> str:
             }
             best = ", ".join(f"{title} {count}" for title, count in wins.items() if count)
             if best:
-                parts.append(f"best by {protocol} in {len(table.rows)} rows: {best}")
+                parts.append(f"best by {protocol}, in rows of {len(table.rows)}: {best}")
     gains = [table.gain(row, model) for row in table.rows for model in table.models]
     gains = [gain for gain in gains if gain == gain]
     if gains:

@@ -122,8 +122,12 @@ def _check_counts(task: Task, tallies: dict[str, _Tally], files: dict[str, Path]
     """Train and test must be there, and each split as large as published."""
     names = ", ".join(str(path) for path in files.values())
     found = {split: sum(map(len, tally.lengths)) for split, tally in tallies.items()}
-    for split in {"train", "test", *(role for role in files if role == "valid")} - set(found):
-        raise ConvNovaError(f"{names}: expected rows of the split {split!r}, found {found or 'none at all'}")
+    for split in ("train", "test", *(role for role in files if role == "valid")):
+        if split not in found:
+            raise ConvNovaError(f"{names}: expected rows of the split {split!r}, found {found or 'none at all'}")
+    if task.kind == "multilabel" and len({tally.labels for tally in tallies.values()}) > 1:
+        labels = {split: tally.labels for split, tally in tallies.items()}
+        raise ConvNovaError(f"{names}: expected as many labels a row in every split, found {labels}")
     for split, expected in task.counts.items():
         if found.get(split, 0) != expected:
             message = f"{names}: expected {expected:,} {split} rows as published, found {found.get(split, 0):,}"

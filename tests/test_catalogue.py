@@ -132,7 +132,9 @@ def test_hyperparameters_come_from_the_innermost_layer_that_names_them():
     content = written(
         suites__mine__training={"epochs": 3, "lr": 0.1, "batch_size": 7},
         suites__mine__tasks__H3__training={"lr": 0.2},
-        models={"convnova_scratch": {"training": {"weight_decay": 0.5}, "suites": {"mine": {"training": {"batch_size": 9}}}}},
+        models={
+            "convnova_scratch": {"training": {"weight_decay": 0.5}, "suites": {"mine": {"training": {"batch_size": 9}}}}
+        },
         finetune={"epochs": 4},
     )
     training = load(content, [], CATALOGUE).training(Job("mine", "H3", "convnova_scratch", "heldout", 1))

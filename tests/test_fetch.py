@@ -207,7 +207,11 @@ def test_a_read_only_folder_is_one_clear_error_unless_nothing_is_to_be_done(serv
 
 def start(url, out, lock):
     """Fetch in another process."""
-    code = "import sys; from convnova.fetch import fetch; fetch(sys.argv[1:2], sys.argv[2], lock=sys.argv[3])"
+    code = (
+        "import signal, sys; from convnova.fetch import fetch;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"  # tests may run where it is ignored
+        "fetch(sys.argv[1:2], sys.argv[2], lock=sys.argv[3])"
+    )
     command = [sys.executable, "-c", code, url, str(out), str(lock)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 

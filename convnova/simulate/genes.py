@@ -14,8 +14,8 @@ DOWNSTREAM = 100
 
 CORE_PROMOTER = (("TATAWAAG", -31), ("YYANWYY", -2), ("RGWYV", 28))
 """TATA box, initiator and downstream element, with the place of their first base beside the start."""
-TATA_MOTIFS = ("GGGGCGGGG", "GGGGCGGGG", "GGGGCGGGG", "AGCCAATCAG", "AGCCAATCAG", "AGCCAATCAG", "RTGACGTMA", "RTGACGTMA")
-CPG_MOTIFS = ("GCGCATGCGC", "GCGCATGCGC", "GCGCATGCGC", "ACCGGAAGTG", "ACCGGAAGTG", "AAGATGGCGG", "TCTCGCGAGA")
+TATA_MOTIFS = ("GGGGCGGGG",) * 6 + ("AGCCAATCAG",) * 6
+CPG_MOTIFS = ("GCGCATGCGC",) * 3 + ("ACCGGAAGTG",) * 3 + ("AAGATGGCGG",) * 2
 
 FAVOURED_CODONS = "GCA GAA AAG CTG ATC GGT GTT ACC TTC CAG AAC GAT TAC AGA TCA CCA".split()
 FAVOUR = 9.0
@@ -25,7 +25,7 @@ STOP_CODONS = np.stack([encode(codon)[0] for codon in ("TAA", "TAG", "TGA")])
 EXON_LENGTHS = (200, 320)
 INTRON_LENGTHS = (200, 420)
 LONG_INTRON_LENGTHS = (420, 640)
-INTRON_COMPOSITION = (0.25, 0.17, 0.22, 0.36)
+INTRON_COMPOSITION = (0.26, 0.18, 0.22, 0.34)
 DONOR = "GTRAGT"
 DONOR_ENHANCER = "TGGGTG"
 """G triplets after donors, which help short introns to be recognised."""
@@ -70,18 +70,18 @@ def _coding_sequence(length: int, cuts: np.ndarray, rng: np.random.Generator) ->
 def _intron(length: int, rng: np.random.Generator) -> np.ndarray:
     """GT...AG: donor consensus and G triplets, branch point, polypyrimidine tract, CAG."""
     tokens = draw_bases(length, INTRON_COMPOSITION, rng)
-    plant(tokens[8:68], [DONOR_ENHANCER] * 4, rng, both_strands=False)
+    plant(tokens[8:158], [DONOR_ENHANCER] * 8, rng, both_strands=False)
     tokens[:6] = draw_motif(DONOR, rng)
-    branch = length - int(rng.integers(34, 40))
+    branch = length - int(rng.integers(40, 50))
     tokens[branch : branch + len(BRANCH_POINT)] = draw_motif(BRANCH_POINT, rng)
-    tokens[-22:-4] = draw_bases(18, (0.03, 0.32, 0.03, 0.62), rng)
+    tokens[-30:-4] = draw_bases(26, (0.03, 0.32, 0.03, 0.62), rng)
     tokens[:2], tokens[-3:] = encode("GT")[0], encode("CAG")[0]
     return tokens
 
 
 def _promoter(tata: bool, rng: np.random.Generator) -> np.ndarray:
     """UPSTREAM + 60 bases around the start of transcription, which is at UPSTREAM."""
-    tokens = draw_bases(UPSTREAM + 60, (0.25, 0.25, 0.25, 0.25) if tata else (0.22, 0.28, 0.28, 0.22), rng)
+    tokens = draw_bases(UPSTREAM + 60, (0.25, 0.25, 0.25, 0.25), rng)
     plant(tokens[50 : UPSTREAM - 40], TATA_MOTIFS if tata else CPG_MOTIFS, rng)
     for motif, place in CORE_PROMOTER[0 if tata else 1 :]:
         start = UPSTREAM + place + int(rng.integers(-1, 2))

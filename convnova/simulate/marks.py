@@ -6,7 +6,7 @@ import numpy as np
 
 from convnova.simulate.sequence import draw_motif, plant, tilt
 
-ENHANCER_MOTIFS = ("RTGASTCAY", "AGATAAGRA", "ATTGCGCAAT")
+ENHANCER_MOTIFS = ("RTGASTCAY", "AACAGCTGTT")
 ENHANCER_INSTANCES = (5, 8)
 
 
@@ -19,7 +19,7 @@ class Mark(NamedTuple):
 
 
 MARKS = {
-    "H3": Mark(("TTACCCGGTAA", "AACGTTATAA"), 14, (0.25, 0.25, 0.25, 0.25)),
+    "H3": Mark(("TTACCGGTAA",), 8, (0.25, 0.25, 0.25, 0.25)),
     "H3K14ac": Mark(("CCATACATCC", "GCGATGAGC"), 13, (0.25, 0.25, 0.25, 0.25)),
     "H3K36me3": Mark(("GAAGATGAAG", "CTTCAAGCT"), 13, (0.28, 0.22, 0.26, 0.24)),
     "H3K4me1": Mark(("TGTAAACAAA", "CAGGTGCC"), 13, (0.30, 0.20, 0.20, 0.30)),
@@ -27,7 +27,7 @@ MARKS = {
     "H3K4me3": Mark(("CGCGAAATCG", "TGACGTCAC"), 14, (0.24, 0.26, 0.26, 0.24)),
     "H3K79me3": Mark(("GGAACTGGTT", "TTGGCACC"), 13, (0.26, 0.24, 0.26, 0.24)),
     "H3K9ac": Mark(("TCCGTACA", "GGGTGGAGC"), 13, (0.24, 0.26, 0.26, 0.24)),
-    "H4": Mark(("CGTCACGACG", "TATGCATACC"), 14, (0.25, 0.25, 0.25, 0.25)),
+    "H4": Mark(("TATGCGCATA",), 8, (0.25, 0.25, 0.25, 0.25)),
     "H4ac": Mark(("AGTCGACTTA", "CCGATATCGG"), 13, (0.25, 0.25, 0.25, 0.25)),
 }
 MARK_TILT = 0.15

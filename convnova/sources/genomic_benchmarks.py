@@ -6,6 +6,7 @@ Source: https://github.com/ML-Bioinfo-CEITEC/genomic_benchmarks
 """
 
 import gzip
+import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -41,7 +42,8 @@ def _sequences(path: Path) -> Iterator[Rows]:
 def _intervals(path: Path, genome: Genome) -> Iterator[Rows]:
     for name, content in _members(path, 2, (".csv", ".gz")):
         file, label = f"{path}:{name}", name.name.split(".")[0]
-        with gzip.open(content) if name.suffix == ".gz" else content as stream:
+        raw = io.BytesIO(content.read())
+        with gzip.open(raw) if name.suffix == ".gz" else raw as stream:
             table = tables.rows(stream, file, ("region", "start", "end", "strand"), ("id",))
             intervals = ((row[:3], row[3], label, f"{file} line {line}") for line, row in table)
             yield from cut_in_pieces(name.parts[-2], file, genome, intervals)

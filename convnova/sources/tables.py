@@ -43,7 +43,7 @@ def rows(
 def _place(file: str, name: str, header: list[str]) -> int:
     if name in header:
         return header.index(name)
-    near = difflib.get_close_matches(name, header, n=1)
+    near = difflib.get_close_matches(name, header, n=1, cutoff=0.5)
     found = ", ".join(header)[:120] or "an empty file"
     hint = f"; is {near[0]!r} the one?" if near else ""
     raise ConvNovaError(f"{file}: expected a column {name!r} in the header, found {found}{hint}")

@@ -1,0 +1,42 @@
+"""The plan of the golden tables, and a thousand made-up runs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from convnova.scores import COLUMNS, Plan, Row
+
+GOLDEN = Path(__file__).parent / "golden" / "tables"
+NT, GB, CP = "nucleotide_transformer", "genomic_benchmarks", "chromatin_profile"
+
+PLAN = Plan(
+    suites={NT: "Nucleotide Transformer tasks", GB: "Genomic Benchmarks", CP: "Chromatin profile (DeepSEA)"},
+    rows={
+        NT: [Row("H3", "H3", "mcc"), Row("promoter_tata", "promoter_tata", "f1_macro")],
+        GB: [Row("human_enhancers_cohn", "human_enhancers_cohn", "accuracy")],
+        CP: [Row("chromatin_profile", group, "auroc") for group in ("DHS", "TF", "HM")],
+    },
+    models={"convnova": "ConvNova", "convnova_scratch": "ConvNova (from scratch)", "cnn": "CNN"},
+    published={"convnova": "ConvNova", "convnova_scratch": "ConvNova*", "cnn": "CNN"},
+    protocols=["heldout", "released"],
+    seeds=[1, 2, 3],
+    simulated=False,
+)
+
+
+def thousand_runs() -> tuple[pd.DataFrame, Plan]:
+    tasks = [Row(f"task_{i}", f"task_{i}", "mcc") for i in range(18)]
+    models = {f"model_{i}": f"Model {i}" for i in range(6)}
+    plan = replace(PLAN, suites={NT: "Many"}, rows={NT: tasks}, models=models, published={}, seeds=[1, 2, 3, 4, 5])
+    rng = np.random.default_rng(0)
+    runs = [
+        {"suite": NT, "task": task.task, "row": task.label, "model": model, "protocol": protocol, "seed": seed}
+        for task in tasks
+        for model in models
+        for protocol in plan.protocols
+        for seed in plan.seeds
+    ]
+    frame = pd.DataFrame(runs).reindex(columns=COLUMNS)
+    return frame.assign(metric="mcc", score=rng.uniform(0.5, 0.9, len(runs)), simulated=False, path="p"), plan

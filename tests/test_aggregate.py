@@ -1,0 +1,69 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from convnova.aggregate import write_scores
+from convnova.catalogue import load
+from convnova.errors import ConvNovaError
+from convnova.scores import read_scores
+
+CATALOGUE = Path(__file__).resolve().parents[1] / "config"
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content = {"run": "x", "models": ["cnn"], "seeds": [1, 2], "protocols": ["heldout"]}
+    return load(content | {"suites": {"nucleotide_transformer": ["H3"], "chromatin_profile": None}}, [], CATALOGUE)
+
+
+def write(config, job, **changes) -> Path:
+    """A metrics file with scores that tell the job."""
+    content = {
+        **job._asdict(), "metric": config.task(job).metric, "mcc": job.seed / 10, "auroc": 0.5, "best_epoch": 2,
+        "parameters": 7, "rows": {"test": 9}, "seconds": 1.5, "simulated": False,
+        "groups": {name: {"auroc": 0.1 * i + job.seed} for i, name in enumerate(["DHS", "TF", "HM"])},
+        "provenance": {"settings": config.job_fingerprint(job)},
+    } | changes  # fmt: skip
+    path = Path(job.folder("x")) / "metrics.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_one_row_a_run_and_one_a_group_of_labels(config):
+    for job in config.jobs():
+        write(config, job)
+    write_scores(config, Path("scores.tsv"))
+    scores = read_scores("scores.tsv")
+    assert scores["row"].tolist() == ["H3", "H3", "DHS", "TF", "HM", "DHS", "TF", "HM"]
+    assert scores["score"].tolist() == pytest.approx([0.1, 0.2, 1, 1.1, 1.2, 2, 2.1, 2.2])
+    assert scores["path"][0] == "results/x/runs/nucleotide_transformer/H3/cnn/heldout/seed=1/metrics.json"
+
+
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"provenance": {"settings": "0123456789abcdef"}}, "made with other settings (hash 0123456789abcdef"),
+        ({"mcc": math.nan}, "mcc is nan"),
+        ({"mcc": None}, "mcc is None"),
+        ({"metric": "other"}, "not a metrics file of this version"),
+    ],
+)
+def test_foreign_old_and_failed_results_are_left_out_and_named(config, changes, told, capsys):
+    first, *others = config.jobs()
+    path = write(config, first, **changes)
+    for job in others:
+        write(config, job)
+    write_scores(config, Path("scores.tsv"))
+    assert read_scores("scores.tsv")["seed"].tolist() == [2, 1, 1, 1, 2, 2, 2]
+    assert f"left out: {path}: {told}" in capsys.readouterr().err
+
+
+def test_missing_results_are_named_and_none_at_all_is_an_error(config, capsys):
+    with pytest.raises(ConvNovaError, match="results/x/runs: expected results of 4 fine-tunings, found none"):
+        write_scores(config, Path("scores.tsv"))
+    assert capsys.readouterr().err.count("missing") == 4
+    assert not Path("scores.tsv").exists()

@@ -1,0 +1,146 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, roc_auc_score
+
+from convnova.catalogue import load
+from convnova.checkpoint import save_weights
+from convnova.config import Job
+from convnova.errors import ConvNovaError
+from convnova.finetune import finetune
+from convnova.models import build_backbone
+from convnova.models.heads import MaskedLanguageModel
+from convnova.tasks import shard_task
+
+CATALOGUE = Path(__file__).resolve().parents[1] / "config"
+SETTINGS = {"width": 8, "kernel": 5, "blocks": 2}
+MOTIF = "TATAAAAGC"
+
+
+def sequences(count: int, seed: int) -> list[tuple[str, int]]:
+    """Random sequences of 40 to 60 bases; those of class 1 hold the motif twice."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for i in range(count):
+        letters = "".join(random.choice(list("ACGT"), random.integers(40, 61)))
+        rows.append((MOTIF + letters[9:-9] + MOTIF if i % 2 else letters, i % 2))
+    return rows
+
+
+def write(path: Path, rows: list[tuple[str, int]]) -> None:
+    path.write_text("sequence,label\n" + "".join(f"{sequence},{label}\n" for sequence, label in rows))
+
+
+class Setting:
+    """A small task on disk, and one call to fine-tune on it."""
+
+    def __init__(self, folder: Path, **changes):
+        self.folder = folder
+        self.test = sequences(60, seed=2)
+        write(folder / "train.csv", sequences(160, seed=1))
+        task = {"train": str(folder / "train.csv"), "test": str(folder / "test.csv"), "max_length": 55}
+        models = {"convnova": {"settings": SETTINGS}, "convnova_scratch": {"settings": SETTINGS}, "cnn": None}
+        training = {"epochs": 6, "batch_size": 16, "lr": 1e-2}
+        content = {"run": "x", "genome": "g.fa", "models": models, "finetune": training | changes}
+        self.config = load(content | {"suites": {"own": {"format": "csv", "tasks": {"motif": task}}}}, [], CATALOGUE)
+        self.sharded = 0
+
+    def run(self, model="convnova_scratch", protocol="heldout", seed=1, weights=None, test=None) -> Path:
+        write(self.folder / "test.csv", test or self.test)
+        task = self.config.suites["own"].tasks["motif"]
+        self.sharded += 1
+        shard, out = self.folder / f"{self.sharded}.safetensors", self.folder / f"out{self.sharded}"
+        shard_task(task, "csv", {"train": self.folder / "train.csv", "test": self.folder / "test.csv"}, shard)
+        finetune(self.config, Job("own", "motif", model, protocol, seed), shard, out, weights)
+        return out
+
+
+@pytest.fixture
+def setting(tmp_path) -> Setting:
+    return Setting(tmp_path)
+
+
+def metrics(out: Path) -> dict:
+    return json.loads((out / "metrics.json").read_text())
+
+
+def predictions(out: Path):
+    table = pyarrow.parquet.read_table(out / "predictions.parquet")
+    return table["row"].to_numpy(), table["label"].to_numpy(), np.stack(table["score"].to_numpy(zero_copy_only=False))
+
+
+def test_scores_are_scikit_learns_over_all_saved_predictions(setting):
+    out = setting.run()
+    told, (rows, labels, scores) = metrics(out), predictions(out)
+    assert rows.tolist() == list(range(60))
+    assert labels.tolist() == [label for _, label in setting.test]
+    predicted = scores.argmax(1)
+    assert told["mcc"] == pytest.approx(matthews_corrcoef(labels, predicted))
+    assert told["f1_macro"] == pytest.approx(f1_score(labels, predicted, average="macro"))
+    assert told["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
+    assert told["auroc"] == pytest.approx(roc_auc_score(labels, scores[:, 1]))
+    assert told["accuracy"] > 0.8
+
+
+def test_a_metrics_file_explains_itself(setting):
+    told = metrics(setting.run(seed=3))
+    assert [told[key] for key in Job._fields] == ["own", "motif", "convnova_scratch", "heldout", 3]
+    assert told["rows"] == {"train": 144, "valid": 16, "test": 60}
+    provenance = told["provenance"]
+    assert provenance["settings"] == setting.config.job_fingerprint(
+        Job("own", "motif", "convnova_scratch", "heldout", 3)
+    )
+    assert provenance["inputs"]["task"]["path"].endswith("1.safetensors")
+    assert len(provenance["inputs"]["task"]["sha256"]) == 64
+    assert provenance["hardware"]["threads"] == 1
+    assert told["simulated"] is False
+
+
+def test_heldout_does_not_look_at_the_test_labels_and_released_does(setting):
+    """With other test labels the heldout model is the same; the released protocol then chooses another epoch."""
+    flipped = [(sequence, 1 - label) for sequence, label in setting.test]
+    for protocol, same in (("heldout", True), ("released", False)):
+        straight, crooked = setting.run(protocol=protocol), setting.run(protocol=protocol, test=flipped)
+        assert np.array_equal(predictions(straight)[2], predictions(crooked)[2]) == same
+        assert (metrics(straight)["best_epoch"] == metrics(crooked)["best_epoch"]) == same
+    assert metrics(setting.run(protocol="released"))["rows"] == {"train": 160, "valid": 60, "test": 60}
+
+
+def test_the_same_seed_gives_the_same_scores_and_another_does_not(setting):
+    first, again, other = (predictions(setting.run(seed=seed))[2] for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_micro_batches_change_nothing_but_rounding(tmp_path):
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    whole = predictions(Setting(tmp_path / "a", epochs=2).run())[2]
+    parts = predictions(Setting(tmp_path / "b", epochs=2, micro_batch=5).run())[2]
+    assert not np.array_equal(whole, parts)
+    np.testing.assert_allclose(whole, parts, atol=1e-4)
+
+
+def test_a_pretrained_model_starts_from_its_weights(setting):
+    torch.manual_seed(0)
+    model = MaskedLanguageModel(build_backbone("convnova", SETTINGS))
+    weights = setting.folder / "weights.safetensors"
+    save_weights(model.state_dict(), weights, {})
+    out = setting.run("convnova", weights=weights)
+    assert metrics(out)["provenance"]["inputs"]["weights"]["path"] == str(weights)
+    assert not np.array_equal(predictions(out)[2], predictions(setting.run("convnova_scratch"))[2])
+    save_weights(MaskedLanguageModel(build_backbone("convnova", SETTINGS | {"ffn": True})).state_dict(), weights, {})
+    with pytest.raises(ConvNovaError, match=r"left over \['blocks.0.ffn.0.bias'"):
+        setting.run("convnova", weights=weights)
+    with pytest.raises(ConvNovaError, match="convnova: expected pretrained weights, found None"):
+        setting.run("convnova")
+
+
+@pytest.mark.parametrize("protocol", ["heldout", "released"])
+def test_the_cnn_baseline_runs_in_both_protocols(setting, protocol):
+    told = metrics(setting.run("cnn", protocol))
+    assert told["parameters"] > 17_000
+    assert len(told["epochs"]) == 6

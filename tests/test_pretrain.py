@@ -1,0 +1,117 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from convnova.catalogue import load
+from convnova.checkpoint import load_weights
+from convnova.cli import main
+from convnova.genome import shard_genome
+from convnova.pretrain import pretrain
+from convnova.train import Interrupted
+
+CATALOGUE = Path(__file__).resolve().parents[1] / "config"
+
+
+def config(**changes):
+    """A small ConvNova on windows of 128 bases."""
+    pretraining = {"epochs": 3, "length": 128, "batch_size": 16, "lr": 1e-2} | changes
+    models = {"convnova": {"settings": {"width": 8, "kernel": 5, "blocks": 2}}}
+    return load({"run": "x", "genome": "g.fa", "models": models, "pretrain": pretraining}, [], CATALOGUE)
+
+
+@pytest.fixture(scope="module")
+def genome(tmp_path_factory) -> Path:
+    """Three chromosomes in which AC is followed by G, three times out of four bases a copy of this rule."""
+    folder = tmp_path_factory.mktemp("genome")
+    random = np.random.default_rng(0)
+    with (folder / "g.fa").open("w") as file:
+        for name, repeats in (("chr1", 6000), ("chr2", 1500), ("chr3", 1500)):
+            words = random.choice(["ACG", "TTA", "GGC"], repeats)
+            file.write(f">{name}\n{''.join(words)}\n")
+    shard_genome(folder / "g.fa", folder / "shard", valid=["chr2"], test=["chr3"])
+    return folder / "shard"
+
+
+def run(config, genome: Path, out: Path) -> dict:
+    pretrain(config, "convnova", genome, out)
+    return json.loads((out / "weights.json").read_text())
+
+
+def test_pretraining_learns_the_genome_and_keeps_the_best_epoch(genome, tmp_path):
+    about = run(config(), genome, tmp_path)
+    losses = [epoch["loss"] for epoch in about["epochs"]]
+    assert losses[-1] < 0.8 * math.log(4)
+    assert about["best_epoch"] == 1 + int(np.argmin(losses))
+    assert about["windows"] == {"train": 141, "valid": 36}
+    weights, _ = load_weights(tmp_path / "weights.safetensors")
+    assert weights["head.weight"].shape == (5, 8)
+    assert not (tmp_path / "checkpoints").exists()
+    assert (tmp_path / "log.csv").read_text().count(",valid,") == 3
+
+
+def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(genome, tmp_path, monkeypatch):
+    whole = run(config(), genome, tmp_path / "whole")
+    monkeypatch.setattr("convnova.train._signals", StopOnce)
+    with pytest.raises(Interrupted):
+        run(config(), genome, tmp_path / "parts")
+    assert not (tmp_path / "parts" / "weights.safetensors").exists()
+    again = run(config(), genome, tmp_path / "parts")
+    assert again["epochs"] == whole["epochs"]
+    one, other = (load_weights(tmp_path / name / "weights.safetensors")[0] for name in ("whole", "parts"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+class StopOnce:
+    """Stands for the signal handlers: the first run is told to stop at its 13th step."""
+
+    asked = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return False
+
+    def __call__(self):
+        StopOnce.asked += 1
+        return StopOnce.asked in (13, 14)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"windows": 40}, {"coverage": "first"}, {"masking": "released"}, {"micro_batch": 5}]
+)
+def test_other_ways_to_read_the_genome(genome, tmp_path, changes):
+    about = run(config(epochs=1, **changes), genome, tmp_path)
+    bases = {"windows": 40, "coverage": 1}
+    (key,) = changes
+    assert about["bases"] == 128 * bases.get(key, 141)
+
+
+def test_micro_batches_change_nothing_but_rounding(genome, tmp_path):
+    whole, parts = (
+        run(config(epochs=1, **changes), genome, tmp_path / name)["epochs"][0]["loss"]
+        for name, changes in (("whole", {}), ("parts", {"micro_batch": 5}))
+    )
+    assert whole == pytest.approx(parts, abs=1e-4)
+
+
+def test_a_backbone_that_the_config_does_not_have(genome, tmp_path, capsys):
+    path = tmp_path / "c.yaml"
+    path.write_text("genome: hg38\nmodels: [convnova]\n")
+    words = [
+        "pretrain",
+        "--config",
+        str(path),
+        "--backbone",
+        "convnoba",
+        "--genome",
+        str(genome),
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(words) == 1
+    assert "backbone 'convnoba': did you mean 'convnova'?" in capsys.readouterr().err
