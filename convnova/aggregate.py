@@ -13,6 +13,8 @@ from convnova.files import write_text
 from convnova.progress import log
 from convnova.scores import COLUMNS, METRICS
 
+SCORES = (*METRICS, "low", "high")
+
 
 def write_scores(config: RunConfig, out: Path) -> None:
     """Write `scores.tsv`, one row a fine-tuning and row of the table, in the order of the config.
@@ -58,10 +60,11 @@ def _read(path: Path, fingerprint: str) -> tuple[str, dict[str, Any]]:
 
 
 def _rows(config: RunConfig, job: Job, metrics: dict[str, Any], path: Path) -> list[dict[str, Any]]:
-    """The rows of one fine-tuning: itself, or one for each of its groups of labels."""
+    """The rows of one fine-tuning: itself, or one for each of its groups of labels that has a score."""
+    metric, (low, high) = metrics["metric"], metrics.get("interval") or ("", "")
     common = {
         **job._asdict(),
-        "metric": metrics["metric"],
+        "metric": metric,
         "n_test": metrics["rows"]["test"],
         "best_epoch": metrics["best_epoch"],
         "parameters": metrics["parameters"],
@@ -69,13 +72,14 @@ def _rows(config: RunConfig, job: Job, metrics: dict[str, Any], path: Path) -> l
         "simulated": str(metrics["simulated"]).lower(),
         "path": str(path),
     }
-    parts = {name: metrics["groups"][name] for name in config.task(job).groups} or {job.task: metrics}
-    return [
-        {
-            **common,
-            "row": name,
-            "score": part[metrics["metric"]],
-            **{metric: part[metric] for metric in METRICS if metric in part},
-        }
-        for name, part in parts.items()
-    ]
+    groups = config.task(job).groups
+    parts = {name: metrics["groups"][name] for name in groups} or {job.task: metrics | {"low": low, "high": high}}
+    rows = []
+    for name, part in parts.items():
+        if metric in part:
+            rows.append(
+                common | {"row": name, "score": part[metric]} | {key: part[key] for key in SCORES if key in part}
+            )
+        else:
+            log(f"left out: {path}: {name}: no label with both classes among the test rows")
+    return rows

@@ -273,7 +273,7 @@ def run_figures(options: argparse.Namespace) -> None:
     write_figures(read_scores(options.scores), read_published(options.published), plan_of(config), options.out)
     logs = {name: Path(f"results/{config.run}/pretrain/{name}/log.csv") for name in config.backbones()}
     if logs:
-        write_pretraining(logs, options.out)
+        write_pretraining(logs, config.simulate is not None, options.out)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from convnova.config import Job, RunConfig, Task, Training
 from convnova.errors import ConvNovaError
 from convnova.files import sha256, write_json
 from convnova.models import build_predictor
-from convnova.predict import labels_of, predict, score, write_predictions
+from convnova.predict import interval, labels_of, predict, score, write_predictions
 from convnova.progress import log
 from convnova.provenance import describe
 from convnova.randomness import torch_seed
@@ -56,7 +56,8 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
     )
     load_strictly(model, history.best_weights, "the best epoch")
     predicted = predict(model, splits["test"], padding, objective.evaluation_batch)
-    about = {**job._asdict(), "metric": task.metric, **score(task, labels_of(splits["test"]), predicted)}
+    scores = score(task, labels_of(splits["test"]), predicted)
+    about = {**job._asdict(), "metric": task.metric, **scores, "interval": interval(task, splits["test"], predicted)}
     inputs = {"task": shard} | ({"weights": weights} if weights else {})
     provenance = describe(
         started,

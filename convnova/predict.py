@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from convnova import metrics
+from convnova import metrics, stats
 from convnova.batches import Labelled, Padding, collate
 from convnova.config import Task
 from convnova.files import atomic
@@ -60,6 +60,21 @@ def score(task: Task, labels: np.ndarray, predicted: np.ndarray) -> dict:
     if task.kind == "multilabel":
         return metrics.multilabel(labels, predicted, task.groups)
     return metrics.classification(labels, predicted)
+
+
+def interval(task: Task, data: Labelled, predicted: np.ndarray) -> list[float] | None:
+    """95% bootstrap interval of the task's metric over test sequences; None for many labels, or where it has none."""
+    if task.kind == "multilabel":
+        return None
+    labels = labels_of(data)
+    if task.kind == "classes":
+        ends = stats.bootstrap_interval(labels, predicted, task.metric)
+    else:
+        classes = int(max(labels.max(), predicted.max())) + 1
+        parts = np.cumsum(data.lengths)[:-1]
+        pairs = zip(np.split(labels, parts), np.split(predicted, parts), strict=True)
+        ends = stats.bootstrap_sequences(np.stack([metrics.confusion(*pair, classes) for pair in pairs]), task.metric)
+    return [float(end) for end in ends] if np.isfinite(ends).all() else None
 
 
 def write_predictions(path: Path, data: Labelled, predicted: np.ndarray, about: dict[str, str]) -> None:

@@ -95,9 +95,6 @@ def shard_task(
 
 def _append(shard: shards.ShardWriter, tally: _Tally, rows: Rows, task: Task) -> None:
     """Append a piece's tokens, and its labels where these need no list of classes."""
-    if not rows.lengths.all():
-        row = rows.first + int(np.flatnonzero(rows.lengths == 0)[0])
-        raise ConvNovaError(f"{rows.file} row {row}: expected a sequence, found none")
     shard.append(f"{rows.split}.tokens", rows.tokens)
     tally.lengths.append(rows.lengths)
     tally.others += rows.others

@@ -25,7 +25,7 @@ def write(config, job, **changes) -> Path:
         **job._asdict(), "metric": config.task(job).metric, "mcc": job.seed / 10, "auroc": 0.5, "best_epoch": 2,
         "parameters": 7, "rows": {"test": 9}, "seconds": 1.5, "simulated": False,
         "groups": {name: {"auroc": 0.1 * i + job.seed} for i, name in enumerate(["DHS", "TF", "HM"])},
-        "provenance": {"settings": config.job_fingerprint(job)},
+        "interval": [0.0, 0.4], "provenance": {"settings": config.job_fingerprint(job)},
     } | changes  # fmt: skip
     path = Path(job.folder("x")) / "metrics.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,19 @@ def test_one_row_a_run_and_one_a_group_of_labels(config):
     scores = read_scores("scores.tsv")
     assert scores["row"].tolist() == ["H3", "H3", "DHS", "TF", "HM", "DHS", "TF", "HM"]
     assert scores["score"].tolist() == pytest.approx([0.1, 0.2, 1, 1.1, 1.2, 2, 2.1, 2.2])
+    assert scores["low"].tolist()[:2] == [0, 0] and scores["high"].tolist()[:2] == [0.4, 0.4]
+    assert scores["low"].isna().sum() == 6
     assert scores["path"][0] == "results/x/runs/nucleotide_transformer/H3/cnn/heldout/seed=1/metrics.json"
+
+
+def test_a_group_without_a_score_is_left_out_and_named(config, capsys):
+    jobs = list(config.jobs())
+    for job in jobs:
+        write(config, job)
+    write(config, jobs[-1], groups={"DHS": {"auroc": 0.7}, "TF": {"n_left_out": 690}, "HM": {"auroc": 0.6}})
+    write_scores(config, Path("scores.tsv"))
+    assert read_scores("scores.tsv")["row"].tolist()[-2:] == ["DHS", "HM"]
+    assert "TF: no label with both classes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

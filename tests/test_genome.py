@@ -157,7 +157,11 @@ def test_splits_by_named_chromosomes(tmp_path):
     ]
     (tmp_path / "three.bed").write_text("chr4\t0\t50\nchr2\t10\t20\nchr1\t5\t60\n")
     shard_genome(fasta, tmp_path / "bed", tmp_path / "three.bed", valid=["chr1"], test=["chr2"])
-    assert intervals_of(tmp_path / "bed") == [("chr4", 0, 50, "train"), ("chr2", 10, 20, "test"), ("chr1", 5, 60, "valid")]
+    assert intervals_of(tmp_path / "bed") == [
+        ("chr4", 0, 50, "train"),
+        ("chr2", 10, 20, "test"),
+        ("chr1", 5, 60, "valid"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -314,7 +318,9 @@ def test_many_processes_read_one_shard(tmp_path):
         "tokens = read_genome(sys.argv[1])['chr1']; print(tokens[123:131].tolist())\n"
         "print((int(open('/proc/self/statm').read().split()[1]) - before) * 4096)"
     )
-    printed = subprocess.run([sys.executable, "-c", code, tmp_path / "genome"], capture_output=True, text=True, check=True)
+    printed = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "genome"], capture_output=True, text=True, check=True
+    )
     tokens, grown = printed.stdout.splitlines()
     assert tokens == "[3, 0, 1, 2, 3, 0, 1, 2]"
     assert int(grown) < 5_000_000

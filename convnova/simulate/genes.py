@@ -112,5 +112,3 @@ def make_gene(tata: bool, exons: int, intron_lengths: tuple[int, int], rng: np.r
     tail[-DOWNSTREAM - 26 : -DOWNSTREAM - 20] = encode("AATAAA")[0]
     gene.tokens = np.concatenate([*pieces, tail])
     return gene
-
-

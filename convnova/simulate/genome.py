@@ -132,7 +132,7 @@ def _add_features(genome: Genome, seed: int) -> None:
             marks.fill_domain(genome.cut(domain), marks.MARKS[mark], rng)
     rng = stream(seed, "bins")
     genome.bins = sorted((place, marks.fill_bin(genome.cut(place), rng)) for place in places)
-    
+
 
 def _bin_homes() -> list[str]:
     """The chromosome of each chromatin bin: chr7 for validation, chr8 for test, those before in name order for training."""

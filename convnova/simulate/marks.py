@@ -47,7 +47,12 @@ PROGRAMS = (
 )
 """Thirty motifs in ten sets that act together; a chromatin bin has one set or two."""
 PROGRAM_STATE = (0, 1, 2, 1, 3, 1, 3, 2, 0, 3)
-STATE_COMPOSITIONS = ((0.22, 0.28, 0.28, 0.22), (0.30, 0.20, 0.20, 0.30), (0.18, 0.32, 0.32, 0.18), (0.34, 0.16, 0.16, 0.34))
+STATE_COMPOSITIONS = (
+    (0.22, 0.28, 0.28, 0.22),
+    (0.30, 0.20, 0.20, 0.30),
+    (0.18, 0.32, 0.32, 0.18),
+    (0.34, 0.16, 0.16, 0.34),
+)
 STATE_TILT = 0.4
 BIN_WINDOW = 1_000
 INSTANCES_PER_MOTIF = 6

@@ -146,8 +146,11 @@ def test_counts_of_every_gue_file(shared):
 
 def test_every_tata_promoter_of_epdnew_is_a_positive_of_gue(shared):
     folder = shared / "data/gue_promoter/prom_300_tata"
-    found = [row for name in ("train", "dev", "test") for row in spelled(read("csv", {"train": folder / f"{name}.csv.gz"}))]
-    promoters = gzip.open(shared / "data/promoters_epdnew_human/TATAprom_pos.txt.gz", "rt").read().split()
+    found = [
+        row for name in ("train", "dev", "test") for row in spelled(read("csv", {"train": folder / f"{name}.csv.gz"}))
+    ]
+    packed = (shared / "data/promoters_epdnew_human/TATAprom_pos.txt.gz").read_bytes()
+    promoters = gzip.decompress(packed).decode().split()
     positives = [sequence for sequence, label in found if label == "1"]
     assert len(positives) == len(promoters) == 3065
     assert set(positives) == set(promoters)
