@@ -17,7 +17,7 @@ rule config:
         runtime=5,
         gpu=0,
     params:
-        written=json.dumps(WRITTEN, sort_keys=True),
+        written=json.dumps(WRITTEN),
         catalogue=CATALOGUE,
     shell:
         "convnova --log {log} config --json {params.written:q} --catalogue {params.catalogue} --out {output}"

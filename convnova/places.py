@@ -1,0 +1,157 @@
+"""Where in a genome the rows of a task lie, and which of the genome's intervals hold them."""
+
+import gzip
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from convnova import bed, kmers
+from convnova.dna import reverse_complement
+from convnova.errors import ConvNovaError
+from convnova.genome import Interval
+from convnova.kmers import Sequences
+from convnova.progress import progress
+
+ANCHOR = 32
+"""Bases of an anchor: 64 bits hold them exactly, and in 3 Gb of random sequence none is there by chance."""
+
+ROOM = 128
+"""Slots of the sieve for each anchor: nearly all of a genome must fall through."""
+
+
+class Place(NamedTuple):
+    """A row of a task, and bases start to end of a chromosome that it is a copy of."""
+
+    row: int
+    chrom: str
+    start: int
+    end: int
+
+
+def known(
+    read_format: str, files: Mapping[str, Path], lengths: Mapping[str, int], split: str = "test"
+) -> list[Place] | None:
+    """The places of a split's rows if the task's files state them, None if they hold sequences.
+
+    Args:
+        read_format: one of `config.Format`.
+        files: role to path, roles as in `config.FILE_ROLES`.
+        lengths: chromosome to its number of bases.
+
+    Raises:
+        ConvNovaError: an interval that the genome lacks, as `convnova.bed.checked`.
+    """
+    if read_format == "bed" and split in files:
+        lines = ((fields, f"{files[split]} line {number}") for number, fields in bed.lines(files[split]))
+    elif read_format == "bend":
+        path = files["intervals"]
+        lines = ((line, f"{path} line {number}") for number, line in bed.lines(path) if line[-1] == split)
+    elif read_format == "genomic_benchmarks" and "intervals" in files:
+        lines = _table_lines(files["intervals"], split)
+    else:
+        return None
+    return [Place(row, *bed.checked(fields, lengths, where)) for row, (fields, where) in enumerate(lines)]
+
+
+def _table_lines(path: Path, split: str) -> Iterator[tuple[list[str], str]]:
+    from convnova.sources import archives, tables
+
+    with archives.whole(path):
+        for name, content in archives.members(path):
+            if len(name.parts) > 1 and name.parts[-2] == split and name.suffix in (".csv", ".gz"):
+                with gzip.open(content) if name.suffix == ".gz" else content as stream:
+                    for line, fields in tables.rows(stream, str(name), ("region", "start", "end"), ("id", "strand")):
+                        yield fields, f"{path}:{name} line {line}"
+
+
+def find(sequences: Sequences, genome: Mapping[str, np.ndarray]) -> list[Place]:
+    """Every place where a genome holds a row, on either strand: two of three anchors at the right distance.
+
+    The anchors are the first, middle and last `ANCHOR` bases of a row, so a few other letters between or in one
+    of them do not matter; an insertion or deletion does. Rows shorter than 33 bases, and rows with an N in two
+    anchors, have no place.
+    """
+    code, line, before = _anchors(sequences)
+    order = np.argsort(code)
+    code, line, before = code[order], line[order], before[order]
+    lengths, table = np.diff(sequences.offsets), kmers.sieve(code, ROOM)
+    places: list[Place] = []
+    with progress("looking for the rows in the genome", sum(map(len, genome.values())), "bases") as work:
+        for chrom, tokens in genome.items():
+            hits = _hits(tokens, code, table) if code.size else []
+            votes = [line[which] << 32 | start for which, at in hits for start in [at - before[which]]]
+            work.update(len(tokens))
+            for row, start in _voted(votes):
+                if 0 <= start <= len(tokens) - lengths[row]:
+                    places.append(Place(row, chrom, start, start + int(lengths[row])))
+    return places
+
+
+def _anchors(sequences: Sequences) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Codes of the anchors on both strands; row times 2, plus 1 on the reverse strand; bases before the anchor."""
+    parts = []
+    for first, piece in kmers.pieces(sequences):
+        starts = kmers.whole(piece, ANCHOR)
+        if not starts.size:
+            continue
+        begins, ends = piece.offsets[:-1], piece.offsets[1:] - ANCHOR
+        wanted = kmers.distinct(np.concatenate([begins, (begins + ends) // 2, ends]))
+        wanted = wanted[kmers.among(wanted, starts)]
+        row = np.searchsorted(piece.offsets, wanted, side="right") - 1
+        forward = kmers.codes(piece.tokens, ANCHOR)[wanted]
+        reverse = kmers.codes(reverse_complement(piece.tokens), ANCHOR)[::-1][wanted]
+        line = 2 * (row + first)
+        parts += [(forward, line, wanted - begins[row]), (reverse, line + 1, ends[row] - wanted)]
+    if not parts:
+        return np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64)
+    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+
+
+def _hits(tokens: np.ndarray, code: np.ndarray, table: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield which anchors (indices into `code`, ascending) lie in a chromosome, and where they begin."""
+    for begin in range(0, len(tokens) - ANCHOR + 1, kmers.PIECE):
+        piece = tokens[begin : begin + kmers.PIECE + ANCHOR - 1]
+        here = kmers.codes(piece, ANCHOR)
+        at = kmers.passing(here, table)
+        if piece.max() > 3:
+            at = at[kmers.among(at, kmers.whole(Sequences(piece, np.array([0, len(piece)])), ANCHOR))]
+        first = np.searchsorted(code, here[at])
+        found = code[first.clip(max=code.size - 1)] == here[at]
+        at, first = at[found], first[found]
+        times = np.searchsorted(code, here[at], side="right") - first
+        which = np.repeat(first - np.cumsum(times) + times, times) + np.arange(times.sum())
+        yield which, np.repeat(at, times) + begin
+
+
+def _voted(votes: list[np.ndarray]) -> Iterator[tuple[int, int]]:
+    """Yield rows and starts that two anchors agree on."""
+    ordered = np.sort(np.concatenate([np.empty(0, np.int64), *votes]))
+    twice = kmers.distinct(ordered[1:][ordered[1:] == ordered[:-1]])
+    for vote in twice.tolist():
+        yield vote >> 33, vote & 0xFFFFFFFF
+
+
+def inside(places: list[Place], intervals: Iterable[Interval], rows: int) -> np.ndarray:
+    """Which rows lie in the intervals, with at least half of the bases of one of their places: bool (rows,).
+
+    Raises:
+        ConvNovaError: the program `bedtools` is not there.
+    """
+    if shutil.which("bedtools") is None:
+        raise ConvNovaError(
+            "bedtools: expected the program on the PATH, found none; install it with "
+            "`apt-get install bedtools` or `conda install -c bioconda bedtools`"
+        )
+    from pybedtools import BedTool
+
+    held = np.zeros(rows, bool)
+    target = "".join(f"{part.chrom}\t{part.start}\t{part.end}\n" for part in intervals)
+    if places and target:
+        lines = "".join(f"{place.chrom}\t{place.start}\t{place.end}\t{place.row}\n" for place in places)
+        merged = BedTool(target, from_string=True).sort().merge()
+        for place in BedTool(lines, from_string=True).intersect(merged, u=True, f=0.5):
+            held[int(place.name)] = True
+    return held
