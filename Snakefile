@@ -16,6 +16,7 @@ include: "workflow/rules/fetch.smk"
 include: "workflow/rules/shards.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/results.smk"
+include: "workflow/rules/audit.smk"
 
 
 rule all:
@@ -23,4 +24,9 @@ rule all:
     input:
         tables(),
         figures(),
+        [
+            f"{RESULTS}/tables/audit.{form}"
+            for form in ("tsv", "md", "html")
+            if RUN.suites
+        ],
     localrule: True

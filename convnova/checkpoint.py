@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from convnova.adamw import AdamW
 from convnova.errors import ConvNovaError
 from convnova.files import atomic, write_json
 from convnova.progress import log
@@ -66,7 +67,7 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ConvNovaError(f"{path}: expected weights and a JSON beside them: {error}; train again") from error
 
 
-def save_state(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, loop: dict) -> None:
+def save_state(folder: Path, step: int, model: nn.Module, optimizer: AdamW, loop: dict) -> None:
     """Write the checkpoint `folder/step-<step>` and delete all but the newest two."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
@@ -82,7 +83,7 @@ def save_state(folder: Path, step: int, model: nn.Module, optimizer: torch.optim
         shutil.rmtree(old, ignore_errors=True)
 
 
-def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict | None:
+def load_state(folder: Path, model: nn.Module, optimizer: AdamW) -> dict | None:
     """Continue from the newest whole checkpoint; a damaged one is passed over with a warning.
 
     Returns:

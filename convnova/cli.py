@@ -5,10 +5,14 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from convnova import __version__
 from convnova.errors import ConvNovaError
 from convnova.progress import log, logging_to
+
+if TYPE_CHECKING:
+    from convnova.config import RunConfig
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,6 +84,21 @@ def parser() -> argparse.ArgumentParser:
     task.add_argument("--accept-counts", action="store_true", help="take files whose rows are not as many as published")
     task.add_argument("--out", type=Path, required=True, metavar="FILE")
     task.add_argument("files", nargs="+", metavar="ROLE=FILE", help="train=..., test=..., archive=..., genome=...")
+
+    audit = _command(commands, "audit", run_audit, "count what is in a task's splits, and what of test train has seen")
+    _with_config(audit)
+    audit.add_argument("--task", required=True, metavar="SUITE/TASK")
+    audit.add_argument("--shard", type=Path, required=True, metavar="FILE", help="the task's shard")
+    audit.add_argument("--genome", type=Path, metavar="DIR", help="genome shard that models are pretrained on")
+    audit.add_argument("--out", type=Path, required=True, metavar="FILE")
+    audit.add_argument("files", nargs="*", metavar="ROLE=FILE", help="the task's files, if they hold intervals")
+
+    audit_tables = _command(
+        commands, "audit-tables", run_audit_tables, "the audits of a run side by side, as TSV, Markdown and HTML"
+    )
+    _with_config(audit_tables)
+    audit_tables.add_argument("--out", type=Path, required=True, metavar="DIR")
+    audit_tables.add_argument("audits", nargs="+", type=Path, metavar="FILE", help="what `audit` wrote")
 
     pretrain = _command(
         commands, "pretrain", run_pretrain, "masked-language pretraining; continues where it was stopped"
@@ -186,27 +205,64 @@ def run_shard_genome(options: argparse.Namespace) -> None:
 def run_shard_task(options: argparse.Namespace) -> None:
     """`convnova shard-task`"""
     from convnova.catalogue import load_file
-    from convnova.config import FILE_ROLES
     from convnova.tasks import shard_task
 
     config = load_file(options.config)
-    suite, _, task = options.task.partition("/")
-    if task not in getattr(config.suites.get(suite), "tasks", {}):
-        raise ConvNovaError(f"{options.config}: no task {options.task!r}; expected SUITE/TASK")
-    files = dict(word.split("=", 1) if "=" in word else (word, "") for word in options.files)
-    if unknown := [role for role, path in files.items() if role not in (*FILE_ROLES, "genome") or not path]:
-        raise ConvNovaError(
-            f"files: expected ROLE=FILE with a role of {', '.join(FILE_ROLES)}, genome; found {unknown}"
-        )
+    suite, task = _suite_and_task(config, options)
+    files = _files(options.files)
     genome = files.pop("genome", None)
     shard_task(
         config.suites[suite].tasks[task],
         config.suites[suite].format,
-        {role: Path(path) for role, path in files.items()},
+        files,
         options.out,
-        Path(genome).parent if genome else None,
+        genome.parent if genome else None,
         options.accept_counts,
     )
+
+
+def _suite_and_task(config: "RunConfig", options: argparse.Namespace) -> tuple[str, str]:
+    suite, _, task = options.task.partition("/")
+    if task not in getattr(config.suites.get(suite), "tasks", {}):
+        raise ConvNovaError(f"{options.config}: no task {options.task!r}; expected SUITE/TASK")
+    return suite, task
+
+
+def _files(words: list[str]) -> dict[str, Path]:
+    """Role to path."""
+    from convnova.config import FILE_ROLES
+
+    files = dict(word.split("=", 1) if "=" in word else (word, "") for word in words)
+    if unknown := [role for role, path in files.items() if role not in (*FILE_ROLES, "genome") or not path]:
+        raise ConvNovaError(
+            f"files: expected ROLE=FILE with a role of {', '.join(FILE_ROLES)}, genome; found {unknown}"
+        )
+    return {role: Path(path) for role, path in files.items()}
+
+
+def run_audit(options: argparse.Namespace) -> None:
+    """`convnova audit`"""
+    from convnova.audit import Pretraining, write_audit
+    from convnova.catalogue import load_file
+
+    config = load_file(options.config)
+    suite, task = _suite_and_task(config, options)
+    pretraining = None
+    if options.genome:
+        read = config.pretrain.length if config.pretrain.coverage == "first" else None
+        same = config.suites[suite].genome == config.genome
+        files = _files(options.files) if same else {}
+        pretraining = Pretraining(config.genome or "", options.genome, read, config.suites[suite].format, files)
+    write_audit(options.shard, options.out, pretraining, suite=suite, task=task)
+
+
+def run_audit_tables(options: argparse.Namespace) -> None:
+    """`convnova audit-tables`"""
+    from convnova.audit_page import read_audits, write_pages
+    from convnova.catalogue import load_file
+
+    config = load_file(options.config)
+    write_pages(read_audits(options.audits), options.out, config.simulate is not None)
 
 
 def _use_threads(count: int) -> None:

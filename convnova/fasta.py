@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 from convnova.errors import ConvNovaError
 from convnova.files import GZIP_MAGIC, open_bytes
 
-READ_BYTES = 1 << 16
+READ_BYTES = 1 << 17
 PIECE_BYTES = 1 << 18
 PIECES_AHEAD = 8
 GZIP_WINDOW = 31

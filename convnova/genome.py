@@ -183,12 +183,11 @@ def choose_chromosomes(lengths: dict[str, int], given: dict[str, str]) -> dict[s
     """
     share = sum(lengths.values()) / 20
     largest = max(lengths, key=lambda name: lengths[name])
-    fitting = [name for name in lengths if name != largest and lengths[name] <= 2 * share]
-    fitting.sort(key=lambda name: abs(lengths[name] - share))
+    others = sorted((name for name in lengths if name != largest), key=lambda name: abs(lengths[name] - share))
     chosen = dict(given)
     for split in SPLITS[1:]:
         taken = 0
-        for name in fitting if split not in given.values() else ():
+        for name in others if split not in given.values() else ():
             if name not in chosen and taken + lengths[name] / 2 <= share:
                 chosen[name], taken = split, taken + lengths[name]
         if split not in given.values() and taken < share / 2:

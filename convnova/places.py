@@ -18,7 +18,7 @@ from convnova.progress import progress
 ANCHOR = 32
 """Bases of an anchor: 64 bits hold them exactly, and in 3 Gb of random sequence none is there by chance."""
 
-ROOM = 128
+ROOM = 64
 """Slots of the sieve for each anchor: nearly all of a genome must fall through."""
 
 
@@ -31,10 +31,8 @@ class Place(NamedTuple):
     end: int
 
 
-def known(
-    read_format: str, files: Mapping[str, Path], lengths: Mapping[str, int], split: str = "test"
-) -> list[Place] | None:
-    """The places of a split's rows if the task's files state them, None if they hold sequences.
+def known(read_format: str, files: Mapping[str, Path], lengths: Mapping[str, int]) -> list[Place] | None:
+    """The places of the test rows if the task's files state them, None if they hold sequences.
 
     Args:
         read_format: one of `config.Format`.
@@ -44,24 +42,25 @@ def known(
     Raises:
         ConvNovaError: an interval that the genome lacks, as `convnova.bed.checked`.
     """
-    if read_format == "bed" and split in files:
-        lines = ((fields, f"{files[split]} line {number}") for number, fields in bed.lines(files[split]))
+    if read_format == "bed":
+        path = files["test"]
+        lines = ((fields, f"{path} line {number}") for number, fields in bed.lines(path))
     elif read_format == "bend":
         path = files["intervals"]
-        lines = ((line, f"{path} line {number}") for number, line in bed.lines(path) if line[-1] == split)
+        lines = ((line, f"{path} line {number}") for number, line in bed.lines(path) if line[-1] == "test")
     elif read_format == "genomic_benchmarks" and "intervals" in files:
-        lines = _table_lines(files["intervals"], split)
+        lines = _table_lines(files["intervals"])
     else:
         return None
     return [Place(row, *bed.checked(fields, lengths, where)) for row, (fields, where) in enumerate(lines)]
 
 
-def _table_lines(path: Path, split: str) -> Iterator[tuple[list[str], str]]:
+def _table_lines(path: Path) -> Iterator[tuple[list[str], str]]:
     from convnova.sources import archives, tables
 
     with archives.whole(path):
         for name, content in archives.members(path):
-            if len(name.parts) > 1 and name.parts[-2] == split and name.suffix in (".csv", ".gz"):
+            if len(name.parts) > 1 and name.parts[-2] == "test" and name.suffix in (".csv", ".gz"):
                 with gzip.open(content) if name.suffix == ".gz" else content as stream:
                     for line, fields in tables.rows(stream, str(name), ("region", "start", "end"), ("id", "strand")):
                         yield fields, f"{path}:{name} line {line}"
@@ -135,10 +134,32 @@ def _voted(votes: list[np.ndarray]) -> Iterator[tuple[int, int]]:
 
 
 def inside(places: list[Place], intervals: Iterable[Interval], rows: int) -> np.ndarray:
-    """Which rows lie in the intervals, with at least half of the bases of one of their places: bool (rows,).
+    """Which rows lie in the intervals, with at least half of the bases of one of their places: bool (rows,)."""
+    chromosomes: dict[str, int] = {}
+    shift = 40  # chromosomes end to end on one axis, each with more room than it has bases
+    parts = [(chromosomes.setdefault(part.chrom, len(chromosomes)) << shift, *part[1:3]) for part in intervals]
+    start, end = np.array([(-1, -1), *sorted((base + start, base + end) for base, start, end in parts)]).T
+    reach = np.maximum.accumulate(end)
+    apart = start[1:] > reach[:-1]
+    starts, ends = start[np.append(True, apart)], reach[np.append(apart, True)]
+    bases = np.cumsum(ends - starts)
+
+    def held_before(position: np.ndarray) -> np.ndarray:
+        last = np.searchsorted(starts, position, side="right") - 1
+        return bases[last] - np.maximum(0, ends[last] - position)
+
+    lying = [(place.row, chromosomes.get(place.chrom, -1) << shift, *place[2:]) for place in places]
+    row, base, begin, stop = np.array(lying, np.int64).reshape(-1, 4).T
+    held = np.zeros(rows, bool)
+    held[row[(base >= 0) & (2 * (held_before(base + stop) - held_before(base + begin)) >= stop - begin)]] = True
+    return held
+
+
+def inside_by_bedtools(places: list[Place], intervals: Iterable[Interval], rows: int) -> np.ndarray:
+    """What `inside` tells, for tables of coordinates as they are published, by the program `bedtools`.
 
     Raises:
-        ConvNovaError: the program `bedtools` is not there.
+        ConvNovaError: the program is not there.
     """
     if shutil.which("bedtools") is None:
         raise ConvNovaError(
@@ -149,9 +170,9 @@ def inside(places: list[Place], intervals: Iterable[Interval], rows: int) -> np.
 
     held = np.zeros(rows, bool)
     target = "".join(f"{part.chrom}\t{part.start}\t{part.end}\n" for part in intervals)
-    if places and target:
-        lines = "".join(f"{place.chrom}\t{place.start}\t{place.end}\t{place.row}\n" for place in places)
+    lines = "".join(f"{place.chrom}\t{place.start}\t{place.end}\t{place.row}\n" for place in places)
+    if target and lines:
         merged = BedTool(target, from_string=True).sort().merge()
-        for place in BedTool(lines, from_string=True).intersect(merged, u=True, f=0.5):
-            held[int(place.name)] = True
+        for place in BedTool(lines, from_string=True).coverage(merged, nonamecheck=True):
+            held[int(place.name)] |= float(place.fields[-1]) >= 0.5
     return held

@@ -19,6 +19,7 @@ from convnova.errors import ConvNovaError
 from convnova.files import sha256
 from convnova.progress import log, progress
 from convnova.sources import READERS, Rows
+from convnova.sources.rows import SPLITS
 
 KINDS = {"bend": "per_base", "deepsea": "multilabel"}
 """Formats whose labels are not one class a sequence."""
@@ -89,7 +90,7 @@ def shard_task(
         inputs = {role: {"name": Path(path).name, "sha256": _hash(Path(path))} for role, path in files.items()}
         if genome:
             inputs["genome"] = shards.read_metadata(genome / genome_shard.SHARD)["inputs"]["fasta"]
-        splits = {split: tally.report(split, task.max_length) for split, tally in tallies.items()}
+        splits = {split: tallies[split].report(split, task.max_length) for split in SPLITS if split in tallies}
         shard.metadata |= {"kind": task.kind, "classes": classes, "inputs": inputs, "splits": splits}
 
 

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from convnova.adamw import AdamW
 from convnova.checkpoint import load_state, save_state
 from convnova.config import Training
 from convnova.errors import ConvNovaError
@@ -130,7 +131,7 @@ def train(
     """
     device = next(model.parameters()).device
     groups = parameter_groups(model, settings.weight_decay)
-    optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(settings.beta1, settings.beta2))
+    optimizer = AdamW(groups, betas=(settings.beta1, settings.beta2))
     history = History(**(load_state(checkpoints, model, optimizer) or {}))
     total = settings.epochs * objective.steps_per_epoch
     every = max(1, total // LOG_ROWS)
@@ -174,14 +175,14 @@ def take_step(
     model: nn.Module,
     objective: Objective,
     batch: list[MicroBatch],
-    optimizer: torch.optim.Optimizer,
+    optimizer: AdamW,
     rate: float,
     settings: Training,
     device: torch.device,
 ) -> Tensor:
     """One step of the optimizer over all micro-batches: the mean loss over all their targets, detached."""
     model.train()
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     count = max(1, sum(part.count for part in batch))
     total = torch.zeros((), device=device)
     for part in batch:
@@ -191,9 +192,7 @@ def take_step(
         total += loss.detach()
     if settings.clip is not None:
         nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
+    optimizer.step(rate)
     return total
 
 

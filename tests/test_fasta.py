@@ -63,14 +63,24 @@ def test_pieces_are_what_the_slow_reader_finds(tmp_path, monkeypatch, form, seed
     assert in_one(path) == slowly(path)
 
 
-def test_pieces_say_where_they_stand(tmp_path, monkeypatch):
-    monkeypatch.setattr(fasta, "PIECE_BYTES", 4)
-    monkeypatch.setattr(fasta, "READ_BYTES", 4)
+@pytest.mark.parametrize("size", range(1, 9))
+def test_pieces_say_where_they_stand(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(fasta, "PIECE_BYTES", size)
+    monkeypatch.setattr(fasta, "READ_BYTES", size)
     path, text = tmp_path / "two.fa", b">a\nACGT\nACGT\n>b\nTTTT\n"
     path.write_bytes(text)
     for piece in fasta.pieces(path):
         assert text[piece.offset : piece.offset + len(piece.letters)] == piece.letters
     assert fasta.line_number(path, text.index(b"TTTT")) == 5
+
+
+@pytest.mark.parametrize("size", range(1, 9))
+def test_a_header_begins_a_line(tmp_path, monkeypatch, size):
+    """In the middle of a line `>` is a letter, which no sequence has, even where a piece begins with it."""
+    monkeypatch.setattr(fasta, "PIECE_BYTES", size)
+    monkeypatch.setattr(fasta, "READ_BYTES", size)
+    (tmp_path / "a.fa").write_bytes(b">a\nAC>GT\n>b>c\nA\n")
+    assert in_one(tmp_path / "a.fa") == [("a", "AC>GT"), ("b>c", "A")]
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,7 @@ def test_chosen_chromosomes():
     assert choose_chromosomes({"a": 900, "b": 51, "c": 49}, {}) == {"b": "valid", "c": "test"}
     assert choose_chromosomes({"a": 900, "b": 51, "c": 49}, {"b": "test"}) == {"b": "test", "c": "valid"}
     assert choose_chromosomes({"a": 500, "b": 500}, {}) == {}
+    assert choose_chromosomes({"a": 849, "b": 101, "c": 50}, {}) == {}
     assert choose_chromosomes({"a": 500}, {}) == {}
 
 
@@ -229,12 +230,12 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
 
 @pytest.fixture
 def genome_with_intervals(tmp_path) -> Path:
-    """Two chromosomes, overlapping and touching intervals, a short one, a run of N."""
-    first = random_letters(500) + "N" * 300 + random_letters(700, 2)
+    """Two chromosomes; intervals that overlap, touch, lie in another, are short; a run of N from mid-window."""
+    first = random_letters(525) + "N" * 300 + random_letters(675, 2)
     fasta = write_fasta(tmp_path / "genome.fa", {"chr1": first, "chr2": random_letters(400, 3, "ACGTacgtn")})
     (tmp_path / "a.bed").write_text(
-        "chr2\t30\t333\ttrain\nchr1\t0\t260\ttrain\nchr1\t200\t900\ttrain\nchr1\t900\t1205\ttrain\n"
-        "chr2\t350\t381\ttrain\nchr1\t1300\t1400\tvalid\nchr2\t390\t400\ttest\n"
+        "chr2\t30\t333\ttrain\nchr1\t0\t260\ttrain\nchr1\t200\t910\ttrain\nchr1\t910\t1205\ttrain\n"
+        "chr2\t350\t381\ttrain\nchr1\t300\t400\ttrain\nchr1\t1300\t1400\tvalid\nchr2\t390\t400\ttest\n"
     )
     shard_genome(fasta, tmp_path / "genome", tmp_path / "a.bed")
     return tmp_path
@@ -267,7 +268,7 @@ def test_windows_tile_the_joined_intervals(genome_with_intervals):
 
 def test_windows_left_out_are_counted(genome_with_intervals, capsys):
     windows(genome_with_intervals / "genome", "train", 50)
-    assert "6 more, mostly N, left out" in capsys.readouterr().err
+    assert "5 more, mostly N, left out" in capsys.readouterr().err
 
 
 def test_first_window_of_every_interval(genome_with_intervals):
@@ -275,7 +276,8 @@ def test_first_window_of_every_interval(genome_with_intervals):
     folder = genome_with_intervals
     fasta = pyfaidx.Fasta(str(folder / "genome.fa"), sequence_always_upper=True)
     found = windows(folder / "genome", "train", 40, "first")
-    places = [("chr2", 30, 70), ("chr1", 0, 40), ("chr1", 200, 240), ("chr1", 900, 940), ("chr2", 350, 381)]
+    places = [("chr2", 30, 70), ("chr1", 0, 40), ("chr1", 200, 240), ("chr1", 910, 950), ("chr2", 350, 381)]
+    places.append(("chr1", 300, 340))
     expected = [fasta[chrom][start:end].seq.ljust(40, ".") for chrom, start, end in places]
     assert letters(found.tokens(np.arange(len(found)))) == expected
 
@@ -284,7 +286,7 @@ def test_a_split_without_bases(genome_with_intervals):
     folder = genome_with_intervals
     with pytest.raises(ConvNovaError, match="expected intervals of the split 'dev', found none"):
         windows(folder / "genome", "dev", 50)
-    (folder / "n.bed").write_text("chr1\t500\t800\ttrain\nchr1\t0\t100\tvalid\n")
+    (folder / "n.bed").write_text("chr1\t525\t825\ttrain\nchr1\t0\t100\tvalid\n")
     shard_genome(folder / "genome.fa", folder / "n", folder / "n.bed")
     with pytest.raises(ConvNovaError, match="expected bases in the split 'train', found only N"):
         windows(folder / "n", "train", 50)

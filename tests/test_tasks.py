@@ -13,6 +13,7 @@ from convnova.config import Task
 from convnova.dna import decode
 from convnova.errors import ConvNovaError
 from convnova.genome import read_genome, shard_genome
+from convnova.sources import rows
 from convnova.tasks import read_task, shard_task
 
 
@@ -163,9 +164,9 @@ def gene_finding(tmp_path):
         "chrom\tstart\tend\tsplit\nchr1\t0\t4\ttrain\nchr1\t4\t9\ttest\nchr2\t0\t3\ttrain\nchr2\t3\t4\tvalid\n"
     )
     with h5py.File(tmp_path / "g.hdf5", "w") as file:
-        rows = file.create_dataset("labels", (4,), dtype=h5py.vlen_dtype(np.int64))
+        dataset = file.create_dataset("labels", (4,), dtype=h5py.vlen_dtype(np.int64))
         for number, labels in enumerate(([0, 1, 2, 0], [2] * 5, [0, 0, 3], [1])):
-            rows[number] = labels
+            dataset[number] = labels
     return {"intervals": tmp_path / "g.bed", "labels": tmp_path / "g.hdf5"}, tmp_path / "genome"
 
 
@@ -216,6 +217,34 @@ def test_many_labels(tmp_path):
     assert not (tmp_path / "b.st").exists()
 
 
+def test_other_letters_are_counted_through_all_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "LETTERS_A_PIECE", 4)
+    files = own_files(tmp_path, train=[("ACGR", "a"), ("YYCC", "b"), ("ACGT", "a")])
+    shard_task(Task(), "csv", files, tmp_path / "a.st")
+    assert read_task(tmp_path / "a.st").metadata["splits"]["train"]["others"] == 3
+
+
+def test_the_first_base_of_a_row_is_that_rows(tmp_path, gene_finding):
+    """Two train rows in one piece; the wrong label stands at the very start of the second."""
+    files, genome = gene_finding
+    files["intervals"].write_text("chrom\tstart\tend\tsplit\nchr1\t0\t4\ttrain\nchr2\t0\t3\ttrain\n")
+    with h5py.File(files["labels"], "w") as file:
+        dataset = file.create_dataset("labels", (2,), dtype=h5py.vlen_dtype(np.int64))
+        dataset[0], dataset[1] = [0, 1, 2, 0], [3, 0, 0]
+    with pytest.raises(ConvNovaError, match="row 2: expected one of the classes 0, 1, 2, found the label '3'"):
+        shard_task(Task(kind="per_base", classes=list("abc")), "bend", files, tmp_path / "a.st", genome)
+
+
+def test_rows_of_intervals_are_numbered_through_all_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "INTERVALS_A_PIECE", 2)
+    (tmp_path / "genome.fa").write_text(">chr1\nACGTTGCANNAAGGCC\n")
+    shard_genome(tmp_path / "genome.fa", tmp_path / "genome")
+    (tmp_path / "train.bed").write_text("chr1\t0\t4\ta\n" * 4 + "chr1\t0\t4\tb\n")
+    files = {"train": tmp_path / "train.bed", "test": tmp_path / "train.bed"}
+    with pytest.raises(ConvNovaError, match="train.bed row 5: expected one of the classes a, c, found the label 'b'"):
+        shard_task(Task(classes=["a", "c"]), "bed", files, tmp_path / "a.st", tmp_path / "genome")
+
+
 def test_a_folder_of_intervals_is_hashed_file_by_file(tmp_path):
     (tmp_path / "genome.fa").write_text(">chr1\nACGTTGCANNAAGGCC\n")
     shard_genome(tmp_path / "genome.fa", tmp_path / "genome")
@@ -231,6 +260,7 @@ def test_a_folder_of_intervals_is_hashed_file_by_file(tmp_path):
         (tmp_path / "sets/test/positive.csv").write_text("id,region,start,end,strand\n0,1,5,9,-\n")
     assert len(seen) == 2
     assert read_task(tmp_path / "b.st").classes == ["negative", "positive"]
+    assert list(read_task(tmp_path / "b.st").splits) == ["train", "test"]
     assert spelled(read_task(tmp_path / "b.st").split("test")) == [("ACGT", 0), ("NTGC", 1)]
 
 

@@ -15,9 +15,11 @@ DOWNSTREAM = 100
 CORE_PROMOTER = (("TATAWAAG", -31), ("YYANWYY", -2), ("RGWYV", 28))
 """TATA box, initiator and downstream element, with the place of their first base beside the start."""
 TATA_MOTIFS = ("GGGGCGGGG",) * 6 + ("AGCCAATCAG",) * 6
-CPG_MOTIFS = ("GCGCATGCGC",) * 3 + ("ACCGGAAGTG",) * 3 + ("AAGATGGCGG",) * 2
+CPG_MOTIFS = ("GCGCATGCGC", "ACCGGAAGTG", "AAGATGGCGG", "TCTCGCGAGA") * 2
 
-FAVOURED_CODONS = "GCA GAA AAG CTG ATC GGT GTT ACC TTC CAG AAC GAT TAC AGA TCA CCA".split()
+PROMOTER_COMPOSITION = (0.25, 0.22, 0.24, 0.29)
+
+FAVOURED_CODONS = "GCA GAA AAG GAG ATC GGA GTG ACC TTC CAG AAC GAC GAT AGA GCC AAA".split()
 FAVOUR = 9.0
 """How much more often a favoured codon is used than another."""
 STOP_CODONS = np.stack([encode(codon)[0] for codon in ("TAA", "TAG", "TGA")])
@@ -28,7 +30,8 @@ LONG_INTRON_LENGTHS = (420, 640)
 INTRON_COMPOSITION = (0.26, 0.18, 0.22, 0.34)
 DONOR = "GTRAGT"
 DONOR_ENHANCER = "TGGGTG"
-"""G triplets after donors, which help short introns to be recognised."""
+ACCEPTOR_ENHANCER = "TTCTCTT"
+"""G triplets after donors and pyrimidines before acceptors, which help introns to be recognised."""
 BRANCH_POINT = "TACTAAC"
 
 
@@ -71,6 +74,7 @@ def _intron(length: int, rng: np.random.Generator) -> np.ndarray:
     """GT...AG: donor consensus and G triplets, branch point, polypyrimidine tract, CAG."""
     tokens = draw_bases(length, INTRON_COMPOSITION, rng)
     plant(tokens[8:158], [DONOR_ENHANCER] * 8, rng, both_strands=False)
+    plant(tokens[-158:-40], [ACCEPTOR_ENHANCER] * 8, rng, both_strands=False)
     tokens[:6] = draw_motif(DONOR, rng)
     branch = length - int(rng.integers(40, 50))
     tokens[branch : branch + len(BRANCH_POINT)] = draw_motif(BRANCH_POINT, rng)
@@ -81,7 +85,7 @@ def _intron(length: int, rng: np.random.Generator) -> np.ndarray:
 
 def _promoter(tata: bool, rng: np.random.Generator) -> np.ndarray:
     """UPSTREAM + 60 bases around the start of transcription, which is at UPSTREAM."""
-    tokens = draw_bases(UPSTREAM + 60, (0.25, 0.25, 0.25, 0.25), rng)
+    tokens = draw_bases(UPSTREAM + 60, PROMOTER_COMPOSITION, rng)
     plant(tokens[50 : UPSTREAM - 40], TATA_MOTIFS if tata else CPG_MOTIFS, rng)
     for motif, place in CORE_PROMOTER[0 if tata else 1 :]:
         start = UPSTREAM + place + int(rng.integers(-1, 2))

@@ -129,7 +129,7 @@ def _add_features(genome: Genome, seed: int) -> None:
         rng = stream(seed, "mark", mark)
         genome.domains[mark] = [next(places) for _ in range(count)]
         for domain in genome.domains[mark]:
-            marks.fill_domain(genome.cut(domain), marks.MARKS[mark], rng)
+            marks.fill_domain(genome.cut(domain), mark, rng)
     rng = stream(seed, "bins")
     genome.bins = sorted((place, marks.fill_bin(genome.cut(place), rng)) for place in places)
 

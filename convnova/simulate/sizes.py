@@ -25,12 +25,12 @@ class Rows(NamedTuple):
     valid: int = 0
 
 
-PROMOTER_TATA = Rows(320, 200)
-SPLICE_SITES = Rows(360, 210)
-ENHANCER_ROWS = Rows(360, 200)
-MARK_ROWS = Rows(300, 200)
-NONTATA_PROMOTERS = Rows(320, 200)
-CODING_VS_INTERGENIC = Rows(360, 200)
-GENE_FINDING = Rows(60, 20, 12)
-CHROMATIN_BINS = Rows(200, 80, 20)
+PROMOTER_TATA = Rows(260, 160)
+SPLICE_SITES = Rows(300, 150)
+ENHANCER_ROWS = Rows(300, 160)
+MARK_ROWS = Rows(220, 120)
+NONTATA_PROMOTERS = Rows(260, 160)
+CODING_VS_INTERGENIC = Rows(300, 160)
+GENE_FINDING = Rows(60, 14, 8)
+CHROMATIN_BINS = Rows(90, 30, 8)
 """Bins, each of which gives two rows: the forward strand and its reverse complement."""

@@ -1,0 +1,72 @@
+# Audit: what is in every task's splits, and what of test was seen in training or pretraining.
+
+
+rule audit:
+    input:
+        unpack(
+            lambda w: task_files(w) if RUN.suites[w.suite].genome == RUN.genome else {}
+        ),
+        config=ancient(CONFIG),
+        shard=f"{SHARDS}/tasks/{{suite}}/{{task}}.safetensors",
+        pretraining=(
+            f"{SHARDS}/genomes/{RUN.genome}/genome.safetensors"
+            if RUN.backbones()
+            else []
+        ),
+    output:
+        f"{RESULTS}/audit/{{suite}}/{{task}}.json",
+    log:
+        f"{RESULTS}/logs/audit/{{suite}}/{{task}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/audit/{{suite}}/{{task}}.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(60),
+        gpu=0,
+    params:
+        files=task_words,
+        genome=lambda w, input: (
+            ["--genome", Path(input.pretraining).parent] if input.pretraining else []
+        ),
+        settings=RUN.fingerprint(RUN.pretrain.coverage, RUN.pretrain.length),
+    shell:
+        "convnova --log {log} audit --config {input.config} --task {wildcards.suite}/{wildcards.task} "
+        "--shard {input.shard} {params.genome} --out {output} {params.files}"
+
+
+rule audit_tables:
+    input:
+        audits=[
+            f"{RESULTS}/audit/{suite}/{task}.json"
+            for suite, content in RUN.suites.items()
+            for task in content.tasks
+        ],
+        config=ancient(CONFIG),
+    output:
+        tsv=f"{RESULTS}/tables/audit.tsv",
+        md=f"{RESULTS}/tables/audit.md",
+        html=report(
+            f"{RESULTS}/tables/audit.html",
+            caption="../report/audit.rst",
+            category="Audit",
+        ),
+    log:
+        f"{RESULTS}/logs/audit_tables.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/audit_tables.tsv"
+    localrule: True
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=by_attempt(500),
+        runtime=5,
+        gpu=0,
+    params:
+        version=RUN.fingerprint(),
+        folder=subpath(output.tsv, parent=True),
+    shell:
+        "convnova --log {log} audit-tables --config {input.config} --out {params.folder} {input.audits}"
