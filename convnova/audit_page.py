@@ -85,7 +85,7 @@ def meaning(audit: Audit) -> list[str]:
         sentences.append(f"{share:.0%} of the test labels are {name}: always answering that is as often right.")
     if constant := test.get("labels", {}).get("constant"):
         sentences.append(
-            f"{constant} of {test['labels']['count']} labels are alike in all test rows and give no AUROC."
+            f"{constant} of {test['labels']['count']} labels are the same in all test rows and give no AUROC."
         )
     if found := audit.get("pretraining"):
         sentences.append(_seen(found))
@@ -176,13 +176,19 @@ def tsv(audits: list[Audit]) -> str:
 def _flat(content: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
     """Name and text of every number: `splits.train.rows`; numbers of classes stay together."""
     for key, value in content.items():
-        if isinstance(value, dict) and key != "classes":
-            yield from _flat(value, (*path, key))
-        elif isinstance(value, dict):
-            yield ".".join((*path, key)), "; ".join(f"{name}={count}" for name, count in value.items())
+        name = ".".join((*path, key))
+        if isinstance(value, list):
+            yield name, "; ".join(map(_text, value))
+        elif not isinstance(value, dict):
+            yield name, _text(value)
+        elif key == "classes":
+            yield name, "; ".join(f"{label}={count}" for label, count in value.items())
         else:
-            text = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-            yield ".".join((*path, key)), text
+            yield from _flat(value, (*path, key))
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def markdown(audits: list[Audit], simulated: bool) -> str:
@@ -193,12 +199,16 @@ def markdown(audits: list[Audit], simulated: bool) -> str:
     parts = [
         "# Audit of the tasks",
         "**Simulated genome.**" if simulated else "",
-        summary(audits),
-        "\n".join(f"| {' | '.join(line)} |" for line in table).replace("_", r"\_"),
-        "\n".join(f"- **{_name(audit)}**: {' '.join(meaning(audit))}".replace("_", r"\_") for audit in audits),
+        _md(summary(audits)),
+        "\n".join(f"| {' | '.join(map(_md, line))} |" for line in table),
+        "\n".join(f"- **{_md(_name(audit))}**: {_md(' '.join(meaning(audit)))}" for audit in audits),
         RULES,
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _md(text: str) -> str:
+    return re.sub(r"([\\|*<>_])", r"\\\1", text)
 
 
 def _name(audit: Audit) -> str:

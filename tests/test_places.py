@@ -135,12 +135,13 @@ def test_real_histone_sequences_in_the_real_yeast_genome(shared, tmp_path):
     found = set(find(sequences(rows), read_genome(tmp_path / "yeast")))
     assert len({place.row for place in expected}) > 0.96 * len(rows)
     assert expected <= found
-    near = []
     for row, chrom, start, end in found - expected:
-        there = chromosomes[chrom][start:end]
-        pairs = (zip(text, there, strict=True) for text in (rows[row], opposite(rows[row])))
-        near.append(min(sum(a != b for a, b in pair) for pair in pairs) < 0.1 * len(rows[row]))
-    assert np.mean(near) > 0.8  # the others hold an insertion or deletion, which shifts what follows
+        there, middle = chromosomes[chrom][start:end], (end - start - 32) // 2
+        alike = [
+            sum(text[at : at + 32] == there[at : at + 32] for at in (0, at_middle, end - start - 32))
+            for text, at_middle in ((rows[row], middle), (opposite(rows[row]), end - start - 32 - middle))
+        ]
+        assert max(alike) >= 2
 
 
 def test_mutated_rows_are_found_unless_two_anchors_are_hit():
