@@ -19,6 +19,11 @@ include: "workflow/rules/results.smk"
 include: "workflow/rules/audit.smk"
 
 
+# Every job reads the resolved config; what a job's numbers depend on is among its params, so the file is no input.
+onstart:
+    save(RUN, CONFIG)
+
+
 rule all:
     default_target: True
     input:

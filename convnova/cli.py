@@ -1,7 +1,6 @@
 """The `convnova` command: every step of the pipeline by hand."""
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -16,12 +15,13 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. A mistake of the user's is one line on standard error and in the log, and exit code 1."""
+    """Run one command. A mistake of the user's, or of the file system, is one line on standard error and in the log,
+    and exit code 1."""
     options = parser().parse_args(arguments)
     with logging_to(options.log):
         try:
             options.run(options)
-        except ConvNovaError as error:
+        except (ConvNovaError, OSError) as error:
             log(f"error: {error}")
             if options.log:
                 print(f"convnova {options.command}: error: {error}", file=sys.stderr)
@@ -44,8 +44,7 @@ def parser() -> argparse.ArgumentParser:
     config = _command(
         commands, "config", run_config, "check a config and print or write it with every default filled in"
     )
-    config.add_argument("file", nargs="?", type=Path, help="config file (YAML)")
-    config.add_argument("--json", metavar="TEXT", help="a config that the workflow has checked, as JSON text")
+    config.add_argument("file", type=Path, help="config file (YAML)")
     config.add_argument("--catalogue", type=Path, default=Path("config"), metavar="DIR", help="default: config")
     config.add_argument("--out", type=Path, metavar="FILE", help="write here; default: print")
 
@@ -145,17 +144,11 @@ def _with_config(command: argparse.ArgumentParser) -> None:
 
 def run_config(options: argparse.Namespace) -> None:
     """`convnova config`"""
-    from convnova.catalogue import as_yaml, load, load_file, save
+    from convnova.catalogue import as_yaml, load_file, save
+    from convnova.models import check_models
 
-    if (options.file is None) == (options.json is None):
-        raise ConvNovaError("config: expected a file or --json, one of the two")
-    if options.json:
-        config = load(json.loads(options.json), catalogue=options.catalogue)
-    else:
-        from convnova.models import check_models
-
-        config = load_file(options.file, options.catalogue)
-        check_models(config, [str(options.file)])
+    config = load_file(options.file, options.catalogue)
+    check_models(config, [str(options.file)])
     if options.out:
         save(config, options.out)
     else:

@@ -6,7 +6,6 @@ rule audit:
         unpack(
             lambda w: task_files(w) if RUN.suites[w.suite].genome == RUN.genome else {}
         ),
-        config=ancient(CONFIG),
         shard=f"{SHARDS}/tasks/{{suite}}/{{task}}.safetensors",
         pretraining=(
             f"{SHARDS}/genomes/{RUN.genome}/genome.safetensors"
@@ -27,13 +26,14 @@ rule audit:
         runtime=by_attempt(60),
         gpu=0,
     params:
+        config=CONFIG,
         files=task_words,
         genome=lambda w, input: (
             ["--genome", Path(input.pretraining).parent] if input.pretraining else []
         ),
         settings=RUN.fingerprint(RUN.pretrain.coverage, RUN.pretrain.length),
     shell:
-        "convnova --log {log} audit --config {input.config} --task {wildcards.suite}/{wildcards.task} "
+        "convnova --log {log} audit --config {params.config} --task {wildcards.suite}/{wildcards.task} "
         "--shard {input.shard} {params.genome} --out {output} {params.files}"
 
 
@@ -44,7 +44,6 @@ rule audit_tables:
             for suite, content in RUN.suites.items()
             for task in content.tasks
         ],
-        config=ancient(CONFIG),
     output:
         tsv=f"{RESULTS}/tables/audit.tsv",
         md=f"{RESULTS}/tables/audit.md",
@@ -66,7 +65,8 @@ rule audit_tables:
         runtime=5,
         gpu=0,
     params:
+        config=CONFIG,
         version=RUN.fingerprint(),
         folder=subpath(output.tsv, parent=True),
     shell:
-        "convnova --log {log} audit-tables --config {input.config} --out {params.folder} {input.audits}"
+        "convnova --log {log} audit-tables --config {params.config} --out {params.folder} {input.audits}"

@@ -1,17 +1,15 @@
 # What the other files share: the resolved config, and which files belong to which name.
-import json
 import sys
 from pathlib import Path
 
-from convnova.catalogue import check_files, load
+from convnova.catalogue import check_files, load, save
 from convnova.config import FILE_ROLES, OWN_FORMATS, Job
 from convnova.errors import ConvNovaError
 
 CATALOGUE = Path(os.path.relpath(workflow.basedir)) / "config"
-WRITTEN = json.loads(json.dumps(config))
 FILES = [os.path.relpath(path) for path in workflow.configfiles]
 try:
-    RUN = load(WRITTEN, FILES, CATALOGUE)
+    RUN = load(config, FILES, CATALOGUE)
     if workflow.is_main_process:
         from convnova.models import check_models
 

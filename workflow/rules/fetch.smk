@@ -1,28 +1,6 @@
 # The raw files: from the internet, from a mirror, or, in the embedded run, from a simulated mirror.
 
 
-rule config:
-    output:
-        CONFIG,
-    log:
-        f"{RESULTS}/logs/config.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/config.tsv"
-    localrule: True
-    conda:
-        CONDA
-    threads: 1
-    resources:
-        mem_mb=500,
-        runtime=5,
-        gpu=0,
-    params:
-        written=json.dumps(WRITTEN),
-        catalogue=CATALOGUE,
-    shell:
-        "convnova --log {log} config --json {params.written:q} --catalogue {params.catalogue} --out {output}"
-
-
 if RUN.simulate:
 
     rule simulate:
@@ -49,7 +27,6 @@ if RUN.simulate:
 
 rule fetch:
     input:
-        config=ancient(CONFIG),
         mirror=MIRROR_SUMS if RUN.simulate else [],
     output:
         f"{RAW}/{{source}}/{{name}}",
@@ -66,7 +43,8 @@ rule fetch:
         runtime=by_attempt(240),
         gpu=0,
     params:
+        config=CONFIG,
         entry=lambda w: RUN.fingerprint(RUN.sources[w.source].files[w.name], RUN.mirror),
     shell:
-        "convnova --log {log} fetch --config {input.config} --source {wildcards.source} "
+        "convnova --log {log} fetch --config {params.config} --source {wildcards.source} "
         "--file {wildcards.name} --out {output}"

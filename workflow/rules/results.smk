@@ -4,7 +4,6 @@
 rule aggregate:
     input:
         metrics=[f"{job.folder(RUN.run)}/metrics.json" for job in RUN.jobs()],
-        config=ancient(CONFIG),
     output:
         f"{RESULTS}/tables/scores.tsv",
     log:
@@ -20,14 +19,14 @@ rule aggregate:
         runtime=30,
         gpu=0,
     params:
+        config=CONFIG,
         version=RUN.fingerprint(),
     shell:
-        "convnova --log {log} aggregate --config {input.config} --out {output}"
+        "convnova --log {log} aggregate --config {params.config} --out {output}"
 
 
 rule tables:
     input:
-        config=ancient(CONFIG),
         scores=f"{RESULTS}/tables/scores.tsv",
         published=CATALOGUE / "published.csv",
     output:
@@ -53,16 +52,16 @@ rule tables:
         runtime=30,
         gpu=0,
     params:
+        config=CONFIG,
         version=RUN.fingerprint(),
         folder=subpath(input.scores, parent=True),
     shell:
-        "convnova --log {log} tables --config {input.config} --scores {input.scores} "
+        "convnova --log {log} tables --config {params.config} --scores {input.scores} "
         "--published {input.published} --out {params.folder}"
 
 
 rule figures:
     input:
-        config=ancient(CONFIG),
         scores=f"{RESULTS}/tables/scores.tsv",
         published=CATALOGUE / "published.csv",
         pretraining=[
@@ -87,8 +86,9 @@ rule figures:
         runtime=30,
         gpu=0,
     params:
+        config=CONFIG,
         version=RUN.fingerprint(),
         folder=subpath(output[0], parent=True),
     shell:
-        "convnova --log {log} figures --config {input.config} --scores {input.scores} "
+        "convnova --log {log} figures --config {params.config} --scores {input.scores} "
         "--published {input.published} --out {params.folder}"

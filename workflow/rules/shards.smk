@@ -31,7 +31,6 @@ rule genome_shard:
 rule task_shard:
     input:
         unpack(task_files),
-        config=ancient(CONFIG),
     output:
         f"{SHARDS}/tasks/{{suite}}/{{task}}.safetensors",
     log:
@@ -46,8 +45,9 @@ rule task_shard:
         runtime=by_attempt(60),
         gpu=0,
     params:
+        config=CONFIG,
         files=task_words,
         task=lambda w: RUN.fingerprint(RUN.suites[w.suite].tasks[w.task].shard_fields()),
     shell:
-        "convnova --log {log} shard-task --config {input.config} --task {wildcards.suite}/{wildcards.task} "
+        "convnova --log {log} shard-task --config {params.config} --task {wildcards.suite}/{wildcards.task} "
         "--out {output} {params.files}"
