@@ -1,4 +1,4 @@
-"""Batches of labelled sequences: which rows a step reads, and how sequences of different lengths are laid side by side."""
+"""Batches of labelled sequences: the rows of a step, and sequences of different lengths side by side."""
 
 from dataclasses import dataclass
 

@@ -26,7 +26,7 @@ ROW_BITS = 22
 ROW = np.uint64((1 << ROW_BITS) - 1)
 """A key is a word of at most 21 bases and, in its low bits, a row."""
 
-MULTIPLIERS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)
+MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Sequences(NamedTuple):
@@ -82,11 +82,10 @@ def codes(tokens: np.ndarray, length: int) -> np.ndarray:
 
 def _joined(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """One hash of two: for either one fixed, different for each of the other."""
-    mixed = left * MULTIPLIERS[0]
+    mixed = left * MULTIPLIER
     mixed ^= mixed >> np.uint64(32)
+    mixed *= MULTIPLIER
     mixed += right
-    mixed *= MULTIPLIERS[1]
-    mixed ^= mixed >> np.uint64(29)
     return mixed
 
 
@@ -134,7 +133,7 @@ def passing(code: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 
 def _slot(code: np.ndarray, bits: int) -> np.ndarray:
-    return ((code * MULTIPLIERS[0]) >> np.uint64(64 - bits)).view(np.int64)
+    return ((code * MULTIPLIER) >> np.uint64(64 - bits)).view(np.int64)
 
 
 def _blocks(sequences: Sequences, length: int, table: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

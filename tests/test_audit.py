@@ -186,7 +186,7 @@ def test_many_labels(tmp_path):
 
 @pytest.fixture
 def own_run(tmp_path) -> Path:
-    """A config, a genome with intervals for pretraining, and two tasks: sequences, and intervals on the genome."""
+    """A config, a genome with intervals for pretraining, tasks: intervals on it, sequences, intervals elsewhere."""
     (text,) = random_rows(np.random.default_rng(4), 1, 6000, 6000)
     (tmp_path / "genome.fa").write_text(f">chr1\n{text}\n")
     (tmp_path / "genome.bed").write_text("chr1\t0\t3000\ttrain\nchr1\t3000\t4000\tvalid\nchr1\t4000\t5000\ttest\n")
@@ -205,6 +205,7 @@ def own_run(tmp_path) -> Path:
         "suites": {
             "by_place": {"format": "bed", "genome": genome, "tasks": tasks["bed"]},
             "by_letters": {"format": "csv", "tasks": tasks["csv"]},
+            "elsewhere": {"format": "bed", "genome": genome["fasta"], "tasks": tasks["bed"]},
         },
     }  # fmt: skip
     (tmp_path / "own.yaml").write_text(json.dumps(config))
@@ -218,7 +219,7 @@ def test_the_commands(own_run, monkeypatch):
     fasta, bed = str(own_run / "genome.fa"), str(own_run / "genome.bed")
     assert main(["shard-genome", "--fasta", fasta, "--bed", bed, "--out", genome]) == 0
     audits = []
-    for suite, form in (("by_place", "bed"), ("by_letters", "csv")):
+    for suite, form in (("by_place", "bed"), ("by_letters", "csv"), ("elsewhere", "bed")):
         files = [f"{split}={own_run / split}.{form}" for split in ("train", "test")]
         files += [f"genome={genome}/genome.safetensors"] if form == "bed" else []
         shard, out = (str(own_run / f"{suite}.{end}") for end in ("st", "json"))
@@ -227,8 +228,11 @@ def test_the_commands(own_run, monkeypatch):
         assert main(["audit", *common, "--shard", shard, "--genome", genome, "--out", out, *files]) == 0
         audits.append(out)
     found = [json.loads(Path(path).read_text()) for path in audits]
-    assert [(content["suite"], content["task"]) for content in found] == [("by_place", "one"), ("by_letters", "one")]
-    assert [content["pretraining"].pop("by") for content in found] == ["coordinates", "sequence"]
+    assert [(content["suite"], content["task"]) for content in found[:2]] == [
+        ("by_place", "one"),
+        ("by_letters", "one"),
+    ]
+    assert [content["pretraining"]["by"] for content in found] == ["coordinates", "sequence", "sequence"]
     for content in found:
         assert content["near"]["any"] == 1
         expected = {"rows": 7, "placed": 7, "read": 2, "train": 3, "valid": 2, "test": 1}

@@ -64,6 +64,25 @@ def test_longer_words_have_the_same_code_if_and_only_if_they_are_equal(length):
     assert len(set(code)) == len(set(spelled)) == len(set(zip(code, spelled, strict=True)))
 
 
+def test_words_that_differ_in_few_bases_or_in_the_order_of_their_parts_have_different_codes():
+    """One base of the first 32 and up to two of the other 32; and 32-base parts in another order."""
+    text = encode(random_rows(np.random.default_rng(11), 1, 128, 128)[0])[0]
+    other = np.repeat(text[None, 32:64], 1 + 32 * 3 + 32 * 31 // 2 * 9, axis=0)
+    pairs = [(i, d, j, e) for i, j in itertools.combinations(range(32), 2) for d in (1, 2, 3) for e in (1, 2, 3)]
+    changes = [(0, 0, 0, 0), *((i, d, 0, 0) for i in range(32) for d in (1, 2, 3)), *pairs]
+    for row, (i, d, j, e) in zip(other, changes, strict=True):
+        row[i] = (row[i] + d) % 4
+        row[j] = (row[j] + e) % 4
+    found = []
+    for place, change in itertools.product((0, 15, 16, 31), (1, 2, 3)):
+        first = text[:32].copy()
+        first[place] = (first[place] + change) % 4
+        found.append(codes(np.hstack([np.repeat(first[None], len(other), axis=0), other]).ravel(), 64)[::64])
+    assert len(set(np.concatenate(found).tolist())) == 12 * len(other)
+    orders = [np.concatenate(parts) for parts in itertools.permutations(text.reshape(4, 32))]
+    assert len({int(codes(order, 128)[0]) for order in orders}) == len(orders)
+
+
 def test_words_leave_out_n_and_borders_and_do_not_know_strands(small_pieces):
     rows = random_rows(np.random.default_rng(1), 40, 1, 60, "ACGTACGTACGTN") + ["NNNNNNNNNNNNN", "ACGTACG"]
     code, row = words(sequences(rows), 7)
@@ -138,6 +157,17 @@ def test_two_halves_in_two_train_rows_are_not_one_near_duplicate():
     (text,) = random_rows(np.random.default_rng(6), 1, 100, 100)
     train = [text[:55], text[35:85], text[60:]]
     assert containment(sequences([text]), sequences(train), 21, 0.5).tolist() == [0]
+
+
+def test_the_best_of_all_train_rows_counts_not_the_last(small_pieces):
+    """Of 80 words 70 are in the first train row; rows much later have 40, and the others as well."""
+    (text,), between = (
+        random_rows(np.random.default_rng(9), 1, 100, 100),
+        random_rows(np.random.default_rng(10), 1, 200, 200),
+    )
+    train = [text[:90], *between, text[:60], text[40:]]
+    assert containment(sequences([text]), sequences(train), 21, 0.5).tolist() == [70 / 80]
+    assert containment(sequences([text]), sequences(train[::-1]), 21, 0.5).tolist() == [70 / 80]
 
 
 @pytest.mark.parametrize("length", [21, 40, 100])

@@ -76,7 +76,7 @@ def test_the_genome_has_gaps_lower_case_and_intervals_inside_it(mirror, genome):
     covered: dict[str, dict[str, set[int]]] = {}
     for line in (mirror / "storage.googleapis.com/basenji_barnyard2/sequences_human.bed").read_text().splitlines():
         name, start, end, split = line.split("\t")
-        assert int(end) - int(start) == 131_072 and 0 <= int(start) and int(end) <= len(genome[name])
+        assert int(end) - int(start) == 131_072 and int(start) >= 0 and int(end) <= len(genome[name])
         covered.setdefault(split, {}).setdefault(name, set()).update(range(int(start), int(end), 64))
     assert set(covered) == {"train", "valid", "test"}
     for name in genome.keys():  # noqa: SIM118

@@ -57,7 +57,7 @@ def write_fna(folder: Path, splits: Splits) -> None:
 
 
 def write_zip(path: Path, splits: Splits, classes: Sequence[str]) -> None:
-    """`<name>/<split>/<class>/<id>.txt`, one sequence a file without newline; the name is that of the zip without `_v0`."""
+    """`<name>/<split>/<class>/<id>.txt` in `<name>_v0.zip`, one sequence a file without newline."""
     name = path.name.removesuffix("_v0.zip")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for split, rows in splits.items():

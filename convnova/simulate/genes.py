@@ -1,6 +1,6 @@
 """Genes: promoter with or without TATA box, exons of skewed codons, introns with consensus splice sites."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,39 +19,41 @@ CPG_MOTIFS = ("GCGCATGCGC", "ACCGGAAGTG", "AAGATGGCGG", "TCTCGCGAGA") * 2
 
 PROMOTER_COMPOSITION = (0.25, 0.22, 0.24, 0.29)
 
-FAVOURED_CODONS = "GCA GAA AAG GAG ATC GGA GTG ACC TTC CAG AAC GAC GAT AGA GCC AAA".split()
+FAVOURED_CODONS = "GCA GAA AAG GAG ATC GGA GTG ACC TTC CAG AAC GAC GAT AGA GCC AAA"
 FAVOUR = 9.0
 """How much more often a favoured codon is used than another."""
 STOP_CODONS = np.stack([encode(codon)[0] for codon in ("TAA", "TAG", "TGA")])
 
 EXON_LENGTHS = (200, 320)
-INTRON_LENGTHS = (200, 420)
+INTRON_LENGTHS = (260, 420)
 LONG_INTRON_LENGTHS = (420, 640)
 INTRON_COMPOSITION = (0.26, 0.18, 0.22, 0.34)
 DONOR = "GTRAGT"
 DONOR_ENHANCER = "TGGGTG"
 ACCEPTOR_ENHANCER = "TTCTCTT"
 """G triplets after donors and pyrimidines before acceptors, which help introns to be recognised."""
+INTRON_FLANK = 130
+"""Bases of an intron from either end that hold them."""
 BRANCH_POINT = "TACTAAC"
 
 
 @dataclass
 class Gene:
-    """A locus: coordinates count from 0, ends excluded, first within the locus in the sense of the gene."""
+    """A locus, read in the sense of its gene: transcription starts at UPSTREAM. Places count from 0, ends excluded."""
 
     tokens: np.ndarray
     tata: bool
-    start_site: int = UPSTREAM
-    coding: list[tuple[int, int]] = field(default_factory=list)
+    coding: list[tuple[int, int]]
     """Coding parts of the exons, without the stop codon."""
-    introns: list[tuple[int, int]] = field(default_factory=list)
+    introns: list[tuple[int, int]]
 
 
 def _codon_table() -> tuple[np.ndarray, np.ndarray]:
     """The 61 codons that are not stops, as tokens (61, 3), and how often each is used."""
     codons = np.indices((4, 4, 4), dtype=np.uint8).reshape(3, 64).T
     codons = codons[~(codons[:, None] == STOP_CODONS).all(axis=2).any(axis=1)]
-    usage = np.array([FAVOUR if decode(codon) in FAVOURED_CODONS else 1.0 for codon in codons])
+    favoured = FAVOURED_CODONS.split()
+    usage = np.array([FAVOUR if decode(codon) in favoured else 1.0 for codon in codons])
     return codons, usage / usage.sum()
 
 
@@ -73,8 +75,8 @@ def _coding_sequence(length: int, cuts: np.ndarray, rng: np.random.Generator) ->
 def _intron(length: int, rng: np.random.Generator) -> np.ndarray:
     """GT...AG: donor consensus and G triplets, branch point, polypyrimidine tract, CAG."""
     tokens = draw_bases(length, INTRON_COMPOSITION, rng)
-    plant(tokens[8:158], [DONOR_ENHANCER] * 8, rng, both_strands=False)
-    plant(tokens[-158:-40], [ACCEPTOR_ENHANCER] * 8, rng, both_strands=False)
+    plant(tokens[8:INTRON_FLANK], [DONOR_ENHANCER] * 8, rng, both_strands=False)
+    plant(tokens[-INTRON_FLANK:-52], [ACCEPTOR_ENHANCER] * 8, rng, both_strands=False)
     tokens[:6] = draw_motif(DONOR, rng)
     branch = length - int(rng.integers(40, 50))
     tokens[branch : branch + len(BRANCH_POINT)] = draw_motif(BRANCH_POINT, rng)
@@ -100,19 +102,18 @@ def make_gene(tata: bool, exons: int, intron_lengths: tuple[int, int], rng: np.r
     cuts = np.cumsum(exon_lengths)[:-1]
     coding = _coding_sequence(int(exon_lengths.sum()), cuts, rng)
     leader = draw_bases(int(rng.integers(10, 60)), (0.25, 0.25, 0.25, 0.25), rng)
-    gene = Gene(np.empty(0, np.uint8), tata)
-    pieces = [_promoter(tata, rng), leader, encode("GCCRCC".replace("R", "A"))[0]]
+    pieces = [_promoter(tata, rng), leader, encode("GCCACC")[0]]
+    coding_parts, introns = [], []
     end = sum(map(len, pieces))
-    for number, exon in enumerate(np.split(coding, cuts)):
-        stop = 3 if number == exons - 1 else 0
-        gene.coding.append((end, end + len(exon) - stop))
+    for number, exon in enumerate(np.split(coding, cuts), start=1):
+        last = number == exons
+        coding_parts.append((end, end + len(exon) - 3 * last))
         pieces.append(exon)
         end += len(exon)
-        if not stop:
+        if not last:
             pieces.append(_intron(int(rng.integers(*intron_lengths)), rng))
-            gene.introns.append((end, end + len(pieces[-1])))
+            introns.append((end, end + len(pieces[-1])))
             end += len(pieces[-1])
     tail = draw_bases(int(rng.integers(120, 200)) + DOWNSTREAM, (0.28, 0.22, 0.22, 0.28), rng)
     tail[-DOWNSTREAM - 26 : -DOWNSTREAM - 20] = encode("AATAAA")[0]
-    gene.tokens = np.concatenate([*pieces, tail])
-    return gene
+    return Gene(np.concatenate([*pieces, tail]), tata, coding_parts, introns)

@@ -1,6 +1,6 @@
 """The embedded genome: chromosomes with gaps, repeats and soft masking, and where everything lies on them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -8,11 +8,13 @@ import numpy as np
 
 from convnova.dna import TOKEN_TO_LETTER, N, reverse_complement
 from convnova.simulate import marks, sizes
-from convnova.simulate.genes import LONG_INTRON_LENGTHS, INTRON_LENGTHS, Gene, make_gene
+from convnova.simulate.genes import INTRON_LENGTHS, LONG_INTRON_LENGTHS, Gene, make_gene
 from convnova.simulate.sequence import background, stream, tilt
 
 LOWER = np.uint8(ord("a") - ord("A"))
+ENHANCER_LENGTH, DOMAIN_WINDOW = 200, 500
 MIN_SPACER = 150
+"""Least number of bases between two features."""
 REPEAT_LENGTHS = (300, 240, 130)
 REPEAT_DIVERGENCE = 0.1
 REPEAT_SHARE = 0.15
@@ -108,34 +110,38 @@ def _make_genes(seed: int) -> list[Gene]:
 
 def _add_features(genome: Genome, seed: int) -> None:
     """Find a place for every feature, then write each kind with random numbers of its own."""
-    genes = _make_genes(seed)
-    counts = {mark: sizes.DOMAINS_PER_MARK for mark in marks.MARKS}
-    lengths = [len(gene.tokens) for gene in genes] + [200] * sizes.ENHANCERS
-    lengths += [500 * sizes.DOMAIN_WINDOWS] * sum(counts.values()) + [marks.BIN_WINDOW] * sum(sizes.CHROMATIN_BINS)
-    homes = [""] * (len(lengths) - sum(sizes.CHROMATIN_BINS)) + _bin_homes()
+    genes, bins = _make_genes(seed), _bin_homes()
+    lengths = [len(gene.tokens) for gene in genes] + [ENHANCER_LENGTH] * sizes.ENHANCERS
+    lengths += [DOMAIN_WINDOW * sizes.DOMAIN_WINDOWS] * (sizes.DOMAINS_PER_MARK * len(marks.MARKS))
+    homes = [""] * len(lengths) + bins
+    lengths += [marks.BIN_WINDOW] * len(bins)
     places = iter(_lay_out(lengths, homes, genome.contigs, stream(seed, "layout")))
-    strands = stream(seed, "strands")
-    for gene in genes:
-        locus = next(places)._replace(strand="+-"[strands.integers(2)])
-        genome.tokens[locus.chromosome][locus.start : locus.end] = (
-            gene.tokens if locus.strand == "+" else reverse_complement(gene.tokens)
-        )
-        genome.genes.append((locus, gene))
+    _write_genes(genome, genes, places, stream(seed, "strands"))
     rng = stream(seed, "enhancers")
     genome.enhancers = [next(places) for _ in range(sizes.ENHANCERS)]
     for enhancer in genome.enhancers:
         marks.fill_enhancer(genome.cut(enhancer), rng)
-    for mark, count in counts.items():
+    for mark in marks.MARKS:
         rng = stream(seed, "mark", mark)
-        genome.domains[mark] = [next(places) for _ in range(count)]
+        genome.domains[mark] = [next(places) for _ in range(sizes.DOMAINS_PER_MARK)]
         for domain in genome.domains[mark]:
             marks.fill_domain(genome.cut(domain), mark, rng)
     rng = stream(seed, "bins")
-    genome.bins = sorted((place, marks.fill_bin(genome.cut(place), rng)) for place in places)
+    genome.bins = [(place, marks.fill_bin(genome.cut(place), rng)) for place in sorted(places)]
+
+
+def _write_genes(genome: Genome, genes: Sequence[Gene], places: Iterator[Region], rng: np.random.Generator) -> None:
+    """Write each gene to the next place, on a strand by chance."""
+    for gene in genes:
+        locus = next(places)._replace(strand="+-"[rng.integers(2)])
+        genome.tokens[locus.chromosome][locus.start : locus.end] = (
+            gene.tokens if locus.strand == "+" else reverse_complement(gene.tokens)
+        )
+        genome.genes.append((locus, gene))
 
 
 def _bin_homes() -> list[str]:
-    """The chromosome of each chromatin bin: chr7 for validation, chr8 for test, those before in name order for training."""
+    """The chromosome of each chromatin bin: chr8 for test, chr7 for validation, those before it for training."""
     train, test, valid = sizes.CHROMATIN_BINS
     first = train * sizes.CHROMOSOMES["chr1"] // (sizes.CHROMOSOMES["chr1"] + sizes.CHROMOSOMES["chr2"])
     return ["chr1"] * first + ["chr2"] * (train - first) + ["chr7"] * valid + ["chr8"] * test
@@ -144,7 +150,7 @@ def _bin_homes() -> list[str]:
 def _lay_out(
     lengths: Sequence[int], homes: Sequence[str], contigs: Sequence[Region], rng: np.random.Generator
 ) -> list[Region]:
-    """Places for features of these lengths, apart from each other; a home is the chromosome to use, or empty for any."""
+    """Places for features of these lengths, apart from each other; a home is a chromosome, or empty for any."""
     size = np.array([contig.end - contig.start for contig in contigs], dtype=float)
     free = size.copy()
     members: list[list[int]] = [[] for _ in contigs]

@@ -5,8 +5,8 @@ import numpy as np
 from convnova.simulate.sequence import plant, tilt
 
 ENHANCER_MOTIFS = ("ATGASTCAT", "AGATAAGGA", "ACCGGAAGTG", "ATTTGCATA")
-ENHANCER_INSTANCES = (8, 9)
-ENHANCER_TILT, ENHANCER_COMPOSITION = 0.2, (0.2, 0.3, 0.3, 0.2)
+ENHANCER_INSTANCES = (10, 11)
+ENHANCER_TILT, ENHANCER_COMPOSITION = 0.3, (0.2, 0.3, 0.3, 0.2)
 
 
 MARKS = {
@@ -22,8 +22,9 @@ MARKS = {
     "H4ac": ("AGTCGACTT", "CCGATATGG", "TGGACAAGC"),
 }
 """Histone marks and the motifs of their domains, after the yeast marks of the Nucleotide Transformer tasks."""
-MARK_INSTANCES = 18
+MARK_INSTANCES = 22
 """Motif instances in 500 bp of a domain."""
+MARK_TILT, MARK_COMPOSITION = 0.3, (0.32, 0.18, 0.18, 0.32)
 
 PROGRAMS = (
     ("CCASNAGRKGGC", "ACTACAATTCCC", "AAGATGGCGGC"),
@@ -37,15 +38,14 @@ PROGRAMS = (
     ("TTCAGCACCAC", "GTTGCCATGG", "RTGACGTCAC"),
     ("CTATTTATAG", "CCATATTAGG", "TCCCNNGGGA"),
 )
-"""Thirty motifs in ten sets that act together; a chromatin bin has one set or two."""
-PROGRAM_STATE = (0, 1, 2, 1, 3, 1, 3, 2, 0, 3)
-STATE_COMPOSITIONS = (
-    (0.22, 0.28, 0.28, 0.22),
-    (0.30, 0.20, 0.20, 0.30),
-    (0.18, 0.32, 0.32, 0.18),
-    (0.34, 0.16, 0.16, 0.34),
-)
-STATE_TILT = 0.4
+"""Thirty motifs in ten sets that act together; a chromatin bin has one set or two, of one state."""
+STATES = ((0, 2, 8), (1, 3, 5), (4, 6), (7, 9))
+"""The sets of each chromatin state."""
+STATE_GC = (0.64, 0.5, 0.32, 0.5)
+STATE_REPEATS = ("CGGCGGCGGCGG", "CACACACACACA", "AAAAAATTTTTT", "GAGAGAGAGAGA")
+"""What is common in every bin of a state, on both strands."""
+STATE_TILT = 0.6
+REPEATS_PER_BIN = 14
 BIN_WINDOW = 1_000
 INSTANCES_PER_MOTIF = 6
 SECOND_PROGRAM = 0.3
@@ -64,7 +64,8 @@ def fill_enhancer(tokens: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def fill_domain(tokens: np.ndarray, mark: str, rng: np.random.Generator) -> None:
-    """Turn background into a domain of the mark, in place."""
+    """Turn background into a domain of the mark, in place: clusters of its motifs, and more A and T."""
+    tilt(tokens, MARK_TILT, MARK_COMPOSITION, rng)
     count = MARK_INSTANCES * len(tokens) // 500
     plant(tokens, [MARKS[mark][which] for which in rng.integers(len(MARKS[mark]), size=count)], rng)
 
@@ -75,12 +76,14 @@ def fill_bin(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     Returns:
         bool (30,): the motifs that the bin has.
     """
-    chosen = rng.choice(len(PROGRAMS), size=1 + (rng.random() < SECOND_PROGRAM), replace=False)
-    tilt(tokens, STATE_TILT, STATE_COMPOSITIONS[PROGRAM_STATE[chosen[0]]], rng)
+    state = rng.integers(len(STATES))
+    gc = STATE_GC[state]
+    tilt(tokens, STATE_TILT, (1 - gc, gc, gc, 1 - gc), rng)
+    chosen = rng.choice(STATES[state], size=1 + (rng.random() < SECOND_PROGRAM), replace=False)
     present = np.zeros((len(PROGRAMS), 3), dtype=bool)
     present[chosen] = rng.random((len(chosen), 3)) >= MOTIF_ABSENT
     motifs = [PROGRAMS[program][which] for program, which in zip(*np.nonzero(present), strict=True)]
-    plant(tokens, motifs * INSTANCES_PER_MOTIF, rng)
+    plant(tokens, motifs * INSTANCES_PER_MOTIF + [STATE_REPEATS[state]] * REPEATS_PER_BIN, rng)
     return present.reshape(-1)
 
 
@@ -88,19 +91,22 @@ def label_rules(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """What each label follows.
 
     Returns:
-        follows: bool (919, 30), the motifs one of which must be there: those of a few sets for DNase
-            sensitivity of a cell type, one for a factor, those of one chromatin state for a histone mark.
+        follows: bool (919, 30), the motifs one of which must be there: those of one state or two for DNase
+            sensitivity of a cell type, one for a factor, those of one state for a histone mark.
         strength: float (919,), how often the label is then positive.
     """
-    follows = np.zeros((DNASE + FACTORS + HISTONES, len(PROGRAMS), 3), dtype=bool)
-    for label in range(DNASE):
-        follows[label, rng.choice(len(PROGRAMS), size=4, replace=False)] = True
-    motif = rng.integers(len(PROGRAMS) * 3, size=FACTORS)
-    follows[DNASE + np.arange(FACTORS), motif // 3, motif % 3] = True
-    state = rng.integers(len(STATE_COMPOSITIONS), size=HISTONES)
-    follows[DNASE + FACTORS :] = (state[:, None] == np.array(PROGRAM_STATE))[:, :, None]
-    strength = rng.beta(1.0, 1.6, size=len(follows)).clip(0.02, 0.95)
-    return follows.reshape(len(follows), -1), strength
+    motifs = np.arange(3 * len(PROGRAMS))
+    of_state = np.stack([np.isin(motifs // 3, sets) for sets in STATES])  # (states, 30)
+    open_states = rng.permuted(np.tile([True, True, False, False], (DNASE, 1)), axis=1)
+    open_states &= rng.random(open_states.shape) < 0.75
+    follows = np.concatenate(
+        [
+            open_states @ of_state,
+            rng.integers(len(motifs), size=FACTORS)[:, None] == motifs,
+            of_state[rng.integers(len(STATES), size=HISTONES)],
+        ]
+    )
+    return follows, rng.beta(1.0, 1.6, size=len(follows)).clip(0.02, 0.95)
 
 
 def draw_labels(present: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -7,8 +7,8 @@ import numpy as np
 
 from convnova.dna import A, G, N, T, decode
 from convnova.simulate import marks, sizes
-from convnova.simulate.genes import Gene
-from convnova.simulate.genome import Genome, Region, within
+from convnova.simulate.genes import UPSTREAM, Gene
+from convnova.simulate.genome import DOMAIN_WINDOW, ENHANCER_LENGTH, Genome, Region, within
 from convnova.simulate.sequence import stream
 
 Located = tuple[Region, Gene]
@@ -21,7 +21,7 @@ SHUFFLED_PIECES, PIECES = 12, 20
 SPLICE_HALF = 200
 ACCEPTOR, DONOR, NEITHER = range(3)
 DECOY_SEARCH = 80
-ENHANCER_LENGTH, MARK_LENGTH, CODING_LENGTH = 200, 500, 200
+CODING_LENGTH = 200
 SHORT_ROWS = (290, 449)
 """Lengths of the few rows of a histone mark that are shorter than the others."""
 INTERVAL, STRIDE = 131_072, 65_599
@@ -78,8 +78,8 @@ def promoter_tata(genome: Genome, seed: int) -> Splits:
     splits = {}
     for split, chosen in _split(genes, sizes.PROMOTER_TATA, 0.5, rng).items():
         rows = []
-        for locus, gene in chosen:
-            promoter = within(locus, gene.start_site - PROMOTER_BEFORE, gene.start_site + PROMOTER_AFTER)
+        for locus, _ in chosen:
+            promoter = within(locus, UPSTREAM - PROMOTER_BEFORE, UPSTREAM + PROMOTER_AFTER)
             rows.append(row(genome, promoter, 1))
             rows.append(Row(_name(promoter) + ":shuffled", decode(_shuffle_pieces(genome.cut(promoter), rng)), 0))
         splits[split] = _mixed(rows, rng)
@@ -153,13 +153,13 @@ def histone_mark(genome: Genome, seed: int, mark: str) -> Splits:
     """500 bp of the forward strand: 1 in a domain of the mark, 0 anywhere else; a few rows are cut short."""
     rng = stream(seed, "histone mark", mark)
     domains = _split(genome.domains[mark], sizes.MARK_ROWS, 0.5 / sizes.DOMAIN_WINDOWS, rng)
-    outside = _split(empty_windows(genome, MARK_LENGTH, genome.domains[mark]), sizes.MARK_ROWS, 0.5, rng)
+    outside = _split(empty_windows(genome, DOMAIN_WINDOW, genome.domains[mark]), sizes.MARK_ROWS, 0.5, rng)
     splits = {}
     for split, chosen in domains.items():
         rows = [row(genome, region, 0) for region in outside[split]]
         for domain in chosen:
-            starts = range(domain.start, domain.end, MARK_LENGTH)
-            rows += [row(genome, Region(domain.chromosome, start, start + MARK_LENGTH), 1) for start in starts]
+            starts = range(domain.start, domain.end, DOMAIN_WINDOW)
+            rows += [row(genome, Region(domain.chromosome, start, start + DOMAIN_WINDOW), 1) for start in starts]
         rows = _mixed(rows, rng)
         for index, length in enumerate(SHORT_ROWS):
             rows[index] = rows[index]._replace(sequence=rows[index].sequence[:length])
@@ -176,8 +176,8 @@ def human_nontata_promoters(genome: Genome, seed: int) -> Splits:
     splits = {}
     for split in genes:
         rows = [
-            row(genome, within(locus, gene.start_site - NONTATA_BEFORE, gene.start_site + NONTATA_AFTER), 1)
-            for locus, gene in genes[split]
+            row(genome, within(locus, UPSTREAM - NONTATA_BEFORE, UPSTREAM + NONTATA_AFTER), 1)
+            for locus, _ in genes[split]
         ]
         for locus, gene in others[split]:
             start = int(rng.integers(gene.introns[0][0], len(gene.tokens) - length))
