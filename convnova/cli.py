@@ -1,6 +1,7 @@
 """The `convnova` command: every step of the pipeline by hand."""
 
 import argparse
+import gc
 import os
 import sys
 from pathlib import Path
@@ -258,37 +259,41 @@ def run_audit_tables(options: argparse.Namespace) -> None:
     write_pages(read_audits(options.audits), options.out, config.simulate is not None)
 
 
-def _use_threads(count: int) -> None:
+def _load_torch(threads: int) -> None:
+    """Import torch without the garbage collector, which goes through all of it many times: half a second of a job."""
+    gc.disable()
     import torch
 
-    torch.set_num_threads(count)
+    gc.freeze()
+    gc.enable()
+    torch.set_num_threads(threads)
 
 
 def run_pretrain(options: argparse.Namespace) -> None:
     """`convnova pretrain`"""
     from convnova.catalogue import load_file, nearest
-    from convnova.pretrain import pretrain
 
     config = load_file(options.config)
     if options.backbone not in config.backbones():
         raise ConvNovaError(f"backbone {options.backbone!r}: {nearest(options.backbone, list(config.backbones()))}")
-    _use_threads(options.threads)
+    _load_torch(options.threads)
+    from convnova.pretrain import pretrain
+
     pretrain(config, options.backbone, options.genome, options.out)
 
 
 def run_finetune(options: argparse.Namespace) -> None:
     """`convnova finetune`"""
-    from convnova.catalogue import load_file
+    from convnova.catalogue import load_file, nearest
     from convnova.config import Job
-    from convnova.finetune import finetune
 
     config = load_file(options.config)
     jobs = {"/".join((*job[:4], f"seed={job.seed}")): job for job in config.jobs()}
     if options.job not in jobs:
-        from convnova.catalogue import nearest
-
         raise ConvNovaError(f"job {options.job!r} is not in {options.config}; {nearest(options.job, list(jobs)[:12])}")
-    _use_threads(options.threads)
+    _load_torch(options.threads)
+    from convnova.finetune import finetune
+
     finetune(config, Job(*jobs[options.job]), options.shard, options.out, options.weights)
 
 

@@ -87,21 +87,22 @@ def write_predictions(path: Path, data: Labelled, predicted: np.ndarray, about: 
 
     labels = labels_of(data)
     if data.kind == "per_base":
-        offsets = pyarrow.array(np.concatenate([[0], np.cumsum(data.lengths)]).astype(np.int32))
-        columns = {
-            "label": pyarrow.ListArray.from_arrays(offsets, pyarrow.array(labels.astype(np.uint8))),
-            "predicted": pyarrow.ListArray.from_arrays(offsets, pyarrow.array(predicted)),
-        }
+        offsets = _column(np.concatenate([[0], np.cumsum(data.lengths)]).astype(np.int32))
+        bases = {"label": labels.astype(np.uint8), "predicted": predicted}
+        columns = {name: pyarrow.ListArray.from_arrays(offsets, _column(values)) for name, values in bases.items()}
     else:
         wide = data.kind == "multilabel"
         scores = predicted.astype(np.float16 if wide else np.float32)
-        columns = {"label": _lists(labels.astype(np.uint8)) if wide else labels, "score": _lists(scores)}
-    table = pyarrow.table({"row": data.rows, **columns}).replace_schema_metadata(about)
+        columns = {"label": _column(labels.astype(np.uint8) if wide else labels), "score": _column(scores)}
+    table = pyarrow.table({"row": _column(data.rows), **columns}).replace_schema_metadata(about)
     with atomic(path) as temporary:
         pyarrow.parquet.write_table(table, temporary, compression="zstd")
 
 
-def _lists(values: np.ndarray):  # noqa: ANN202 - pyarrow is imported where it is used
+def _column(values: np.ndarray):  # noqa: ANN202 - pyarrow is imported where it is used
+    """A numpy array as one of Arrow's, a matrix as lists. Not `pyarrow.array`, which takes its time to load pandas."""
     import pyarrow
 
-    return pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(values.ravel()), values.shape[1])
+    kind, buffer = pyarrow.from_numpy_dtype(values.dtype), pyarrow.py_buffer(np.ascontiguousarray(values))
+    column = pyarrow.Array.from_buffers(kind, values.size, [None, buffer])
+    return column if values.ndim == 1 else pyarrow.FixedSizeListArray.from_arrays(column, values.shape[1])

@@ -26,11 +26,11 @@ class Rows(NamedTuple):
 
 
 PROMOTER_TATA = Rows(260, 160)
-SPLICE_SITES = Rows(300, 150)
+SPLICE_SITES = Rows(240, 150)
 ENHANCER_ROWS = Rows(300, 160)
 MARK_ROWS = Rows(220, 120)
 NONTATA_PROMOTERS = Rows(260, 160)
-CODING_VS_INTERGENIC = Rows(300, 160)
+CODING_VS_INTERGENIC = Rows(240, 160)
 GENE_FINDING = Rows(60, 14, 8)
-CHROMATIN_BINS = Rows(90, 30, 8)
+CHROMATIN_BINS = Rows(75, 30, 8)
 """Bins, each of which gives two rows: the forward strand and its reverse complement."""
