@@ -1,8 +1,8 @@
 """How long the audit of a task takes and how much memory, on made data.
 
-A genome is made with families of repeats, as a tenth of the human genome is; rows are windows of it, so that test rows
-overlap train rows as they do in the real benchmarks. The largest task of the paper without DeepSEA has 289,061 rows of 401
-bases on average.
+A genome is made with families of repeats, as a tenth of the human genome is; rows are windows of it, so that test
+rows overlap train rows as they do in the real benchmarks. The largest task of the paper without DeepSEA has 289,061
+rows of 401 bases on average.
 
     python benchmarks/audit.py --rows 300000 --length 300 --json audit.json
 """

@@ -1,0 +1,277 @@
+"""Training and inference throughput of our model and of the released one: same weights, same inputs, in turns.
+
+    python benchmarks/throughput.py --device cpu --threads 2 --released convnova.py --json throughput.json
+
+`--released` names the file `convnova.py` of the authors' code (github.com/aim-uofa/ConvNova,
+`convnova/src/models/ConvNova/convnova.py`), which is no part of this project; without it only ours are measured.
+
+Per case and entrant: milliseconds a step and bases a second (medians), the ratio to the first entrant (median over
+rounds), FLOPs a base as PyTorch counts them, bytes that its operations read and write a base, FLOPs reached in share of
+this machine's own matrix products measured in the same run, and the peak memory a base of one step.
+
+    released    the authors' model, as shipped: float32
+    plain       ours, every operation by itself, at every position
+    fast        ours as the pipeline uses it: in pretraining the tail at masked positions only; on a GPU fused, bfloat16
+"""
+
+import argparse
+import importlib.util
+import json
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from convnova.models.convnova import Backbone, Config, from_released
+from convnova.models.heads import MaskedLanguageModel
+
+MASKED = 0.15
+PRETRAINING = Config(width=128, kernel=9, ffn=True)
+NT = Config(width=128, kernel=9)
+GB = Config(width=64, kernel=5, tail_expansion=4, final_conv=True)
+
+
+class Case(NamedTuple):
+    """One measurement: a model of a size on a batch."""
+
+    name: str
+    config: Config
+    batch: int
+    length: int
+    mode: str
+    """pretrain: forward and backward, loss at masked bases. finetune: the same from the mean. infer: forward."""
+
+
+CASES = {
+    "cpu": [
+        Case("pretraining", PRETRAINING, 16, 1024, "pretrain"),
+        Case("fine-tuning NT", NT, 64, 500, "finetune"),
+        Case("fine-tuning GB", GB, 64, 500, "finetune"),
+        Case("inference 1,024", PRETRAINING, 16, 1024, "infer"),
+        Case("inference NT", NT, 64, 500, "infer"),
+        Case("inference GB", GB, 64, 500, "infer"),
+    ],
+    "cuda": [
+        Case("pretraining", PRETRAINING, 128, 1024, "pretrain"),
+        Case("fine-tuning NT", NT, 128, 500, "finetune"),
+        Case("fine-tuning GB", GB, 128, 500, "finetune"),
+        Case("inference 1,024", PRETRAINING, 128, 1024, "infer"),
+        Case("long d 256", Config(width=256, kernel=9, ffn=True), 1, 131_072, "pretrain"),
+    ],
+}
+
+
+def released_model(path: str, config: Config, with_head: bool) -> nn.Module:
+    """The authors' model of the same settings, from their own file."""
+    spec = importlib.util.spec_from_file_location("released_convnova", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    args = SimpleNamespace(hidden_dim=config.width, num_cnn_stacks=1, dropout=0.0)
+    return module.CNNModel(
+        args, 5, for_representation=not with_head, pretrain=with_head, dilation=config.dilation_base,
+        kernel_size=config.kernel, num_conv1d=config.blocks, d_inner=config.tail_expansion,
+        final_conv=config.final_conv, ffn=config.ffn,
+    )  # fmt: skip
+
+
+class Entrant(NamedTuple):
+    """A way to compute a case. `run` does one step and returns its loss or its output."""
+
+    name: str
+    run: Callable[[], Tensor]
+
+
+def entrants(case: Case, released: str | None, device: str) -> list[Entrant]:
+    """All ways to compute a case, with the same weights and inputs."""
+    torch.manual_seed(1)
+    with_head = case.mode == "pretrain"
+    ours = MaskedLanguageModel(Backbone(case.config)) if with_head else Backbone(case.config)
+    theirs = None
+    if released:
+        theirs = released_model(released, case.config, with_head)
+        ours = from_released(theirs.state_dict(), case.config)
+        theirs.to(device)
+    ours.to(device)
+    tokens = torch.randint(0, 4, (case.batch, case.length), device=device)
+    at = torch.nonzero(torch.rand(tokens.numel(), device=device) < MASKED).squeeze(1)
+    letters = tokens.flatten()[at]
+
+    def features(output: object) -> Tensor:
+        """Whatever a model returns, as (B, L, d) features or (B, L, 5) logits."""
+        if isinstance(output, tuple):
+            output = output[0].logits[0] if hasattr(output[0], "logits") else output[0]
+        return output
+
+    def step(model: nn.Module, forward: Callable[[], Tensor], at_masked: bool) -> Callable[[], Tensor]:
+        def infer() -> Tensor:
+            with torch.inference_mode():
+                return forward()
+
+        def train() -> Tensor:
+            model.zero_grad()
+            output = forward()
+            if case.mode == "finetune":
+                loss = output.mean(1).square().mean()
+            else:
+                loss = F.cross_entropy((output if at_masked else output.flatten(0, 1)[at]).float(), letters)
+            loss.backward()
+            return loss.detach()
+
+        return infer if case.mode == "infer" else train
+
+    found = []
+    if theirs is not None:
+        inputs = (tokens, None) if with_head else tokens
+        found.append(Entrant("released", step(theirs, lambda: features(theirs(inputs)), False)))
+    found.append(Entrant("plain", step(ours, lambda: ours(tokens), False)))
+    if with_head:
+        found.append(Entrant("fast", step(ours, lambda: ours(tokens, at), True)))
+    if device == "cuda":
+        found += on_a_gpu(ours, tokens, at if with_head else None, step)
+    return found
+
+
+def on_a_gpu(ours: nn.Module, tokens: Tensor, at: Tensor | None, step: Callable) -> list[Entrant]:
+    """Ours in bfloat16: compiled by PyTorch."""
+    compiled = torch.compile(ours)
+
+    def forward() -> Tensor:
+        with torch.autocast("cuda", torch.bfloat16):
+            return compiled(tokens) if at is None else compiled(tokens, at)
+
+    return [Entrant("compiled bfloat16", step(ours, forward, at is not None))]
+
+
+class Traffic(TorchDispatchMode):
+    """Counts the bytes of all tensors that operations read and write; views cost nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+        out = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            tensors = [leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, Tensor)]
+            self.bytes += sum(tensor.nbytes for tensor in tensors)
+        return out
+
+
+def wait(device: str) -> None:
+    """Until the GPU is done."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def seconds(run: Callable[[], Tensor], device: str) -> float:
+    """Wall time of one step."""
+    wait(device)
+    start = time.perf_counter()
+    run()
+    wait(device)
+    return time.perf_counter() - start
+
+
+def matrix_rate(device: str, size: int) -> float:
+    """FLOPs a second of a large matrix product in the precision that training uses, best of ten."""
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    return 2 * size**3 / min(seconds(lambda: a @ b, device) for _ in range(10))
+
+
+def peak_bytes(index: int, name: str, released: str | None, device: str, threads: int) -> int:
+    """Memory that one step needs beyond model and inputs, in a process that did nothing else."""
+    torch.set_num_threads(threads)
+    run = dict(entrants(CASES[device][index], released, device))[name]
+    if device == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        return torch.cuda.max_memory_allocated() - before
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run()
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def measure(index: int, asked: argparse.Namespace, rate: float) -> list[dict]:
+    """One case: check that all agree, then time them in turns."""
+    case = CASES[asked.device][index]
+    ways = entrants(case, asked.released, asked.device)
+    outputs = [way.run() for way in ways for _ in range(2)][1::2]
+    times = {way.name: [] for way in ways}
+    for _ in range(asked.rounds):
+        for way in ways:
+            times[way.name].append(seconds(way.run, asked.device))
+    bases = case.batch * case.length
+    rows = []
+    for way, output in zip(ways, outputs, strict=True):
+        with FlopCounterMode(display=False) as flops:
+            way.run()
+        with Traffic() as traffic:
+            way.run()
+        with multiprocessing.get_context("spawn").Pool(1) as fresh:
+            memory = fresh.apply(peak_bytes, (index, way.name, asked.released, asked.device, asked.threads))
+        median = statistics.median(times[way.name])
+        first = times[ways[0].name]
+        rows.append({
+            "case": case.name,
+            "entrant": way.name,
+            "batch": case.batch,
+            "length": case.length,
+            "milliseconds": 1e3 * median,
+            "bases_per_second": bases / median,
+            "ratio": statistics.median(a / b for a, b in zip(first, times[way.name], strict=True)),
+            "flops_per_base": flops.get_total_flops() / bases,
+            "bytes_per_base": traffic.bytes / bases,
+            "share_of_matrix_rate": flops.get_total_flops() / median / rate,
+            "peak_bytes_per_base": memory / bases,
+            "difference": float((output.float() - outputs[0].float()).abs().max() / outputs[0].float().abs().max()),
+        })  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    """Measure the cases asked for, print a table and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=2, help="of the CPU; default 2")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--only", metavar="TEXT", default="", help="cases whose name holds TEXT")
+    parser.add_argument("--released", metavar="PATH", help="the authors' convnova.py")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    rate = matrix_rate(asked.device, 8192 if asked.device == "cuda" else 2048)
+    name = torch.cuda.get_device_name() if asked.device == "cuda" else f"{asked.threads} threads of a CPU"
+    print(f"torch {torch.__version__}, {name}, matrix products {rate / 1e9:,.0f} GFLOP/s\n")
+    print("case              entrant            ms   Mb/s  ratio  kFLOP/b  kB/b  share  peak kB/b  difference")
+    results = []
+    for index, case in enumerate(CASES[asked.device]):
+        if asked.only in case.name:
+            for row in measure(index, asked, rate):
+                results.append(row)
+                print(
+                    f"{row['case']:17} {row['entrant']:17} {row['milliseconds']:5.0f} "
+                    f"{row['bases_per_second'] / 1e6:6.3f} {row['ratio']:6.2f} {row['flops_per_base'] / 1e3:8.0f} "
+                    f"{row['bytes_per_base'] / 1e3:5.0f} {row['share_of_matrix_rate']:6.2f} "
+                    f"{row['peak_bytes_per_base'] / 1e3:10.1f}  {row['difference']:.1e}",
+                    flush=True,
+                )
+    if asked.json:
+        about = {"torch": torch.__version__, "device": name, "threads": asked.threads, "rounds": asked.rounds}
+        asked.json.write_text(json.dumps({**about, "matrix_flops_per_second": rate, "cases": results}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
