@@ -66,6 +66,6 @@ def mask_as_released(
 
 def _actions(tokens: np.ndarray, share: float, random: np.random.Generator, eligible: np.ndarray) -> np.ndarray:
     draws = random.integers(0, DRAWS, tokens.shape, dtype=np.uint16)
-    actions = action_table(share)[draws]
+    actions = action_table(share).take(draws)
     actions[~eligible] = UNTOUCHED
     return actions
