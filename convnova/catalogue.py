@@ -212,8 +212,11 @@ def _sources(written: dict[str, Any], catalogue: Path, simulated: bool) -> dict[
     for suite in written["suites"].values():
         for task in suite["tasks"].values():
             if suite.get("source"):
-                files = {task[role] for role in types.FILE_ROLES if isinstance(task.get(role), str)}
-                needed.setdefault(suite["source"], set()).update(files)
+                names = {task[role] for role in types.FILE_ROLES if isinstance(task.get(role), str)}
+                known = registry.get(suite["source"], {"files": []})["files"]
+                needed.setdefault(suite["source"], set()).update(
+                    file for name in names for file in types.files_of(name, known)
+                )
     return {name: _source(registry[name], files, simulated) for name, files in needed.items() if name in registry}
 
 

@@ -5,7 +5,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
@@ -28,6 +28,11 @@ REQUIRED_ROLES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(OWN_FORMATS, ("train", "test")),
 }
 FILE_ROLES = ("train", "valid", "test", "archive", "intervals", "labels")
+
+
+def files_of(name: str, known: Iterable[str]) -> list[str]:
+    """The files of a source that a name stands for: itself, or all files of the folder that it names by a `/`."""
+    return [file for file in known if file.startswith(name)] if name.endswith("/") else [name]
 
 
 class Strict(BaseModel):

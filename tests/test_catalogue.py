@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from convnova.catalogue import check_files, load, load_file, nearest, read_yaml, save
-from convnova.config import Job
+from convnova.config import Job, files_of
 from convnova.errors import ConvNovaError
 from convnova.models import check_models, configure
 
@@ -195,9 +195,12 @@ def test_every_suite_of_the_catalogue_is_whole_and_its_files_are_registered():
     config = load({"run": "all", "models": ["cnn"], "suites": suites}, [], CATALOGUE)
     for suite in config.suites.values():
         for task in suite.tasks.values():
-            assert set(task.files().values()) <= set(config.sources[suite.source].files)
+            known = set(config.sources[suite.source].files)
+            assert all(found and set(found) <= known for found in (files_of(n, known) for n in task.files().values()))
     assert len(config.suites["nucleotide_transformer"].tasks) == 18
     assert len(config.suites["genomic_benchmarks"].tasks) == 8
+    folder = config.suites["genomic_benchmarks_intervals"].tasks["human_nontata_promoters"].intervals
+    assert len(files_of(folder, config.sources["genomic_benchmarks"].files)) == 5
 
 
 def test_nearest_lists_all_where_nothing_is_near():

@@ -74,6 +74,16 @@ def test_the_whole_graph_is_built(tmp_path, name, expected):
     assert not (tmp_path / "results").exists()
 
 
+def test_a_task_of_a_folder_of_intervals_fetches_each_file_and_the_genome(tmp_path):
+    suites = {"genomic_benchmarks_intervals": ["human_nontata_promoters"], "gue": ["H3"]}
+    path = config_file(tmp_path, models=["cnn"], suites=suites)
+    told = snakemake(tmp_path, "-n", "-p", "--configfile", path)
+    assert jobs(told)["fetch"] == 5 + 2 + 3
+    source = "resources/raw/genomic_benchmarks/intervals/human_nontata_promoters/"
+    assert f" intervals={source} genome=resources/mine/genomes/hg38/genome.safetensors" in told
+    assert f" {source}train/negative.csv.gz, " in told
+
+
 def test_a_wrong_config_is_refused_before_any_job_starts(tmp_path):
     path = config_file(tmp_path, models=["cnn"], suites={"nucleotide_transformer": ["H3"]}, sedes=[1])
     told = snakemake(tmp_path, "--cores", "1", "--configfile", path, code=1)

@@ -3,7 +3,7 @@ import sys
 from pathlib import Path
 
 from convnova.catalogue import check_files, load, save
-from convnova.config import FILE_ROLES, OWN_FORMATS, Job
+from convnova.config import OWN_FORMATS, Job, files_of
 from convnova.errors import ConvNovaError
 
 CATALOGUE = Path(os.path.relpath(workflow.basedir)) / "config"
@@ -65,19 +65,24 @@ def task_files(wildcards):
     """The files of a task by their role, and the genome that its intervals point into."""
     suite = RUN.suites[wildcards.suite]
     files = suite.tasks[wildcards.task].files()
-    found = {role: path_of(name, suite.source) for role, name in files.items()}
+    known = RUN.sources[suite.source].files if suite.source else []
+    found = {
+        role: [path_of(file, suite.source) for file in files_of(name, known)]
+        for role, name in files.items()
+    }
     if suite.genome:
         found["genome"] = f"{SHARDS}/genomes/{suite.genome}/genome.safetensors"
     return found
 
 
 def task_words(wildcards, input):
-    """The files of a task as words of the command: role=path."""
-    return [
-        f"{role}={input[role]}"
-        for role in (*FILE_ROLES, "genome")
-        if role in input.keys()
-    ]
+    """The files of a task as words of the command: role=path of a file or a folder."""
+    suite = RUN.suites[wildcards.suite]
+    files = suite.tasks[wildcards.task].files()
+    paths = {role: path_of(name, suite.source) for role, name in files.items()}
+    if "genome" in input.keys():
+        paths["genome"] = input.genome
+    return [f"{role}={path}" for role, path in paths.items() if role in input.keys()]
 
 
 def job_of(wildcards):
