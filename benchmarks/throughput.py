@@ -10,15 +10,15 @@ rounds), FLOPs a base as PyTorch counts them, bytes that its operations read and
 this machine's own matrix products measured in the same run, and the peak memory a base of one step.
 
     released    the authors' model, as shipped: float32
-    plain       ours, every operation by itself, at every position
-    fast        ours as the pipeline uses it: in pretraining the tail at masked positions only; on a GPU fused, bfloat16
+    plain       ours as its equations stand, at every position
+    fast        ours as the pipeline uses it; in pretraining the last block and the tail at masked positions only
 """
 
 import argparse
+import copy
 import importlib.util
 import json
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -33,8 +33,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from convnova.models.convnova import Backbone, Config, from_released
+from convnova.models.convnova import Backbone, Config, GatedConvolutionBlock, from_released
 from convnova.models.heads import MaskedLanguageModel
+from convnova.train import CPU_BASES
 
 MASKED = 0.15
 PRETRAINING = Config(width=128, kernel=9, ffn=True)
@@ -105,7 +106,6 @@ def entrants(case: Case, released: str | None, device: str) -> list[Entrant]:
     ours.to(device)
     tokens = torch.randint(0, 4, (case.batch, case.length), device=device)
     at = torch.nonzero(torch.rand(tokens.numel(), device=device) < MASKED).squeeze(1)
-    letters = tokens.flatten()[at]
 
     def features(output: object) -> Tensor:
         """Whatever a model returns, as (B, L, d) features or (B, L, 5) logits."""
@@ -113,44 +113,65 @@ def entrants(case: Case, released: str | None, device: str) -> list[Entrant]:
             output = output[0].logits[0] if hasattr(output[0], "logits") else output[0]
         return output
 
-    def step(model: nn.Module, forward: Callable[[], Tensor], at_masked: bool) -> Callable[[], Tensor]:
+    def step(model: nn.Module, forward: Callable[..., Tensor], at_masked: bool, parts: int = 1) -> Callable[[], Tensor]:
+        """One step of `forward(tokens)`, or `forward(tokens, at)`, in so many micro-batches."""
+        size = -(-case.batch // parts)
+        split = [tokens[i : i + size] for i in range(0, case.batch, size)]
+        split_at = [at[(at // case.length) // size == i] - i * size * case.length for i in range(len(split))]
+
         def infer() -> Tensor:
             with torch.inference_mode():
-                return forward()
+                return forward(tokens)
 
         def train() -> Tensor:
             model.zero_grad()
-            output = forward()
-            if case.mode == "finetune":
-                loss = output.mean(1).square().mean()
-            else:
-                loss = F.cross_entropy((output if at_masked else output.flatten(0, 1)[at]).float(), letters)
-            loss.backward()
-            return loss.detach()
+            total = torch.zeros((), device=device)
+            for part, places in zip(split, split_at, strict=True):
+                output = forward(part, places) if at_masked else forward(part)
+                if case.mode == "finetune":
+                    loss = output.mean(1).square().sum() / tokens.numel()
+                else:
+                    logits = output if at_masked else output.flatten(0, 1)[places]
+                    loss = F.cross_entropy(logits.float(), part.flatten()[places], reduction="sum") / len(at)
+                loss.backward()
+                total += loss.detach()
+            return total
 
         return infer if case.mode == "infer" else train
 
     found = []
     if theirs is not None:
-        inputs = (tokens, None) if with_head else tokens
-        found.append(Entrant("released", step(theirs, lambda: features(theirs(inputs)), False)))
-    found.append(Entrant("plain", step(ours, lambda: ours(tokens), False)))
-    if with_head:
-        found.append(Entrant("fast", step(ours, lambda: ours(tokens, at), True)))
+        found.append(
+            Entrant("released", step(theirs, lambda part: features(theirs((part, None) if with_head else part)), False))
+        )
+    plain = copy.deepcopy(ours)
+    for block in plain.modules():
+        if isinstance(block, GatedConvolutionBlock):
+            block.fast = False
+    found.append(Entrant("plain", step(plain, plain, False)))
+    parts = -(-case.batch * case.length // CPU_BASES) if device == "cpu" else 1
+    found.append(Entrant("fast", step(ours, ours, with_head, parts)))
     if device == "cuda":
-        found += on_a_gpu(ours, tokens, at if with_head else None, step)
+        found += on_a_gpu(ours, with_head, step)
     return found
 
 
-def on_a_gpu(ours: nn.Module, tokens: Tensor, at: Tensor | None, step: Callable) -> list[Entrant]:
-    """Ours in bfloat16: compiled by PyTorch."""
-    compiled = torch.compile(ours)
+def on_a_gpu(ours: nn.Module, with_head: bool, step: Callable) -> list[Entrant]:
+    """Ours in bfloat16: plain and compiled by PyTorch, and as the pipeline uses it."""
+    plain = copy.deepcopy(ours)
+    for block in plain.modules():
+        if isinstance(block, GatedConvolutionBlock):
+            block.fast = False
 
-    def forward() -> Tensor:
-        with torch.autocast("cuda", torch.bfloat16):
-            return compiled(tokens) if at is None else compiled(tokens, at)
+    def in_bfloat16(model: nn.Module) -> Callable[..., Tensor]:
+        def forward(*inputs: Tensor) -> Tensor:
+            with torch.autocast("cuda", torch.bfloat16):
+                return model(*inputs)
 
-    return [Entrant("compiled bfloat16", step(ours, forward, at is not None))]
+        return forward
+
+    ways = {"plain bfloat16": plain, "compiled bfloat16": torch.compile(plain), "fast bfloat16": ours}
+    return [Entrant(name, step(model, in_bfloat16(model), with_head)) for name, model in ways.items()]
 
 
 class Traffic(TorchDispatchMode):
@@ -199,9 +220,15 @@ def peak_bytes(index: int, name: str, released: str | None, device: str, threads
         torch.cuda.reset_peak_memory_stats()
         run()
         return torch.cuda.max_memory_allocated() - before
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_resident_bytes()
     run()
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    return peak_resident_bytes() - before
+
+
+def peak_resident_bytes() -> int:
+    """The most memory that this process has had (Linux; getrusage would count the parent's as well)."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return 1024 * int(line.split()[1])
 
 
 def measure(index: int, asked: argparse.Namespace, rate: float) -> list[dict]:

@@ -7,7 +7,7 @@ import torch
 
 from convnova.dna import OUTSIDE, N
 from convnova.randomness import generator, order
-from convnova.train import MicroBatch
+from convnova.train import Batch
 
 POOL = 16
 """Batches whose rows are sorted by length together, so that little of a batch is padding."""
@@ -65,7 +65,7 @@ def rows_of_step(data: Labelled, batch_size: int, seed: int, epoch: int, place: 
     return shuffled[place * batch_size : (place + 1) * batch_size]
 
 
-def collate(data: Labelled, items: np.ndarray, padding: Padding) -> MicroBatch:
+def collate(data: Labelled, items: np.ndarray, padding: Padding) -> Batch:
     """Lay the items side by side: tokens (B, L) and targets (B,), (B, m) or, a base each, (B, L)."""
     lengths = data.lengths[items]
     width = max(padding.to or 0, int(lengths.max()))
@@ -81,7 +81,7 @@ def collate(data: Labelled, items: np.ndarray, padding: Padding) -> MicroBatch:
     dtype = torch.float32 if data.kind == "multilabel" else torch.int64
     count = int(lengths.sum()) if per_base else targets.size
     rows = f"{data.rows[items].min()} to {data.rows[items].max()}"
-    return MicroBatch(torch.from_numpy(tokens), torch.from_numpy(np.array(targets)).to(dtype), count, rows=rows)
+    return Batch(torch.from_numpy(tokens), torch.from_numpy(np.array(targets)).to(dtype), count, rows=rows)
 
 
 def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

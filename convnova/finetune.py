@@ -16,13 +16,13 @@ from convnova.checkpoint import load_strictly, load_weights
 from convnova.config import Job, RunConfig, Task, Training
 from convnova.errors import ConvNovaError
 from convnova.files import sha256, write_json
-from convnova.models import build_predictor
+from convnova.models import build_predictor, checkpoint_activations
 from convnova.predict import interval, labels_of, predict, score, write_predictions
 from convnova.progress import log
 from convnova.provenance import describe
 from convnova.randomness import torch_seed
 from convnova.tasks import TaskShard, read_task
-from convnova.train import History, MicroBatch, train, write_log
+from convnova.train import Batch, History, train, write_log
 
 HELD_OUT = 0.1
 """Share of the training rows that becomes the validation part where a task has none."""
@@ -122,6 +122,8 @@ def build(config: RunConfig, job: Job, data: TaskShard, splits: dict[str, Labell
     outputs = data.split("train").labels.shape[1] if data.kind == "multilabel" else len(data.classes)
     longest = max(rows.max_length for rows in splits.values())
     model = build_predictor(architecture, settings, data.kind, outputs, longest, job.protocol == "released")
+    if config.training(job).checkpointing:
+        checkpoint_activations(model)
     if weights is not None:
         found, _ = load_weights(weights)
         backbone = {
@@ -147,14 +149,13 @@ class Classification:
         self.steps_per_epoch = -(-len(self.data) // self.settings.batch_size)
         self.evaluation_batch = 2 * (self.settings.micro_batch or self.settings.batch_size)
 
-    def batch(self, step: int) -> list[MicroBatch]:
-        """The rows of a step, in parts of at most `micro_batch`."""
+    def batch(self, step: int) -> Batch:
+        """The rows of a step."""
         epoch, place = divmod(step, self.steps_per_epoch)
         rows = rows_of_step(self.data, self.settings.batch_size, self.seed, epoch, place)
-        size = self.settings.micro_batch or len(rows)
-        return [collate(self.data, rows[i : i + size], self.padding) for i in range(0, len(rows), size)]
+        return collate(self.data, rows, self.padding)
 
-    def loss(self, model: nn.Module, batch: MicroBatch) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Summed cross entropy, in float32."""
         logits = model(batch.tokens).float()
         if self.task.kind == "multilabel":

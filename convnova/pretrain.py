@@ -15,11 +15,11 @@ from convnova.config import Pretraining, RunConfig
 from convnova.files import sha256
 from convnova.genome import Windows, windows
 from convnova.masking import mask, mask_as_released
-from convnova.models import build_backbone
+from convnova.models import build_backbone, checkpoint_activations
 from convnova.models.heads import MaskedLanguageModel
 from convnova.provenance import describe
 from convnova.randomness import order, torch_seed
-from convnova.train import MicroBatch, train, write_log
+from convnova.train import Batch, sequences_at_once, train, write_log
 
 MASKINGS = {"once": mask, "released": mask_as_released}
 MOST_VALIDATION_WINDOWS = 2048
@@ -44,6 +44,8 @@ def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path, workers:
     architecture, model_settings = config.models[model_name].architecture, config.settings(model_name, suite)
     torch.manual_seed(torch_seed(settings.seed, "weights"))
     model = MaskedLanguageModel(build_backbone(architecture, model_settings))
+    if settings.checkpointing:
+        checkpoint_activations(model)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     parts = {split: windows(genome, split, settings.length, settings.coverage) for split in ("train", "valid")}
     objective = MaskedLanguage(settings, parts["train"], parts["valid"])
@@ -85,28 +87,22 @@ class MaskedLanguage:
         self.windows = min(self.settings.windows or len(self.data), len(self.data))
         self.steps_per_epoch = -(-self.windows // self.settings.batch_size)
 
-    def batch(self, step: int) -> list[MicroBatch]:
-        """Windows of a step with their masks, in parts of at most `micro_batch`."""
+    def batch(self, step: int) -> Batch:
+        """Windows of a step with their masks."""
         epoch, place = divmod(step, self.steps_per_epoch)
         size = self.settings.batch_size
         chosen = order(len(self.data), self.settings.seed, epoch)[: self.windows][place * size : (place + 1) * size]
-        return self._parts(self.data, chosen, step)
+        return self._masked(self.data, chosen, step)
 
-    def _parts(self, data: Windows, chosen: np.ndarray, place: int) -> list[MicroBatch]:
+    def _masked(self, data: Windows, chosen: np.ndarray, place: int) -> Batch:
         inputs, at, letters = MASKINGS[self.settings.masking](
             data.tokens(chosen), self.settings.masked, self.settings.seed, place
         )
-        size, length = self.settings.micro_batch or len(chosen), inputs.shape[1]
-        parts = []
-        for first in range(0, len(chosen), size):
-            within = slice(*np.searchsorted(at, (first * length, (first + size) * length)))
-            tokens, places = inputs[first : first + size], at[within] - first * length
-            targets = torch.from_numpy(letters[within].astype(np.int64))
-            rows = f"windows {chosen[first : first + size].tolist()[:8]}"
-            parts.append(MicroBatch(torch.from_numpy(tokens), targets, len(targets), torch.from_numpy(places), rows))
-        return parts
+        targets = torch.from_numpy(letters.astype(np.int64))
+        rows = f"windows {chosen.tolist()[:8]}"
+        return Batch(torch.from_numpy(inputs), targets, len(targets), torch.from_numpy(at), rows)
 
-    def loss(self, model: nn.Module, batch: MicroBatch) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Summed cross entropy over the masked bases, in nats."""
         return F.cross_entropy(model(batch.tokens, batch.at).float(), batch.targets, reduction="sum")
 
@@ -118,10 +114,11 @@ class MaskedLanguage:
         loss = right = total = 0.0
         size = self.settings.batch_size
         for first in range(0, count, size):
-            for cpu_part in self._parts(self.valid, chosen[first : first + size], -1 - first & 0xFFFFFFFF):
-                part = cpu_part.to(device)
-                logits = model(part.tokens, part.at).float()
-                loss += float(F.cross_entropy(logits, part.targets, reduction="sum"))
-                right += float((logits.argmax(-1) == part.targets).sum())
-                total += part.count
+            batch = self._masked(self.valid, chosen[first : first + size], -1 - first & 0xFFFFFFFF)
+            total += batch.count
+            for part in batch.split(sequences_at_once(self.settings, batch.tokens, device)):
+                on_device = part.to(device)
+                logits = model(on_device.tokens, on_device.at).float()
+                loss += float(F.cross_entropy(logits, on_device.targets, reduction="sum"))
+                right += float((logits.argmax(-1) == on_device.targets).sum())
         return {"score": -loss / total, "loss": loss / total, "accuracy": right / total}

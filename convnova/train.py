@@ -6,6 +6,7 @@ ends with the same weights, bit for bit, as one that was not (on CPU with the sa
 
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,14 +29,17 @@ from convnova.randomness import torch_seed
 LOG_COLUMNS = ("step", "epoch", "split", "loss", "lr", "bases", "seconds", "bases_per_second", "memory_mb")
 LOG_ROWS = 500
 CHECKPOINT_SECONDS = 300.0
+CPU_BASES = 8192
+"""Bases at once on a CPU: about what its caches hold of one activation of the paper's model."""
 
 
 @dataclass(frozen=True)
-class MicroBatch:
-    """What one forward pass reads.
+class Batch:
+    """What a step reads.
 
-    tokens: (B, L) uint8. targets: whatever the objective's loss compares with. count: targets that have a loss.
-    at: flat positions for which alone there is an output. rows: where the sequences come from, for messages.
+    tokens: (B, L) uint8. targets: whatever the objective's loss compares with, a row a sequence, or one for each of
+    `at`. count: targets that have a loss. at: ascending flat positions b * L + l for which alone there is an output.
+    rows: where the sequences come from, for messages.
     """
 
     tokens: Tensor
@@ -44,11 +48,22 @@ class MicroBatch:
     at: Tensor | None = None
     rows: str = ""
 
-    def to(self, device: torch.device) -> "MicroBatch":
+    def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
         at = None if self.at is None else self.at.to(device, non_blocking=True)
         tokens, targets = (part.to(device, non_blocking=True) for part in (self.tokens, self.targets))
-        return MicroBatch(tokens, targets, self.count, at, self.rows)
+        return Batch(tokens, targets, self.count, at, self.rows)
+
+    def split(self, size: int) -> "Iterator[Batch]":
+        """Parts of at most `size` sequences; `count` stays that of the whole batch."""
+        length = self.tokens.shape[1]
+        for first in range(0, len(self.tokens), size):
+            tokens, rows, at = self.tokens[first : first + size], slice(first, first + size), None
+            if self.at is not None:
+                edges = torch.tensor([first * length, (first + size) * length], device=self.at.device)
+                rows = slice(*torch.searchsorted(self.at, edges).tolist())
+                at = self.at[rows] - first * length
+            yield Batch(tokens, self.targets[rows], self.count, at, self.rows)
 
 
 class Objective(Protocol):
@@ -56,10 +71,10 @@ class Objective(Protocol):
 
     steps_per_epoch: int
 
-    def batch(self, step: int) -> list[MicroBatch]:
-        """The micro-batches of a step: a pure function of `step`."""
+    def batch(self, step: int) -> Batch:
+        """What a step reads: a pure function of `step`."""
 
-    def loss(self, model: nn.Module, batch: MicroBatch) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """The sum of the losses of the batch's targets."""
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
@@ -136,7 +151,7 @@ def train(
     total = settings.epochs * objective.steps_per_epoch
     every = max(1, total // LOG_ROWS)
     loss = torch.tensor(history.unlogged_loss, device=device)
-    began, saved = time.monotonic() - history.seconds, time.monotonic()
+    began, saved, fits = time.monotonic() - history.seconds, time.monotonic(), sys.maxsize
 
     def save() -> None:
         history.unlogged_loss = loss.item()
@@ -146,9 +161,12 @@ def train(
         for batch in ahead(objective.batch, range(history.step, total), workers):
             rate = learning_rate(history.step, total, settings)
             torch.manual_seed(torch_seed(seed, "dropout", history.step))
-            loss += take_step(model, objective, batch, optimizer, rate, settings, device)
+            at_once = min(fits, sequences_at_once(settings, batch.tokens, device))
+            step_loss, fitted = take_step(model, objective, batch, optimizer, rate, settings, at_once)
+            fits = min(fits, fitted) if fitted < at_once else fits
+            loss += step_loss
             history.step += 1
-            history.bases += sum(part.tokens.numel() for part in batch)
+            history.bases += batch.tokens.numel()
             history.seconds = time.monotonic() - began
             if history.step % every == 0:
                 mean = loss.item() / every
@@ -171,29 +189,73 @@ def train(
     return history
 
 
+def sequences_at_once(settings: Training, tokens: Tensor, device: torch.device) -> int:
+    """Sequences of a step whose activations are in memory together, if no less has to do.
+
+    On a CPU not many: more would not be faster, and would take more memory.
+    """
+    whole = len(tokens) if device.type == "cuda" else max(1, CPU_BASES // tokens.shape[1])
+    return min(len(tokens), settings.micro_batch or whole)
+
+
 def take_step(
     model: nn.Module,
     objective: Objective,
-    batch: list[MicroBatch],
+    batch: Batch,
     optimizer: AdamW,
     rate: float,
     settings: Training,
-    device: torch.device,
-) -> Tensor:
-    """One step of the optimizer over all micro-batches: the mean loss over all their targets, detached."""
-    model.train()
-    optimizer.zero_grad()
-    count = max(1, sum(part.count for part in batch))
-    total = torch.zeros((), device=device)
-    for part in batch:
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-            loss = objective.loss(model, part.to(device)) / count
-        loss.backward()
-        total += loss.detach()
+    at_once: int,
+) -> tuple[Tensor, int]:
+    """One step of the optimizer, its gradient summed over micro-batches of at most `at_once` sequences.
+
+    Where these do not fit into memory, halves are tried until one sequence does not.
+
+    Returns:
+        The mean loss over all targets, detached, and how many sequences at once did fit.
+
+    Raises:
+        ConvNovaError: not even one sequence fits.
+    """
+    while True:
+        try:
+            loss = _accumulate(model, objective, batch, settings, at_once)
+            break
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+        optimizer.zero_grad()
+        torch.cuda.empty_cache()
+        if at_once == 1:
+            raise ConvNovaError(
+                f"one sequence of {batch.tokens.shape[1]} bases does not fit into memory in training; "
+                "set `checkpointing: true`, or take a shorter length or a narrower model"
+            )
+        at_once = -(-at_once // 2)
+        log(f"out of memory: from here on at most {at_once} sequences at once, with the same result")
     if settings.clip is not None:
         nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
     optimizer.step(rate)
+    return loss, at_once
+
+
+def _accumulate(model: nn.Module, objective: Objective, batch: Batch, settings: Training, at_once: int) -> Tensor:
+    """Leave the gradient of the mean loss over the batch's targets in the model; return that loss."""
+    device = next(model.parameters()).device
+    model.train()
+    model.zero_grad()
+    total = torch.zeros((), device=device)
+    for part in batch.split(at_once):
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+            loss = objective.loss(model, part.to(device)) / max(1, batch.count)
+        loss.backward()
+        total += loss.detach()
     return total
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether it came from a GPU's or the CPU's allocator."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def ahead(make: Callable[[int], Any], steps: range, workers: int) -> Iterator[Any]:
@@ -231,13 +293,12 @@ def _out_of_patience(history: History, settings: Training) -> bool:
     return settings.patience is not None and epochs >= settings.patience
 
 
-def _check_finite(loss: float, history: History, every: int, batch: list[MicroBatch], checkpoints: Path) -> None:
+def _check_finite(loss: float, history: History, every: int, batch: Batch, checkpoints: Path) -> None:
     if not math.isfinite(loss):
         good = max(checkpoints.glob("step-*"), default="none")
-        rows = "; ".join(part.rows for part in batch if part.rows)
         raise ConvNovaError(
             f"the loss is {loss} at one of the steps {history.step - every + 1} to {history.step} "
-            f"(rows of the last: {rows or 'unnamed'}; last good checkpoint: {good}); lower the learning rate"
+            f"(rows of the last: {batch.rows or 'unnamed'}; last good checkpoint: {good}); lower the learning rate"
         )
 
 

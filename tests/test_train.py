@@ -15,7 +15,7 @@ from torch import nn
 from convnova.checkpoint import load_weights
 from convnova.config import Training
 from convnova.errors import ConvNovaError
-from convnova.train import Interrupted, MicroBatch, learning_rate, parameter_groups, train
+from convnova.train import Batch, Interrupted, learning_rate, parameter_groups, train
 
 SETTINGS = Training(epochs=4, batch_size=8, lr=1e-2, weight_decay=0.1, warmup=0.1)
 
@@ -25,17 +25,16 @@ class Regression:
 
     steps_per_epoch = 10
 
-    def __init__(self, parts: int = 1, spoil: int | None = None, scores: list[float] | None = None):
-        self.parts, self.spoil, self.scores = parts, spoil, scores
+    def __init__(self, spoil: int | None = None, scores: list[float] | None = None):
+        self.spoil, self.scores = spoil, scores
 
-    def batch(self, step: int) -> list[MicroBatch]:
+    def batch(self, step: int) -> Batch:
         random = np.random.default_rng(step)
         inputs = random.normal(size=(12, 3)).astype(np.float32)
         if step == self.spoil:
             inputs[5] = math.inf
         targets = torch.from_numpy(inputs @ np.array([1, -2, 3], np.float32))
-        pieces = zip(torch.from_numpy(inputs).chunk(self.parts), targets.chunk(self.parts), strict=True)
-        return [MicroBatch(tokens, target, len(target), rows=f"rows of step {step}") for tokens, target in pieces]
+        return Batch(torch.from_numpy(inputs), targets, len(targets), rows=f"rows of step {step}")
 
     def loss(self, model, batch):
         return F.mse_loss(model(batch.tokens)[:, 0], batch.targets, reduction="sum")
@@ -44,7 +43,7 @@ class Regression:
         if self.scores:
             return {"score": self.scores.pop(0)}
         with torch.no_grad():
-            loss = Regression.loss(self, model, self.batch(10_000)[0]).item()
+            loss = Regression.loss(self, model, self.batch(10_000)).item()
         return {"score": -loss, "loss": loss}
 
 
@@ -142,8 +141,67 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_newest_two_are_kept(tmp_pat
 
 def test_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path):
     whole, _ = run(tmp_path / "whole", model=network(dropout=0))
-    parts, _ = run(tmp_path / "parts", Regression(parts=4), model=network(dropout=0))
+    parts, _ = run(tmp_path / "parts", settings=SETTINGS.model_copy(update={"micro_batch": 5}), model=network(dropout=0))
     torch.testing.assert_close(weights(parts), weights(whole), atol=1e-5, rtol=1e-5)
+
+
+def test_a_batch_splits_with_its_positions():
+    tokens = torch.arange(5 * 4).view(5, 4)
+    at = torch.tensor([0, 3, 4, 11, 12, 19])
+    batch = Batch(tokens, tokens.flatten()[at] + 100, 6, at, "rows")
+    parts = list(batch.split(2))
+    assert [part.tokens.tolist() for part in parts] == [tokens[:2].tolist(), tokens[2:4].tolist(), tokens[4:].tolist()]
+    assert [part.at.tolist() for part in parts] == [[0, 3, 4], [3, 4], [3]]
+    assert torch.cat([part.tokens.flatten()[part.at] + 100 for part in parts]).tolist() == batch.targets.tolist()
+    assert torch.cat([part.targets for part in parts]).tolist() == batch.targets.tolist()
+    assert [part.targets.tolist() for part in Batch(tokens, torch.arange(5), 5).split(3)] == [[0, 1, 2], [3, 4]]
+
+
+SMALL_MEMORY = """
+import resource, sys
+from pathlib import Path
+import torch
+from torch import nn
+from convnova.config import Training
+from convnova.train import Batch, train
+
+torch.set_num_threads(1)
+
+class Wide:
+    steps_per_epoch = 2
+    def batch(self, step):
+        random = torch.Generator().manual_seed(step)
+        return Batch(torch.rand(8, 4, generator=random), torch.rand(8, generator=random), 8)
+    def loss(self, model, batch):
+        wide = model(batch.tokens).repeat(1, int(sys.argv[2])).square()
+        return (wide[:, :10].mean(1) - batch.targets).square().sum()
+    def evaluate(self, model):
+        return {"score": 0.0}
+
+torch.manual_seed(0)
+model, settings = nn.Linear(4, 1), Training(epochs=1, lr=0.1, warmup=0)
+size = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) * 1024
+if sys.argv[3] != "0":
+    resource.setrlimit(resource.RLIMIT_AS, (size + int(sys.argv[3]),) * 2)
+train(model, Wide(), settings, 1, "test", Path(sys.argv[1], "log.csv"), Path(sys.argv[1], "checkpoints"))
+print(*[repr(float(value)) for value in model.weight.flatten()])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the address space as Linux does")
+def test_a_batch_too_large_for_memory_is_split_with_the_same_result(tmp_path):
+    """Eight sequences of 24 MB an activation in 600 MB; then one sequence that is itself too large."""
+
+    def under(megabytes: int, wide: int) -> subprocess.CompletedProcess:
+        words = [sys.executable, "-c", SMALL_MEMORY, str(tmp_path), str(wide), str(megabytes * 1_000_000)]
+        return subprocess.run(words, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+    free, tight = under(0, 6_000_000), under(600, 6_000_000)
+    assert "out of memory: from here on at most" in tight.stderr, tight.stderr
+    numbers = [[float(word) for word in done.stdout.split()] for done in (free, tight)]
+    assert len(numbers[0]) == 4 and numbers[1] == pytest.approx(numbers[0], rel=1e-4)
+    hopeless = under(600, 60_000_000)
+    assert hopeless.returncode == 1 and "one sequence of 4 bases does not fit into memory" in hopeless.stderr
 
 
 def test_one_step_is_pytorchs_own_adamw(tmp_path):
@@ -158,7 +216,7 @@ def test_one_step_is_pytorchs_own_adamw(tmp_path):
     )
     for step in range(10):
         optimizer.zero_grad()
-        (batch,) = task.batch(step)
+        batch = task.batch(step)
         F.mse_loss(other(batch.tokens)[:, 0], batch.targets).backward()
         nn.utils.clip_grad_norm_(other.parameters(), 0.5)
         optimizer.step()

@@ -61,6 +61,19 @@ def build_backbone(architecture: str, settings: dict[str, Any]) -> nn.Module:
     return importlib.import_module(f"convnova.models.{architecture}").Backbone(config)
 
 
+def checkpoint_activations(model: nn.Module) -> None:
+    """In training, compute activations a second time instead of keeping them.
+
+    Raises:
+        ConvNovaError: no part of the model can.
+    """
+    able = [part for part in model.modules() if hasattr(part, "checkpointing")]
+    if not able:
+        raise ConvNovaError("checkpointing = true: expected a model that has it (convnova), found none; leave it out")
+    for part in able:
+        part.checkpointing = True
+
+
 def build_predictor(
     architecture: str, settings: dict[str, Any], kind: str, outputs: int, length: int, pool_padding: bool = False
 ) -> nn.Module:

@@ -14,20 +14,26 @@ Positions of the token OUTSIDE are padding: zeros to every convolution, as what 
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from convnova.checkpoint import load_strictly
 from convnova.dna import COMPLEMENT, OUTSIDE
 from convnova.errors import ConvNovaError
+from convnova.models import sparing
+from convnova.models.convolution import convolve
 from convnova.models.heads import LETTERS, MaskedLanguageModel
 
 STEM_KERNEL = 9
 LARGEST_DILATION = 1024
+CACHED = 1 << 20
+"""Numbers of one activation that a CPU's caches hold while a group of sequences passes through, in prediction."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,9 @@ class Config:
 class GatedConvolutionBlock(nn.Module):
     """One block: a dilated convolution of the sequence branch, multiplied by a gate from the second branch."""
 
+    fast = True
+    """Compute in the way that suits the machine; otherwise as the equations stand."""
+
     def __init__(self, config: Config, dilation: int):
         super().__init__()
         width = config.width
@@ -99,9 +108,14 @@ class GatedConvolutionBlock(nn.Module):
         Returns:
             x, the gate: both (B, L, d), or (M, d) with `at`. The second branch becomes c + gate.
         """
-        gate = torch.sigmoid(self._convolve(self.gate_conv, self.gate_norm, c, inside, at))
-        update = F.gelu(self._convolve(self.conv, self.norm, x, inside, at))
-        x = torch.addcmul(x if at is None else x.flatten(0, 1)[at], update, gate)
+        a = self._convolve(self.gate_conv, self.gate_norm, c, inside, at)
+        h = self._convolve(self.conv, self.norm, x, inside, at)
+        x = x if at is None else x.flatten(0, 1)[at]
+        if self.fast and sparing.applies(x):
+            x, gate = sparing.GatedUpdate.apply(x, h, a)
+        else:
+            gate = torch.sigmoid(a)
+            x = torch.addcmul(x, F.gelu(h), gate)
         if self.ffn is not None:
             x = x + self.ffn(x)
         return x, gate
@@ -109,19 +123,14 @@ class GatedConvolutionBlock(nn.Module):
     def _convolve(
         self, conv: nn.Conv1d, norm: nn.LayerNorm, x: Tensor, inside: Tensor | None, at: Tensor | None
     ) -> Tensor:
-        h = norm(F.dropout(x, self.dropout, self.training))
-        if inside is not None:
-            h = h * inside
-        return convolve(h, conv, self.dilation) if at is None else convolve_at(h, conv, self.dilation, at)
-
-
-def convolve(h: Tensor, conv: nn.Conv1d, dilation: int) -> Tensor:
-    """Convolve (B, L, d) along L, keeping the length; channels stay last, so nothing is copied."""
-    reach = dilation * (conv.kernel_size[0] // 2)
-    weight = conv.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
-    image = h.unsqueeze(1).permute(0, 3, 1, 2)  # (B, d, 1, L) with the strides of channels last
-    out = F.conv2d(image, weight, conv.bias, padding=(0, reach), dilation=(1, dilation))
-    return out.permute(0, 2, 3, 1).squeeze(1)
+        x = F.dropout(x, self.dropout, self.training)
+        if self.fast and at is None and sparing.applies(x):
+            parameters = norm.weight, norm.bias, conv.weight, conv.bias
+            return sparing.NormedConvolution.apply(x, *parameters, inside, self.dilation)
+        h = norm(x) if inside is None else norm(x) * inside
+        if at is None:
+            return convolve(h, conv.weight, conv.bias, self.dilation)
+        return convolve_at(h, conv, self.dilation, at)
 
 
 def convolve_at(h: Tensor, conv: nn.Conv1d, dilation: int, at: Tensor) -> Tensor:
@@ -136,7 +145,12 @@ def convolve_at(h: Tensor, conv: nn.Conv1d, dilation: int, at: Tensor) -> Tensor
 
 
 class Backbone(nn.Module):
-    """Tokens to features, one vector a base."""
+    """Tokens to features, one vector a base.
+
+    `checkpointing`: in training keep only what goes in and out of each block, for long sequences on one GPU.
+    """
+
+    checkpointing = False
 
     def __init__(self, config: Config):
         super().__init__()
@@ -168,14 +182,25 @@ class Backbone(nn.Module):
         Returns:
             (B, L, d), or (M, d) with `at`. Rows of padded positions have no meaning.
         """
-        x, c = self._stems(tokens)
+        if at is None and not torch.is_grad_enabled() and tokens.device.type == "cpu":
+            groups = tokens.split(max(1, CACHED // (self.width * tokens.shape[1])))
+            return torch.cat([self._features(group, None) for group in groups])
+        return self._features(tokens, at)
+
+    def _features(self, tokens: Tensor, at: Tensor | None) -> Tensor:
+        call = again if self.checkpointing and torch.is_grad_enabled() else _call
+        x, c = call(self._stems, tokens)
         padding = tokens == OUTSIDE
         inside = (~padding).unsqueeze(-1).to(x.dtype) if padding.any() else None
         *earlier, last = self.blocks
         for block in earlier:
-            x, gate = block(x, c, inside)
+            x, gate = call(block, x, c, inside)
             c = c + gate
-        x, _ = last(x, c, inside, at)
+        x, _ = call(last, x, c, inside, at)
+        return call(self._finish, x)
+
+    def _finish(self, x: Tensor) -> Tensor:
+        """The tail and the final layers: (..., d) to the same."""
         x = x + self.tail(x)
         return x if self.final_conv is None else self.final_conv(x)
 
@@ -203,6 +228,15 @@ def _stem(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         (*tokens.shape, STEM_KERNEL * LETTERS), (letters.stride(0), LETTERS, 1)
     )  # a row a position: the 45 numbers of its nine letters
     return F.linear(windows, weight.permute(0, 2, 1).flatten(1), bias)
+
+
+def _call(function: Callable, *inputs: Tensor | None) -> Any:
+    return function(*inputs)
+
+
+def again(function: Callable, *inputs: Tensor | None) -> Any:
+    """`function(*inputs)`, of which only the inputs are kept; the backward pass computes the rest again."""
+    return checkpoint(function, *inputs, use_reentrant=False)
 
 
 def reverse(tokens: Tensor) -> Tensor:
