@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from convnova.checkpoint import load_strictly
 from convnova.dna import COMPLEMENT, OUTSIDE
 from convnova.errors import ConvNovaError
+from convnova.models import fused
 from convnova.models.heads import LETTERS, MaskedLanguageModel
 
 STEM_KERNEL = 9
@@ -77,12 +78,16 @@ class Config:
 
 
 class GatedConvolutionBlock(nn.Module):
-    """One block: a dilated convolution of the sequence branch, multiplied by a gate from the second branch."""
+    """One block: a dilated convolution of the sequence branch, multiplied by a gate from the second branch.
+
+    Where `fused.applies`, one function computes it; setting the attribute `fused` to False prevents that.
+    """
 
     def __init__(self, config: Config, dilation: int):
         super().__init__()
         width = config.width
         self.dilation, self.dropout = dilation, config.dropout
+        self.fused = True
         self.norm, self.gate_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.conv = nn.Conv1d(width, width, config.kernel)
         self.gate_conv = nn.Conv1d(width, width, config.kernel)
@@ -99,9 +104,12 @@ class GatedConvolutionBlock(nn.Module):
         Returns:
             x, the gate: both (B, L, d), or (M, d) with `at`. The second branch becomes c + gate.
         """
-        gate = torch.sigmoid(self._convolve(self.gate_conv, self.gate_norm, c, inside, at))
-        update = F.gelu(self._convolve(self.conv, self.norm, x, inside, at))
-        x = torch.addcmul(x if at is None else x.flatten(0, 1)[at], update, gate)
+        if self.fused and at is None and fused.applies(x, self):
+            x, gate = fused.gated_convolution(self, x, c, inside)
+        else:
+            gate = torch.sigmoid(self._convolve(self.gate_conv, self.gate_norm, c, inside, at))
+            update = F.gelu(self._convolve(self.conv, self.norm, x, inside, at))
+            x = torch.addcmul(x if at is None else x.flatten(0, 1)[at], update, gate)
         if self.ffn is not None:
             x = x + self.ffn(x)
         return x, gate
