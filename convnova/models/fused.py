@@ -30,24 +30,49 @@ from torch.autograd.function import once_differentiable
 HOPPER = (9, 0)
 PROGRAMS = 264
 """Programs, about, that share the sum over positions in a weight's gradient: two for each of 132 multiprocessors."""
-ELEMENTWISE_ROWS = 32
+ELEMENTS = 2048
+"""Numbers that a program holds of each tensor where there is no convolution: 16 a thread."""
+STEPS = 4
+"""Times that a program of the elementwise gradients does so, for fewer parts of the biases' sums."""
 
 
 class Tile(NamedTuple):
-    """What one program computes and how: rows x columns, `inner` channels or positions at a time."""
+    """What one program computes and how: rows x columns, `inner` channels or positions at a time.
+
+    A thread may use `registers`, few enough that multiprocessors hold two programs or more (but for the input gradient
+    at width 256), of which one can multiply while another computes activations.
+    """
 
     rows: int
     columns: int
     inner: int
     warps: int
     stages: int
+    registers: int
+
+    @property
+    def options(self) -> dict[str, int]:
+        """What Triton is told when it compiles a kernel."""
+        return {"num_warps": self.warps, "num_stages": self.stages, "maxnreg": self.registers}
 
 
-FORWARD = {64: Tile(128, 64, 64, 4, 3), 128: Tile(128, 128, 64, 8, 3), 256: Tile(128, 128, 64, 8, 3)}
-"""By width, which these are all that are supported of."""
-INPUT_GRADIENT = {64: Tile(128, 64, 64, 4, 3), 128: Tile(128, 128, 64, 8, 3), 256: Tile(64, 256, 64, 8, 3)}
+FORWARD = {
+    64: Tile(128, 64, 64, 4, 3, 168),
+    128: Tile(128, 128, 64, 8, 3, 128),
+    256: Tile(128, 128, 64, 8, 3, 128),
+}
+"""By width; no other width is supported."""
+INPUT_GRADIENT = {
+    64: Tile(128, 64, 64, 4, 3, 168),
+    128: Tile(128, 128, 64, 8, 3, 128),
+    256: Tile(64, 256, 64, 8, 4, 255),
+}
 """Whole rows, for the gradient of the norm."""
-WEIGHT_GRADIENT = {64: Tile(64, 64, 64, 4, 3), 128: Tile(128, 128, 64, 8, 3), 256: Tile(128, 128, 64, 8, 3)}
+WEIGHT_GRADIENT = {
+    64: Tile(64, 64, 64, 4, 3, 168),
+    128: Tile(128, 128, 64, 8, 3, 128),
+    256: Tile(128, 128, 64, 8, 3, 128),
+}
 
 
 def applies(x: Tensor, block: nn.Module) -> bool:
@@ -125,10 +150,9 @@ def _norms(x: Tensor, c: Tensor, inside: Tensor | None, parameters: tuple[Tensor
     scale, shift, _, _, gate_scale, gate_shift, _, _ = parameters
     n, m = _bfloat16_like(x), _bfloat16_like(c)
     count, width = x.shape[0] * x.shape[1], x.shape[2]
-    grid = (_tiles(count, ELEMENTWISE_ROWS),)
-    _kernels().normalise[grid](
-        x, c, scale, shift, gate_scale, gate_shift, inside, n, m, count, D=width, ROWS=ELEMENTWISE_ROWS
-    )
+    rows = ELEMENTS // width
+    grid = (_tiles(count, rows),)
+    _kernels().normalise[grid](x, c, scale, shift, gate_scale, gate_shift, inside, n, m, count, D=width, ROWS=rows)
     return n, m
 
 
@@ -143,7 +167,7 @@ def _convolve_and_gate(
     _kernels().convolve_and_gate[grid](
         x, n, m, _from_to(weight), bias, _from_to(gate_weight), gate_bias, x_after, gate, h, count, x.shape[1],
         dilation, D=width, TAPS=weight.shape[2], ROWS=tile.rows, COLUMNS=tile.columns, INNER=tile.inner,
-        num_warps=tile.warps, num_stages=tile.stages,
+        **tile.options,
     )  # fmt: skip
     return x_after, gate, h
 
@@ -153,11 +177,12 @@ def _activation_gradients(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """dh and da (B, L, d), and their sums over positions (d,), which are the gradients of the biases."""
     count, width = h.shape[0] * h.shape[1], h.shape[2]
-    programs = _tiles(count, ELEMENTWISE_ROWS)
+    rows = ELEMENTS // width
+    programs = _tiles(count, rows * STEPS)
     dh, da = torch.empty_like(h), torch.empty_like(h)
     sums = torch.empty(programs, 2, width, device=h.device)
     _kernels().activation_gradients[(programs,)](
-        dx_after, dgate, h, gate, dh, da, sums, count, D=width, ROWS=ELEMENTWISE_ROWS
+        dx_after, dgate, h, gate, dh, da, sums, count, D=width, ROWS=rows, STEPS=STEPS
     )
     return dh, da, *sums.sum(0)
 
@@ -171,7 +196,7 @@ def _input_gradient(
     dx, sums = torch.empty_like(x), torch.empty(programs, 2, width, device=x.device)
     _kernels().input_gradient[(programs,)](
         dh, _to_from(weight), x, scale, inside, dx_after, dx, sums, count, x.shape[1], dilation,
-        D=width, TAPS=weight.shape[2], ROWS=tile.rows, INNER=tile.inner, num_warps=tile.warps, num_stages=tile.stages,
+        D=width, TAPS=weight.shape[2], ROWS=tile.rows, INNER=tile.inner, **tile.options,
     )  # fmt: skip
     return dx, *sums.sum(0)
 
@@ -184,7 +209,7 @@ def _weight_gradient(n: Tensor, dh: Tensor, taps: int, dilation: int) -> Tensor:
     parts = torch.empty(splits, taps, width, width, device=n.device)
     _kernels().weight_gradient[(programs, splits)](
         n, dh, parts, count, n.shape[1], dilation, D=width, TAPS=taps, ROWS=tile.inner, COLUMNS=tile.columns,
-        num_warps=tile.warps, num_stages=tile.stages,
+        **tile.options,
     )  # fmt: skip
     return parts.sum(0).permute(2, 1, 0)
 

@@ -131,22 +131,36 @@ def convolve_and_gate(
     _store(x_after, place, _load(x, place, there) + _gelu(h_here.to(tl.float32)) * gate_here, there)
 
 
-@triton.jit(do_not_specialize=SIZES)
-def activation_gradients(dx_after, dgate, h, gate, dh, da, dbiases, count, D: tl.constexpr, ROWS: tl.constexpr):
-    """dh and da, and each program's sums of them over its rows: dbiases (programs, 2, D). dgate may be None."""
-    rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, D)
-    place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
+@triton.jit
+def _activation_gradients(dx_after, dgate, h, gate, place, there):
     dupdate, h_here, gate_here = _load(dx_after, place, there), _load(h, place, there), _load(gate, place, there)
     dgate_here = dupdate * _gelu(h_here)
     if dgate is not None:
         dgate_here += _load(dgate, place, there)
-    dh_here = dupdate * gate_here * _gelu_slope(h_here)
-    da_here = dgate_here * gate_here * (1 - gate_here)
-    _store(dh, place, dh_here, there)
-    _store(da, place, da_here, there)
+    return dupdate * gate_here * _gelu_slope(h_here), dgate_here * gate_here * (1 - gate_here)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def activation_gradients(
+    dx_after, dgate, h, gate, dh, da, dbiases, count, D: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr
+):  # fmt: skip
+    """dh and da, and each program's sums of them over its ROWS STEPS rows: dbiases (programs, 2, D).
+
+    dgate may be None.
+    """
+    columns = tl.arange(0, D)
+    dbias, dgate_bias = tl.zeros((ROWS, D), dtype=tl.float32), tl.zeros((ROWS, D), dtype=tl.float32)
+    for step in range(STEPS):
+        rows = (tl.program_id(0) * STEPS + step) * ROWS + tl.arange(0, ROWS)
+        place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
+        dh_here, da_here = _activation_gradients(dx_after, dgate, h, gate, place, there)
+        _store(dh, place, dh_here, there)
+        _store(da, place, da_here, there)
+        dbias += dh_here
+        dgate_bias += da_here
     sums = dbiases + tl.program_id(0) * 2 * D + columns
-    tl.store(sums, tl.sum(dh_here, 0))
-    tl.store(sums + D, tl.sum(da_here, 0))
+    tl.store(sums, tl.sum(dbias, 0))
+    tl.store(sums + D, tl.sum(dgate_bias, 0))
 
 
 @triton.jit(do_not_specialize=SIZES)
