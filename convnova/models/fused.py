@@ -82,12 +82,12 @@ def applies(x: Tensor, block: nn.Module) -> bool:
     `torch.compile`, where triton is installed.
     """
     return (
-        x.is_cuda
+        not torch.compiler.is_compiling()
+        and x.is_cuda
         and torch.is_autocast_enabled("cuda")
         and torch.get_autocast_dtype("cuda") == torch.bfloat16
         and x.shape[-1] in FORWARD
         and not (block.training and block.dropout)
-        and not torch.compiler.is_compiling()
         and torch.cuda.get_device_capability(x.device) == HOPPER
         and _triton_is_installed()
     )

@@ -11,7 +11,6 @@ multiplied is bfloat16; sums, norms and activation functions are float32. Nothin
 positions are written a part a program and added up afterwards, so the same inputs give the same bits.
 """
 
-# ruff: noqa: E501 - Triton takes one argument a tensor, a size and a tile
 import triton
 import triton.language as tl
 
@@ -120,9 +119,8 @@ def convolve_and_gate(
     columns = program % (D // COLUMNS) * COLUMNS + tl.arange(0, COLUMNS)
     place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
     h_here = _convolution(n, weight, rows, columns, count, length, dilation, D, TAPS, INNER)
-    h_here = _cast(
-        h_here + tl.load(bias + columns)[None, :], n.dtype.element_ty
-    )  # half the registers while a is summed
+    # rounded now, h takes half the registers while a is summed
+    h_here = _cast(h_here + tl.load(bias + columns)[None, :], n.dtype.element_ty)
     if h is not None:
         tl.store(h + place, h_here, mask=there)
     a = _convolution(m, gate_weight, rows, columns, count, length, dilation, D, TAPS, INNER)

@@ -2,6 +2,9 @@
 
 import copy
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -89,6 +92,12 @@ def test_other_widths(width, device):
     assert_no_worse_than_plain(random_block(width, 5, 4, device), inputs)
 
 
+def test_sums_over_positions_in_few_uneven_parts(device, monkeypatch):
+    monkeypatch.setattr(fused, "PROGRAMS", 2 * 5)  # two parts of the sum for each tap, of three tiles and of two
+    inputs = random_inputs((2, 150, 64), torch.bfloat16, device)
+    assert_no_worse_than_plain(random_block(64, 5, 4, device), inputs)
+
+
 def test_padding_is_zeros_to_the_convolutions(device):
     block, inputs = random_block(64, 5, 4, device), random_inputs((2, 50, 64), torch.bfloat16, device)
     inside = torch.ones(2, 50, 1, dtype=torch.bfloat16, device=device)
@@ -112,7 +121,7 @@ def test_sequences_of_a_batch_do_not_see_each_other(device):
 
 
 def test_the_same_bits_twice(device):
-    block, inputs = random_block(64, 5, 4, device), random_inputs((2, 300, 64), torch.bfloat16, device)
+    block, inputs = random_block(64, 5, 4, device), random_inputs((2, 150, 64), torch.bfloat16, device)
     first, second = (run("fused", block, inputs, None) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -172,3 +181,13 @@ def test_where_it_does_not_apply(device):
         block.dropout = 0.1
         assert not fused.applies(x, block)
         assert fused.applies(x, block.eval()) == on_hopper
+
+
+@pytest.mark.slow
+def test_all_kernels_compile_for_hopper(tmp_path):
+    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "tests.models.compile_for_hopper"]
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == 7 * len(fused.FORWARD)
