@@ -11,12 +11,16 @@ this machine's own matrix products measured in the same run, and the peak memory
 
     released    the authors' model, as shipped: float32
     plain       ours, every operation by itself, at every position
-    fast        ours as the pipeline uses it: in pretraining the tail at masked positions only; on a GPU fused, bfloat16
+    fast        ours as the pipeline uses it: in pretraining the tail at masked positions only; on a GPU in bfloat16,
+                by three ways: `bfloat16` every operation by itself, `compiled bfloat16` by torch.compile, and
+                `fused bfloat16` as the pipeline does where `convnova.models.fused` applies
 """
 
 import argparse
+import copy
 import importlib.util
 import json
+import math
 import multiprocessing
 import resource
 import statistics
@@ -33,7 +37,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from convnova.models.convnova import Backbone, Config, from_released
+from convnova.models.convnova import Backbone, Config, GatedConvolutionBlock, from_released
 from convnova.models.heads import MaskedLanguageModel
 
 MASKED = 0.15
@@ -142,15 +146,30 @@ def entrants(case: Case, released: str | None, device: str) -> list[Entrant]:
     return found
 
 
+FLOPS_OF = {"fused bfloat16": "bfloat16"}
+"""Whose FLOPs stand for an entrant's: PyTorch cannot count what Triton's kernels do, nor the bytes that they move."""
+
+
 def on_a_gpu(ours: nn.Module, tokens: Tensor, at: Tensor | None, step: Callable) -> list[Entrant]:
-    """Ours in bfloat16: compiled by PyTorch."""
-    compiled = torch.compile(ours)
+    """Ours in bfloat16: every operation by itself, compiled by PyTorch, and with the blocks of `models.fused`."""
+    plain = copy.deepcopy(ours)
+    for block in plain.modules():
+        if isinstance(block, GatedConvolutionBlock):
+            block.fused = False
 
-    def forward() -> Tensor:
-        with torch.autocast("cuda", torch.bfloat16):
-            return compiled(tokens) if at is None else compiled(tokens, at)
+    def entrant(name: str, model: nn.Module, call: Callable[..., Tensor]) -> Entrant:
+        def forward() -> Tensor:
+            with torch.autocast("cuda", torch.bfloat16):
+                return call(tokens) if at is None else call(tokens, at)
 
-    return [Entrant("compiled bfloat16", step(ours, forward, at is not None))]
+        return Entrant(name, step(model, forward, at is not None))
+
+    compiled = torch.compile(plain)
+    return [
+        entrant("bfloat16", plain, plain),
+        entrant("compiled bfloat16", plain, compiled),
+        entrant("fused bfloat16", ours, ours),
+    ]
 
 
 class Traffic(TorchDispatchMode):
@@ -216,8 +235,9 @@ def measure(index: int, asked: argparse.Namespace, rate: float) -> list[dict]:
     bases = case.batch * case.length
     rows = []
     for way, output in zip(ways, outputs, strict=True):
+        counted = FLOPS_OF.get(way.name, way.name)
         with FlopCounterMode(display=False) as flops:
-            way.run()
+            dict(ways)[counted].run()
         with Traffic() as traffic:
             way.run()
         with multiprocessing.get_context("spawn").Pool(1) as fresh:
@@ -233,7 +253,7 @@ def measure(index: int, asked: argparse.Namespace, rate: float) -> list[dict]:
             "bases_per_second": bases / median,
             "ratio": statistics.median(a / b for a, b in zip(first, times[way.name], strict=True)),
             "flops_per_base": flops.get_total_flops() / bases,
-            "bytes_per_base": traffic.bytes / bases,
+            "bytes_per_base": traffic.bytes / bases if counted == way.name else math.nan,
             "share_of_matrix_rate": flops.get_total_flops() / median / rate,
             "peak_bytes_per_base": memory / bases,
             "difference": float((output.float() - outputs[0].float()).abs().max() / outputs[0].float().abs().max()),
