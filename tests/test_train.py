@@ -141,7 +141,9 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_newest_two_are_kept(tmp_pat
 
 def test_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path):
     whole, _ = run(tmp_path / "whole", model=network(dropout=0))
-    parts, _ = run(tmp_path / "parts", settings=SETTINGS.model_copy(update={"micro_batch": 5}), model=network(dropout=0))
+    parts, _ = run(
+        tmp_path / "parts", settings=SETTINGS.model_copy(update={"micro_batch": 5}), model=network(dropout=0)
+    )
     torch.testing.assert_close(weights(parts), weights(whole), atol=1e-5, rtol=1e-5)
 
 

@@ -58,16 +58,14 @@ class GatedUpdate(torch.autograd.Function):
     def forward(ctx, x, h, a):  # noqa: ANN001, ANN205
         """All (B, L, d)."""
         ctx.save_for_backward(h, a)
-        ctx.set_materialize_grads(False)
         gate = torch.sigmoid(a)
         return torch.addcmul(x, F.gelu(h), gate), gate
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dx, dgate):  # noqa: ANN001, ANN205
-        """Gradients of x, h and a; dgate is None after the last block, where nothing reads the gate."""
+        """Gradients of x, h and a."""
         h, a = ctx.saved_tensors
         gate = torch.sigmoid(a)
-        da = F.gelu(h).mul_(dx)
-        da = torch.ops.aten.sigmoid_backward(da if dgate is None else da.add_(dgate), gate)
+        da = torch.ops.aten.sigmoid_backward(F.gelu(h).mul_(dx).add_(dgate), gate)
         return dx, torch.ops.aten.gelu_backward(gate.mul_(dx), h), da

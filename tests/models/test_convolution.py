@@ -1,0 +1,62 @@
+"""Convolutions along a sequence, plain and by five products, against PyTorch's own in double precision."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from convnova.models.convolution import (
+    INPUT,
+    OUTPUT,
+    WEIGHT,
+    convolve,
+    convolve_by_five,
+    five_products_pay,
+    gradients,
+    gradients_by_five,
+)
+
+SHAPES = [(2, 50, 6, 9, 1), (3, 47, 5, 5, 4), (1, 100, 4, 9, 16), (2, 7, 3, 9, 4), (2, 31, 4, 3, 1), (1, 1, 2, 7, 2)]
+
+
+def inputs(batch, length, width, taps, dtype=torch.float64):
+    torch.manual_seed(taps)
+    h, dy = torch.randn(batch, length, width, dtype=dtype), torch.randn(batch, length, width + 1, dtype=dtype)
+    return h, torch.randn(width + 1, width, taps, dtype=dtype), torch.randn(width + 1, dtype=dtype), dy
+
+
+def pytorchs(h, weight, bias, dilation):
+    reach = dilation * (weight.shape[2] // 2)
+    return F.conv1d(h.transpose(1, 2), weight, bias, padding=reach, dilation=dilation).transpose(1, 2)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("ours", [(convolve, gradients), (convolve_by_five, gradients_by_five)], ids=["plain", "five"])
+def test_values_and_gradients_are_pytorchs(shape, ours):
+    *sizes, dilation = shape
+    h, weight, bias, dy = inputs(*sizes)
+    forward, backward = ours
+    torch.testing.assert_close(forward(h, weight, bias, dilation), pytorchs(h, weight, bias, dilation))
+    leaves = h.clone().requires_grad_(), weight.clone().requires_grad_()
+    expected = torch.autograd.grad(pytorchs(*leaves, bias, dilation), leaves, dy)
+    for found, right in zip(backward(dy, h, weight, dilation), expected, strict=True):
+        torch.testing.assert_close(found, right)
+
+
+def test_five_products_make_three_outputs_of_three_taps():
+    """OUTPUT ((WEIGHT w) * (INPUT v)) is the correlation of v with w, for every unit w and v."""
+    a, g, b = (torch.tensor(matrix, dtype=torch.float64) for matrix in (INPUT, WEIGHT, OUTPUT))
+    trilinear = torch.einsum("pm,mr,mv->prv", b, g, a)
+    expected = torch.tensor([[[float(v == p + r) for v in range(5)] for r in range(3)] for p in range(3)]).double()
+    torch.testing.assert_close(trilinear, expected, atol=1e-15, rtol=0)
+
+
+def test_the_rounding_error_of_five_products_stays_near_that_of_the_plain_sum():
+    h, weight, bias, _ = inputs(2, 300, 128, 9, torch.float32)
+    exact = pytorchs(h.double(), weight.double(), bias.double(), 4)
+    plain, five = ((way(h, weight, bias, 4) - exact).abs().max() for way in (convolve, convolve_by_five))
+    assert five < 8 * plain
+
+
+def test_where_five_products_pay():
+    assert five_products_pay(128, 9, 4, 1024) and five_products_pay(128, 9, 1, 500)
+    assert not five_products_pay(64, 9, 1, 1024) and not five_products_pay(128, 3, 256, 300)

@@ -1,0 +1,77 @@
+"""The block differentiated by hand against the same block as its equations stand."""
+
+import copy
+
+import pytest
+import torch
+
+from convnova.dna import OUTSIDE
+from convnova.models.convnova import Backbone, Config, GatedConvolutionBlock
+from convnova.models.sparing import GatedUpdate
+
+
+def plain(model):
+    """A copy that computes as the equations stand."""
+    model = copy.deepcopy(model)
+    for block in model.modules():
+        if isinstance(block, GatedConvolutionBlock):
+            block.fast = False
+    return model
+
+
+def features_and_gradients(model, tokens, at=None):
+    features = model(tokens, at)
+    torch.manual_seed(9)
+    (features * torch.randn(features.shape)).sum().backward()
+    return features.detach(), {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("width", [16, 128], ids=["nine products", "five products"])
+@pytest.mark.parametrize("at", [None, torch.tensor([0, 7, 95, 131])], ids=["everywhere", "at positions"])
+@pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
+def test_values_and_gradients_are_those_of_the_plain_block(width, at, padded):
+    torch.manual_seed(2)
+    model = Backbone(Config(width=width, blocks=4, ffn=True))
+    tokens = torch.randint(0, 5, (2, 90))
+    if padded:
+        tokens[1, 50:] = OUTSIDE
+        at = None if at is None else at[:3]
+    expected, gradients = features_and_gradients(plain(model), tokens, at)
+    found, ours = features_and_gradients(model, tokens, at)
+    inside = (tokens != OUTSIDE) if at is None else slice(None)
+    torch.testing.assert_close(found[inside], expected[inside], atol=2e-5, rtol=2e-5)
+    if padded and at is None:
+        return  # features of padding have no meaning, and they are in this loss
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(ours[name], gradient, atol=2e-4 * float(gradient.abs().max()), rtol=1e-4, msg=name)
+
+
+def test_the_gradient_of_the_gate_is_right_whether_it_is_read_or_not():
+    torch.manual_seed(3)
+    x, h, a = (torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    assert torch.autograd.gradcheck(GatedUpdate.apply, (x, h, a))
+    assert torch.autograd.gradcheck(lambda *inputs: GatedUpdate.apply(*inputs)[0], (x, h, a))
+
+
+def test_dropout_and_checkpointing_change_no_value():
+    torch.manual_seed(4)
+    model, tokens = Backbone(Config(width=16, blocks=3, dropout=0.3)), torch.randint(0, 4, (2, 40))
+    results = []
+    for checkpointing in (False, True):
+        model.zero_grad()
+        model.checkpointing = checkpointing
+        torch.manual_seed(5)
+        features, gradients = features_and_gradients(model, tokens)
+        results.append((features, {name: gradient.clone() for name, gradient in gradients.items()}))
+    assert torch.equal(results[0][0], results[1][0])
+    for name, gradient in results[0][1].items():
+        torch.testing.assert_close(gradient, results[1][1][name], msg=name)
+
+
+def test_prediction_in_groups_is_prediction_at_once(monkeypatch):
+    torch.manual_seed(6)
+    model, tokens = Backbone(Config(width=8)), torch.randint(0, 4, (7, 33))
+    with torch.no_grad():
+        whole = model(tokens)
+        monkeypatch.setattr("convnova.models.convnova.CACHED", 8 * 33 * 2)
+        torch.testing.assert_close(model(tokens), whole, atol=1e-6, rtol=1e-6)
