@@ -251,7 +251,7 @@ def measure(index: int, asked: argparse.Namespace, rate: float) -> list[dict]:
     for way, output in zip(ways, outputs, strict=True):
         counted = FLOPS_OF.get(way.name, way.name)
         with FlopCounterMode(display=False) as flops:
-            dict(ways)[counted].run()
+            dict(ways)[counted]()
         with Traffic() as traffic:
             way.run()
         with multiprocessing.get_context("spawn").Pool(1) as fresh:
