@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,19 +107,23 @@ class MaskedLanguage:
         """Summed cross entropy over the masked bases, in nats."""
         return F.cross_entropy(model(batch.tokens, batch.at).float(), batch.targets, reduction="sum")
 
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Mean cross entropy in nats and accuracy over masked bases of validation windows, the same every time."""
-        device = next(model.parameters()).device
-        count = min(len(self.valid), MOST_VALIDATION_WINDOWS)
+    def validation(self) -> Iterator[tuple[np.ndarray, Batch]]:
+        """Windows of the validation split and their batches, the same every time."""
+        count, size = min(len(self.valid), MOST_VALIDATION_WINDOWS), self.settings.batch_size
         chosen = np.sort(order(len(self.valid), self.settings.seed, 0)[:count])
-        loss = right = total = 0.0
-        size = self.settings.batch_size
         for first in range(0, count, size):
-            batch = self._masked(self.valid, chosen[first : first + size], -1 - first & 0xFFFFFFFF)
+            part = chosen[first : first + size]
+            yield part, self._masked(self.valid, part, -1 - first & 0xFFFFFFFF)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Mean cross entropy in nats and accuracy over masked bases of validation windows."""
+        device = next(model.parameters()).device
+        loss = right = total = 0.0
+        for _, batch in self.validation():
             total += batch.count
             for part in batch.split(sequences_at_once(self.settings, batch.tokens, device)):
-                on_device = part.to(device)
-                logits = model(on_device.tokens, on_device.at).float()
-                loss += float(F.cross_entropy(logits, on_device.targets, reduction="sum"))
-                right += float((logits.argmax(-1) == on_device.targets).sum())
+                part = part.to(device)
+                logits = model(part.tokens, part.at).float()
+                loss += float(F.cross_entropy(logits, part.targets, reduction="sum"))
+                right += float((logits.argmax(-1) == part.targets).sum())
         return {"score": -loss / total, "loss": loss / total, "accuracy": right / total}

@@ -56,6 +56,9 @@ class Batch:
 
     def split(self, size: int) -> "Iterator[Batch]":
         """Parts of at most `size` sequences; `count` stays that of the whole batch."""
+        if size >= len(self.tokens):
+            yield self
+            return
         length = self.tokens.shape[1]
         for first in range(0, len(self.tokens), size):
             tokens, rows, at = self.tokens[first : first + size], slice(first, first + size), None
@@ -158,7 +161,7 @@ def train(
         save_state(checkpoints, history.step, model, optimizer, vars(history))
 
     with progress(label, total, "steps", history.step) as bar, _signals() as asked_to_stop:
-        for batch in ahead(objective.batch, range(history.step, total), workers):
+        for batch in ahead(lambda step: objective.batch(step).to(device), range(history.step, total), workers):
             rate = learning_rate(history.step, total, settings)
             torch.manual_seed(torch_seed(seed, "dropout", history.step))
             at_once = min(fits, sequences_at_once(settings, batch.tokens, device))
@@ -247,7 +250,7 @@ def _accumulate(model: nn.Module, objective: Objective, batch: Batch, settings: 
     total = torch.zeros((), device=device)
     for part in batch.split(at_once):
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-            loss = objective.loss(model, part.to(device)) / max(1, batch.count)
+            loss = objective.loss(model, part) / max(1, batch.count)
         loss.backward()
         total += loss.detach()
     return total

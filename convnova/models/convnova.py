@@ -33,7 +33,9 @@ from convnova.models.heads import LETTERS, MaskedLanguageModel
 STEM_KERNEL = 9
 LARGEST_DILATION = 1024
 CACHED = 1 << 20
-"""Numbers of one activation that a CPU's caches hold while a group of sequences passes through, in prediction."""
+"""Numbers of one activation that a CPU's caches hold while a piece of a batch passes through, in prediction."""
+LONGEST = 1 << 20
+"""Bases that a GPU predicts at once."""
 
 
 @dataclass(frozen=True)
@@ -187,10 +189,34 @@ class Backbone(nn.Module):
         Returns:
             (B, L, d), or (M, d) with `at`. Rows of padded positions have no meaning.
         """
-        if at is None and not torch.is_grad_enabled() and tokens.device.type == "cpu":
-            groups = tokens.split(max(1, CACHED // (self.width * tokens.shape[1])))
-            return torch.cat([self._features(group, None) for group in groups])
-        return self._features(tokens, at)
+        if at is not None or torch.is_grad_enabled():
+            return self._features(tokens, at)
+        piece = CACHED // self.width if tokens.device.type == "cpu" else LONGEST
+        if tokens.shape[1] > 2 * piece > 4 * self.config.receptive_field and self.config.second_branch == "complement":
+            return self.in_windows(tokens, piece)
+        return torch.cat([self._features(group, None) for group in tokens.split(max(1, piece // tokens.shape[1]))])
+
+    def in_windows(self, tokens: Tensor, window: int) -> Tensor:
+        """As `forward`, for sequences of any length: windows that overlap by the receptive field, to the same result.
+
+        Args:
+            tokens: (B, L). window: positions in memory at once.
+
+        Raises:
+            ConvNovaError: too short a window, or a second branch that reads from the other end.
+        """
+        reach = self.config.receptive_field // 2
+        if window <= 2 * reach or self.config.second_branch != "complement":
+            raise ConvNovaError(
+                f"window = {window}: expected the receptive field, {2 * reach + 1} bases, or more, and as second branch "
+                f"the complement, found {self.config.second_branch}; predict the sequence as a whole"
+            )
+        parts, step = [], window - 2 * reach
+        for start in range(0, tokens.shape[1], step):
+            first = max(0, start - reach)
+            features = self._features(tokens[:, first : start + step + reach], None)
+            parts.append(features[:, start - first : start - first + step])
+        return torch.cat(parts, 1)
 
     def _features(self, tokens: Tensor, at: Tensor | None) -> Tensor:
         call = again if self.checkpointing and torch.is_grad_enabled() else _call

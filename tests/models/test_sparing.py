@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from convnova.dna import OUTSIDE
+from convnova.errors import ConvNovaError
 from convnova.models.convnova import Backbone, Config, GatedConvolutionBlock
 from convnova.models.sparing import GatedUpdate
 
@@ -68,10 +69,25 @@ def test_dropout_and_checkpointing_change_no_value():
         torch.testing.assert_close(gradient, results[1][1][name], msg=name)
 
 
-def test_prediction_in_groups_is_prediction_at_once(monkeypatch):
+@pytest.mark.parametrize("shape", [(7, 33), (2, 2600)], ids=["groups of sequences", "windows of long sequences"])
+def test_prediction_in_pieces_is_prediction_at_once(monkeypatch, shape):
     torch.manual_seed(6)
-    model, tokens = Backbone(Config(width=8)), torch.randint(0, 4, (7, 33))
+    model, tokens = Backbone(Config(width=8)), torch.randint(0, 5, shape)
+    tokens[1, shape[1] - 20 :] = OUTSIDE
     with torch.no_grad():
         whole = model(tokens)
-        monkeypatch.setattr("convnova.models.convnova.CACHED", 8 * 33 * 2)
-        torch.testing.assert_close(model(tokens), whole, atol=1e-6, rtol=1e-6)
+        monkeypatch.setattr("convnova.models.convnova.CACHED", 8 * (66 if shape[1] == 33 else 500))
+        called = []
+        real = model._features
+        monkeypatch.setattr(model, "_features", lambda part, at: called.append(part.shape) or real(part, at))
+        pieces = model(tokens)
+    assert len(called) == (4 if shape[1] == 33 else 9)
+    real = tokens != OUTSIDE
+    torch.testing.assert_close(pieces[real], whole[real], atol=1e-5, rtol=1e-5)
+
+
+def test_windows_must_be_longer_than_the_receptive_field_and_see_both_ends():
+    tokens = torch.zeros(1, 900, dtype=torch.uint8)
+    for config, window in ((Config(width=8), 192), (Config(width=8, second_branch="reverse_complement"), 400)):
+        with pytest.raises(ConvNovaError, match="expected the receptive field, 193 bases, or more"):
+            Backbone(config).in_windows(tokens, window)

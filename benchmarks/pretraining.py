@@ -1,0 +1,115 @@
+"""Masked cross entropy after pretraining on a real genome, beside Markov models of the same windows.
+
+    python benchmarks/pretraining.py --fasta yeast.fa.gz --width 32 --epochs 2 --json pretraining.json
+
+trains by the pipeline's own loop on windows of the genome and prints, in nats a masked base on the same validation
+windows and masks: ln 4; the 2-mer and 5-mer Markov models, P(base | the 1 or 4 bases before it), counted on the
+training windows; and ConvNova. The Markov models see the true bases before the masked one, none of them hidden.
+"""
+
+import argparse
+import json
+import math
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from convnova.checkpoint import load_weights
+from convnova.config import Pretraining, RunConfig
+from convnova.dna import N
+from convnova.genome import Windows, shard_genome, windows
+from convnova.pretrain import MaskedLanguage, pretrain
+
+LETTERS = 4
+
+
+def contexts(tokens: np.ndarray, before: int) -> np.ndarray:
+    """Number of the `before` bases before each position of windows (n, L), or -1 where one is no base or outside."""
+    numbers = np.zeros(tokens.shape, np.int64)
+    for distance in range(before, 0, -1):
+        shifted = np.full(tokens.shape, N, np.int64)
+        shifted[:, distance:] = tokens[:, :-distance]
+        numbers = np.where((shifted >= N) | (numbers < 0), -1, numbers * LETTERS + shifted)
+    return numbers
+
+
+def markov(data: Windows, before: int) -> np.ndarray:
+    """ln P(base | context), (4^before + 1, 4), counted on all windows, plus one; last row for no context."""
+    counts = np.ones((LETTERS**before + 1, LETTERS))
+    for first in range(0, len(data), 1024):
+        tokens = data.tokens(np.arange(first, min(len(data), first + 1024)))
+        context, real = contexts(tokens, before), tokens < N
+        np.add.at(counts, (context[real], tokens[real]), 1)
+        np.add.at(counts[-1], tokens[real], 1)
+    return np.log(counts / counts.sum(1, keepdims=True))
+
+
+def markov_loss(objective: MaskedLanguage, table: np.ndarray, before: int) -> float:
+    """Mean cross entropy over the bases that `objective.evaluate` asks for."""
+    total = count = 0.0
+    for chosen, batch in objective.validation():
+        tokens, at = objective.valid.tokens(chosen), batch.at.numpy()
+        context = contexts(tokens, before).ravel()[at]
+        total -= table[context, tokens.ravel()[at]].sum()
+        count += len(at)
+    return total / count
+
+
+def main() -> None:
+    """Shard, train, compare, print and write JSON."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--fasta", type=Path, required=True)
+    options.add_argument("--width", type=int, default=32)
+    options.add_argument("--length", type=int, default=1024)
+    options.add_argument("--epochs", type=int, default=2)
+    options.add_argument("--batch", type=int, default=16)
+    options.add_argument("--lr", type=float, default=3e-3)
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--json", type=Path, help="write the numbers here too")
+    asked = options.parse_args()
+    torch.set_num_threads(asked.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        results = compare(asked, Path(folder))
+    print(json.dumps(results, indent=2))
+    if asked.json:
+        asked.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def compare(asked: argparse.Namespace, folder: Path) -> dict[str, object]:
+    """Losses in nats a masked base, and what they were made with."""
+    shard_genome(asked.fasta, folder / "genome")
+    settings = Pretraining(
+        epochs=asked.epochs, length=asked.length, batch_size=asked.batch, lr=asked.lr, warmup=0.05, weight_decay=0.0
+    )
+    model = {"title": "ConvNova", "architecture": "convnova", "pretrained": True, "settings": {"width": asked.width}}
+    config = RunConfig(
+        run="benchmark", genome="own", genomes={"own": {"fasta": str(asked.fasta)}}, pretrain=settings,
+        models={"convnova": model}, suites={},
+    )  # fmt: skip
+    started = time.perf_counter()
+    (backbone,) = config.backbones()
+    pretrain(config, backbone, folder / "genome", folder / "out")
+    seconds = time.perf_counter() - started
+    about = load_weights(folder / "out" / "weights.safetensors")[1]
+    data, valid = (windows(folder / "genome", split, asked.length) for split in ("train", "valid"))
+    objective = MaskedLanguage(settings, data, valid)
+    losses = {f"{before + 1}-mer Markov": markov_loss(objective, markov(data, before), before) for before in (1, 4)}
+    best = min(about["epochs"], key=lambda epoch: epoch["loss"])
+    return {
+        "genome": asked.fasta.name,
+        "nats_per_masked_base": {"ln 4": math.log(4), **losses, "ConvNova": best["loss"]},
+        "accuracy": best["accuracy"],
+        "train_windows": len(data),
+        "valid_windows": len(valid),
+        "bases_seen": about["bases"],
+        "parameters": about["parameters"],
+        "seconds": round(seconds, 1),
+        **{key: getattr(asked, key) for key in ("width", "length", "epochs", "batch", "lr", "threads")},
+    }
+
+
+if __name__ == "__main__":
+    main()
