@@ -208,8 +208,8 @@ class Backbone(nn.Module):
         reach = self.config.receptive_field // 2
         if window <= 2 * reach or self.config.second_branch != "complement":
             raise ConvNovaError(
-                f"window = {window}: expected the receptive field, {2 * reach + 1} bases, or more, and as second branch "
-                f"the complement, found {self.config.second_branch}; predict the sequence as a whole"
+                f"window = {window}: expected the receptive field, {2 * reach + 1} bases, or more, and a second "
+                f"branch of the complement, found {self.config.second_branch}; predict the sequence as a whole"
             )
         parts, step = [], window - 2 * reach
         for start in range(0, tokens.shape[1], step):
