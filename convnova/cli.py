@@ -130,6 +130,13 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--scores", type=Path, required=True, metavar="FILE", help="what `aggregate` wrote")
         command.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
         command.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+    explain = _command(
+        commands, "explain", run_explain, "where a number comes from: settings, code, data, machine, commands"
+    )
+    explain.add_argument(
+        "results", nargs="+", metavar="RESULT", help="metrics.json, weights, or a table and ROW MODEL PROTOCOL SEED"
+    )
     return top
 
 
@@ -328,6 +335,13 @@ def run_figures(options: argparse.Namespace) -> None:
     logs = {name: Path(f"results/{config.run}/pretrain/{name}/log.csv") for name in config.backbones()}
     if logs:
         write_pretraining(logs, config.simulate is not None, options.out)
+
+
+def run_explain(options: argparse.Namespace) -> None:
+    """`convnova explain`"""
+    from convnova.explain import explain
+
+    print(explain(options.results), end="")
 
 
 if __name__ == "__main__":
