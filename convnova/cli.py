@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. A mistake of the user's, or of the file system, is one line on standard error and in the log,
-    and exit code 1."""
+    and exit code 1; one of this program's own is a line in the log and a traceback."""
     options = parser().parse_args(arguments)
     with logging_to(options.log):
         try:
@@ -30,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
         except KeyboardInterrupt:
             log("interrupted")
             return 130
+        except Exception as error:
+            log(f"error: {type(error).__name__}: {' '.join(str(error).split())}")
+            raise
     return 0
 
 
@@ -137,6 +140,10 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument(
         "results", nargs="+", metavar="RESULT", help="metrics.json, weights, or a table and ROW MODEL PROTOCOL SEED"
     )
+
+    status = _command(commands, "status", run_status, "what of the runs is done, running, failed and missing")
+    status.add_argument("--config", metavar="FILE|RUN", help="config or name of a run; default: every run in results/")
+    status.add_argument("--json", action="store_true", help="every step as JSON")
     return top
 
 
@@ -342,6 +349,17 @@ def run_explain(options: argparse.Namespace) -> None:
     from convnova.explain import explain
 
     print(explain(options.results), end="")
+
+
+def run_status(options: argparse.Namespace) -> None:
+    """`convnova status`"""
+    from convnova.status import as_json, as_text, runs, steps
+
+    found = [(config, steps(config)) for config in runs(options.config)]
+    if options.json:
+        print(as_json({config.run: of_run for config, of_run in found}))
+    else:
+        print("\n\n".join(as_text(config, of_run) for config, of_run in found))
 
 
 if __name__ == "__main__":
