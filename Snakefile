@@ -34,4 +34,5 @@ rule all:
             for form in ("tsv", "md", "html")
             if RUN.suites
         ],
+        f"{RESULTS}/report.html" if RUN.suites else [],
     localrule: True

@@ -134,6 +134,11 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
         command.add_argument("--out", type=Path, required=True, metavar="DIR")
 
+    report = _command(commands, "report", run_report, "one HTML page of a run: tables, figures, and every way back")
+    _with_config(report)
+    report.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
+    report.add_argument("--out", type=Path, required=True, metavar="FILE")
+
     explain = _command(
         commands, "explain", run_explain, "where a number comes from: settings, code, data, machine, commands"
     )
@@ -342,6 +347,14 @@ def run_figures(options: argparse.Namespace) -> None:
     logs = {name: Path(f"results/{config.run}/pretrain/{name}/log.csv") for name in config.backbones()}
     if logs:
         write_pretraining(logs, config.simulate is not None, options.out)
+
+
+def run_report(options: argparse.Namespace) -> None:
+    """`convnova report`"""
+    from convnova.catalogue import load_file
+    from convnova.report import write_report
+
+    write_report(load_file(options.config), options.published, options.out)
 
 
 def run_explain(options: argparse.Namespace) -> None:

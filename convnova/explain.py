@@ -203,8 +203,6 @@ def code(provenance: dict[str, Any]) -> str:
 
 def made(provenance: dict[str, Any]) -> list[str]:
     """When, for how long, on what machine and with which packages."""
-    hardware = provenance["hardware"]
-    gpu = hardware["gpu"] or "no GPU"
     used = [f"peak memory {provenance['peak_memory_mb']:,} MB"]
     if (of_gpu := provenance.get("peak_gpu_memory_mb")) is not None:
         used.append(f"of the GPU {of_gpu:,} MB")
@@ -212,11 +210,24 @@ def made(provenance: dict[str, Any]) -> list[str]:
     used += [f"energy of the {name}: {joules:,} J" for name, joules in (energy or {}).items()]
     return [
         f"{provenance['started']}, in {provenance['seconds']} s of wall time",
-        f"on {provenance['host']}: {hardware['processor']}, {hardware['cores']} cores ({hardware['threads']} used), "
-        f"{hardware['memory_gb']} GB, {gpu}",
+        f"on {machine(provenance)}",
         ", ".join(used) + ("" if energy else "; energy not told by the machine"),
-        f"python {provenance['python']}, {_pairs(provenance['packages'])}",
+        packages(provenance),
     ]
+
+
+def machine(provenance: dict[str, Any]) -> str:
+    """Name, processor, memory and GPU."""
+    hardware = provenance["hardware"]
+    return (
+        f"{provenance['host']}: {hardware['processor']}, {hardware['cores']} cores ({hardware['threads']} used), "
+        f"{hardware['memory_gb']} GB, {hardware['gpu'] or 'no GPU'}"
+    )
+
+
+def packages(provenance: dict[str, Any]) -> str:
+    """Versions of Python and of the packages that numbers depend on."""
+    return f"python {provenance['python']}, {_pairs(provenance['packages'])}"
 
 
 def snakemake_line(run: Run, path: Path) -> str:

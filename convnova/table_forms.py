@@ -61,7 +61,10 @@ class Entry:
 
 @dataclass
 class Grid:
-    """A table laid out for reading: rows down; for each model its protocols, their difference, the published value."""
+    """A table laid out for reading: rows down; for each model its protocols, their difference, the published value.
+
+    A simulated genome has no published values.
+    """
 
     heads: list[str]
     """Of the columns that each model has."""
@@ -75,28 +78,30 @@ class Grid:
 def grid(table: Table) -> Grid:
     """Lay a table out for reading."""
     both = {"heldout", "released"} <= set(table.protocols)
-    heads = [*table.protocols, *(["released - heldout"] if both else []), "published"]
+    heads = [*table.protocols, *(["released - heldout"] if both else []), *([] if table.simulated else ["published"])]
     laid = Grid(heads, len(table.protocols), [])
     for row in table.rows:
         entries = {}
         for model in table.models:
             cells = [table.cells[row, model, protocol] for protocol in table.protocols]
-            entries[model] = [_score(cell, len(table.seeds)) for cell in cells]
+            texts = [score_text(cell, len(table.seeds)) for cell in cells]
+            entries[model] = [Entry(text, cell.mean, cell.best) for text, cell in zip(texts, cells, strict=True)]
             if both:
                 gain = table.gain(row, model)
                 entries[model].append(Entry("" if gain != gain else signed(gain), gain))
-            entries[model].append(_published(table.compared(row, model), laid.notes))
+            if not table.simulated:
+                entries[model].append(_published(table.compared(row, model), laid.notes))
         laid.lines.append((row, entries))
     return laid
 
 
-def _score(cell: Cell, expected: int) -> Entry:
+def score_text(cell: Cell, expected: int) -> str:
     """`0.812 ± 0.010`, and `n=2 of 3` where seeds are missing."""
     n = len(cell.seeds)
     text = f"{cell.mean:.{SHOWN}f}" if n else ""
     text += f" ± {cell.sd:.{SHOWN}f}" if n > 1 else ""
     text += f" (n={n} of {expected})" if n < expected else ""
-    return Entry(text.strip(), cell.mean, cell.best)
+    return text.strip()
 
 
 def _published(cell: Cell, notes: list[str]) -> Entry:
@@ -188,8 +193,10 @@ def _tex_float(table: Table, laid: Grid, models: list[str], first: bool) -> str:
             r"\scriptsize",
             r"\setlength{\tabcolsep}{3pt}",
             _tex_tabular(table, laid, models, scores, with_metric=True),
-            r"\par\medskip",
-            _tex_tabular(table, laid, models, compared, with_metric=False),
+            *(
+                [r"\par\medskip", _tex_tabular(table, laid, models, compared, with_metric=False)]
+                * bool(laid.heads[compared])
+            ),
             *[rf"\par\smallskip\parbox{{\linewidth}}{{\raggedright {_tex(note)}}}" for note in notes],
             r"\end{table}",
             "",

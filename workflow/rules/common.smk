@@ -41,7 +41,9 @@ def genome_files(wildcards):
     """FASTA and, where there is one, BED of a genome."""
     genome = RUN.genomes[wildcards.genome]
     names = {"fasta": genome.fasta, "bed": genome.bed}
-    return {role: RUN.path_of(name, genome.source) for role, name in names.items() if name}
+    return {
+        role: RUN.path_of(name, genome.source) for role, name in names.items() if name
+    }
 
 
 def genome_options(wildcards):
@@ -117,6 +119,15 @@ def figures():
         f"{RESULTS}/figures/{name}.{form}"
         for name in names
         for form in ("pdf", "svg", "png")
+    ]
+
+
+def audits():
+    """The audit of every task of the run."""
+    return [
+        f"{RESULTS}/audit/{suite}/{task}.json"
+        for suite, content in RUN.suites.items()
+        for task in content.tasks
     ]
 
 
