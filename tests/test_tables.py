@@ -7,6 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from browser import needs_chromium, opened
 from made_up_scores import CP, GB, GOLDEN, NT, PLAN, thousand_runs
 
 from convnova.errors import ConvNovaError
@@ -197,15 +198,14 @@ def test_names_with_special_letters_are_escaped(scores, published, tmp_path):
     assert r"CNN \<50% & C_1\>" in (tmp_path / f"{NT}.md").read_text()
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+@needs_chromium
 @pytest.mark.parametrize(("clicks", "first"), [(1, "promoter_tata"), (2, "H3")])
 def test_a_click_on_a_head_sorts_the_rows(written, tmp_path, clicks, first):
     """The column `released` of ConvNova: falling first, then rising."""
     click = "<script>" + "document.querySelectorAll('thead button')[3].click();" * clicks + "</script></body>"
     (tmp_path / "page.html").write_text(written[f"{NT}.html"].replace("</body>", click))
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", f"--user-data-dir={tmp_path}"]
-    done = subprocess.run([*command, (tmp_path / "page.html").as_uri()], capture_output=True, text=True, timeout=60)
-    assert Page(done.stdout).rows[2][0] == first
+    dom, _ = opened(tmp_path / "page.html", tmp_path)
+    assert Page(dom).rows[2][0] == first
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
