@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convnova import __version__
+from convnova.cli_results import add_commands
 from convnova.errors import ConvNovaError
 from convnova.progress import log, logging_to
 
@@ -134,21 +135,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
         command.add_argument("--out", type=Path, required=True, metavar="DIR")
 
-    report = _command(commands, "report", run_report, "one HTML page of a run: tables, figures, and every way back")
-    _with_config(report)
-    report.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
-    report.add_argument("--out", type=Path, required=True, metavar="FILE")
-
-    explain = _command(
-        commands, "explain", run_explain, "where a number comes from: settings, code, data, machine, commands"
-    )
-    explain.add_argument(
-        "results", nargs="+", metavar="RESULT", help="metrics.json, weights, or a table and ROW MODEL PROTOCOL SEED"
-    )
-
-    status = _command(commands, "status", run_status, "what of the runs is done, running, failed and missing")
-    status.add_argument("--config", metavar="FILE|RUN", help="config or name of a run; default: every run in results/")
-    status.add_argument("--json", action="store_true", help="every step as JSON")
+    add_commands(commands, _command)
     return top
 
 
@@ -347,32 +334,6 @@ def run_figures(options: argparse.Namespace) -> None:
     logs = {name: Path(f"results/{config.run}/pretrain/{name}/log.csv") for name in config.backbones()}
     if logs:
         write_pretraining(logs, config.simulate is not None, options.out)
-
-
-def run_report(options: argparse.Namespace) -> None:
-    """`convnova report`"""
-    from convnova.catalogue import load_file
-    from convnova.report import write_report
-
-    write_report(load_file(options.config), options.published, options.out)
-
-
-def run_explain(options: argparse.Namespace) -> None:
-    """`convnova explain`"""
-    from convnova.explain import explain
-
-    print(explain(options.results), end="")
-
-
-def run_status(options: argparse.Namespace) -> None:
-    """`convnova status`"""
-    from convnova.status import as_json, as_text, runs, steps
-
-    found = [(config, steps(config)) for config in runs(options.config)]
-    if options.json:
-        print(as_json({config.run: of_run for config, of_run in found}))
-    else:
-        print("\n\n".join(as_text(config, of_run) for config, of_run in found))
 
 
 if __name__ == "__main__":

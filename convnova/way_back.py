@@ -91,8 +91,8 @@ def _made_from(run: Run, job: Job, provenance: dict[str, Any]) -> str:
 def _again(run: Run, job: Job, provenance: dict[str, Any]) -> str:
     """Where a fine-tuning's result lies, and the two commands that make it again."""
     path = run.root / job.folder(run.config.run if run.config else "") / "metrics.json"
-    lines = f"{escape(snakemake_line(run, path))}\n{escape(command(provenance))}"
-    return f"<p>Seed {job.seed}: <code>{escape(run.shown(path))}</code></p><pre>{lines}</pre>"
+    commands = "".join(f"<pre>{escape(line)}</pre>" for line in (snakemake_line(run, path), command(provenance)))
+    return f"<p>Seed {job.seed}: <code>{escape(run.shown(path))}</code></p>{commands}"
 
 
 def _data_place(job: Job) -> str:
