@@ -54,10 +54,11 @@ def joules() -> dict[str, float]:
     A counter that is not there, or that this user may not read, is left out. Processors: RAPL of Linux
     (https://docs.kernel.org/power/powercap/powercap.html), for root alone on most machines. GPU: NVML.
     """
-    packages = [path / "energy_uj" for path in RAPL.glob("intel-rapl:*") if path.name.count(":") == 1]
+    zones = [path.parent for path in RAPL.glob("intel-rapl:*/name") if path.read_text().startswith("package")]
+    counters = [zone / "energy_uj" for zone in zones]
     found = {}
-    if packages and all(os.access(path, os.R_OK) for path in packages):
-        found["processors"] = sum(int(path.read_text()) for path in packages) / 1e6
+    if counters and all(os.access(path, os.R_OK) for path in counters):
+        found["processors"] = sum(int(path.read_text()) for path in counters) / 1e6
     if (of_gpu := _gpu_joules()) is not None:
         found["gpu"] = of_gpu
     return found

@@ -129,6 +129,14 @@ def test_a_number_made_again_since_the_table_is_said(small):
     assert "NOT THERE ANY MORE; the table says mcc" in explain([TABLE, "H3", "convnova", "heldout", "1"])
 
 
+def test_a_result_away_from_its_run_tells_what_it_knows(small):
+    shutil.copytree(Path(METRICS).parent, "elsewhere")
+    text = explain(["elsewhere/metrics.json"])
+    assert "no config of a run lies beside this result" in text and "epochs 1, batch_size 16" in text
+    assert f"sha256 {sha256(SHARD)}, unchanged since" in text
+    assert "neither place nor address is known" in text and "https://" not in text
+
+
 @pytest.mark.parametrize(
     "words, told",
     [

@@ -149,6 +149,16 @@ def test_one_protocol_has_no_difference_and_says_why_it_is_not_compared(scores, 
     assert "[1] Not comparable: other protocol: published by released." in text
 
 
+def test_with_one_protocol_and_a_simulated_genome_there_is_nothing_to_compare(scores, published, tmp_path):
+    plan = replace(PLAN, protocols=["heldout"], simulated=True)
+    write_tables(scores[scores["protocol"] == "heldout"], published, plan, tmp_path)
+    assert (tmp_path / f"{NT}.tex").read_text().count(r"\begin{tabular}") == 2
+    assert (
+        "| task | metric | ConvNova: heldout | ConvNova (from scratch): heldout | CNN: heldout |"
+        in (tmp_path / f"{NT}.md").read_text()
+    )
+
+
 class Page(HTMLParser):
     """Tags, and the texts of the table's rows; an unclosed or crossed tag is an error."""
 
