@@ -6,6 +6,10 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
+
+report: "workflow/report/workflow.rst"
+
+
 if not workflow.configfiles:
 
     configfile: "config/config.yaml"
@@ -34,4 +38,5 @@ rule all:
             for form in ("tsv", "md", "html")
             if RUN.suites
         ],
+        f"{RESULTS}/report.html" if RUN.suites else [],
     localrule: True

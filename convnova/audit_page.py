@@ -3,17 +3,16 @@
 The sentences follow from the numbers alone, by the rules of `meaning`.
 """
 
-import html
 import json
 import re
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from convnova.audit import LEAST, STRETCH, WORD
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
+from convnova.pages import breakable, escape, fill, sortable
 
 Audit = dict[str, Any]
 """What `convnova.audit.write_audit` wrote, with `suite` and `task`."""
@@ -226,26 +225,35 @@ def summary(audits: list[Audit]) -> str:
 
 def page(audits: list[Audit], simulated: bool) -> str:
     """One self-contained HTML page, in the form of the tables of scores: sortable, nothing from outside."""
-    template = files("convnova").joinpath("table.html").read_text(encoding="utf-8")
-    notes = [f"<strong>{_html(_name(audit))}</strong>: {_html(' '.join(meaning(audit)))}" for audit in audits]
     parts = {
+        "NAME": "audit",
         "TITLE": "Audit of the tasks",
         "WARNING": "<p class=warning><strong>Simulated genome.</strong></p>" * simulated,
-        "SUMMARY": _html(summary(audits)),
-        "CAPTION": _html(RULES),
-        "HEAD": _head(list(columns(audits[0]))),
-        "BODY": "\n".join(_line(audit) for audit in audits),
-        "NOTES": "\n".join(f"<p>{note}</p>" for note in notes),
+        "SUMMARY": escape(summary(audits)),
+        "CAPTION": escape(RULES),
+        "TABLE": sortable_table(audits),
+        "NOTES": html_notes(audits),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
+    return fill("table.html", parts)
+
+
+def sortable_table(audits: list[Audit]) -> str:
+    """The table alone, as HTML."""
+    return sortable("audit", _head(list(columns(audits[0]))), "\n".join(_line(audit) for audit in audits))
+
+
+def html_notes(audits: list[Audit]) -> str:
+    """What the numbers mean, a paragraph a task."""
+    notes = [f"<strong>{escape(_name(audit))}</strong>: {escape(' '.join(meaning(audit)))}" for audit in audits]
+    return "\n".join(f"<p>{note}</p>" for note in notes)
 
 
 def _head(heads: list[Column]) -> str:
     """Two rows: the groups over their columns, and a button that sorts for each column."""
     groups = {head.group: sum(other.group == head.group for other in heads) for head in heads}
-    titles = "".join(f"<th colspan={count} scope=colgroup>{_html(group)}</th>" for group, count in groups.items())
+    titles = "".join(f"<th colspan={count} scope=colgroup>{escape(group)}</th>" for group, count in groups.items())
     buttons = "".join(
-        f"<th scope=col{of}><button type=button>{_html(text)}</button></th>"
+        f"<th scope=col{of}><button type=button>{escape(text)}</button></th>"
         for text, of in [("task", " class=text"), ("suite", " class=text"), *((h.head, f) for h, f in _firsts(heads))]
     )
     return f"<tr><td colspan=2></td>{titles}</tr>\n<tr>{buttons}</tr>"
@@ -261,17 +269,13 @@ def _firsts(row: list[Column]) -> Iterator[tuple[Column, str]]:
 
 def _line(audit: Audit) -> str:
     cells = "".join(
-        f"<td{first}{_number(column.value)}>{_html(column.text)}</td>"
+        f"<td{first}{_number(column.value)}>{escape(column.text)}</td>"
         for column, first in _firsts(list(columns(audit)))
     )
-    task, suite = (_html(audit[key]).replace("_", "_<wbr>") for key in ("task", "suite"))
+    task, suite = (breakable(audit[key]) for key in ("task", "suite"))
     return f"<tr><th scope=row>{task}</th><td class=text>{suite}</td>{cells}</tr>"
 
 
 def _number(value: float) -> str:
     """What the cell sorts by."""
     return "" if value != value else f' data-value="{value:.6f}"'
-
-
-def _html(text: str) -> str:
-    return html.escape(text)

@@ -35,7 +35,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def load(written: dict[str, Any], files: list[str] | None = None, catalogue: Path = CATALOGUE) -> RunConfig:
-    """Resolve what a user wrote.
+    """Resolve what a user wrote; what `save` wrote is resolved already and comes back as it was.
 
     Args:
         written: the config, as read from YAML; several files already merged.
@@ -45,8 +45,11 @@ def load(written: dict[str, Any], files: list[str] | None = None, catalogue: Pat
     Raises:
         ConvNovaError: a wrong key or value; names file, key, value and the nearest right one.
     """
+    written = dict(written)
     try:
-        return _resolve(dict(written), files or [], catalogue)
+        if written.pop("resolved", False):
+            return RunConfig(**written)
+        return _resolve(written, files or [], catalogue)
     except _Mistake as mistake:
         raise ConvNovaError(where(mistake.key, files or []) + str(mistake)) from mistake
     except ValidationError as error:
@@ -54,12 +57,8 @@ def load(written: dict[str, Any], files: list[str] | None = None, catalogue: Pat
 
 
 def load_file(path: str | Path, catalogue: Path = CATALOGUE) -> RunConfig:
-    """Resolve a config file; one that was written by `save` is resolved already and comes back as it was."""
-    written = read_yaml(path)
-    if written.get("resolved"):
-        written.pop("resolved")
-        return RunConfig(**written)
-    return load(written, [str(path)], catalogue)
+    """Resolve a config file."""
+    return load(read_yaml(path), [str(path)], catalogue)
 
 
 def check_files(config: RunConfig, files: list[str]) -> None:

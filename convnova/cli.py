@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convnova import __version__
+from convnova.cli_results import add_commands
 from convnova.errors import ConvNovaError
 from convnova.progress import log, logging_to
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. A mistake of the user's, or of the file system, is one line on standard error and in the log,
-    and exit code 1."""
+    and exit code 1; one of this program's own is a line in the log and a traceback."""
     options = parser().parse_args(arguments)
     with logging_to(options.log):
         try:
@@ -30,6 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
         except KeyboardInterrupt:
             log("interrupted")
             return 130
+        except Exception as error:
+            log(f"error: {type(error).__name__}: {' '.join(str(error).split())}")
+            raise
     return 0
 
 
@@ -130,6 +134,8 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--scores", type=Path, required=True, metavar="FILE", help="what `aggregate` wrote")
         command.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
         command.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+    add_commands(commands, _command)
     return top
 
 

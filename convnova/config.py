@@ -215,6 +215,15 @@ class RunConfig(Strict):
                         for seed in self.seeds:
                             yield Job(suite, task, model, protocol, seed)
 
+    @property
+    def raw(self) -> str:
+        """The folder of fetched files: one for all runs, but that of a simulated genome is the run's own."""
+        return f"resources/{self.run}/raw" if self.simulate else "resources/raw"
+
+    def path_of(self, name: str, source: str | None) -> str:
+        """Where a file lies: fetched, or a path of the user's own."""
+        return f"{self.raw}/{source}/{name}" if source else name
+
     def task(self, job: Job) -> Task:
         """The task of a job."""
         return self.suites[job.suite].tasks[job.task]

@@ -57,6 +57,15 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file; of a folder that of its files' names and hashes, hidden files left out."""
+    if Path(path).is_file():
+        return sha256(path)
+    files = {file.relative_to(path): file for file in sorted(Path(path).rglob("*")) if file.is_file()}
+    shown = {name: file for name, file in files.items() if not any(part.startswith(".") for part in name.parts)}
+    return hashlib.sha256("".join(f"{sha256(file)} {name}\n" for name, file in shown.items()).encode()).hexdigest()
+
+
 @contextmanager
 def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
     """Open a plain, gzip or bgzip file for reading; the content decides, not the name.

@@ -19,7 +19,7 @@ from convnova.files import sha256, write_json
 from convnova.models import build_predictor, checkpoint_activations
 from convnova.predict import interval, labels_of, predict, score, write_predictions
 from convnova.progress import log
-from convnova.provenance import describe
+from convnova.provenance import describe, joules
 from convnova.randomness import torch_seed
 from convnova.tasks import TaskShard, read_task
 from convnova.train import Batch, History, train, write_log
@@ -44,7 +44,7 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
     Raises:
         ConvNovaError: weights that do not fit, a loss that is not finite, a task without rows.
     """
-    started = time.time()
+    started, energy = time.time(), joules()
     task, settings, data = config.task(job), config.training(job), read_task(shard)
     splits = split_rows(data, task, job)
     model = build(config, job, data, splits, weights)
@@ -59,20 +59,27 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
     scores = score(task, labels_of(splits["test"]), predicted)
     about = {**job._asdict(), "metric": task.metric, **scores, "interval": interval(task, splits["test"], predicted)}
     inputs = {"task": shard} | ({"weights": weights} if weights else {})
+    about |= summary(history, model, splits, config, job)
     provenance = describe(
         started,
         {name: {"path": str(path), "sha256": sha256(path)} for name, path in inputs.items()},
         config.job_fingerprint(job),
+        energy,
     )
     write_predictions(out / "predictions.parquet", splits["test"], predicted, {"settings": provenance["settings"]})
     write_log(history, out / "log.csv")
-    write_json(out / "metrics.json", {**about, **summary(history, model, splits, config), "provenance": provenance})
+    write_json(out / "metrics.json", {**about, "provenance": provenance})
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def summary(history: History, model: nn.Module, splits: dict[str, Labelled], config: RunConfig) -> dict[str, Any]:
+def summary(
+    history: History, model: nn.Module, splits: dict[str, Labelled], config: RunConfig, job: Job
+) -> dict[str, Any]:
     """What a reader wants to know of a run besides its scores."""
     return {
+        "architecture": config.models[job.model].architecture,
+        "settings": config.settings(job.model, job.suite),
+        "training": config.training(job).model_dump(),
         "best_epoch": history.best_epoch,
         "epochs": history.evaluations,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

@@ -1,11 +1,10 @@
 """The four forms of a table: TSV for reuse, Markdown, LaTeX and HTML for reading."""
 
-import html
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib.resources import files
 
+from convnova.pages import breakable, escape, fill, sortable
 from convnova.scores import METRICS, Row
 from convnova.tables import SHOWN, Cell, Table, signed
 
@@ -62,7 +61,10 @@ class Entry:
 
 @dataclass
 class Grid:
-    """A table laid out for reading: rows down; for each model its protocols, their difference, the published value."""
+    """A table laid out for reading: rows down; for each model its protocols, their difference, the published value.
+
+    A simulated genome has no published values.
+    """
 
     heads: list[str]
     """Of the columns that each model has."""
@@ -76,28 +78,30 @@ class Grid:
 def grid(table: Table) -> Grid:
     """Lay a table out for reading."""
     both = {"heldout", "released"} <= set(table.protocols)
-    heads = [*table.protocols, *(["released - heldout"] if both else []), "published"]
+    heads = [*table.protocols, *(["released - heldout"] if both else []), *([] if table.simulated else ["published"])]
     laid = Grid(heads, len(table.protocols), [])
     for row in table.rows:
         entries = {}
         for model in table.models:
             cells = [table.cells[row, model, protocol] for protocol in table.protocols]
-            entries[model] = [_score(cell, len(table.seeds)) for cell in cells]
+            texts = [score_text(cell, len(table.seeds)) for cell in cells]
+            entries[model] = [Entry(text, cell.mean, cell.best) for text, cell in zip(texts, cells, strict=True)]
             if both:
                 gain = table.gain(row, model)
                 entries[model].append(Entry("" if gain != gain else signed(gain), gain))
-            entries[model].append(_published(table.compared(row, model), laid.notes))
+            if not table.simulated:
+                entries[model].append(_published(table.compared(row, model), laid.notes))
         laid.lines.append((row, entries))
     return laid
 
 
-def _score(cell: Cell, expected: int) -> Entry:
+def score_text(cell: Cell, expected: int) -> str:
     """`0.812 ± 0.010`, and `n=2 of 3` where seeds are missing."""
     n = len(cell.seeds)
     text = f"{cell.mean:.{SHOWN}f}" if n else ""
     text += f" ± {cell.sd:.{SHOWN}f}" if n > 1 else ""
     text += f" (n={n} of {expected})" if n < expected else ""
-    return Entry(text.strip(), cell.mean, cell.best)
+    return text.strip()
 
 
 def _published(cell: Cell, notes: list[str]) -> Entry:
@@ -189,8 +193,10 @@ def _tex_float(table: Table, laid: Grid, models: list[str], first: bool) -> str:
             r"\scriptsize",
             r"\setlength{\tabcolsep}{3pt}",
             _tex_tabular(table, laid, models, scores, with_metric=True),
-            r"\par\medskip",
-            _tex_tabular(table, laid, models, compared, with_metric=False),
+            *(
+                [r"\par\medskip", _tex_tabular(table, laid, models, compared, with_metric=False)]
+                * bool(laid.heads[compared])
+            ),
             *[rf"\par\smallskip\parbox{{\linewidth}}{{\raggedright {_tex(note)}}}" for note in notes],
             r"\end{table}",
             "",
@@ -227,48 +233,65 @@ def _tex_entry(entry: Entry) -> str:
 
 def page(table: Table) -> str:
     """One self-contained HTML page: a sortable table, its style and its script, nothing from outside."""
-    laid = grid(table)
-    template = files("convnova").joinpath("table.html").read_text(encoding="utf-8")
     parts = {
-        "TITLE": _html(table.title),
+        "NAME": table.suite,
+        "TITLE": escape(table.title),
         "WARNING": "<p class=warning><strong>Simulated genome.</strong> Not comparable with the paper.</p>"
         * table.simulated,
-        "SUMMARY": _html(table.summary),
-        "CAPTION": _html(table.caption),
-        "HEAD": _html_head(table, laid),
-        "BODY": "\n".join(_html_row(row, entries) for row, entries in laid.lines),
-        "NOTES": "\n".join(f"<p class=note>{_html(note)}</p>" for note in _note_lines(table, laid)),
+        "SUMMARY": escape(table.summary),
+        "CAPTION": escape(table.caption),
+        "TABLE": sortable_table(table),
+        "NOTES": html_notes(table),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
+    return fill("table.html", parts)
+
+
+def sortable_table(table: Table, anchor: Callable[[Row, str, str], str] | None = None) -> str:
+    """The table alone, as HTML.
+
+    Args:
+        anchor: where on the page the way back from a row, model and protocol begins; default no links.
+    """
+    laid = grid(table)
+    rows = []
+    for row, entries in laid.lines:
+        links = (
+            {model: [anchor(row, model, name) for name in table.protocols] for model in table.models} if anchor else {}
+        )
+        rows.append(_html_row(row, entries, links))
+    return sortable(table.suite, _html_head(table, laid), "\n".join(rows))
+
+
+def html_notes(table: Table) -> str:
+    """The notes below the table, a paragraph each."""
+    return "\n".join(f"<p class=note>{escape(note)}</p>" for note in _note_lines(table, grid(table)))
 
 
 def _html_head(table: Table, laid: Grid) -> str:
     """Two rows: the models over their columns, and a button that sorts for each column."""
     span = f"colspan={len(laid.heads)} scope=colgroup"
-    titles = "".join(f"<th {span}>{_html(title)}</th>" for title in table.models.values())
+    titles = "".join(f"<th {span}>{escape(title)}</th>" for title in table.models.values())
     heads = ["task", "metric", *laid.heads * len(table.models)]
     classes = [" class=text"] * 2 + ([" class=first"] + [""] * (len(laid.heads) - 1)) * len(table.models)
     buttons = "".join(
-        f"<th scope=col{of}><button type=button>{_html(head)}</button></th>"
+        f"<th scope=col{of}><button type=button>{escape(head)}</button></th>"
         for head, of in zip(heads, classes, strict=True)
     )
     return f"<tr><td colspan=2></td>{titles}</tr>\n<tr>{buttons}</tr>"
 
 
-def _html_row(row: Row, entries: dict[str, list[Entry]]) -> str:
+def _html_row(row: Row, entries: dict[str, list[Entry]], links: dict[str, list[str]]) -> str:
+    """A row; `links` has the anchors of each model's first cells."""
     cells = []
-    for of_model in entries.values():
+    for model, of_model in entries.items():
         for i, entry in enumerate(of_model):
-            text = f"<strong>{_html(entry.text)}</strong>" if entry.bold else _html(entry.text)
+            text = f"<strong>{escape(entry.text)}</strong>" if entry.bold else escape(entry.text)
+            if entry.text and i < len(links.get(model, [])):
+                text = f'<a href="#{links[model][i]}">{text}</a>'
             value = "" if entry.value != entry.value else f' data-value="{entry.value:.6f}"'
             cells.append(f"<td{' class=first' * (i == 0)}{value}>{text}</td>")
-    label = _html(row.label).replace("_", "_<wbr>")
-    head = f"<th scope=row>{label}</th><td class=text>{_html(row.metric_title)}</td>"
+    head = f"<th scope=row>{breakable(row.label)}</th><td class=text>{escape(row.metric_title)}</td>"
     return f"<tr>{head}{''.join(cells)}</tr>"
-
-
-def _html(text: str) -> str:
-    return html.escape(text)
 
 
 FORMS = {"tsv": tsv, "md": markdown, "tex": latex, "html": page}

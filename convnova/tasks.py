@@ -4,7 +4,6 @@ For each split the shard holds `<split>.tokens`, all sequences end to end; `<spl
 and, last, where the last ends; and `<split>.labels`: class ids (n,), 0 and 1 (n, labels), or a class id a base.
 """
 
-import hashlib
 import tempfile
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +15,7 @@ from convnova import genome as genome_shard
 from convnova import shards
 from convnova.config import Task
 from convnova.errors import ConvNovaError
-from convnova.files import sha256
+from convnova.files import sha256_of
 from convnova.progress import log, progress
 from convnova.sources import READERS, Rows
 from convnova.sources.rows import SPLITS
@@ -87,7 +86,7 @@ def shard_task(
         _check_counts(task, tallies, files, accept_counts)
         classes = _classes(task, tallies)
         _append_rest(shard, tallies, classes)
-        inputs = {role: {"name": Path(path).name, "sha256": _hash(Path(path))} for role, path in files.items()}
+        inputs = {role: {"name": Path(path).name, "sha256": sha256_of(path)} for role, path in files.items()}
         if genome:
             inputs["genome"] = shards.read_metadata(genome / genome_shard.SHARD)["inputs"]["fasta"]
         splits = {split: tallies[split].report(split, task.max_length) for split in SPLITS if split in tallies}
@@ -160,14 +159,6 @@ def _outside(file: str, row: int, label: str, classes: list[str]) -> ConvNovaErr
     return ConvNovaError(
         f"{file} row {row}: expected one of the classes {', '.join(classes)}, found the label {label!r}"
     )
-
-
-def _hash(path: Path) -> str:
-    """SHA-256 of a file; of a folder that of its files' names and hashes."""
-    if path.is_file():
-        return sha256(path)
-    listing = [f"{sha256(file)} {file.relative_to(path)}\n" for file in sorted(path.rglob("*")) if file.is_file()]
-    return hashlib.sha256("".join(listing).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

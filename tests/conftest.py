@@ -1,5 +1,7 @@
 """Fixtures that many tests share."""
 
+import contextlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,3 +22,22 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no ../shared with real data")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """A folder with a finished run; not to be written to."""
+    import small_run
+
+    folder = tmp_path_factory.mktemp("finished")
+    with contextlib.chdir(folder):
+        small_run.make()
+    return folder
+
+
+@pytest.fixture
+def small(finished, tmp_path, monkeypatch) -> Path:
+    """A copy of the finished run, as the working directory."""
+    shutil.copytree(finished, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"

@@ -151,6 +151,7 @@ def test_a_resolved_config_comes_back_as_it_was(tmp_path):
     config = load(read_yaml(CATALOGUE / "config.yaml"), ["config.yaml"], CATALOGUE)
     save(config, tmp_path / "resolved.yaml")
     assert load_file(tmp_path / "resolved.yaml") == config
+    assert load(yaml.safe_load((tmp_path / "resolved.yaml").read_text())) == config
 
 
 def test_fingerprints_change_with_what_a_number_depends_on_and_with_nothing_else():

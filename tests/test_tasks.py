@@ -258,6 +258,9 @@ def test_a_folder_of_intervals_is_hashed_file_by_file(tmp_path):
         shard_task(Task(), "genomic_benchmarks", {"intervals": tmp_path / "sets"}, tmp_path / name, tmp_path / "genome")
         seen.add(read_task(tmp_path / name).metadata["inputs"]["intervals"]["sha256"])
         (tmp_path / "sets/test/positive.csv").write_text("id,region,start,end,strand\n0,1,5,9,-\n")
+    (tmp_path / "sets/.note.json").write_text("when it was fetched")
+    shard_task(Task(), "genomic_benchmarks", {"intervals": tmp_path / "sets"}, tmp_path / "c.st", tmp_path / "genome")
+    seen.add(read_task(tmp_path / "c.st").metadata["inputs"]["intervals"]["sha256"])
     assert len(seen) == 2
     assert read_task(tmp_path / "b.st").classes == ["negative", "positive"]
     assert list(read_task(tmp_path / "b.st").splits) == ["train", "test"]

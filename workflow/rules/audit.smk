@@ -39,11 +39,7 @@ rule audit:
 
 rule audit_tables:
     input:
-        audits=[
-            f"{RESULTS}/audit/{suite}/{task}.json"
-            for suite, content in RUN.suites.items()
-            for task in content.tasks
-        ],
+        audits=audits(),
     output:
         tsv=f"{RESULTS}/tables/audit.tsv",
         md=f"{RESULTS}/tables/audit.md",

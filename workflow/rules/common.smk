@@ -20,7 +20,7 @@ except ConvNovaError as error:
 
 RESULTS = f"results/{RUN.run}"
 SHARDS = f"resources/{RUN.run}"
-RAW = f"{SHARDS}/raw" if RUN.simulate else "resources/raw"
+RAW = RUN.raw
 MIRROR_SUMS = f"{SHARDS}/mirror/SHA256SUMS"
 CONFIG = f"{RESULTS}/config.yaml"
 CONDA = "../../envs/convnova.yaml"
@@ -37,16 +37,13 @@ wildcard_constraints:
     source="[^/]+",
 
 
-def path_of(name, source):
-    """Where a file lies: fetched, or a path of the user's own."""
-    return f"{RAW}/{source}/{name}" if source else name
-
-
 def genome_files(wildcards):
     """FASTA and, where there is one, BED of a genome."""
     genome = RUN.genomes[wildcards.genome]
     names = {"fasta": genome.fasta, "bed": genome.bed}
-    return {role: path_of(name, genome.source) for role, name in names.items() if name}
+    return {
+        role: RUN.path_of(name, genome.source) for role, name in names.items() if name
+    }
 
 
 def genome_options(wildcards):
@@ -67,7 +64,7 @@ def task_files(wildcards):
     files = suite.tasks[wildcards.task].files()
     known = RUN.sources[suite.source].files if suite.source else []
     found = {
-        role: [path_of(file, suite.source) for file in files_of(name, known)]
+        role: [RUN.path_of(file, suite.source) for file in files_of(name, known)]
         for role, name in files.items()
     }
     if suite.genome:
@@ -79,7 +76,7 @@ def task_words(wildcards, input):
     """The files of a task as words of the command: role=path of a file or a folder."""
     suite = RUN.suites[wildcards.suite]
     files = suite.tasks[wildcards.task].files()
-    paths = {role: path_of(name, suite.source) for role, name in files.items()}
+    paths = {role: RUN.path_of(name, suite.source) for role, name in files.items()}
     if "genome" in input.keys():
         paths["genome"] = input.genome
     return [f"{role}={path}" for role, path in paths.items() if role in input.keys()]
@@ -122,6 +119,15 @@ def figures():
         f"{RESULTS}/figures/{name}.{form}"
         for name in names
         for form in ("pdf", "svg", "png")
+    ]
+
+
+def audits():
+    """The audit of every task of the run."""
+    return [
+        f"{RESULTS}/audit/{suite}/{task}.json"
+        for suite, content in RUN.suites.items()
+        for task in content.tasks
     ]
 
 

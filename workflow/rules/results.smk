@@ -1,4 +1,4 @@
-# Results: every run's scores in one table, then tables and figures a suite.
+# Results: every run's scores in one table, then tables and figures a suite, then one page of all.
 
 
 rule aggregate:
@@ -92,3 +92,35 @@ rule figures:
     shell:
         "convnova --log {log} figures --config {params.config} --scores {input.scores} "
         "--published {input.published} --out {params.folder}"
+
+
+rule report:
+    input:
+        scores=f"{RESULTS}/tables/scores.tsv",
+        published=CATALOGUE / "published.csv",
+        tables=tables(),
+        figures=figures(),
+        audits=audits(),
+    output:
+        report(
+            f"{RESULTS}/report.html",
+            caption="../report/report.rst",
+            category="Report",
+        ),
+    log:
+        f"{RESULTS}/logs/report.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/report.tsv"
+    localrule: True
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=by_attempt(1000),
+        runtime=30,
+        gpu=0,
+    params:
+        config=CONFIG,
+        version=RUN.fingerprint(),
+    shell:
+        "convnova --log {log} report --config {params.config} --published {input.published} --out {output}"

@@ -1,0 +1,69 @@
+"""The commands that read a finished or unfinished run: report, explain, status, crate."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+
+def add_commands(commands: argparse._SubParsersAction, command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add them to the command line.
+
+    Args:
+        command: makes one, from `commands`, its name, what it runs and its description.
+    """
+    report = command(commands, "report", run_report, "one HTML page of a run: tables, figures, and every way back")
+    report.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
+    report.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
+    report.add_argument("--out", type=Path, required=True, metavar="FILE")
+
+    explain = command(
+        commands, "explain", run_explain, "where a number comes from: settings, code, data, machine, commands"
+    )
+    explain.add_argument(
+        "results", nargs="+", metavar="RESULT", help="metrics.json, weights, or a table and ROW MODEL PROTOCOL SEED"
+    )
+
+    status = command(commands, "status", run_status, "what of the runs is done, running, failed and missing")
+    status.add_argument("--config", metavar="FILE|RUN", help="config or name of a run; default: every run in results/")
+    status.add_argument("--json", action="store_true", help="every step as JSON")
+
+    crate = command(commands, "crate", run_crate, "describe a run, its files and its workflow as an RO-Crate")
+    crate.add_argument("--run", dest="name", required=True, help="name of the run, or its config")
+    crate.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="copy the files here; or ro-crate-metadata.json: do not"
+    )
+
+
+def run_report(options: argparse.Namespace) -> None:
+    """`convnova report`"""
+    from convnova.catalogue import load_file
+    from convnova.report import write_report
+
+    write_report(load_file(options.config), options.published, options.out)
+
+
+def run_explain(options: argparse.Namespace) -> None:
+    """`convnova explain`"""
+    from convnova.explain import explain
+
+    print(explain(options.results), end="")
+
+
+def run_status(options: argparse.Namespace) -> None:
+    """`convnova status`"""
+    from convnova.status import as_json, as_text, runs, steps
+
+    found = [(config, steps(config)) for config in runs(options.config)]
+    if options.json:
+        print(as_json({config.run: of_run for config, of_run in found}))
+    else:
+        print("\n\n".join(as_text(config, of_run) for config, of_run in found))
+
+
+def run_crate(options: argparse.Namespace) -> None:
+    """`convnova crate`"""
+    from convnova.crate import write_crate
+    from convnova.status import runs
+
+    (config,) = runs(options.name)
+    print(write_crate(config, options.out))

@@ -1,0 +1,276 @@
+"""The first page of a run: what was run, what it says, what is missing, every table and figure, every way back.
+
+One HTML file that needs nothing from outside. The same bytes each time from the same results.
+"""
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from convnova import audit_page, table_forms, way_back
+from convnova.catalogue import as_yaml
+from convnova.config import Job, RunConfig
+from convnova.explain import code, machine, packages
+from convnova.files import write_text
+from convnova.lineage import Run, read_result
+from convnova.pages import escape, fill
+from convnova.published import read_published
+from convnova.scores import plan_of, read_scores
+from convnova.status import STATES, Step, counts, steps
+from convnova.tables import SIMULATED, Table, tables
+
+LARGEST_DOWNLOAD = 2_000_000
+"""Bytes of a file that the page carries along; a larger one is named only."""
+
+MIME = {
+    ".svg": "image/svg+xml",
+    ".pdf": "application/pdf",
+    ".png": "image/png",
+    ".tsv": "text/tab-separated-values",
+    ".yaml": "application/yaml",
+}
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the page is made from."""
+
+    run: Run
+    config: RunConfig
+    tables: list[Table]
+    results: dict[Job, dict[str, Any]]
+    """The metrics of every fine-tuning in the tables."""
+    steps: list[Step]
+    audits: list[audit_page.Audit]
+    absent: list[Path]
+    """Audits and figures that are not there."""
+
+    @property
+    def folder(self) -> Path:
+        """The run's results."""
+        return Path("results") / self.config.run
+
+
+def write_report(config: RunConfig, published: Path, out: Path) -> None:
+    """Write the page.
+
+    Args:
+        published: the table of published numbers.
+        out: the HTML file.
+
+    Raises:
+        ConvNovaError: the run's `tables/scores.tsv` is missing or does not fit the config, a result in it is gone.
+    """
+    write_text(out, page(gather(config, published)))
+
+
+def gather(config: RunConfig, published: Path) -> Material:
+    """Read a run's scores, results, audits and states; errors as for `write_report`."""
+    folder = Path("results") / config.run
+    scores = read_scores(folder / "tables" / "scores.tsv")
+    seen = {tuple(keys) for keys in scores[list(Job._fields)].itertuples(index=False)}
+    jobs = [job for job in config.jobs() if tuple(job) in seen]
+    audits = [folder / "audit" / name / f"{task}.json" for name, suite in config.suites.items() for task in suite.tasks]
+    figures = [path for name in figure_titles(config) for path in _forms(folder, name)]
+    return Material(
+        run=Run(Path.cwd(), config),
+        config=config,
+        tables=list(tables(scores, read_published(published), plan_of(config))),
+        results={job: read_result(Path(job.folder(config.run)) / "metrics.json") for job in jobs},
+        steps=steps(config),
+        audits=audit_page.read_audits([path for path in audits if path.is_file()]),
+        absent=[path for path in (*audits, *figures) if not path.is_file()],
+    )
+
+
+def figure_titles(config: RunConfig) -> dict[str, str]:
+    """Every figure of the run: its name to its title."""
+    titles = {name: suite.title or name for name, suite in config.suites.items()}
+    return titles | ({"pretraining": "Pretraining"} if config.backbones() else {})
+
+
+def _forms(folder: Path, name: str) -> list[Path]:
+    return [folder / "figures" / f"{name}.{form}" for form in ("svg", "pdf", "png")]
+
+
+def page(material: Material) -> str:
+    """The page as HTML."""
+    config = material.config
+    parts = {
+        "RUN": escape(config.run),
+        "WARNING": f"<p class=warning><strong>Simulated data.</strong> {escape(SIMULATED)}</p>"
+        * (config.simulate is not None),
+        "OVERVIEW": _overview(material),
+        "SAYS": _says(material),
+        "MISSING": _missing(material),
+        "TABLES": "\n".join(_table(material, table) for table in material.tables),
+        "FIGURES": "\n".join(_figure(material, name, title) for name, title in figure_titles(config).items()),
+        "AUDIT": _audit(material.audits),
+        "DATA": way_back.data(material.run, material.results),
+        "NUMBERS": "\n".join(way_back.numbers(material.run, table, material.results) for table in material.tables),
+        "CONFIG": escape(as_yaml(config)),
+        "AGAIN": escape(f"snakemake --cores all --configfile results/{config.run}/config.yaml"),
+    }
+    return fill("report.html", parts)
+
+
+def _overview(material: Material) -> str:
+    """What was run, by whom, as terms and their descriptions."""
+    config, made = material.config, [metrics["provenance"] for metrics in material.results.values()]
+    terms = {
+        "run": [config.run],
+        "data": [_genome(config)],
+        "models": [_model(material, name) for name in config.models],
+        "tasks": [f"{suite.title or name}: {len(suite.tasks)}" for name, suite in config.suites.items()],
+        "seeds": [", ".join(map(str, config.seeds))],
+        "protocols": [", ".join(config.protocols)],
+        "code": _different(map(code, made)),
+        "machine": _different(map(machine, made)),
+        "packages": _different(map(packages, made)),
+        "cost": _cost(made),
+    }
+    return "\n".join(
+        f"<dt>{term}</dt><dd>{'<br>'.join(map(escape, lines)) or 'nothing yet'}</dd>" for term, lines in terms.items()
+    )
+
+
+def _genome(config: RunConfig) -> str:
+    genome = f"pretrained on {config.genome}" if config.backbones() else "no pretraining"
+    if config.simulate:
+        return f"simulated, in place of the real files (simulation seed {config.simulate.seed}); {genome}"
+    return f"real; {genome}"
+
+
+def _model(material: Material, name: str) -> str:
+    """Title, architecture, settings and size of a model."""
+    model = material.config.models[name]
+    sizes = {metrics["parameters"] for job, metrics in material.results.items() if job.model == name}
+    size = f", {min(sizes):,}" + f" to {max(sizes):,}" * (len(sizes) > 1) + " parameters" if sizes else ""
+    settings = ", ".join(f"{key} {value}" for key, value in model.settings.items())
+    return f"{model.title}: {'pretrained' if model.pretrained else 'from scratch'}, {settings}{size}"
+
+
+def _different(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(texts))
+
+
+def _cost(made: list[dict[str, Any]]) -> list[str]:
+    """Time, memory and energy of all fine-tunings together."""
+    if not made:
+        return []
+    seconds = sum(of_one["seconds"] for of_one in made)
+    times = sorted(of_one["started"] for of_one in made)
+    lines = [
+        f"{len(made)} fine-tunings, {seconds / 60:.1f} min of wall time together, {times[0]} to {times[-1]}",
+        f"at most {max(of_one['peak_memory_mb'] for of_one in made):,} MB of memory in one",
+    ]
+    for name in sorted({name for of_one in made for name in of_one.get("joules", {})}):
+        told = [of_one["joules"][name] for of_one in made if name in of_one.get("joules", {})]
+        lines.append(f"energy of the {name}: {sum(told):,.0f} J in {len(told)} of them, by the machine's own counters")
+    return lines
+
+
+def _says(material: Material) -> str:
+    """The summary line of every table, and of the audit."""
+    lines = [
+        f'<li><a href="#table-{table.suite}">{escape(table.title)}</a>: {escape(table.summary)}</li>'
+        for table in material.tables
+    ]
+    if material.audits:
+        lines.append(f'<li><a href="#audit">Audit</a>: {escape(audit_page.summary(material.audits))}</li>')
+    return "\n".join(lines)
+
+
+def _missing(material: Material) -> str:
+    """What of the config is not there, and why as far as logs tell."""
+    of_config = [step for step in material.steps if step.suite]
+    undone = [step for step in material.steps if step.state != "done"]
+    absent = "".join(f"<li><code>{escape(path)}</code> is not there</li>" for path in material.absent)
+    if not undone and not absent:
+        return f"<p>Nothing: all {len(of_config)} results of the config are in.</p>"
+    told = "".join(
+        f"<li>{step.state}: {escape(step.name)}"
+        + f"<br><code>{escape(step.detail)}</code><br>log: <code>{escape(step.log)}</code></li>" * bool(step.detail)
+        for step in undone
+        if step.state != "missing"
+    )
+    done = len(of_config) - sum(bool(step.suite) for step in undone)
+    head = f"<p>{done} of {len(of_config)} results of the config are in.</p>"
+    return head + _count_table(material.steps) + f"<ul>{told}{absent}</ul>" * bool(told + absent)
+
+
+def _count_table(found: list[Step]) -> str:
+    """Suites and models with how many of their results are in which state."""
+    heads = "".join(f"<th scope=col>{text}</th>" for text in STATES)
+    rows = "".join(
+        f"<tr><th scope=row>{escape(suite)}</th><td class=text>{escape(model)}</td>"
+        + "".join(f"<td>{row[state] or ''}</td>" for state in STATES)
+        + "</tr>"
+        for (suite, model), row in counts(found).items()
+    )
+    head = f"<tr><th class=text scope=col>suite</th><th class=text scope=col>model</th>{heads}</tr>"
+    return f'<div class="scroll" tabindex="0"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
+
+
+def _table(material: Material, table: Table) -> str:
+    """A suite's table, each score a link to its way back."""
+    downloads = [download(material.folder / "tables" / f"{table.suite}.tsv", "TSV")]
+    if table.suite in figure_titles(material.config):
+        downloads.append(f'<a href="#figure-{table.suite}">figure</a>')
+    return "\n".join(
+        [
+            f'<section id="table-{table.suite}"><h3>{escape(table.title)}</h3>',
+            "<p class=warning>Simulated data: not comparable with the paper.</p>" * table.simulated,
+            f'<p id="{table.suite}-summary"><strong>Summary:</strong> {escape(table.summary)}</p>',
+            table_forms.sortable_table(table, way_back.anchor(table)),
+            f"<p class=note>{' · '.join(filter(None, downloads))}</p>",
+            f'<p class=note id="{table.suite}-caption">{escape(table.caption)}</p>',
+            table_forms.html_notes(table),
+            "</section>",
+        ]
+    )
+
+
+def _figure(material: Material, name: str, title: str) -> str:
+    """A figure as SVG, with its files to keep."""
+    svg, *others = _forms(material.folder, name)
+    if not svg.is_file():
+        return ""
+    kept = [download(path, path.suffix[1:].upper()) for path in (svg, *others)]
+    alt = f"{title}: every seed a dot, their mean a tick" if name != "pretraining" else "Loss of pretraining"
+    simulated = "Simulated data. " * (material.config.simulate is not None)
+    return (
+        f'<figure id="figure-{name}"><div class="scroll" tabindex="0">'
+        f'<img alt="{escape(simulated + alt)}" src="{data_uri(svg)}"></div>\n'
+        f"<figcaption>{escape(title)}. {simulated}{' · '.join(filter(None, kept))}</figcaption></figure>"
+    )
+
+
+def data_uri(path: Path) -> str:
+    """A file as an address that holds the file itself."""
+    return f"data:{MIME[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def download(path: Path, text: str) -> str:
+    """A link that saves a file which the page carries; the path alone of a file too large for that; else nothing."""
+    if not path.is_file():
+        return ""
+    if path.stat().st_size > LARGEST_DOWNLOAD:
+        return f"{escape(text)}: <code>{escape(path)}</code>"
+    return f'<a download="{escape(path.name)}" href="{data_uri(path)}">{escape(text)}</a>'
+
+
+def _audit(audits: list[audit_page.Audit]) -> str:
+    """The audits side by side, and what they mean."""
+    if not audits:
+        return "<p>There is no audit yet.</p>"
+    return "\n".join(
+        [
+            f'<p id="audit-summary"><strong>Summary:</strong> {escape(audit_page.summary(audits))}</p>',
+            audit_page.sortable_table(audits),
+            f'<p class=note id="audit-caption">{escape(audit_page.RULES)}</p>',
+            f"<details><summary>What that means for each task</summary>{audit_page.html_notes(audits)}</details>",
+        ]
+    )
