@@ -196,9 +196,11 @@ def _missing(material: Material) -> str:
         for step in undone
         if step.state != "missing"
     )
+    names = "".join(f"<li>{escape(step.name)}</li>" for step in undone if step.state == "missing")
+    missing = f"<details><summary>missing, by name</summary><ul>{names}</ul></details>" * bool(names)
     done = len(of_config) - sum(bool(step.suite) for step in undone)
     head = f"<p>{done} of {len(of_config)} results of the config are in.</p>"
-    return head + _count_table(material.steps) + f"<ul>{told}{absent}</ul>" * bool(told + absent)
+    return head + _count_table(material.steps) + f"<ul>{told}{absent}</ul>" * bool(told + absent) + missing
 
 
 def _count_table(found: list[Step]) -> str:

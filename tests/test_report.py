@@ -2,6 +2,7 @@ import base64
 import csv
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -141,13 +142,16 @@ def test_what_is_missing_is_named_with_its_error(small):
     METRICS.unlink()
     log = Path("results/small/logs/finetune/nucleotide_transformer/H3/cnn/released/seed=2.log")
     log.write_text("12:00:00 epoch 1\n12:00:09 error: the loss is <nan>\n")
-    Path("results/small/figures/pretraining.svg").unlink()
     Path("results/small/audit/nucleotide_transformer/H3.json").unlink()
+    never_begun = "nucleotide_transformer/H3/convnova/heldout/seed=2"
+    shutil.rmtree(f"results/small/runs/{never_begun}")
+    Path(f"results/small/logs/finetune/{never_begun}.log").unlink()
     finish()
     Path("results/small/figures/pretraining.svg").unlink()
     page = Page(made())
     text = OUT.read_text()
-    assert "8 of 9 results of the config are in." in text and "(n=1 of 2)" in page.texts["nucleotide_transformer.4"]
+    assert f"<li>{never_begun}</li>" in text
+    assert "7 of 9 results of the config are in." in text and "(n=1 of 2)" in page.texts["nucleotide_transformer.4"]
     assert "12:00:09 error: the loss is &lt;nan&gt;" in text and str(log) in text
     assert "<code>results/small/figures/pretraining.svg</code> is not there" in text
     assert "There is no audit yet." in text and "figure-pretraining" not in page.texts
