@@ -1,4 +1,4 @@
-"""The commands that read a finished or unfinished run: report, explain, status, crate."""
+"""The commands that read a finished or unfinished run: report, explain, status, crate, tensorboard."""
 
 import argparse
 from collections.abc import Callable
@@ -32,6 +32,10 @@ def add_commands(commands: argparse._SubParsersAction, command: Callable[..., ar
     crate.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="copy the files here; or ro-crate-metadata.json: do not"
     )
+
+    events = command(commands, "tensorboard", run_tensorboard, "write the logs of a run's trainings for TensorBoard")
+    events.add_argument("--run", dest="name", required=True, help="name of the run")
+    events.add_argument("--out", type=Path, required=True, metavar="DIR")
 
 
 def run_report(options: argparse.Namespace) -> None:
@@ -67,3 +71,10 @@ def run_crate(options: argparse.Namespace) -> None:
 
     (config,) = runs(options.name)
     print(write_crate(config, options.out))
+
+
+def run_tensorboard(options: argparse.Namespace) -> None:
+    """`convnova tensorboard`"""
+    from convnova.tensorboard import write_events
+
+    write_events(Path("results", options.name).rglob("log.csv"), options.out)

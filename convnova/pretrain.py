@@ -18,7 +18,7 @@ from convnova.genome import Windows, windows
 from convnova.masking import mask, mask_as_released
 from convnova.models import build_backbone, checkpoint_activations
 from convnova.models.heads import MaskedLanguageModel
-from convnova.provenance import describe
+from convnova.provenance import describe, joules
 from convnova.randomness import order, torch_seed
 from convnova.train import Batch, sequences_at_once, train, write_log
 
@@ -40,7 +40,7 @@ def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path, workers:
     Raises:
         ConvNovaError: no windows, a loss that is not finite.
     """
-    started, settings = time.time(), config.pretrain
+    started, energy, settings = time.time(), joules(), config.pretrain
     model_name, suite = config.backbones()[backbone]
     architecture, model_settings = config.models[model_name].architecture, config.settings(model_name, suite)
     torch.manual_seed(torch_seed(settings.seed, "weights"))
@@ -69,6 +69,7 @@ def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path, workers:
             started,
             {"genome": {"path": str(shard), "sha256": sha256(shard)}},
             config.pretraining_fingerprint(backbone),
+            energy,
         ),
     }
     write_log(history, out / "log.csv")
