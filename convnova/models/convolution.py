@@ -51,47 +51,36 @@ def convolve(h: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, reac
     return _lines(F.conv2d(_image(h), _kernel(weight), bias, padding=(0, reach), dilation=(1, dilation)))
 
 
-def gradients(dy: Tensor, h: Tensor, weight: Tensor, dilation: int, reach: int | None = None) -> tuple[Tensor, Tensor]:
-    """Gradients of `convolve` for h and weight, from dy (B, L, d_out)."""
-    reach = dilation * (weight.shape[2] // 2) if reach is None else reach
+def gradients(
+    dy: Tensor, h: Tensor, weight: Tensor, dilation: int, of_input: bool = True
+) -> tuple[Tensor | None, Tensor]:
+    """Gradients of `convolve` for h, or None, and weight, from dy (B, L, d_out)."""
+    reach = dilation * (weight.shape[2] // 2)
     dh, dweight, _ = torch.ops.aten.convolution_backward(
         _image(dy), _image(h), _kernel(weight), None, (1, 1), (0, reach), (1, dilation), False, (0, 0), 1,
-        (True, True, False),
+        (of_input, True, False),
     )  # fmt: skip
-    return _lines(dh), dweight.squeeze(2)
+    return _lines(dh) if of_input else None, dweight.squeeze(2)
 
 
-def convolve_by_five(h: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> Tensor:
-    """`convolve` by five products. Not to be differentiated: see `gradients_by_five`."""
+def convolve_by_five(h: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
+    """`convolve` by five products. Not to be differentiated, see `gradients_by_five`."""
     inputs, kernels = _inputs(h, weight.shape[2], dilation), _kernels(weight)
     parts = [
-        convolve(v, w, factor * bias if factor else None, dilation, 0)
+        convolve(v, w, None if bias is None or not factor else factor * bias, dilation, 0)
         for v, w, factor in zip(inputs, kernels, BIAS, strict=True)
     ]
-    rows = [part.reshape(len(h), -1, dilation * len(bias)) for part in parts]
+    rows = [part.reshape(len(h), -1, dilation * len(weight)) for part in parts]
     y = h.new_empty(*rows[0].shape[:2], GROUP, rows[0].shape[2])
     _combine(OUTPUT, rows, y.unbind(2))
-    return y.view(len(h), -1, len(bias))[:, : h.shape[1]]
+    return y.view(len(h), -1, len(weight))[:, : h.shape[1]]
 
 
 def gradients_by_five(dy: Tensor, h: Tensor, weight: Tensor, dilation: int) -> tuple[Tensor, Tensor]:
-    """Gradients of `convolve_by_five` for h and weight, from dy (B, L, d_out)."""
-    (batch, length, width), taps = h.shape, weight.shape[2]
-    step, reach = GROUP * dilation, dilation * (taps // 2)
-    outputs = F.pad(dy, (0, 0, 0, -length % step)).view(batch, -1, GROUP, dilation * dy.shape[2])
-    dparts = dy.new_empty(len(INPUT), batch, outputs.shape[1], outputs.shape[3])
-    _combine(_transposed(OUTPUT), outputs.unbind(2), dparts)
-    found = [
-        gradients(dpart.view(batch, -1, dy.shape[2]), v, w, dilation, 0)
-        for dpart, v, w in zip(dparts, _inputs(h, taps, dilation), _kernels(weight), strict=True)
-    ]
-    dinputs = [dv.reshape(batch, -1, dilation * width) for dv, _ in found]
-    padded, beyond = _rows(h, taps, dilation), dinputs[0].new_empty(2, *dinputs[0].shape)
-    padded[:, -1] = 0
-    _combine(_transposed(INPUT), dinputs, (*padded[:, :-1].unbind(2), *beyond))
-    padded[:, 1:, :2] += beyond.permute(1, 2, 0, 3)
-    dweight = torch.einsum("moit,mr->oitr", torch.stack([dw for _, dw in found]), weight.new_tensor(WEIGHT))
-    return padded.view(batch, -1, width)[:, reach : reach + length], dweight.flatten(2)[..., :taps]
+    """Gradients of `convolve_by_five` for h, by five products too, and for weight, where they would win nothing."""
+    dh = convolve_by_five(dy, weight.flip(2).transpose(0, 1), None, dilation)
+    _, dweight = gradients(dy, h, weight, dilation, of_input=False)
+    return dh, dweight
 
 
 def _image(lines: Tensor) -> Tensor:
@@ -113,19 +102,14 @@ def _kernels(weight: Tensor) -> Tensor:
     return torch.einsum("oitr,mr->moit", groups, weight.new_tensor(WEIGHT))
 
 
-def _rows(h: Tensor, taps: int, dilation: int) -> Tensor:
-    """Room for h with its zeros outside, three neighbours a row: (B, rows, 3, dilation d)."""
-    rows = -(-h.shape[1] // (GROUP * dilation)) - (-taps // GROUP)
-    return h.new_empty(len(h), rows, GROUP, dilation * h.shape[2])
-
-
 def _inputs(h: Tensor, taps: int, dilation: int) -> Tensor:
     """INPUT v, where v_m are the positions 3 q + m: (5, B, rows x dilation, d)."""
     batch, length, width = h.shape
-    padded, reach = _rows(h, taps, dilation), dilation * (taps // 2)
+    rows, reach = -(-length // (GROUP * dilation)) - (-taps // GROUP), dilation * (taps // 2)
+    padded = h.new_empty(batch, rows, GROUP, dilation * width)  # h with zeros outside, three neighbours a row
     lines = padded.view(batch, -1, width)
     lines[:, :reach], lines[:, reach : reach + length], lines[:, reach + length :] = 0, h, 0
-    inputs = h.new_empty(len(INPUT), batch, padded.shape[1] - 1, padded.shape[3])
+    inputs = h.new_empty(len(INPUT), batch, rows - 1, dilation * width)
     _combine(INPUT, (*padded[:, :-1].unbind(2), *padded[:, 1:, :2].unbind(2)), inputs)
     return inputs.view(len(INPUT), batch, -1, width)
 
@@ -142,7 +126,3 @@ def _combine(matrix: Matrix, tensors: Sequence[Tensor], out: Sequence[Tensor] | 
             torch.mul(tensor, factor, out=target)
         for factor, tensor in others:
             target.add_(tensor, alpha=factor)
-
-
-def _transposed(matrix: Matrix) -> Matrix:
-    return tuple(zip(*matrix, strict=True))
