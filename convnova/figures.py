@@ -34,7 +34,11 @@ LONGEST_LINE = 22
 POINTS = 2000
 """Of a training curve; more would make files of many megabytes."""
 
-PROTOCOLS = {"heldout": "heldout\nepoch chosen on held-out train", "released": "released\nepoch chosen on test"}
+PROTOCOLS = {
+    "heldout": "heldout\nepoch chosen on held-out train",
+    "cv": "cv\nepoch chosen on a fold of train",
+    "released": "released\nepoch chosen on test",
+}
 SIMULATED = "Simulated genome: not comparable with published numbers"
 GREY, SHADE, WARNING = "#5a5a5a", "#f1f3f5", "#9c2f00"
 

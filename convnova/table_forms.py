@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from convnova.pages import breakable, escape, fill, sortable
-from convnova.scores import METRICS, Row
+from convnova.scores import AUDIT, METRICS, Row
 from convnova.tables import SHOWN, Cell, Table, signed
 
 TSV_COLUMNS = [
     "suite", "task", "row", "metric", "model", "title", "protocol", "n", "n_expected", "seeds", "mean", "sd", "range",
     "low", "high", "best", "released_minus_heldout", "published", "published_spread", "published_spread_kind",
     "published_table", "published_model", "published_source", "published_confidence", "difference", "tolerance",
-    "verdict", *METRICS, "n_test", "parameters", "seconds", "simulated",
+    "verdict", *[f"{name}_gain" for name in AUDIT], *METRICS, "n_test", "parameters", "seconds", "simulated",
 ]  # fmt: skip
 
 MODELS_ACROSS = 2
@@ -37,7 +37,8 @@ def _line(table: Table, row: Row, model: str, protocol: str) -> dict[str, str]:
     texts = {
         "suite": table.suite, "task": row.task, "row": row.label, "metric": row.metric,
         "model": model, "title": table.models[model], "protocol": protocol,
-        "n": str(len(cell.seeds)), "n_expected": str(len(table.seeds)), "seeds": ",".join(map(str, cell.seeds)),
+        "n": str(len(cell.seeds)), "n_expected": str(len(table.seeds[protocol])),
+        "seeds": ",".join(map(str, cell.seeds)),
         "best": str(cell.best).lower(), "simulated": str(table.simulated).lower(), "verdict": cell.verdict,
     }  # fmt: skip
     if found:
@@ -84,7 +85,8 @@ def grid(table: Table) -> Grid:
         entries = {}
         for model in table.models:
             cells = [table.cells[row, model, protocol] for protocol in table.protocols]
-            texts = [score_text(cell, len(table.seeds)) for cell in cells]
+            expected = [len(table.seeds[protocol]) for protocol in table.protocols]
+            texts = [score_text(*pair) for pair in zip(cells, expected, strict=True)]
             entries[model] = [Entry(text, cell.mean, cell.best) for text, cell in zip(texts, cells, strict=True)]
             if both:
                 gain = table.gain(row, model)
