@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
@@ -60,6 +60,8 @@ class Plan:
     simulated: bool
     folds: dict[str, int] = field(default_factory=dict)
     """Suite to how many folds `cv` runs; by `cv` these are the seeds."""
+    settings: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    """Suite to model to the settings of its architecture."""
 
     def seeds_of(self, suite: str, protocol: str) -> list[int]:
         """The seeds that a suite's cells by a protocol are to have."""
@@ -80,6 +82,7 @@ def plan_of(config: "RunConfig") -> Plan:
         seeds=list(config.seeds),
         simulated=config.simulate is not None,
         folds={name: suite.folds for name, suite in config.suites.items()},
+        settings={suite: {name: config.settings(name, suite) for name in config.models} for suite in config.suites},
     )
 
 
