@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from convnova.batches import UNLABELLED, Labelled, Padding, collate, hold_out, rows_of_step
+from convnova.batches import UNLABELLED, Labelled, Padding, collate, folds_of, hold_out, rows_of_step
 from convnova.dna import decode, encode
 
 
@@ -75,3 +75,15 @@ def test_hold_out_of_few_rows_holds_out_one():
 def test_hold_out_never_returns_a_row_twice(count):
     kept, held = hold_out(np.zeros(count), 0.1, seed=0)
     assert len(set(kept) & set(held)) == 0
+
+
+def test_folds_partition_the_rows_evenly_in_every_class():
+    labels = np.array([0] * 703 + [1] * 208 + [2] * 94)[np.random.default_rng(0).permutation(1005)]
+    found = folds_of(labels)
+    assert sorted(set(found)) == list(range(1, 11))
+    assert set(np.bincount(found)[1:]) == {100, 101}
+    for label in range(3):
+        counts = np.bincount(found[labels == label], minlength=11)[1:]
+        assert counts.max() - counts.min() <= 1
+    assert (folds_of(labels) == found).all()
+    assert (np.diff(np.flatnonzero(found == 1)) > 0).all() and not (found == np.arange(1005) % 10 + 1).all()
