@@ -8,7 +8,8 @@ rows of 401 bases on average.
     python benchmarks/audit.py --paper --megabases 3000 --json audit.json
 
 `--paper`: all 26 tasks of the paper that have classes, each with its published number of rows, all of them as long as
-its longest, in as many processes at once as there are cores. No coordinates: every test row is looked for in the genome.
+its longest, in as many processes at once as there are cores. They have no coordinates: every test row is looked for in
+the genome.
 """
 
 import argparse
