@@ -13,7 +13,6 @@ rule pretrain:
     benchmark:
         f"{RESULTS}/benchmarks/pretrain/{{backbone}}.tsv"
     priority: 10
-    retries: 2
     conda:
         CONDA
     threads: 1
@@ -42,7 +41,6 @@ rule finetune:
         f"{RESULTS}/logs/finetune/{{suite}}/{{task}}/{{model}}/{{protocol}}/seed={{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/finetune/{{suite}}/{{task}}/{{model}}/{{protocol}}/seed={{seed}}.tsv"
-    retries: 1
     conda:
         CONDA
     threads: 1
