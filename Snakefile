@@ -27,7 +27,7 @@ include: "workflow/rules/audit.smk"
 onstart:
     save(RUN, CONFIG)
     if workflow.executor_plugin.name == "slurm":
-        check_slurm(workflow.dag.needrun_jobs())
+        check_slurm(workflow.dag)
 
 
 rule all:

@@ -4,6 +4,7 @@ Slurm is asked itself: `sbatch --test-only` (https://slurm.schedmd.com/sbatch.ht
 of this cluster could ever serve it, without a job.
 """
 
+import math
 import os
 import subprocess
 import time
@@ -48,27 +49,46 @@ def check(requests: Iterable[Request]) -> None:
     """
     kinds = {request[1:]: request for request in requests}
     for request in kinds.values():
-        if refusal := _refusal(request.options()):
+        if refusal := _refusal(request):
             raise ConvNovaError(
                 f"slurm: rule {request.rule} asks for {' '.join(request.options())}; {refusal}; {_advice(request)}"
             )
 
 
-def _refusal(options: list[str]) -> str:
-    """Why Slurm would not take a job; empty where it would."""
+def _refusal(request: Request) -> str:
+    """Why Slurm would not take a job, or never start it; empty where it would."""
+    words = ["sbatch", "--test-only", *request.options(), "--wrap", "true"]
     try:
-        done = subprocess.run(
-            ["sbatch", "--test-only", *options, "--wrap", "true"], capture_output=True, text=True, timeout=120
-        )
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     except FileNotFoundError:
         raise ConvNovaError(
             "slurm: expected the command sbatch, found none; log in where Slurm is, or run on this machine with "
             "`snakemake --cores all --configfile config/paper.yaml`"
         ) from None
     if not done.returncode:
-        return ""
+        return _too_long(request)
     lines = [line.split(": ", 1)[-1] for line in done.stderr.splitlines()]
     return lines[-1] if lines else f"sbatch ended with {done.returncode}"
+
+
+def _too_long(request: Request) -> str:
+    """Most clusters let a job wait forever that asks for more time than its partition gives."""
+    words = ["sinfo", "--noheader", "--format", "%P|%l"]
+    rows = [line.split("|") for line in subprocess.run(words, capture_output=True, text=True).stdout.splitlines()]
+    limits = {name.removesuffix("*"): _minutes(limit) for name, limit in rows}
+    default = next((name.removesuffix("*") for name, _ in rows if name.endswith("*")), "")
+    limit = limits.get(request.partition or default, math.inf)
+    return f"the partition gives {limit:.0f} minutes" if request.minutes > limit else ""
+
+
+def _minutes(limit: str) -> float:
+    """Slurm's [days-]hours:minutes:seconds or minutes:seconds; `infinite` is."""
+    days, _, clock = limit.rpartition("-")
+    parts = clock.split(":")
+    if not all(part.isdigit() for part in parts):
+        return math.inf
+    hours, minutes, seconds = ([0, 0, 0] + [int(part) for part in parts])[-3:]
+    return 1440 * int(days or 0) + 60 * hours + minutes + seconds / 60
 
 
 def _advice(request: Request) -> str:
@@ -80,12 +100,12 @@ def _advice(request: Request) -> str:
         "gpu_type": "gpu_type",
         "gpus": "gpus` (0 on a cluster without GPUs) or `gpu_partition",
         "memory_mb": f"{request.rule}_gb" if training else partition,
-        "minutes": f"{request.rule}_hours" if training else partition,
+        "minutes": f"{request.rule}_hours` or `pack" if training else partition,
         "cores": "threads" if training else partition,
     }
     for asked, key in keys.items():
         without = request._replace(**{asked: Request._field_defaults[asked]})
-        if without != request and not _refusal(without.options()):
+        if without != request and not _refusal(without):
             return f"set `{key}` in {PROFILE}"
     return f"ask for less in {PROFILE}, or for what `sinfo` lists"
 

@@ -15,6 +15,7 @@ ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(ROOT),
     "OMP_NUM_THREADS": "1",
 }
+PIPED = {"cwd": ROOT, "env": ENVIRONMENT, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
 IMPATIENT = [
     "--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1",
     "--max-status-checks-per-second", "1", "--latency-wait", "5",
@@ -33,7 +34,7 @@ def fill_in(folder: Path, **values: object) -> Path:
     return profile
 
 
-def own_data(folder: Path, seeds: list[int], epochs: int = 1, length: int = 3000, **pretrain: object) -> Path:
+def own_data(folder: Path, seeds: list[int], length: int = 3000, **pretrain: object) -> Path:
     """A genome and a task of one's own, and the config of a run that pretrains, fine-tunes and makes a table."""
     random = np.random.default_rng(0)
     letters = np.array(list("ACGT"))
@@ -45,7 +46,7 @@ def own_data(folder: Path, seeds: list[int], epochs: int = 1, length: int = 3000
     small = {"settings": {"width": 4, "blocks": 1, "kernel": 3}}
     content = {
         "run": "own", "genome": "genome.fa", "seeds": seeds, "protocols": ["heldout"],
-        "models": {"convnova": small}, "finetune": {"epochs": epochs},
+        "models": {"convnova": small}, "finetune": {"epochs": 1},
         "pretrain": {"length": 100, "batch_size": 8} | pretrain,
         "suites": {"mine": {"format": "csv", "tasks": {"one": {"train": "train.csv", "test": "test.csv"}}}},
     }  # fmt: skip
@@ -58,7 +59,7 @@ def command(folder: Path, profile: Path | None, *words: str) -> list[str]:
     """The snakemake command that runs `mine.yaml` in `folder`, on the cluster or, without a profile, here."""
     where = ["--profile", str(profile), *IMPATIENT] if profile else ["--cores", "2"]
     fixed = ["-s", str(ROOT / "Snakefile"), "--directory", str(folder), "--configfile", str(folder / "mine.yaml")]
-    return ["snakemake", *where, *fixed, *words]
+    return ["snakemake", *words, *where, *fixed]
 
 
 def run(folder: Path, profile: Path | None, *words: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
@@ -73,3 +74,17 @@ def run(folder: Path, profile: Path | None, *words: str, environment: dict[str, 
 def tables(folder: Path) -> dict[str, bytes]:
     """Every table of the run by its name."""
     return {path.name: path.read_bytes() for path in sorted((folder / "results/own/tables").iterdir())}
+
+
+def processes(folder: Path, step: str) -> list[int]:
+    """The `convnova` processes of a step that work in a folder, by id."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (path / "cmdline").read_bytes().split(b"\0")
+            here = os.readlink(path / "cwd") == str(folder)
+        except OSError:
+            continue
+        if here and step.encode() in words and any(word.endswith(b"/convnova") for word in words):
+            found.append(int(path.name))
+    return sorted(found)

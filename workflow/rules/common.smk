@@ -131,7 +131,7 @@ def audits():
     ]
 
 
-def check_slurm(jobs):
+def check_slurm(dag):
     """Stop before the first submission where Slurm would not take a job, and end what an earlier run left there."""
     from convnova.slurm import Request, cancel_left_over, check
 
@@ -139,14 +139,14 @@ def check_slurm(jobs):
     try:
         check(
             Request(
-                job.rule.name,
+                min(job.rules),
                 *(job.resources.get(name) or default for name, default in zip(names, ("", "", 0, ""))),
                 job.threads,
                 job.resources.mem_mb,
                 job.resources.runtime,
             )
-            for job in jobs
-            if not job.is_local
+            for job in dag.get_jobs_or_groups()
+            if (job.is_group() or dag.needrun(job)) and not job.is_local
         )
         cancel_left_over(Path.cwd())
     except ConvNovaError as error:

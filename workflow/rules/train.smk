@@ -27,7 +27,7 @@ rule pretrain:
         folder=subpath(output.weights, parent=True),
     shell:
         "convnova --log {log} pretrain --config {params.config} --backbone {wildcards.backbone} "
-        "--genome {params.genome} --out {params.folder} --threads {threads}"
+        "--genome {params.genome} --out {params.folder} --threads {threads} --processes {resources.gpu}"
 
 
 rule finetune:
