@@ -20,6 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command. A mistake of the user's, or of the file system, is one line on standard error and in the log,
     and exit code 1; one of this program's own is a line in the log and a traceback."""
     options = parser().parse_args(arguments)
+    if options.log and (rank := int(os.environ.get("RANK", 0))):  # torchrun: a log a process
+        options.log = options.log.with_suffix(f".rank{rank}{options.log.suffix}")
     with logging_to(options.log):
         try:
             options.run(options)
@@ -112,6 +114,7 @@ def parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the genome shard")
     pretrain.add_argument("--out", type=Path, required=True, metavar="DIR")
     pretrain.add_argument("--threads", type=int, default=os.cpu_count())
+    pretrain.add_argument("--processes", type=int, default=1, metavar="N", help="one a GPU, started by torchrun")
 
     finetune = _command(commands, "finetune", run_finetune, "train on one task and score it")
     _with_config(finetune)
@@ -273,6 +276,10 @@ def _load_torch(threads: int) -> None:
     gc.freeze()
     gc.enable()
     torch.set_num_threads(threads)
+    if torch.version.cuda:
+        from convnova.gpus import take_gpu
+
+        take_gpu()
 
 
 def run_pretrain(options: argparse.Namespace) -> None:
@@ -282,6 +289,9 @@ def run_pretrain(options: argparse.Namespace) -> None:
     config = load_file(options.config)
     if options.backbone not in config.backbones():
         raise ConvNovaError(f"backbone {options.backbone!r}: {nearest(options.backbone, list(config.backbones()))}")
+    if options.processes > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(options.processes)]
+        os.execv(sys.executable, [sys.executable, *launcher, "--no-python", "--", *sys.argv])
     _load_torch(options.threads)
     from convnova.pretrain import pretrain
 
