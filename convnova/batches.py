@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from convnova.config import FOLDS
 from convnova.dna import OUTSIDE, N
 from convnova.randomness import generator, order
 from convnova.train import Batch
@@ -97,3 +98,16 @@ def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, n
     if not len(held_out):
         held_out = random.permutation(len(labels))[:1]
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
+
+
+def folds_of(labels: np.ndarray, folds: int = FOLDS) -> np.ndarray:
+    """The fold, 1 to `folds`, of each row: int64 (n,); the same for every seed.
+
+    The rows of a class (of 1-dimensional labels) are dealt out in turn, shuffled, class after class, so that both
+    the folds and each class in them differ by one row at most.
+    """
+    random = generator(0, "folds")
+    dealt = np.concatenate([random.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
+    found = np.empty(len(labels), np.int64)
+    found[dealt] = np.arange(len(labels)) % folds + 1
+    return found

@@ -324,23 +324,28 @@ def run_aggregate(options: argparse.Namespace) -> None:
 def run_tables(options: argparse.Namespace) -> None:
     """`convnova tables`"""
     from convnova.catalogue import load_file
+    from convnova.own_tables import write_sheets
     from convnova.published import read_published
     from convnova.scores import plan_of, read_scores
     from convnova.tables import write_tables
 
-    config = load_file(options.config)
-    write_tables(read_scores(options.scores), read_published(options.published), plan_of(config), options.out)
+    given = (read_scores(options.scores), read_published(options.published), plan_of(load_file(options.config)))
+    write_tables(*given, options.out)
+    write_sheets(*given, options.out)
 
 
 def run_figures(options: argparse.Namespace) -> None:
     """`convnova figures`"""
     from convnova.catalogue import load_file
+    from convnova.comparison_figures import write_comparisons
     from convnova.figures import write_figures, write_pretraining
     from convnova.published import read_published
     from convnova.scores import plan_of, read_scores
 
     config = load_file(options.config)
-    write_figures(read_scores(options.scores), read_published(options.published), plan_of(config), options.out)
+    scores, plan = read_scores(options.scores), plan_of(config)
+    write_figures(scores, read_published(options.published), plan, options.out)
+    write_comparisons(scores, plan, options.out)
     logs = {name: Path(f"results/{config.run}/pretrain/{name}/log.csv") for name in config.backbones()}
     if logs:
         write_pretraining(logs, config.simulate is not None, options.out)

@@ -14,7 +14,7 @@ from convnova import __version__
 from convnova.fetch import Source
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-Protocol = Literal["heldout", "released"]
+Protocol = Literal["heldout", "cv", "released"]
 Metric = Literal["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"]
 Kind = Literal["classes", "per_base", "multilabel"]
 Format = Literal["nucleotide_transformer", "genomic_benchmarks", "bend", "deepsea", "csv", "fasta", "bed"]
@@ -27,6 +27,9 @@ REQUIRED_ROLES: dict[str, tuple[str, ...]] = {
     "deepsea": (),
     **dict.fromkeys(OWN_FORMATS, ("train", "test")),
 }
+FOLDS = 10
+"""Parts of the training rows; by the protocol `cv` each in its turn chooses the epoch."""
+
 FILE_ROLES = ("train", "valid", "test", "archive", "intervals", "labels")
 
 
@@ -79,6 +82,9 @@ class Training(Strict):
     beta2: float = Field(0.999, ge=0, lt=1)
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient")
     precision: Literal["float32", "bfloat16"] = "float32"
+    padding: Literal["masked", "pooled"] | None = Field(
+        None, description="of fine-tuning: padding leaves no trace, or counts in the mean; default as the protocol says"
+    )
     patience: int | None = Field(None, ge=1, description="epochs without a better score before stopping")
 
 
@@ -133,6 +139,7 @@ class Suite(Strict):
     format: Format
     source: str | None = Field(None, description="where the files come from; default paths of one's own")
     genome: Name | None = Field(None, description="the genome that intervals point into")
+    folds: int = Field(FOLDS, ge=2, le=FOLDS, description="how many of the ten folds `cv` runs")
     tasks: dict[Name, Task] = Field(min_length=1)
     training: Training = Training()
 
@@ -212,8 +219,12 @@ class RunConfig(Strict):
             for task in content.tasks:
                 for model in self.models:
                     for protocol in self.protocols:
-                        for seed in self.seeds:
+                        for seed in self.seeds_of(suite, protocol):
                             yield Job(suite, task, model, protocol, seed)
+
+    def seeds_of(self, suite: str, protocol: str) -> list[int]:
+        """The seeds of a suite's fine-tunings by a protocol; by `cv` the folds, each the seed of its own training."""
+        return list(range(1, self.suites[suite].folds + 1)) if protocol == "cv" else self.seeds
 
     @property
     def raw(self) -> str:

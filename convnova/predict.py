@@ -1,6 +1,7 @@
 """Predictions of a trained network for labelled sequences, and their file."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from convnova import metrics, stats
 from convnova.batches import Labelled, Padding, collate
 from convnova.config import Task
 from convnova.files import atomic
+from convnova.randomness import generator
 
 
 def predict(model: nn.Module, data: Labelled, padding: Padding, batch_size: int) -> np.ndarray:
@@ -62,6 +64,30 @@ def score(task: Task, labels: np.ndarray, predicted: np.ndarray) -> dict:
     return metrics.classification(labels, predicted)
 
 
+def per_batch(task: Task, labels: np.ndarray, predicted: np.ndarray, size: int) -> dict[str, Any] | None:
+    """What the mean of the metric over batches of test items would be, as some codes report it.
+
+    Returns:
+        batch_size, and the mean for the batches of the file's order, of a shuffled order and of test sorted by class;
+        None where the metric is not made from counts of classes of sequences.
+    """
+    if task.kind != "classes" or task.metric not in metrics.FROM_CONFUSION:
+        return None
+    orders = {
+        "file": np.arange(len(labels)),
+        "shuffled": generator(0, "per batch").permutation(len(labels)),
+        "sorted": np.argsort(labels, kind="stable"),
+    }
+    found, classes = predicted.argmax(1), predicted.shape[1]
+    of_metric = metrics.FROM_CONFUSION[task.metric]
+
+    def mean(order: np.ndarray) -> float:
+        batches = np.split(order, range(size, len(order), size))
+        return float(np.mean([of_metric(metrics.confusion(labels[b], found[b], classes)) for b in batches]))
+
+    return {"batch_size": size} | {name: mean(order) for name, order in orders.items()}
+
+
 def interval(task: Task, data: Labelled, predicted: np.ndarray) -> list[float] | None:
     """95% bootstrap interval of the task's metric over test sequences; None for many labels, or where it has none."""
     if task.kind == "multilabel":
@@ -77,8 +103,10 @@ def interval(task: Task, data: Labelled, predicted: np.ndarray) -> list[float] |
     return [float(end) for end in ends] if np.isfinite(ends).all() else None
 
 
-def write_predictions(path: Path, data: Labelled, predicted: np.ndarray, about: dict[str, str]) -> None:
-    """Write the predictions as parquet, a line an item: row of the split, label or labels, score or scores.
+def write_predictions(
+    path: Path, data: Labelled, predicted: np.ndarray, about: dict[str, str], fold: int | None = None
+) -> None:
+    """Write the predictions as parquet, a line an item: row of the split, label or labels, score or scores, any fold.
 
     Probabilities of many labels are kept as 16-bit floats; of a base only its most probable class is kept.
     """
@@ -94,6 +122,8 @@ def write_predictions(path: Path, data: Labelled, predicted: np.ndarray, about: 
         wide = data.kind == "multilabel"
         scores = predicted.astype(np.float16 if wide else np.float32)
         columns = {"label": _column(labels.astype(np.uint8) if wide else labels), "score": _column(scores)}
+    if fold is not None:
+        columns["fold"] = _column(np.full(len(data), fold, np.int8))
     table = pyarrow.table({"row": _column(data.rows), **columns}).replace_schema_metadata(about)
     with atomic(path) as temporary:
         pyarrow.parquet.write_table(table, temporary, compression="zstd")
