@@ -160,6 +160,9 @@ class Model(Strict):
     architecture: Name
     pretrained: bool = False
     settings: dict[str, Any] = {}
+    frozen: bool = Field(False, description="train the head alone, on the embeddings as they are")
+    head: Literal["linear", "cnn"] = Field("linear", description="cnn: BEND's two convolutions before the linear layer")
+    strands: Literal["forward", "both"] = Field("forward", description="both: predict the mean over the two strands")
     training: Training = Training()
     suites: dict[str, Variant] = {}
     published: str | None = Field(None, description="this model's name in published.csv")
@@ -271,7 +274,7 @@ class RunConfig(Strict):
         pretrain = (
             self.pretraining_fingerprint(self.backbone(job.model, job.suite)) if self.is_pretrained(job) else None
         )
-        model = self.models[job.model].architecture
+        model = self.models[job.model].model_dump(include={"architecture", "frozen", "head", "strands"})
         settings = self.settings(job.model, job.suite)
         return self.fingerprint(job, self.task(job), self.training(job), model, settings, pretrain)
 

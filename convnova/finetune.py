@@ -16,7 +16,7 @@ from convnova.checkpoint import load_strictly, load_weights
 from convnova.config import Job, RunConfig, Task, Training
 from convnova.errors import ConvNovaError
 from convnova.files import sha256, write_json
-from convnova.models import build_predictor, checkpoint_activations
+from convnova.models import build_predictor, checkpoint_activations, configure
 from convnova.predict import interval, labels_of, predict, score, write_predictions
 from convnova.progress import log
 from convnova.provenance import describe, joules
@@ -49,13 +49,14 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
     splits = split_rows(data, task, job)
     model = build(config, job, data, splits, weights)
     padding = Padding(padded_length(model, job, splits), job.protocol == "released")
-    objective = Classification(task, settings, job.seed, splits["train"], splits["valid"], padding)
+    strands = config.models[job.model].strands
+    objective = Classification(task, settings, job.seed, splits["train"], splits["valid"], padding, strands)
     checkpoints = out / "checkpoints"
     history = train(
         model, objective, settings, job.seed, "/".join(map(str, job)), out / "log.csv", checkpoints, workers
     )
     load_strictly(model, history.best_weights, "the best epoch")
-    predicted = predict(model, splits["test"], padding, objective.evaluation_batch)
+    predicted = predict(model, splits["test"], padding, objective.evaluation_batch, strands)
     scores = score(task, labels_of(splits["test"]), predicted)
     about = {**job._asdict(), "metric": task.metric, **scores, "interval": interval(task, splits["test"], predicted)}
     inputs = {"task": shard} | ({"weights": weights} if weights else {})
@@ -76,9 +77,12 @@ def summary(
     history: History, model: nn.Module, splits: dict[str, Labelled], config: RunConfig, job: Job
 ) -> dict[str, Any]:
     """What a reader wants to know of a run besides its scores."""
+    about, settings = config.models[job.model], config.settings(job.model, job.suite)
     return {
-        "architecture": config.models[job.model].architecture,
-        "settings": config.settings(job.model, job.suite),
+        "architecture": about.architecture,
+        "settings": settings,
+        "receptive_field": configure(about.architecture, settings).receptive_field,
+        **about.model_dump(include={"frozen", "head", "strands"}),
         "training": config.training(job).model_dump(),
         "best_epoch": history.best_epoch,
         "epochs": history.evaluations,
@@ -125,10 +129,11 @@ def build(config: RunConfig, job: Job, data: TaskShard, splits: dict[str, Labell
     pretrained = config.is_pretrained(job)
     if pretrained != (weights is not None):
         raise ConvNovaError(f"{job.model}: expected {'pretrained' if pretrained else 'no'} weights, found {weights}")
-    architecture, settings = config.models[job.model].architecture, config.settings(job.model, job.suite)
+    about, settings = config.models[job.model], config.settings(job.model, job.suite)
     outputs = data.split("train").labels.shape[1] if data.kind == "multilabel" else len(data.classes)
     longest = max(rows.max_length for rows in splits.values())
-    model = build_predictor(architecture, settings, data.kind, outputs, longest, job.protocol == "released")
+    options = {"pool_padding": job.protocol == "released", "head": about.head, "frozen": about.frozen}
+    model = build_predictor(about.architecture, settings, data.kind, outputs, longest, **options)
     if config.training(job).checkpointing:
         checkpoint_activations(model)
     if weights is not None:
@@ -151,6 +156,7 @@ class Classification:
     data: Labelled
     valid: Labelled
     padding: Padding
+    strands: str = "forward"
 
     def __post_init__(self) -> None:
         self.steps_per_epoch = -(-len(self.data) // self.settings.batch_size)
@@ -171,6 +177,6 @@ class Classification:
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """The task's own metric on the part that chooses the epoch; not a number counts as worst."""
-        predicted = predict(model, self.valid, self.padding, self.evaluation_batch)
+        predicted = predict(model, self.valid, self.padding, self.evaluation_batch, self.strands)
         value = float(score(self.task, labels_of(self.valid), predicted)[self.task.metric])
         return {"score": value if np.isfinite(value) else -np.inf}
