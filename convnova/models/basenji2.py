@@ -95,7 +95,7 @@ class Backbone(nn.Module):
     def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
         inside = inside_of(tokens)
-        x, inside = max_pool(self.stem_norm(self.stem(one_hot(tokens)), inside), inside, 2)
+        x, inside = max_pool(self.stem_norm(self.stem(one_hot(tokens, self.stem.weight.dtype)), inside), inside, 2)
         for step in self.tower:
             x, inside = max_pool(step(x, inside), inside, 2)
         for dilated, last in self.dilated:

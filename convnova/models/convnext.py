@@ -65,7 +65,7 @@ class Backbone(nn.Module):
 
     def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
-        inside, x = inside_of(tokens), self.stem_norm(self.stem(one_hot(tokens)))
+        inside, x = inside_of(tokens), self.stem_norm(self.stem(one_hot(tokens, self.stem.weight.dtype)))
         for block in self.blocks:
             x = block(x, inside)
         return self.norm(chosen(x, at))

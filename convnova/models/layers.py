@@ -19,7 +19,7 @@ def inside_of(tokens: Tensor) -> Tensor | None:
     return None if inside.all() else inside.unsqueeze(-1)
 
 
-def one_hot(tokens: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+def one_hot(tokens: Tensor, dtype: torch.dtype) -> Tensor:
     """(B, L) tokens as letters A C G T N: (B, L, 5), zeros where there is no base."""
     return F.one_hot(tokens.long(), LETTERS + 1)[..., :LETTERS].to(dtype)
 

@@ -98,7 +98,7 @@ class Backbone(nn.Module):
     def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
         inside = inside_of(tokens)
-        x = self.stem(one_hot(tokens), inside)
+        x = self.stem(one_hot(tokens, self.stem.conv.weight.dtype), inside)
         for block in self.blocks:
             x = block(x, inside)
         return chosen(x, at)

@@ -214,7 +214,7 @@ def test_dropout_only_in_training():
     [
         ({"kernel": 4}, "kernel = 4: expected an odd number"),
         ({"blocks": 0}, "blocks = 0: expected 1 or more"),
-        ({"second_branch": "reverse"}, "expected one of complement, reverse_complement, none"),
+        ({"second_branch": "reverse"}, "expected complement, reverse_complement or none"),
         ({"dropout": 1.0}, "dropout = 1.0"),
     ],
 )
