@@ -192,9 +192,10 @@ def _suite(name: str, content: Any, catalogue: Path, genomes: dict[str, Any], si
 
 
 def _model(name: str, changes: Any, catalogue: Path) -> dict[str, Any]:
-    """A model of the catalogue, with settings changed."""
-    model = _entry(catalogue / "models", name, ("models",))
-    for key, value in _as_mapping(changes, ("models", name)).items():
+    """A model of the catalogue, with settings changed; with `like` it has a name of its own."""
+    changes = dict(_as_mapping(changes, ("models", name)))
+    model = _entry(catalogue / "models", changes.pop("like", name), ("models",))
+    for key, value in changes.items():
         if key in ("settings", "training") and isinstance(value, dict):
             value = {**model.get(key, {}), **value}
         model[key] = value

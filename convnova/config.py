@@ -17,6 +17,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 Protocol = Literal["heldout", "released"]
 Metric = Literal["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"]
 Kind = Literal["classes", "per_base", "multilabel"]
+Strands = Literal["forward", "both"]
 Format = Literal["nucleotide_transformer", "genomic_benchmarks", "bend", "deepsea", "csv", "fasta", "bed"]
 
 OWN_FORMATS = ("csv", "fasta", "bed")
@@ -151,6 +152,7 @@ class Variant(Strict):
 
     settings: dict[str, Any] = {}
     training: Training = Training()
+    strands: Strands | None = None
 
 
 class Model(Strict):
@@ -162,7 +164,7 @@ class Model(Strict):
     settings: dict[str, Any] = {}
     frozen: bool = Field(False, description="train the head alone, on the embeddings as they are")
     head: Literal["linear", "cnn"] = Field("linear", description="cnn: BEND's two convolutions before the linear layer")
-    strands: Literal["forward", "both"] = Field("forward", description="both: predict the mean over the two strands")
+    strands: Strands = Field("forward", description="both: predict the mean over the two strands")
     training: Training = Training()
     suites: dict[str, Variant] = {}
     published: str | None = Field(None, description="this model's name in published.csv")
@@ -249,6 +251,10 @@ class RunConfig(Strict):
         """Settings of a model's architecture, on one suite."""
         return {**self.models[model].settings, **self.models[model].suites.get(suite or "", Variant()).settings}
 
+    def strands(self, model: str, suite: str) -> Strands:
+        """Which strands the model's predictions on the suite are the mean over."""
+        return self.models[model].suites.get(suite, Variant()).strands or self.models[model].strands
+
     def backbone(self, model: str, suite: str) -> str:
         """Name of the pretraining that the model starts from on this suite."""
         return f"{model}@{suite}" if self.settings(model, suite) != self.models[model].settings else model
@@ -274,9 +280,9 @@ class RunConfig(Strict):
         pretrain = (
             self.pretraining_fingerprint(self.backbone(job.model, job.suite)) if self.is_pretrained(job) else None
         )
-        model = self.models[job.model].model_dump(include={"architecture", "frozen", "head", "strands"})
-        settings = self.settings(job.model, job.suite)
-        return self.fingerprint(job, self.task(job), self.training(job), model, settings, pretrain)
+        model = self.models[job.model].model_dump(include={"architecture", "frozen", "head"})
+        settings, strands = self.settings(job.model, job.suite), self.strands(job.model, job.suite)
+        return self.fingerprint(job, self.task(job), self.training(job), model, settings, strands, pretrain)
 
     def pretraining_fingerprint(self, backbone: str) -> str:
         """The hash of everything in the config that a pretraining depends on."""

@@ -49,7 +49,7 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
     splits = split_rows(data, task, job)
     model = build(config, job, data, splits, weights)
     padding = Padding(padded_length(model, job, splits), job.protocol == "released")
-    strands = config.models[job.model].strands
+    strands = config.strands(job.model, job.suite)
     objective = Classification(task, settings, job.seed, splits["train"], splits["valid"], padding, strands)
     checkpoints = out / "checkpoints"
     history = train(
@@ -82,7 +82,8 @@ def summary(
         "architecture": about.architecture,
         "settings": settings,
         "receptive_field": configure(about.architecture, settings).receptive_field,
-        **about.model_dump(include={"frozen", "head", "strands"}),
+        **about.model_dump(include={"frozen", "head"}),
+        "strands": config.strands(job.model, job.suite),
         "training": config.training(job).model_dump(),
         "best_epoch": history.best_epoch,
         "epochs": history.evaluations,

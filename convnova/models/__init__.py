@@ -54,7 +54,7 @@ def check_models(config: RunConfig, files: list[str] | None = None) -> None:
                 settings = configure(model.architecture, config.settings(name, suite))
                 check_use(model, settings, config.pretrain.length if model.pretrained else 0)
                 for task_name, task in config.suites[suite].tasks.items() if suite else ():
-                    check_task(model, settings, f"{suite}/{task_name}", task)
+                    check_task(config.strands(name, suite), settings, f"{suite}/{task_name}", task)
             except ConvNovaError as error:
                 key = ("models", name, *(("suites", suite) if suite in model.suites else ()))
                 raise ConvNovaError(f"{where(key, files or [])}{'.'.join(key)}.{error}") from error
@@ -78,16 +78,16 @@ def check_use(model: Model, settings: Any, pretraining_length: int) -> None:
     _check_length("windows of pretraining", pretraining_length, settings)
 
 
-def check_task(model: Model, settings: Any, name: str, task: Task) -> None:
+def check_task(strands: str, settings: Any, name: str, task: Task) -> None:
     """Whether a model fits a task.
 
     Raises:
         ConvNovaError: sequences longer than it can read, or strands averaged for an output a base.
     """
-    if model.strands == "both" and task.kind == "per_base":
+    if strands == "both" and task.kind == "per_base":
         raise ConvNovaError(
             f"strands = 'both': the labels of {name} are those of bases on one strand, so there is no mean to take; "
-            "set `strands: forward`, or run the two suites apart"
+            "set `strands: forward` for this suite"
         )
     _check_length(name, task.max_length or 0, settings)
 

@@ -75,6 +75,7 @@ class Backbone(nn.Module):
         arguments = inspect.signature(self.network.forward).parameters
         self.masks = "attention_mask" in arguments
         self.padding = self.tokenizer.pad_token_id or 0
+        self.special = {*self.tokenizer.all_special_ids} - {self.tokenizer.unk_token_id}
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, L) tokens to (B, L, width); zeros at padding."""
@@ -125,19 +126,20 @@ class Backbone(nn.Module):
             ConvNovaError: its tokens do not cover the sequence, so no base could be told its token.
         """
         letters, fast = decode(bases), self.tokenizer.is_fast
-        encoded = self.tokenizer(letters, return_special_tokens_mask=True, return_offsets_mapping=fast)
-        real = [not special for special in encoded["special_tokens_mask"]]
+        encoded = self.tokenizer(letters, return_offsets_mapping=fast)
+        ids = list(encoded["input_ids"])
+        real = [token not in self.special for token in ids]
         if fast:
-            spans = [end - start for (start, end), keep in zip(encoded["offset_mapping"], real, strict=True) if keep]
+            widths = [end - start for start, end in encoded["offset_mapping"]]
         else:
-            names = self.tokenizer.convert_ids_to_tokens(encoded["input_ids"])
-            spans = [len(name) for name, keep in zip(names, real, strict=True) if keep]
+            widths = list(map(len, self.tokenizer.convert_ids_to_tokens(ids)))
+        spans = [width for width, keep in zip(widths, real, strict=True) if keep]
         if sum(spans) != len(letters):
             raise ConvNovaError(
                 f"a sequence of {len(letters)} bases: expected tokens that cover it, found {sum(spans)} letters in "
                 f"{len(spans)} tokens of {type(self.tokenizer).__name__}; take another tokenizer"
             )
-        return Tokenized(list(encoded["input_ids"]), real, spans)
+        return Tokenized(ids, real, spans)
 
 
 def load(config: Config) -> tuple[Any, nn.Module]:
