@@ -110,7 +110,7 @@ def _resolve(written: dict[str, Any], files: list[str], catalogue: Path) -> RunC
         for name, content in _as_mapping(written.get("suites"), ("suites",)).items()
     }
     written["genome"] = _genome(written.get("genome"), genomes, ("genome",))
-    if not written["suites"] and written["genome"] is None:
+    if not written["suites"] and written["genome"] is None and written.get("cost") is None:
         raise _Mistake(("suites",), "expected suites to fine-tune on, or a genome to pretrain on; found neither")
     default = ["convnova", "convnova_scratch", "cnn"] if written["genome"] else ["convnova_scratch", "cnn"]
     written["models"] = {

@@ -184,6 +184,12 @@ class Job(NamedTuple):
         return f"results/{run}/runs/{self.suite}/{self.task}/{self.model}/{self.protocol}/seed={self.seed}"
 
 
+class Cost(Strict):
+    """What of the models' costs is measured."""
+
+    lengths: list[Annotated[int, Field(ge=16)]] = Field([512, 1024, 4096, 16384, 65536], min_length=1)
+
+
 class RunConfig(Strict):
     """A whole run, resolved: nothing is left to look up but the files themselves."""
 
@@ -200,6 +206,7 @@ class RunConfig(Strict):
     protocols: list[Protocol] = Field(["heldout", "released"], min_length=1)
     models: dict[Name, Model] = Field(min_length=1)
     suites: dict[Name, Suite] = {}
+    cost: Cost | None = Field(None, description="measure what the models cost; default no")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "RunConfig":

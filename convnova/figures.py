@@ -70,11 +70,11 @@ def write_figures(scores: pd.DataFrame, published: pd.DataFrame, plan: Plan, out
     written: list[Path] = []
     with matplotlib.rc_context(STYLE):
         for suite in plan.suites:
-            written += _save(_suite_figure(scores[scores["suite"] == suite], lookup, plan, suite), Path(out) / suite)
+            written += save(_suite_figure(scores[scores["suite"] == suite], lookup, plan, suite), Path(out) / suite)
     return written
 
 
-def _save(figure: Figure, stem: Path) -> list[Path]:
+def save(figure: Figure, stem: Path) -> list[Path]:
     paths = [stem.parent / f"{stem.name}.{form}" for form in METADATA]
     for path, (form, metadata) in zip(paths, METADATA.items(), strict=True):
         with atomic(path) as temporary:
@@ -82,7 +82,7 @@ def _save(figure: Figure, stem: Path) -> list[Path]:
     return paths
 
 
-def _figure(width: float, height: float, title: str, simulated: bool) -> Figure:
+def empty_figure(width: float, height: float, title: str, simulated: bool) -> Figure:
     """An empty figure, which no global state knows of, with its title and, if need be, the warning on top."""
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
@@ -103,7 +103,7 @@ def _suite_figure(scores: pd.DataFrame, lookup: Lookup, plan: Plan, suite: str) 
     columns = 3 if count > 1 else 2
     step = max(0.28, 0.065 * len(plan.models) + 0.05)
     height = 1.35 + 0.16 * math.ceil(len(handles) / columns) + step * len(rows)
-    figure = _figure(WIDE if count > 1 else NARROW, height, plan.suites[suite], simulated)
+    figure = empty_figure(WIDE if count > 1 else NARROW, height, plan.suites[suite], simulated)
     panels = figure.subplots(1, count, sharey=True, sharex=True, squeeze=False)[0]
     for axes, protocol in zip(panels, plan.protocols, strict=True):
         _panel(axes, scores[scores["protocol"] == protocol], rows, plan)
@@ -206,7 +206,7 @@ def write_pretraining(logs: Mapping[str, Path], simulated: bool, out: str | Path
     unit, size = _unit(max(log["bases"].max() for log in read.values()))
     grey = {"color": GREY, "linewidth": 1}
     with matplotlib.rc_context(STYLE):
-        figure = _figure(NARROW, 2.9 + 0.15 * len(logs), "Pretraining", simulated)
+        figure = empty_figure(NARROW, 2.9 + 0.15 * len(logs), "Pretraining", simulated)
         axes = figure.subplots()
         handles = [
             _curve(axes, log, name, COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)], size)
@@ -218,7 +218,7 @@ def write_pretraining(logs: Mapping[str, Path], simulated: bool, out: str | Path
         axes.set(xlabel=f"bases seen ({unit})", ylabel="loss a masked base (nats)", xlim=(0, None))
         axes.grid(color="#dddddd", linewidth=0.5)
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, columnspacing=1.5)
-        return _save(figure, Path(out) / "pretraining")
+        return save(figure, Path(out) / "pretraining")
 
 
 def _read_log(path: Path) -> pd.DataFrame:

@@ -35,6 +35,7 @@ wildcard_constraints:
     backbone="[^/]+",
     genome="[^/]+",
     source="[^/]+",
+    length=r"\d+",
 
 
 def genome_files(wildcards):
@@ -128,6 +129,15 @@ def audits():
         f"{RESULTS}/audit/{suite}/{task}.json"
         for suite, content in RUN.suites.items()
         for task in content.tasks
+    ]
+
+
+def costs():
+    """Every model and length whose cost is measured, as model/length."""
+    return [
+        f"{model}/{length}"
+        for model in RUN.models
+        for length in (RUN.cost.lengths if RUN.cost else [])
     ]
 
 
