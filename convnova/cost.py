@@ -24,7 +24,7 @@ from convnova.progress import log
 from convnova.provenance import describe
 from convnova.train import parameter_groups
 
-BASES = 16384
+BASES = 8192
 """Bases a step: as many sequences as make that, or one."""
 FEWEST, SECONDS = 3, 10.0
 """Repeats of a measurement, and how long it goes on beyond them."""
@@ -40,10 +40,8 @@ def write_cost(config: RunConfig, model: str, length: int, out: Path) -> None:
     settings = at_length(about.architecture, dict(about.settings), length)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found: dict[str, Any] = {"model": model, "title": about.title, "length": length, "device": device_name(device)}
-    found |= {
-        "receptive_field": configure(about.architecture, settings).receptive_field,
-        "threads": torch.get_num_threads(),
-    }
+    found["threads"] = torch.get_num_threads()
+    found["receptive_field"] = configure(about.architecture, settings).receptive_field
     torch.manual_seed(0)
     network = build_predictor(about.architecture, settings, "classes", 2, length).to(device)
     found["parameters"] = sum(parameter.numel() for parameter in network.parameters())

@@ -71,8 +71,13 @@ def write_costs(
     write_text(tables / "cost.md", f"{text}\n{note}\n")
     head = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS.values())
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in shown)
-    page = f"<!doctype html><meta charset=utf-8><title>Cost</title>\n<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>\n<p>{escape(note)}</p>\n"
-    write_text(tables / "cost.html", page)
+    table = f"<table><thead><tr>{head}</tr></thead>
+<tbody>{body}</tbody></table>"
+    start = "<!doctype html><meta charset=utf-8><title>Cost</title>"
+    write_text(tables / "cost.html", f"{start}
+{table}
+<p>{escape(note)}</p>
+")
     draw(lines, simulated, figures)
 
 
@@ -100,10 +105,9 @@ def _note(costs: list[dict[str, Any]], simulated: bool) -> str:
 def draw(lines: list[dict[str, Any]], simulated: bool, out: Path) -> list[Path]:
     """Score against operations where there are scores, and throughput and memory against length."""
     models = list(dict.fromkeys(line["model"] for line in lines))
-    panels = [_score_panel] * any("score" in line for line in lines) + [
-        _panel("inference_bases_per_second"),
-        _panel("training_memory_mb"),
-    ]
+    panels = [_panel("inference_bases_per_second"), _panel("training_memory_mb")]
+    if any("score" in line for line in lines):
+        panels.insert(0, _score_panel)
     with matplotlib.rc_context(STYLE):
         figure = empty_figure(WIDE, 2.9 + 0.1 * len(models), "Cost", simulated)
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):

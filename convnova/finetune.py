@@ -26,6 +26,8 @@ from convnova.train import Batch, History, train, write_log
 
 HELD_OUT = 0.1
 """Share of the training rows that becomes the validation part where a task has none."""
+EVALUATION_BASES = 1 << 17
+"""Bases that are predicted together, so that long sequences do not take more memory than training does."""
 
 
 def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path | None, workers: int = 1) -> None:
@@ -161,7 +163,8 @@ class Classification:
 
     def __post_init__(self) -> None:
         self.steps_per_epoch = -(-len(self.data) // self.settings.batch_size)
-        self.evaluation_batch = 2 * (self.settings.micro_batch or self.settings.batch_size)
+        at_once = max(1, EVALUATION_BASES // max(self.data.max_length, self.valid.max_length))
+        self.evaluation_batch = min(at_once, 2 * (self.settings.micro_batch or self.settings.batch_size))
 
     def batch(self, step: int) -> Batch:
         """The rows of a step."""
