@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convnova import __version__
+from convnova import __version__, cli_cost
 from convnova.cli_results import add_commands
 from convnova.errors import ConvNovaError
 from convnova.progress import log, logging_to
@@ -138,6 +138,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
         command.add_argument("--out", type=Path, required=True, metavar="DIR")
 
+    cli_cost.add_commands(commands, _command)
     add_commands(commands, _command)
     return top
 

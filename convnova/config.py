@@ -17,6 +17,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 Protocol = Literal["heldout", "cv", "released"]
 Metric = Literal["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"]
 Kind = Literal["classes", "per_base", "multilabel"]
+Strands = Literal["forward", "both"]
 Format = Literal["nucleotide_transformer", "genomic_benchmarks", "bend", "deepsea", "csv", "fasta", "bed"]
 
 OWN_FORMATS = ("csv", "fasta", "bed")
@@ -158,6 +159,7 @@ class Variant(Strict):
 
     settings: dict[str, Any] = {}
     training: Training = Training()
+    strands: Strands | None = None
 
 
 class Model(Strict):
@@ -167,6 +169,9 @@ class Model(Strict):
     architecture: Name
     pretrained: bool = False
     settings: dict[str, Any] = {}
+    frozen: bool = Field(False, description="train the head alone, on the embeddings as they are")
+    head: Literal["linear", "cnn"] = Field("linear", description="cnn: BEND's two convolutions before the linear layer")
+    strands: Strands = Field("forward", description="both: predict the mean over the two strands")
     training: Training = Training()
     suites: dict[str, Variant] = {}
     published: str | None = Field(None, description="this model's name in published.csv")
@@ -186,6 +191,12 @@ class Job(NamedTuple):
         return f"results/{run}/runs/{self.suite}/{self.task}/{self.model}/{self.protocol}/seed={self.seed}"
 
 
+class Cost(Strict):
+    """What of the models' costs is measured."""
+
+    lengths: list[Annotated[int, Field(ge=16)]] = Field([512, 1024, 4096, 16384, 65536], min_length=1)
+
+
 class RunConfig(Strict):
     """A whole run, resolved: nothing is left to look up but the files themselves."""
 
@@ -202,6 +213,7 @@ class RunConfig(Strict):
     protocols: list[Protocol] = Field(["heldout", "released"], min_length=1)
     models: dict[Name, Model] = Field(min_length=1)
     suites: dict[Name, Suite] = {}
+    cost: Cost | None = Field(None, description="measure what the models cost; default no")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "RunConfig":
@@ -257,6 +269,10 @@ class RunConfig(Strict):
         """Settings of a model's architecture, on one suite."""
         return {**self.models[model].settings, **self.models[model].suites.get(suite or "", Variant()).settings}
 
+    def strands(self, model: str, suite: str) -> Strands:
+        """Which strands the model's predictions on the suite are the mean over."""
+        return self.models[model].suites.get(suite, Variant()).strands or self.models[model].strands
+
     def backbone(self, model: str, suite: str) -> str:
         """Name of the pretraining that the model starts from on this suite."""
         return f"{model}@{suite}" if self.settings(model, suite) != self.models[model].settings else model
@@ -282,9 +298,9 @@ class RunConfig(Strict):
         pretrain = (
             self.pretraining_fingerprint(self.backbone(job.model, job.suite)) if self.is_pretrained(job) else None
         )
-        model = self.models[job.model].architecture
-        settings = self.settings(job.model, job.suite)
-        return self.fingerprint(job, self.task(job), self.training(job), model, settings, pretrain)
+        model = self.models[job.model].model_dump(include={"architecture", "frozen", "head"})
+        settings, strands = self.settings(job.model, job.suite), self.strands(job.model, job.suite)
+        return self.fingerprint(job, self.task(job), self.training(job), model, settings, strands, pretrain)
 
     def pretraining_fingerprint(self, backbone: str) -> str:
         """The hash of everything in the config that a pretraining depends on."""

@@ -93,7 +93,18 @@ def test_only_ones_own_jobs_of_a_folder_are_cancelled(slurm, tmp_path):
     submitted = []
     for folder, comment in ((here, "rule_pretrain"), (here, "mine"), (there, "rule_pretrain")):
         folder.mkdir(exist_ok=True)
-        words = ["sbatch", "--parsable", "--comment", comment, "-o", "/dev/null", "-D", str(folder), "--wrap", "sleep 60"]
+        words = [
+            "sbatch",
+            "--parsable",
+            "--comment",
+            comment,
+            "-o",
+            "/dev/null",
+            "-D",
+            str(folder),
+            "--wrap",
+            "sleep 60",
+        ]
         submitted.append(slurm.ask(*words).strip())
     cancel_left_over(here)
     left = slurm.ask("squeue", "-h", "-o", "%A").split()

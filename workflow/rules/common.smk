@@ -35,6 +35,7 @@ wildcard_constraints:
     backbone="[^/]+",
     genome="[^/]+",
     source="[^/]+",
+    length=r"\d+",
 
 
 def genome_files(wildcards):
@@ -140,7 +141,10 @@ def check_slurm(dag):
         check(
             Request(
                 min(job.rules),
-                *(job.resources.get(name) or default for name, default in zip(names, ("", "", 0, ""))),
+                *(
+                    job.resources.get(name) or default
+                    for name, default in zip(names, ("", "", 0, ""))
+                ),
                 job.threads,
                 job.resources.mem_mb,
                 job.resources.runtime,
@@ -151,6 +155,15 @@ def check_slurm(dag):
         cancel_left_over(Path.cwd())
     except ConvNovaError as error:
         sys.exit(str(error))
+
+
+def costs():
+    """Every model and length whose cost is measured, as model/length."""
+    return [
+        f"{model}/{length}"
+        for model in RUN.models
+        for length in (RUN.cost.lengths if RUN.cost else [])
+    ]
 
 
 def by_attempt(amount):
