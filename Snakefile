@@ -38,5 +38,6 @@ rule all:
             for form in ("tsv", "md", "html")
             if RUN.suites
         ],
+        leaks(),
         f"{RESULTS}/report.html" if RUN.suites else [],
     localrule: True

@@ -1,11 +1,11 @@
 """Batches of labelled sequences: the rows of a step, and sequences of different lengths side by side."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from convnova.dna import OUTSIDE, N
+from convnova.dna import OUTSIDE, N, reverse_complement
 from convnova.randomness import generator, order
 from convnova.train import Batch
 
@@ -82,6 +82,15 @@ def collate(data: Labelled, items: np.ndarray, padding: Padding) -> Batch:
     count = int(lengths.sum()) if per_base else targets.size
     rows = f"{data.rows[items].min()} to {data.rows[items].max()}"
     return Batch(torch.from_numpy(tokens), torch.from_numpy(np.array(targets)).to(dtype), count, rows=rows)
+
+
+def either_strand(batch: Batch, lengths: np.ndarray, padding: Padding, seed: int, step: int) -> Batch:
+    """The batch with each sequence, by chance, read from the opposite strand; padding stays where it is."""
+    tokens, width = batch.tokens.numpy().copy(), batch.tokens.shape[1]
+    for line in np.flatnonzero(generator(seed, "strand", step).integers(0, 2, len(tokens))):
+        place = slice(width - lengths[line], width) if padding.as_released else slice(0, lengths[line])
+        tokens[line, place] = reverse_complement(tokens[line, place])
+    return replace(batch, tokens=torch.from_numpy(tokens))
 
 
 def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

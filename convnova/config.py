@@ -17,17 +17,18 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 Protocol = Literal["heldout", "released"]
 Metric = Literal["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"]
 Kind = Literal["classes", "per_base", "multilabel"]
-Format = Literal["nucleotide_transformer", "genomic_benchmarks", "bend", "deepsea", "csv", "fasta", "bed"]
+Format = Literal["nucleotide_transformer", "genomic_benchmarks", "bend", "deepsea", "csv", "fasta", "bed", "gff"]
 
-OWN_FORMATS = ("csv", "fasta", "bed")
+OWN_FORMATS = ("csv", "fasta", "bed", "gff")
 REQUIRED_ROLES: dict[str, tuple[str, ...]] = {
     "nucleotide_transformer": ("train", "test"),
     "genomic_benchmarks": (),
     "bend": ("intervals", "labels"),
     "deepsea": (),
     **dict.fromkeys(OWN_FORMATS, ("train", "test")),
+    "gff": ("annotation",),
 }
-FILE_ROLES = ("train", "valid", "test", "archive", "intervals", "labels")
+FILE_ROLES = ("train", "valid", "test", "archive", "intervals", "labels", "annotation")
 
 
 def files_of(name: str, known: Iterable[str]) -> list[str]:
@@ -80,6 +81,7 @@ class Training(Strict):
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient")
     precision: Literal["float32", "bfloat16"] = "float32"
     patience: int | None = Field(None, ge=1, description="epochs without a better score before stopping")
+    reverse_complement: bool = Field(False, description="read each training sequence from either strand, by chance")
 
 
 class Pretraining(Training):
@@ -108,6 +110,7 @@ class Task(Strict):
     archive: str | None = None
     intervals: str | None = None
     labels: str | None = None
+    annotation: str | None = None
     groups: dict[str, tuple[int, int]] = Field({}, description="rows of the table: name to first label and one past")
     counts: dict[str, int] = Field({}, description="published number of rows a split; another number is an error")
     training: Training = Training()
@@ -141,7 +144,7 @@ class Suite(Strict):
         for name, task in self.tasks.items():
             if missing := [role for role in REQUIRED_ROLES[self.format] if role not in task.files()]:
                 raise ValueError(f"tasks.{name}: expected the files {', '.join(missing)} too, of format {self.format}")
-        if self.format in ("bed", "bend") and self.genome is None:
+        if self.format in ("bed", "bend", "gff") and self.genome is None:
             raise ValueError(f"format {self.format} is intervals, so `genome` must say of what")
         return self
 
@@ -161,6 +164,7 @@ class Model(Strict):
     pretrained: bool = False
     settings: dict[str, Any] = {}
     training: Training = Training()
+    pretrain: Pretraining = Field(Pretraining(), description="what its pretraining does otherwise than the run's")
     suites: dict[str, Variant] = {}
     published: str | None = Field(None, description="this model's name in published.csv")
 
@@ -242,6 +246,13 @@ class RunConfig(Strict):
             **{key: value for layer in layers for key, value in layer.model_dump(exclude_unset=True).items()}
         )
 
+    def pretraining(self, model: str) -> Pretraining:
+        """Hyperparameters of a model's pretraining: the run's, with the model's own changes."""
+        layers = (self.pretrain, self.models[model].pretrain)
+        return Pretraining(
+            **{key: value for layer in layers for key, value in layer.model_dump(exclude_unset=True).items()}
+        )
+
     def settings(self, model: str, suite: str | None) -> dict[str, Any]:
         """Settings of a model's architecture, on one suite."""
         return {**self.models[model].settings, **self.models[model].suites.get(suite or "", Variant()).settings}
@@ -280,7 +291,7 @@ class RunConfig(Strict):
         model, suite = self.backbones()[backbone]
         architecture = self.models[model].architecture
         return self.fingerprint(
-            self.pretrain, architecture, self.settings(model, suite), self.genomes[self.genome or ""]
+            self.pretraining(model), architecture, self.settings(model, suite), self.genomes[self.genome or ""]
         )
 
     def is_pretrained(self, job: Job) -> bool:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convnova.batches import UNLABELLED, Labelled, Padding, collate, hold_out, rows_of_step
+from convnova.batches import UNLABELLED, Labelled, Padding, collate, either_strand, hold_out, rows_of_step
 from convnova.checkpoint import load_strictly, load_weights
 from convnova.config import Job, RunConfig, Task, Training
 from convnova.errors import ConvNovaError
@@ -153,6 +153,10 @@ class Classification:
     padding: Padding
 
     def __post_init__(self) -> None:
+        if self.settings.reverse_complement and self.data.kind == "per_base":
+            raise ConvNovaError(
+                "reverse_complement = true: the labels of bases belong to one strand; leave it out here"
+            )
         self.steps_per_epoch = -(-len(self.data) // self.settings.batch_size)
         self.evaluation_batch = 2 * (self.settings.micro_batch or self.settings.batch_size)
 
@@ -160,7 +164,10 @@ class Classification:
         """The rows of a step."""
         epoch, place = divmod(step, self.steps_per_epoch)
         rows = rows_of_step(self.data, self.settings.batch_size, self.seed, epoch, place)
-        return collate(self.data, rows, self.padding)
+        batch = collate(self.data, rows, self.padding)
+        if self.settings.reverse_complement:
+            return either_strand(batch, self.data.lengths[rows], self.padding, self.seed, step)
+        return batch
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Summed cross entropy, in float32."""

@@ -258,7 +258,7 @@ def windows(folder: Path, split: str, length: int, coverage: Literal["whole", "f
     if coverage == "first":
         segments = [Segment(part.chrom, part.start, 1, min(length, part.end - part.start)) for part in intervals]
         return Windows(genome, segments, length)
-    tiled = [tile for part in _merge(intervals) for tile in _tile(part, length)]
+    tiled = [tile for part in merge(intervals) for tile in _tile(part, length)]
     kept = [run for tile in tiled for run in _without_n(tile, genome[tile.chrom])]
     found, all_windows = sum(run.count for run in kept), sum(tile.count for tile in tiled)
     log(f"{split}: {found:,} windows of {length} bases; {all_windows - found:,} more, mostly N, left out")
@@ -276,7 +276,7 @@ class Segment(NamedTuple):
     width: int
 
 
-def _merge(intervals: list[Interval]) -> list[Interval]:
+def merge(intervals: list[Interval]) -> list[Interval]:
     """Join intervals that overlap or touch, so that each base is there once."""
     merged: list[Interval] = []
     for part in sorted(intervals):

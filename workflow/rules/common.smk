@@ -131,6 +131,22 @@ def audits():
     ]
 
 
+def tasks_of_classes():
+    """Tasks that predict a class a sequence, which can be looked for in the genome."""
+    return [
+        f"{suite}/{task}"
+        for suite, content in RUN.suites.items()
+        for task, spec in content.tasks.items()
+        if spec.kind == "classes"
+    ]
+
+
+def leaks():
+    """The table of leaks, where rows may lie in a real genome."""
+    wanted = RUN.genome and not RUN.simulate and tasks_of_classes()
+    return [f"{RESULTS}/tables/leaks.tsv"] if wanted else []
+
+
 def by_attempt(amount):
     """A resource that doubles with every attempt."""
     return lambda wildcards, attempt: amount * 2 ** (attempt - 1)
