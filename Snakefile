@@ -39,5 +39,6 @@ rule all:
             if RUN.suites
         ],
         leaks(),
+        study(),
         f"{RESULTS}/report.html" if RUN.suites else [],
     localrule: True

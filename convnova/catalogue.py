@@ -140,10 +140,9 @@ def _within(folder: Any, written: dict[str, Any]) -> dict[str, Any]:
         own = isinstance(content, dict) and content.get("source", content.get("format", "")) in (None, *OWN_FORMATS)
         if not own or not isinstance(content.get("tasks"), dict):
             return content
+        roles = types.FILE_ROLES
         tasks = {
-            name: {
-                key: _joined(folder, path) if key in types.FILE_ROLES else path for key, path in (task or {}).items()
-            }
+            name: {key: _joined(folder, value) if key in roles else value for key, value in (task or {}).items()}
             for name, task in content["tasks"].items()
         }
         return content | {"tasks": tasks} | ({"genome": genome(content["genome"])} if "genome" in content else {})

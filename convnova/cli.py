@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     )
     genome.add_argument("--valid", action="append", default=[], metavar="CHROMOSOME", help="kept for validation")
     genome.add_argument("--test", action="append", default=[], metavar="CHROMOSOME", help="kept for testing")
+    genome.add_argument("--train", action="append", default=[], metavar="CHROMOSOME", help="default: all others")
     genome.add_argument("--out", type=Path, required=True, metavar="DIR")
 
     task = _command(commands, "shard-task", run_shard_task, "turn a task's files into a task shard")
@@ -147,6 +148,11 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
         command.add_argument("--out", type=Path, required=True, metavar="DIR")
 
+    study = _command(commands, "study", run_study, "variants of a model beside it, by validation score")
+    _with_config(study)
+    study.add_argument("--tables", type=Path, required=True, metavar="DIR")
+    study.add_argument("--figures", type=Path, required=True, metavar="DIR")
+
     add_commands(commands, _command)
     return top
 
@@ -211,7 +217,7 @@ def run_shard_genome(options: argparse.Namespace) -> None:
     """`convnova shard-genome`"""
     from convnova.genome import shard_genome
 
-    shard_genome(options.fasta, options.out, options.bed, options.valid, options.test)
+    shard_genome(options.fasta, options.out, options.bed, options.valid, options.test, options.train)
 
 
 def run_shard_task(options: argparse.Namespace) -> None:
@@ -367,6 +373,14 @@ def run_figures(options: argparse.Namespace) -> None:
     logs = {name: Path(f"results/{config.run}/pretrain/{name}/log.csv") for name in config.backbones()}
     if logs:
         write_pretraining(logs, config.simulate is not None, options.out)
+
+
+def run_study(options: argparse.Namespace) -> None:
+    """`convnova study`"""
+    from convnova.catalogue import load_file
+    from convnova.study import write_study
+
+    write_study(load_file(options.config), options.tables, options.figures)
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ class Genome(Strict):
     fasta: str
     bed: str | None = None
     source: str | None = None
+    train: list[str] = Field([], description="chromosomes trained on; default all others")
     valid: list[str] = []
     test: list[str] = []
 
@@ -162,6 +163,7 @@ class Model(Strict):
     title: str
     architecture: Name
     pretrained: bool = False
+    pooling: Literal["mean", "max"] = Field("mean", description="over a sequence's bases, before the linear head")
     settings: dict[str, Any] = {}
     training: Training = Training()
     pretrain: Pretraining = Field(Pretraining(), description="what its pretraining does otherwise than the run's")
@@ -199,12 +201,15 @@ class RunConfig(Strict):
     protocols: list[Protocol] = Field(["heldout", "released"], min_length=1)
     models: dict[Name, Model] = Field(min_length=1)
     suites: dict[Name, Suite] = {}
+    base: Name | None = Field(None, description="model that the others are variants of: a study by validation score")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "RunConfig":
         for key, values in (("seeds", self.seeds), ("protocols", self.protocols)):
             if len(set(values)) != len(values):
                 raise ValueError(f"{key} = {values}: each only once")
+        if self.base is not None and (self.base not in self.models or "heldout" not in self.protocols):
+            raise ValueError(f"base = {self.base}: expected one of the models, and heldout among the protocols")
         pretrained = [name for name, model in self.models.items() if model.pretrained]
         if pretrained and self.genome is None:
             raise ValueError(f"models {pretrained} are pretrained, so `genome` must say on what")
@@ -282,7 +287,7 @@ class RunConfig(Strict):
         pretrain = (
             self.pretraining_fingerprint(self.backbone(job.model, job.suite)) if self.is_pretrained(job) else None
         )
-        model = self.models[job.model].architecture
+        model = self.models[job.model].model_dump(include={"architecture", "pooling"})
         settings = self.settings(job.model, job.suite)
         return self.fingerprint(job, self.task(job), self.training(job), model, settings, pretrain)
 

@@ -128,7 +128,8 @@ def build(config: RunConfig, job: Job, data: TaskShard, splits: dict[str, Labell
     architecture, settings = config.models[job.model].architecture, config.settings(job.model, job.suite)
     outputs = data.split("train").labels.shape[1] if data.kind == "multilabel" else len(data.classes)
     longest = max(rows.max_length for rows in splits.values())
-    model = build_predictor(architecture, settings, data.kind, outputs, longest, job.protocol == "released")
+    options = {"pool_padding": job.protocol == "released", "pooling": config.models[job.model].pooling}
+    model = build_predictor(architecture, settings, data.kind, outputs, longest, **options)
     if config.training(job).checkpointing:
         checkpoint_activations(model)
     if weights is not None:

@@ -49,13 +49,18 @@ class Interval(NamedTuple):
 
 
 def shard_genome(
-    fasta: Path, out: Path, bed: Path | None = None, valid: Iterable[str] = (), test: Iterable[str] = ()
+    fasta: Path,
+    out: Path,
+    bed: Path | None = None,
+    valid: Iterable[str] = (),
+    test: Iterable[str] = (),
+    train: Iterable[str] = (),
 ) -> None:
     """Write the folder `out`: the chromosomes of a FASTA as tokens, and the intervals of each split.
 
     A BED with a fourth column states each interval's split. Otherwise whole chromosomes (or the BED's
     intervals on them) go to a split: those in `valid` and `test`, or if neither names any, chromosomes
-    chosen by `choose_chromosomes`.
+    chosen by `choose_chromosomes`; of the others only those in `train`, if that names any, are trained on.
 
     Raises:
         ConvNovaError: the FASTA or BED is not one, they do not fit together, `valid` or `test` names
@@ -68,7 +73,7 @@ def shard_genome(
         with shards.ShardWriter(Path(temporary, SHARD)) as shard:
             letters = _append_chromosomes(fasta, shard)
             lengths = {name: count["bases"] for name, count in letters.items()}
-            intervals = _split(bed, lengths, set(valid), set(test))
+            intervals = _only(set(train), _split(bed, lengths, set(valid), set(test)), lengths)
             if bed:
                 _report_overlap(bed, intervals)
             shard.metadata["inputs"] = {
@@ -153,6 +158,13 @@ def _split(bed: Path | None, lengths: dict[str, int], valid: set[str], test: set
         if all(interval.split != split for interval in intervals):
             raise ConvNovaError(f"{bed or 'genome'}: expected intervals of the split {split!r}, found none")
     return intervals
+
+
+def _only(train: set[str], intervals: list[Interval], lengths: dict[str, int]) -> list[Interval]:
+    """The intervals without those for training on chromosomes that `train`, if there is any, does not name."""
+    if unknown := sorted(train - set(lengths)):
+        raise ConvNovaError(f"genome: expected chromosomes of {', '.join(lengths)} as train, found {unknown[0]!r}")
+    return [part for part in intervals if not train or part.split != "train" or part.chrom in train]
 
 
 def _read_bed(bed: Path, lengths: dict[str, int]) -> list[Interval]:

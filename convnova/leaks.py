@@ -27,7 +27,7 @@ COLUMNS = [
     "suite", "task", "model", "protocol", "seeds", "metric", "test_rows", "placed", "leaking", "half_leaking",
     "score", "clean", "clean_low", "clean_high", "leaking_score", "clean_minus_all", "sd",
 ]  # fmt: skip
-"""half_leaking: rows that share half of their bases or more with one training row; sd: of the difference, over seeds."""
+"""half_leaking: rows that share half of their bases or more with a training row; sd: of the difference, over seeds."""
 SHOWN = {
     "task": "task", "model": "model", "protocol": "protocol", "test_rows": "test rows", "placed": "placed",
     "leaking": "overlap a training row", "score": "all", "clean": "without them", "leaking_score": "only them",

@@ -3,6 +3,7 @@
 import gzip
 import re
 from collections import Counter
+from itertools import pairwise
 
 import h5py
 import numpy as np
@@ -94,7 +95,7 @@ def labels(yeast):
 
 
 def test_actin_and_a_gene_of_the_forward_strand(yeast, labels):
-    """ACT1 (YFL039C): two exons on the reverse strand of VI; its protein begins MDSEVAALV, as Swiss-Prot P60010 says."""
+    """ACT1 (YFL039C): two exons on the reverse strand of VI; its protein begins MDSEVAALV, as in UniProt P60010."""
     at = labels["VI"]
     assert at[54686:54696].tolist() == [4] * 10 and at[54685] == 5 and at[54377] == 7
     assert set(at[54378:54685].tolist()) == {6} and at[53262] == 4 and at[53261] == 8
@@ -119,18 +120,25 @@ def test_splice_sites_are_where_the_genome_has_them(yeast, labels):
 
 def test_introns_and_coding_bases_counted_another_way(yeast, labels):
     """From the text of the GFF alone: gaps between lines of one parent, and the union of all coding lines."""
-    parents, bases, names = {}, Counter(), {}
+    parents, names, coding = {}, {}, {name: np.zeros(len(found), bool) for name, found in labels.items()}
     with gzip.open(yeast[0], "rt") as file:
         for line in file:
             if name := re.search(r"^(\S+)\t.*\tregion\t.*;chromosome=(\w+);", line):
                 names[name[1]] = name[2]
             if "\tCDS\t" in line:
                 fields = line.split("\t")
-                parents.setdefault(re.search("Parent=([^;\n]+)", line)[1], []).append((int(fields[3]), int(fields[4])))
-    gaps = [b[0] - a[1] - 1 for parts in parents.values() for a, b in zip(sorted(parts), sorted(parts)[1:])]
+                first, last = int(fields[3]), int(fields[4])
+                parents.setdefault(re.search("Parent=([^;\n]+)", line)[1], []).append((first, last))
+                coding[names[fields[0]]][first - 1 : last] = True
+    gaps = [b[0] - a[1] - 1 for parts in parents.values() for a, b in pairwise(sorted(parts))]
     introns = sum(gap >= 20 for gap in gaps)
     assert introns == 280 and sum(gap in (1, -1) for gap in gaps) == len(gaps) - introns
     donors, acceptors = (sum(int(np.isin(found, pair).sum()) for found in labels.values()) for pair in ((1, 5), (3, 7)))
+    shifts = len(gaps) - introns
+    found = sum(int(np.isin(found, (0, 4)).sum()) for found in labels.values())
+    union = sum(int(bases.sum()) for bases in coding.values())
+    assert union - 3 * len(parents) <= found <= union + shifts
+    assert sum((np.isin(found, (0, 4)) & ~coding[name]).sum() for name, found in labels.items()) <= shifts
     hidden = introns - min(donors, acceptors)
     assert 0 <= hidden <= 5, "an intron's end is hidden only where another gene codes there"
 

@@ -75,7 +75,7 @@ def checkpoint_activations(model: nn.Module) -> None:
 
 
 def build_predictor(
-    architecture: str, settings: dict[str, Any], kind: str, outputs: int, length: int, pool_padding: bool = False
+    architecture: str, settings: dict[str, Any], kind: str, outputs: int, length: int, **options: Any
 ) -> nn.Module:
     """The whole network of a task.
 
@@ -83,7 +83,8 @@ def build_predictor(
         kind: `classes` or `multilabel` for one output vector a sequence, `per_base` for one a base.
         outputs: classes or labels.
         length: bases of the longest sequence.
-        pool_padding: whether the mean over positions counts padding, as the released code does.
+        options: those of `heads.Predictor`: `pool_padding`, whether the mean over positions counts padding, as the
+            released code does; `pooling`.
 
     Returns:
         tokens (B, L) to logits: (B, outputs), or (B, L, outputs) where `kind` is per_base.
@@ -91,5 +92,5 @@ def build_predictor(
     config = configure(architecture, settings)
     module = importlib.import_module(f"convnova.models.{architecture}")
     if hasattr(module, "predictor"):
-        return module.predictor(config, kind, outputs, length)
-    return Predictor(module.Backbone(config), kind, outputs, pool_padding)
+        return module.predictor(config, kind, outputs, length, **options)
+    return Predictor(module.Backbone(config), kind, outputs, **options)

@@ -56,6 +56,6 @@ class CNN(nn.Module):
         return self.head(features.transpose(1, 2) if self.fixed_length is None else features.flatten(1))
 
 
-def predictor(config: Config, kind: str, outputs: int, length: int) -> nn.Module:
+def predictor(config: Config, kind: str, outputs: int, length: int, **options: object) -> nn.Module:
     """The network for a task of sequences up to `length` bases."""
     return CNN(config, outputs, None if kind == "per_base" else length)

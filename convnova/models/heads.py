@@ -1,5 +1,6 @@
 """Heads: from features of bases to what a task asks for."""
 
+import torch
 from torch import Tensor, nn
 
 from convnova.dna import OUTSIDE
@@ -13,15 +14,19 @@ class Predictor(nn.Module):
 
     fixed_length = None
 
-    def __init__(self, backbone: nn.Module, kind: str, outputs: int, pool_padding: bool = False):
+    def __init__(self, backbone: nn.Module, kind: str, outputs: int, pool_padding: bool = False, pooling: str = "mean"):
         super().__init__()
+        self.pooling = pooling
         self.backbone, self.per_base, self.pool_padding = backbone, kind == "per_base", pool_padding
         self.head = nn.Linear(backbone.width, outputs)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits of (B, L) tokens: (B, outputs), or (B, L, outputs) a base."""
         features = self.backbone(tokens)
-        return self.head(features if self.per_base else mean_of_bases(features, tokens, self.pool_padding))
+        if self.per_base:
+            return self.head(features)
+        pool = mean_of_bases if self.pooling == "mean" else largest_of_bases
+        return self.head(pool(features, tokens, self.pool_padding))
 
 
 def mean_of_bases(features: Tensor, tokens: Tensor, pool_padding: bool = False) -> Tensor:
@@ -30,6 +35,14 @@ def mean_of_bases(features: Tensor, tokens: Tensor, pool_padding: bool = False) 
         return features.mean(1)
     inside = (tokens != OUTSIDE).unsqueeze(-1).to(features.dtype)
     return (features * inside).sum(1) / inside.sum(1).clamp(min=1)
+
+
+def largest_of_bases(features: Tensor, tokens: Tensor, pool_padding: bool = False) -> Tensor:
+    """Largest value of each feature over positions, (B, L, d) to (B, d), of real bases only unless `pool_padding`."""
+    if pool_padding:
+        return features.amax(1)
+    outside = (tokens == OUTSIDE).unsqueeze(-1)
+    return features.masked_fill(outside, -torch.inf).amax(1)
 
 
 class MaskedLanguageModel(nn.Module):

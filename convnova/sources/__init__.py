@@ -1,7 +1,8 @@
 """One reader a file format, each yielding the same rows.
 
 A reader is a function `read(task, files, genome, scratch)`: `files` maps the roles of `config.FILE_ROLES`, and
-`genome`, to paths, `genome` chromosomes to tokens where intervals are cut out, `scratch` is a folder for what must be unpacked.
+`genome` for the genome's folder, to paths; `genome` maps chromosomes to tokens where intervals are cut out; `scratch`
+is a folder for what must be unpacked.
 It yields `Rows`, raises `ConvNovaError` for what it cannot read, and never holds a whole large file in memory.
 """
 
