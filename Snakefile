@@ -41,6 +41,8 @@ rule all:
             for form in ("tsv", "md", "html")
             if RUN.suites
         ],
+        leaks(),
+        study(),
         f"{RESULTS}/report.html" if RUN.suites else [],
         f"{RESULTS}/tables/cost.tsv" if RUN.cost else [],
     localrule: True

@@ -1,6 +1,6 @@
 """Batches of labelled sequences: the rows of a step, and sequences of different lengths side by side."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -92,6 +92,13 @@ def opposite_strands(tokens: torch.Tensor, lengths: np.ndarray, padding: Padding
         place = slice(width - length, width) if padding.as_released else slice(0, length)
         line[place] = reverse_complement(line[place])
     return torch.from_numpy(other)
+
+
+def either_strand(batch: Batch, lengths: np.ndarray, padding: Padding, seed: int, step: int) -> Batch:
+    """The batch with each sequence, by chance, read from the opposite strand; padding stays where it is."""
+    turned = torch.from_numpy(generator(seed, "strand", step).integers(0, 2, (len(lengths), 1)).astype(bool))
+    other = opposite_strands(batch.tokens, lengths, padding)
+    return replace(batch, tokens=torch.where(turned, other, batch.tokens))
 
 
 def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -82,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     )
     genome.add_argument("--valid", action="append", default=[], metavar="CHROMOSOME", help="kept for validation")
     genome.add_argument("--test", action="append", default=[], metavar="CHROMOSOME", help="kept for testing")
+    genome.add_argument("--train", action="append", default=[], metavar="CHROMOSOME", help="default: all others")
     genome.add_argument("--out", type=Path, required=True, metavar="DIR")
 
     task = _command(commands, "shard-task", run_shard_task, "turn a task's files into a task shard")
@@ -90,6 +91,12 @@ def parser() -> argparse.ArgumentParser:
     task.add_argument("--accept-counts", action="store_true", help="take files whose rows are not as many as published")
     task.add_argument("--out", type=Path, required=True, metavar="FILE")
     task.add_argument("files", nargs="+", metavar="ROLE=FILE", help="train=..., test=..., archive=..., genome=...")
+
+    labels = _command(commands, "label-genes", run_label_genes, "label every base by an annotation, as BEND's files")
+    labels.add_argument("--annotation", type=Path, required=True, metavar="FILE", help="GFF3")
+    labels.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the genome shard")
+    labels.add_argument("--length", type=int, default=4096, help="bases a row; default: 4096")
+    labels.add_argument("--out", type=Path, required=True, metavar="DIR")
 
     audit = _command(commands, "audit", run_audit, "count what is in a task's splits, and what of test train has seen")
     _with_config(audit)
@@ -105,6 +112,12 @@ def parser() -> argparse.ArgumentParser:
     _with_config(audit_tables)
     audit_tables.add_argument("--out", type=Path, required=True, metavar="DIR")
     audit_tables.add_argument("audits", nargs="+", type=Path, metavar="FILE", help="what `audit` wrote")
+
+    leaks = _command(commands, "leaks", run_leaks, "scores with and without test rows that overlap train in the genome")
+    _with_config(leaks)
+    leaks.add_argument("--genome", type=Path, required=True, metavar="DIR", help="genome shard to look for rows in")
+    leaks.add_argument("--out", type=Path, required=True, metavar="DIR")
+    leaks.add_argument("shards", nargs="+", metavar="SUITE/TASK=FILE", help="shards of the tasks")
 
     pretrain = _command(
         commands, "pretrain", run_pretrain, "masked-language pretraining; continues where it was stopped"
@@ -139,6 +152,11 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--out", type=Path, required=True, metavar="DIR")
 
     cli_cost.add_commands(commands, _command)
+    study = _command(commands, "study", run_study, "variants of a model beside it, by validation score")
+    _with_config(study)
+    study.add_argument("--tables", type=Path, required=True, metavar="DIR")
+    study.add_argument("--figures", type=Path, required=True, metavar="DIR")
+
     add_commands(commands, _command)
     return top
 
@@ -203,7 +221,7 @@ def run_shard_genome(options: argparse.Namespace) -> None:
     """`convnova shard-genome`"""
     from convnova.genome import shard_genome
 
-    shard_genome(options.fasta, options.out, options.bed, options.valid, options.test)
+    shard_genome(options.fasta, options.out, options.bed, options.valid, options.test, options.train)
 
 
 def run_shard_task(options: argparse.Namespace) -> None:
@@ -244,6 +262,13 @@ def _files(words: list[str]) -> dict[str, Path]:
     return {role: Path(path) for role, path in files.items()}
 
 
+def run_label_genes(options: argparse.Namespace) -> None:
+    """`convnova label-genes`"""
+    from convnova.sources.gff import write_labels
+
+    write_labels(options.annotation, options.genome, options.length, options.out)
+
+
 def run_audit(options: argparse.Namespace) -> None:
     """`convnova audit`"""
     from convnova.audit import Pretraining, write_audit
@@ -267,6 +292,20 @@ def run_audit_tables(options: argparse.Namespace) -> None:
 
     config = load_file(options.config)
     write_pages(read_audits(options.audits), options.out, config.simulate is not None)
+
+
+def run_leaks(options: argparse.Namespace) -> None:
+    """`convnova leaks`"""
+    from convnova.catalogue import load_file
+    from convnova.leaks import write_leaks
+
+    config = load_file(options.config)
+    shards = {}
+    for word in options.shards:
+        name, _, path = word.partition("=")
+        options.task = name
+        shards[_suite_and_task(config, options)] = Path(path)
+    write_leaks(config, options.genome, shards, options.out)
 
 
 def _load_torch(threads: int) -> None:
@@ -350,6 +389,14 @@ def run_figures(options: argparse.Namespace) -> None:
     logs = {name: Path(f"results/{config.run}/pretrain/{name}/log.csv") for name in config.backbones()}
     if logs:
         write_pretraining(logs, config.simulate is not None, options.out)
+
+
+def run_study(options: argparse.Namespace) -> None:
+    """`convnova study`"""
+    from convnova.catalogue import load_file
+    from convnova.study import write_study
+
+    write_study(load_file(options.config), options.tables, options.figures)
 
 
 if __name__ == "__main__":

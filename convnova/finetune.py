@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convnova.batches import UNLABELLED, Labelled, Padding, collate, folds_of, hold_out, rows_of_step
+from convnova.batches import UNLABELLED, Labelled, Padding, collate, either_strand, folds_of, hold_out, rows_of_step
 from convnova.checkpoint import load_strictly, load_weights
 from convnova.config import FOLDS, Job, RunConfig, Task, Training
 from convnova.errors import ConvNovaError
@@ -152,7 +152,7 @@ def build(config: RunConfig, job: Job, data: TaskShard, splits: dict[str, Labell
     outputs = data.split("train").labels.shape[1] if data.kind == "multilabel" else len(data.classes)
     longest = max(rows.max_length for rows in splits.values())
     pooled = pools_padding(config.training(job), job)
-    options = {"pool_padding": pooled, "head": about.head, "frozen": about.frozen}
+    options = {"pool_padding": pooled, "pooling": about.pooling, "head": about.head, "frozen": about.frozen}
     model = build_predictor(about.architecture, settings, data.kind, outputs, longest, **options)
     if config.training(job).checkpointing:
         checkpoint_activations(model)
@@ -178,8 +178,13 @@ class Classification:
     strands: str = "forward"
 
     def __post_init__(self) -> None:
+        if self.settings.reverse_complement and self.task.kind == "per_base":
+            raise ConvNovaError(
+                "reverse_complement = true: the labels of bases belong to one strand; leave it out here"
+            )
         self.steps_per_epoch = -(-len(self.splits["train"]) // self.settings.batch_size)
-        at_once = max(1, EVALUATION_BASES // max(self.data.max_length, self.valid.max_length))
+        longest = max(rows.max_length for rows in self.splits.values())
+        at_once = max(1, EVALUATION_BASES // longest)
         self.evaluation_batch = min(at_once, 2 * (self.settings.micro_batch or self.settings.batch_size))
 
     def batch(self, step: int) -> Batch:
@@ -187,7 +192,10 @@ class Classification:
         epoch, place = divmod(step, self.steps_per_epoch)
         data = self.splits["train"]
         rows = rows_of_step(data, self.settings.batch_size, self.seed, epoch, place)
-        return collate(data, rows, self.padding)
+        batch = collate(data, rows, self.padding)
+        if self.settings.reverse_complement:
+            return either_strand(batch, data.lengths[rows], self.padding, self.seed, step)
+        return batch
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Summed cross entropy, in float32."""

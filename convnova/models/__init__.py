@@ -73,8 +73,9 @@ def check_use(model: Model, settings: Any, pretraining_length: int) -> None:
         raise ConvNovaError(f"pretrained = true: {model.architecture} {reason}; set `pretrained: false`")
     if model.frozen and not (model.pretrained or others):
         raise ConvNovaError("frozen = true: expected a pretrained model; set `pretrained: true`, or train all of it")
-    if not hasattr(module, "Backbone") and model.head != "linear":
-        raise ConvNovaError(f"head = {model.head!r}: {model.architecture} has a head of its own; leave `head` out")
+    for key, default in (("head", "linear"), ("pooling", "mean")):
+        if not hasattr(module, "Backbone") and (chosen := getattr(model, key)) != default:
+            raise ConvNovaError(f"{key} = {chosen!r}: {model.architecture} has a head of its own; leave `{key}` out")
     _check_length("windows of pretraining", pretraining_length, settings)
 
 
@@ -131,7 +132,7 @@ def build_predictor(
         outputs: classes or labels.
         length: bases of the longest sequence.
         options: those of `heads.Predictor`: `pool_padding`, whether the mean over positions counts padding, as the
-            released code does; `head`; `frozen`.
+            released code does; `pooling`; `head`; `frozen`.
 
     Returns:
         tokens (B, L) to logits: (B, outputs), or (B, L, outputs) where `kind` is per_base.

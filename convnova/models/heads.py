@@ -4,6 +4,7 @@ A backbone with `both_strands` has features of two halves, one a strand (see `ca
 made of their mean, and a masked base is guessed on both strands with one head.
 """
 
+import torch
 from torch import Tensor, nn
 
 from convnova.dna import COMPLEMENT, OUTSIDE
@@ -47,12 +48,13 @@ class Predictor(nn.Module):
         kind: str,
         outputs: int,
         pool_padding: bool = False,
+        pooling: str = "mean",
         head: str = "linear",
         frozen: bool = False,
     ):
         super().__init__()
         self.backbone, self.per_base = backbone, kind == "per_base"
-        self.pool_padding, self.frozen = pool_padding, frozen
+        self.pool_padding, self.pooling, self.frozen = pool_padding, pooling, frozen
         self.halves = 2 if getattr(backbone, "both_strands", False) and not self.per_base else 1
         width = backbone.width // self.halves
         self.convolutions = ConvolutionalHead(width) if head == "cnn" else None
@@ -79,7 +81,8 @@ class Predictor(nn.Module):
 
     def pooled(self, tokens: Tensor) -> Tensor:
         """What the last layer reads of a sequence: (B, d)."""
-        return mean_of_bases(self.features(tokens), tokens, self.pool_padding)
+        pool = mean_of_bases if self.pooling == "mean" else largest_of_bases
+        return pool(self.features(tokens), tokens, self.pool_padding)
 
 
 def mean_of_bases(features: Tensor, tokens: Tensor, pool_padding: bool = False) -> Tensor:
@@ -88,6 +91,14 @@ def mean_of_bases(features: Tensor, tokens: Tensor, pool_padding: bool = False) 
         return features.mean(1)
     inside = (tokens != OUTSIDE).unsqueeze(-1).to(features.dtype)
     return (features * inside).sum(1) / inside.sum(1).clamp(min=1)
+
+
+def largest_of_bases(features: Tensor, tokens: Tensor, pool_padding: bool = False) -> Tensor:
+    """Largest value of each feature over positions, (B, L, d) to (B, d), of real bases only unless `pool_padding`."""
+    if pool_padding:
+        return features.amax(1)
+    outside = (tokens == OUTSIDE).unsqueeze(-1)
+    return features.masked_fill(outside, -torch.inf).amax(1)
 
 
 class MaskedLanguageModel(nn.Module):

@@ -48,9 +48,9 @@ def genome_files(wildcards):
 
 
 def genome_options(wildcards):
-    """Chromosomes kept from training, as options of the command."""
+    """Chromosomes of each split, as options of the command."""
     genome = RUN.genomes[wildcards.genome]
-    splits = {"valid": genome.valid, "test": genome.test}
+    splits = {"train": genome.train, "valid": genome.valid, "test": genome.test}
     return [
         word
         for split, names in splits.items()
@@ -164,6 +164,29 @@ def costs():
         for model in RUN.models
         for length in (RUN.cost.lengths if RUN.cost else [])
     ]
+
+
+def tasks_of_classes():
+    """Tasks that predict a class a sequence, which can be looked for in the genome."""
+    return [
+        f"{suite}/{task}"
+        for suite, content in RUN.suites.items()
+        for task, spec in content.tasks.items()
+        if spec.kind == "classes"
+    ]
+
+
+def leaks():
+    """The table of leaks, where rows may lie in a real genome."""
+    wanted = RUN.genome and not RUN.simulate and tasks_of_classes()
+    return [f"{RESULTS}/tables/leaks.tsv"] if wanted else []
+
+
+def study():
+    """The table and figure of a study."""
+    tables = [f"{RESULTS}/tables/study.{form}" for form in ("tsv", "md")]
+    figures = [f"{RESULTS}/figures/study.{form}" for form in ("pdf", "svg", "png")]
+    return tables + figures if RUN.base else []
 
 
 def by_attempt(amount):

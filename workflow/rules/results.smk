@@ -94,6 +94,36 @@ rule figures:
         "--published {input.published} --out {params.folder}"
 
 
+rule study:
+    input:
+        metrics=[f"{job.folder(RUN.run)}/metrics.json" for job in RUN.jobs()],
+    output:
+        tables=collect(f"{RESULTS}/tables/study.{{form}}", form=["tsv", "md"]),
+        figures=report(
+            collect(f"{RESULTS}/figures/study.{{form}}", form=["pdf", "svg", "png"]),
+            category="Study",
+        ),
+    log:
+        f"{RESULTS}/logs/study.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/study.tsv"
+    localrule: True
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=by_attempt(1000),
+        runtime=30,
+        gpu=0,
+    params:
+        config=CONFIG,
+        version=RUN.fingerprint(),
+        tables=subpath(output.tables[0], parent=True),
+        figures=subpath(output.figures[0], parent=True),
+    shell:
+        "convnova --log {log} study --config {params.config} --tables {params.tables} --figures {params.figures}"
+
+
 rule report:
     input:
         scores=f"{RESULTS}/tables/scores.tsv",
