@@ -31,11 +31,11 @@ lint: .venv/installed-test
 	$(PYTHON) -m venv .venv
 
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/pip
-	.venv/bin/pip $(PIP_INSTALL) --quiet --disable-pip-version-check -c constraints.txt -e .
+	.venv/bin/pip $(PIP_INSTALL) --quiet --disable-pip-version-check -c constraints.txt -e '.[slurm]'
 	touch $@
 
 .venv/installed-test: .venv/installed
-	.venv/bin/pip $(PIP_INSTALL) --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	.venv/bin/pip $(PIP_INSTALL) --quiet --disable-pip-version-check -c constraints.txt -e '.[slurm,test]'
 	touch $@
 
 # pybedtools calls the program bedtools, which pip cannot install.

@@ -111,7 +111,7 @@ def _resolve(written: dict[str, Any], files: list[str], catalogue: Path) -> RunC
         for name, content in _as_mapping(written.get("suites"), ("suites",)).items()
     }
     written["genome"] = _genome(written.get("genome"), genomes, ("genome",))
-    if not written["suites"] and written["genome"] is None:
+    if not written["suites"] and written["genome"] is None and written.get("cost") is None:
         raise _Mistake(("suites",), "expected suites to fine-tune on, or a genome to pretrain on; found neither")
     default = ["convnova", "convnova_scratch", "cnn"] if written["genome"] else ["convnova_scratch", "cnn"]
     written["models"] = {
@@ -225,7 +225,7 @@ def _suite(name: str, content: Any, catalogue: Path, genomes: dict[str, Any], si
 
 
 def _model(name: str, changes: Any, catalogue: Path) -> dict[str, Any]:
-    """A model of the catalogue, or one that is `like` it, with settings changed."""
+    """A model of the catalogue, with settings changed; with `like` it has a name of its own."""
     changes = dict(_as_mapping(changes, ("models", name)))
     model = _entry(catalogue / "models", changes.pop("like", name), ("models",))
     for key, value in changes.items():

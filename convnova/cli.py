@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convnova import __version__
+from convnova import __version__, cli_cost
 from convnova.cli_results import add_commands
 from convnova.errors import ConvNovaError
 from convnova.progress import log, logging_to
@@ -20,6 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command. A mistake of the user's, or of the file system, is one line on standard error and in the log,
     and exit code 1; one of this program's own is a line in the log and a traceback."""
     options = parser().parse_args(arguments)
+    if options.log and (rank := int(os.environ.get("RANK", 0))):  # torchrun: a log a process
+        options.log = options.log.with_suffix(f".rank{rank}{options.log.suffix}")
     with logging_to(options.log):
         try:
             options.run(options)
@@ -125,6 +127,7 @@ def parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the genome shard")
     pretrain.add_argument("--out", type=Path, required=True, metavar="DIR")
     pretrain.add_argument("--threads", type=int, default=os.cpu_count())
+    pretrain.add_argument("--processes", type=int, default=1, metavar="N", help="one a GPU, started by torchrun")
 
     finetune = _command(commands, "finetune", run_finetune, "train on one task and score it")
     _with_config(finetune)
@@ -148,6 +151,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
         command.add_argument("--out", type=Path, required=True, metavar="DIR")
 
+    cli_cost.add_commands(commands, _command)
     study = _command(commands, "study", run_study, "variants of a model beside it, by validation score")
     _with_config(study)
     study.add_argument("--tables", type=Path, required=True, metavar="DIR")
@@ -312,6 +316,10 @@ def _load_torch(threads: int) -> None:
     gc.freeze()
     gc.enable()
     torch.set_num_threads(threads)
+    if torch.version.cuda:
+        from convnova.gpus import take_gpu
+
+        take_gpu()
 
 
 def run_pretrain(options: argparse.Namespace) -> None:
@@ -321,6 +329,9 @@ def run_pretrain(options: argparse.Namespace) -> None:
     config = load_file(options.config)
     if options.backbone not in config.backbones():
         raise ConvNovaError(f"backbone {options.backbone!r}: {nearest(options.backbone, list(config.backbones()))}")
+    if options.processes > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(options.processes)]
+        os.execv(sys.executable, [sys.executable, *launcher, "--no-python", "--", *sys.argv])
     _load_torch(options.threads)
     from convnova.pretrain import pretrain
 
@@ -353,23 +364,28 @@ def run_aggregate(options: argparse.Namespace) -> None:
 def run_tables(options: argparse.Namespace) -> None:
     """`convnova tables`"""
     from convnova.catalogue import load_file
+    from convnova.own_tables import write_sheets
     from convnova.published import read_published
     from convnova.scores import plan_of, read_scores
     from convnova.tables import write_tables
 
-    config = load_file(options.config)
-    write_tables(read_scores(options.scores), read_published(options.published), plan_of(config), options.out)
+    given = (read_scores(options.scores), read_published(options.published), plan_of(load_file(options.config)))
+    write_tables(*given, options.out)
+    write_sheets(*given, options.out)
 
 
 def run_figures(options: argparse.Namespace) -> None:
     """`convnova figures`"""
     from convnova.catalogue import load_file
+    from convnova.comparison_figures import write_comparisons
     from convnova.figures import write_figures, write_pretraining
     from convnova.published import read_published
     from convnova.scores import plan_of, read_scores
 
     config = load_file(options.config)
-    write_figures(read_scores(options.scores), read_published(options.published), plan_of(config), options.out)
+    scores, plan = read_scores(options.scores), plan_of(config)
+    write_figures(scores, read_published(options.published), plan, options.out)
+    write_comparisons(scores, plan, options.out)
     logs = {name: Path(f"results/{config.run}/pretrain/{name}/log.csv") for name in config.backbones()}
     if logs:
         write_pretraining(logs, config.simulate is not None, options.out)

@@ -14,9 +14,10 @@ from convnova import __version__
 from convnova.fetch import Source
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-Protocol = Literal["heldout", "released"]
+Protocol = Literal["heldout", "cv", "released"]
 Metric = Literal["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"]
 Kind = Literal["classes", "per_base", "multilabel"]
+Strands = Literal["forward", "both"]
 Format = Literal["nucleotide_transformer", "genomic_benchmarks", "bend", "deepsea", "csv", "fasta", "bed", "gff"]
 
 OWN_FORMATS = ("csv", "fasta", "bed", "gff")
@@ -28,6 +29,9 @@ REQUIRED_ROLES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(OWN_FORMATS, ("train", "test")),
     "gff": ("annotation",),
 }
+FOLDS = 10
+"""Parts of the training rows; by the protocol `cv` each in its turn chooses the epoch."""
+
 FILE_ROLES = ("train", "valid", "test", "archive", "intervals", "labels", "annotation")
 
 
@@ -81,6 +85,9 @@ class Training(Strict):
     beta2: float = Field(0.999, ge=0, lt=1)
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient")
     precision: Literal["float32", "bfloat16"] = "float32"
+    padding: Literal["masked", "pooled"] | None = Field(
+        None, description="of fine-tuning: padding leaves no trace, or counts in the mean; default as the protocol says"
+    )
     patience: int | None = Field(None, ge=1, description="epochs without a better score before stopping")
     reverse_complement: bool = Field(False, description="read each training sequence from either strand, by chance")
 
@@ -137,6 +144,7 @@ class Suite(Strict):
     format: Format
     source: str | None = Field(None, description="where the files come from; default paths of one's own")
     genome: Name | None = Field(None, description="the genome that intervals point into")
+    folds: int = Field(FOLDS, ge=2, le=FOLDS, description="how many of the ten folds `cv` runs")
     tasks: dict[Name, Task] = Field(min_length=1)
     training: Training = Training()
 
@@ -155,6 +163,7 @@ class Variant(Strict):
 
     settings: dict[str, Any] = {}
     training: Training = Training()
+    strands: Strands | None = None
 
 
 class Model(Strict):
@@ -165,6 +174,9 @@ class Model(Strict):
     pretrained: bool = False
     pooling: Literal["mean", "max"] = Field("mean", description="over a sequence's bases, before the linear head")
     settings: dict[str, Any] = {}
+    frozen: bool = Field(False, description="train the head alone, on the embeddings as they are")
+    head: Literal["linear", "cnn"] = Field("linear", description="cnn: BEND's two convolutions before the linear layer")
+    strands: Strands = Field("forward", description="both: predict the mean over the two strands")
     training: Training = Training()
     pretrain: Pretraining = Field(Pretraining(), description="what its pretraining does otherwise than the run's")
     suites: dict[str, Variant] = {}
@@ -185,6 +197,12 @@ class Job(NamedTuple):
         return f"results/{run}/runs/{self.suite}/{self.task}/{self.model}/{self.protocol}/seed={self.seed}"
 
 
+class Cost(Strict):
+    """What of the models' costs is measured."""
+
+    lengths: list[Annotated[int, Field(ge=16)]] = Field([512, 1024, 4096, 16384, 65536], min_length=1)
+
+
 class RunConfig(Strict):
     """A whole run, resolved: nothing is left to look up but the files themselves."""
 
@@ -201,6 +219,7 @@ class RunConfig(Strict):
     protocols: list[Protocol] = Field(["heldout", "released"], min_length=1)
     models: dict[Name, Model] = Field(min_length=1)
     suites: dict[Name, Suite] = {}
+    cost: Cost | None = Field(None, description="measure what the models cost; default no")
     base: Name | None = Field(None, description="model that the others are variants of: a study by validation score")
 
     @model_validator(mode="after")
@@ -221,8 +240,12 @@ class RunConfig(Strict):
             for task in content.tasks:
                 for model in self.models:
                     for protocol in self.protocols:
-                        for seed in self.seeds:
+                        for seed in self.seeds_of(suite, protocol):
                             yield Job(suite, task, model, protocol, seed)
+
+    def seeds_of(self, suite: str, protocol: str) -> list[int]:
+        """The seeds of a suite's fine-tunings by a protocol; by `cv` the folds, each the seed of its own training."""
+        return list(range(1, self.suites[suite].folds + 1)) if protocol == "cv" else self.seeds
 
     @property
     def raw(self) -> str:
@@ -262,6 +285,10 @@ class RunConfig(Strict):
         """Settings of a model's architecture, on one suite."""
         return {**self.models[model].settings, **self.models[model].suites.get(suite or "", Variant()).settings}
 
+    def strands(self, model: str, suite: str) -> Strands:
+        """Which strands the model's predictions on the suite are the mean over."""
+        return self.models[model].suites.get(suite, Variant()).strands or self.models[model].strands
+
     def backbone(self, model: str, suite: str) -> str:
         """Name of the pretraining that the model starts from on this suite."""
         return f"{model}@{suite}" if self.settings(model, suite) != self.models[model].settings else model
@@ -287,9 +314,9 @@ class RunConfig(Strict):
         pretrain = (
             self.pretraining_fingerprint(self.backbone(job.model, job.suite)) if self.is_pretrained(job) else None
         )
-        model = self.models[job.model].model_dump(include={"architecture", "pooling"})
-        settings = self.settings(job.model, job.suite)
-        return self.fingerprint(job, self.task(job), self.training(job), model, settings, pretrain)
+        model = self.models[job.model].model_dump(include={"architecture", "frozen", "head", "pooling"})
+        settings, strands = self.settings(job.model, job.suite), self.strands(job.model, job.suite)
+        return self.fingerprint(job, self.task(job), self.training(job), model, settings, strands, pretrain)
 
     def pretraining_fingerprint(self, backbone: str) -> str:
         """The hash of everything in the config that a pretraining depends on."""

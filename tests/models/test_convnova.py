@@ -82,14 +82,14 @@ def test_forward_is_the_papers_equations(ffn, final_conv, kernel):
     model = backbone(Config(width=12, kernel=kernel, blocks=4, dilation_base=2, ffn=ffn, final_conv=final_conv))
     tokens = random_tokens(3, 61)
     second = torch.from_numpy(complement(tokens.numpy()))
-    torch.testing.assert_close(model(tokens), equations(model, tokens, second), atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(model(tokens), equations(model, tokens, second), atol=5e-6, rtol=1e-5)
 
 
 def test_reverse_complement_as_second_branch():
     model = backbone(Config(width=12, blocks=3, second_branch="reverse_complement"))
     tokens = random_tokens(2, 40)
     second = torch.from_numpy(complement(tokens.numpy())[:, ::-1].copy())
-    torch.testing.assert_close(model(tokens), equations(model, tokens, second), atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(model(tokens), equations(model, tokens, second), atol=5e-6, rtol=1e-5)
     assert not torch.allclose(model(tokens), equations(model, tokens, second.flip(1)), atol=1e-3)
 
 
@@ -214,7 +214,7 @@ def test_dropout_only_in_training():
     [
         ({"kernel": 4}, "kernel = 4: expected an odd number"),
         ({"blocks": 0}, "blocks = 0: expected 1 or more"),
-        ({"second_branch": "reverse"}, "expected complement or reverse_complement"),
+        ({"second_branch": "reverse"}, "expected complement, reverse_complement or none"),
         ({"dropout": 1.0}, "dropout = 1.0"),
     ],
 )

@@ -35,6 +35,7 @@ wildcard_constraints:
     backbone="[^/]+",
     genome="[^/]+",
     source="[^/]+",
+    length=r"\d+",
 
 
 def genome_files(wildcards):
@@ -128,6 +129,40 @@ def audits():
         f"{RESULTS}/audit/{suite}/{task}.json"
         for suite, content in RUN.suites.items()
         for task in content.tasks
+    ]
+
+
+def check_slurm(dag):
+    """Stop before the first submission where Slurm would not take a job, and end what an earlier run left there."""
+    from convnova.slurm import Request, cancel_left_over, check
+
+    names = ("slurm_partition", "slurm_account", "gpu", "gpu_model")
+    try:
+        check(
+            Request(
+                min(job.rules),
+                *(
+                    job.resources.get(name) or default
+                    for name, default in zip(names, ("", "", 0, ""))
+                ),
+                job.threads,
+                job.resources.mem_mb,
+                job.resources.runtime,
+            )
+            for job in dag.get_jobs_or_groups()
+            if (job.is_group() or dag.needrun(job)) and not job.is_local
+        )
+        cancel_left_over(Path.cwd())
+    except ConvNovaError as error:
+        sys.exit(str(error))
+
+
+def costs():
+    """Every model and length whose cost is measured, as model/length."""
+    return [
+        f"{model}/{length}"
+        for model in RUN.models
+        for length in (RUN.cost.lengths if RUN.cost else [])
     ]
 
 
