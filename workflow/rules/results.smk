@@ -98,11 +98,11 @@ rule study:
     input:
         metrics=[f"{job.folder(RUN.run)}/metrics.json" for job in RUN.jobs()],
     output:
-        tables=collect(f"{RESULTS}/tables/study.{{form}}", form=["tsv", "md"]),
-        figures=report(
-            collect(f"{RESULTS}/figures/study.{{form}}", form=["pdf", "svg", "png"]),
-            category="Study",
-        ),
+        tsv=f"{RESULTS}/tables/study.tsv",
+        md=report(f"{RESULTS}/tables/study.md", category="Study"),
+        pdf=f"{RESULTS}/figures/study.pdf",
+        svg=f"{RESULTS}/figures/study.svg",
+        png=report(f"{RESULTS}/figures/study.png", category="Study"),
     log:
         f"{RESULTS}/logs/study.log",
     benchmark:
@@ -118,8 +118,8 @@ rule study:
     params:
         config=CONFIG,
         version=RUN.fingerprint(),
-        tables=subpath(output.tables[0], parent=True),
-        figures=subpath(output.figures[0], parent=True),
+        tables=subpath(output.tsv, parent=True),
+        figures=subpath(output.png, parent=True),
     shell:
         "convnova --log {log} study --config {params.config} --tables {params.tables} --figures {params.figures}"
 
