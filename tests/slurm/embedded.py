@@ -1,6 +1,6 @@
 """The embedded run on a Slurm of two nodes and with `snakemake --cores 2`: the same tables, but for the seconds.
 
-    python tests/slurm/embedded.py FOLDER        half an hour on two cores; FOLDER keeps both runs
+python tests/slurm/embedded.py FOLDER        half an hour on two cores; FOLDER keeps both runs
 """
 
 import csv
@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import cluster
+
 import workflow
 
 TIMES = {"seconds"}

@@ -14,8 +14,8 @@ import yte
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cluster  # noqa: E402
-import workflow  # noqa: E402
 
+import workflow  # noqa: E402
 from convnova.catalogue import load_file  # noqa: E402
 from convnova.checkpoint import load_weights  # noqa: E402
 from convnova.cli import main  # noqa: E402
@@ -93,7 +93,18 @@ def test_only_ones_own_jobs_of_a_folder_are_cancelled(slurm, tmp_path):
     submitted = []
     for folder, comment in ((here, "rule_pretrain"), (here, "mine"), (there, "rule_pretrain")):
         folder.mkdir(exist_ok=True)
-        words = ["sbatch", "--parsable", "--comment", comment, "-o", "/dev/null", "-D", str(folder), "--wrap", "sleep 60"]
+        words = [
+            "sbatch",
+            "--parsable",
+            "--comment",
+            comment,
+            "-o",
+            "/dev/null",
+            "-D",
+            str(folder),
+            "--wrap",
+            "sleep 60",
+        ]
         submitted.append(slurm.ask(*words).strip())
     cancel_left_over(here)
     left = slurm.ask("squeue", "-h", "-o", "%A").split()
