@@ -71,13 +71,9 @@ def write_costs(
     write_text(tables / "cost.md", f"{text}\n{note}\n")
     head = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS.values())
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in shown)
-    table = f"<table><thead><tr>{head}</tr></thead>
-<tbody>{body}</tbody></table>"
+    table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
     start = "<!doctype html><meta charset=utf-8><title>Cost</title>"
-    write_text(tables / "cost.html", f"{start}
-{table}
-<p>{escape(note)}</p>
-")
+    write_text(tables / "cost.html", f"{start}\n{table}\n<p>{escape(note)}</p>\n")
     draw(lines, simulated, figures)
 
 
