@@ -1,4 +1,4 @@
-"""What moves the score: every model of a run beside its base, by validation score alone; test is never read.
+"""What moves the score: every model of a run beside its base, by validation score alone; test has no say.
 
 A model's score on a task and seed is the best of its epochs on the held-out part of train, which is the same rows
 for all models of a seed. So differences to the base are paired by task and seed, and their mean has a Student t
@@ -101,8 +101,7 @@ def write_study(config: RunConfig, tables: Path, figures: Path) -> None:
 def markdown(table: pd.DataFrame) -> str:
     """The table for reading."""
     lines = [
-        "Validation scores, no test row was read; difference to the first row of each pair of task and seed, its mean "
-        "and 95% interval.",
+        "Validation scores; test has no say. Difference to the first row by pairs of task and seed: mean and 95% interval.",
         "",
         "| variant | parameters | seconds a job | validation score | difference | 95% interval |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
