@@ -20,6 +20,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/slurm"))
 import cluster  # noqa: E402
+
 import workflow  # noqa: E402
 
 SLEEPS = """\

@@ -23,6 +23,9 @@ from convnova.scores import Plan, check
 
 FAINT = {"s": 10, "alpha": 0.5, "linewidths": 0, "zorder": 3}
 HAIR = {"color": "#dddddd", "linewidth": 0.5}
+DECADE = 10
+"""Ratio of the longest to the shortest time above which the axis is logarithmic."""
+
 CURVES = 6
 """Tasks of a suite whose epochs are drawn."""
 
@@ -87,6 +90,7 @@ def _rows_down(axes: Axes, plan: Plan, suite: str, label: str) -> dict[str, int]
     axes.set_yticks(range(len(place)), place)
     axes.set(ylim=(len(place) - 0.5, -0.5), xlabel=label)
     axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.grid(axis="x", **HAIR)
     return place
 
@@ -109,7 +113,7 @@ def ranks(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
             colour, marker = look(plan, model)
             jitter = np.linspace(-0.22, 0.22, len(table)) if len(table) > 1 else np.zeros(len(table))
             axes.scatter(of_task[model], height + jitter, c=colour, marker=marker, **FAINT)
-            axes.scatter(of_task[model].mean(), height, s=60, c=colour, marker="|", linewidths=1.8, zorder=4)
+            axes.scatter(of_task[model].mean(), height, s=70, c="black", marker="|", linewidths=1.2, zorder=4)
         for place, (first, last) in enumerate(alike(order, scores, plan, suite, protocol)):
             axes.plot([count + 0.3 + 0.18 * place] * 2, [first - 0.2, last + 0.2], color=GREY, linewidth=2.5)
         axes.set_yticks(range(count), [plan.models[model] for model in order])
@@ -192,7 +196,11 @@ def cost(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
             area = 8 + 40 * float(of_seed["parameters"].mean() / largest) if largest > 0 else 8
             point = of_seed["seconds"].mean(), of_seed["score"].mean()
             axes.scatter(*point, s=area, c=colour, marker=marker, alpha=0.6, linewidths=0, zorder=3)
-        axes.set(xlabel="wall time of training (s, mean over tasks)", ylabel="mean score", xlim=(0, None))
+        axes.set(xlabel="wall time of training (s, mean over tasks)", ylabel="mean score")
+        if runs["seconds"].max() > DECADE * runs["seconds"].min() > 0:
+            axes.set_xscale("log")
+        else:
+            axes.set_xlim(0, None)
         axes.grid(**HAIR)
     _legend(figure, [*_models(plan, plan.models), _dot("one seed; area: parameters", alpha=0.6)])
     return figure
@@ -204,7 +212,7 @@ def learning(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
     runs = scores[scores["protocol"] == protocol].drop_duplicates(["suite", "task", "model", "seed"])
     shown = [(suite, task) for suite in plan.suites for task in _tasks(plan, suite)[:CURVES]]
     lines = math.ceil(len(shown) / 2)
-    height = 0.7 + 1.15 * lines + 0.16 * math.ceil((len(plan.models) + 3) / 2)
+    height = 0.7 + 1.3 * lines + 0.16 * math.ceil((len(plan.models) + 3) / 2)
     figure = empty_figure(NARROW, height, f"{title}, {protocol}", plan.simulated)
     panels = figure.subplots(lines, 2, squeeze=False).ravel()
     for axes in panels[len(shown) :]:
@@ -216,8 +224,7 @@ def learning(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
         axes.set_title(task if len(task) <= LONGEST_NAME else task[: LONGEST_NAME - 1] + "…", loc="left")
         axes.grid(**HAIR)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    figure.supxlabel("epoch", fontsize=7)
-    figure.supylabel("score", fontsize=7)
+        axes.set(xlabel="epoch", ylabel="score")
     chosen = "test, which chooses" if protocol == "released" else "rows that choose"
     signs = [_dot(chosen, marker="", linestyle="-"), _dot("test", marker="", linestyle="--")]
     models = [_dot(name, marker="", linestyle="-", color=look(plan, model)[0]) for model, name in plan.models.items()]

@@ -57,7 +57,7 @@ def comparison_titles(run: "Plan | RunConfig") -> dict[str, str]:
     """Every figure of all suites together: name to title."""
     titles = {
         "ranks": ("Ranks of models over tasks", len(run.models) > 1),
-        "differences": ("Differences of models on the same tasks", len(run.models) > 1),
+        "differences": ("Paired differences of models", len(run.models) > 1),
         "protocols": ("Protocol against protocol", len(run.protocols) > 1),
         "learning": ("Scores of every epoch", True),
         "cost": ("Score and cost", True),

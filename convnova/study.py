@@ -17,7 +17,7 @@ import pandas as pd
 
 from convnova.config import Job, RunConfig
 from convnova.errors import ConvNovaError
-from convnova.figures import COLOURS, GREY, NARROW, STYLE, _figure, _save
+from convnova.figures import COLOURS, GREY, NARROW, STYLE, empty_figure, save
 from convnova.files import write_text
 from convnova.stats import LEVEL
 
@@ -95,13 +95,14 @@ def write_study(config: RunConfig, tables: Path, figures: Path) -> None:
     write_text(tables / "study.tsv", text.getvalue())
     write_text(tables / "study.md", markdown(table))
     with matplotlib.rc_context(STYLE):
-        _save(_plot(table, config.base), figures / "study")
+        save(_plot(table, config.base), figures / "study")
 
 
 def markdown(table: pd.DataFrame) -> str:
     """The table for reading."""
     lines = [
-        "Validation scores; test has no say. Difference to the first row by pairs of task and seed: mean and 95% interval.",
+        "Validation scores, test scores have no part in it; difference to the first row of each pair of task and seed, "
+        "its mean and 95% interval.",
         "",
         "| variant | parameters | seconds a job | validation score | difference | 95% interval |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
@@ -117,7 +118,7 @@ def _plot(table: pd.DataFrame, base: str) -> matplotlib.figure.Figure:
     """Differences to the base as dots with their intervals, one line a variant."""
     rows = table[table["model"] != base].reset_index(drop=True)
     title = "Difference of validation scores"
-    figure = _figure(NARROW * 1.4, 0.9 + 0.17 * len(rows), title, simulated=False)
+    figure = empty_figure(NARROW * 1.4, 0.9 + 0.17 * len(rows), title, simulated=False)
     axes = figure.subplots()
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.hlines(rows.index, rows["low"], rows["high"], color=COLOURS[0], linewidth=1)

@@ -99,8 +99,8 @@ class Cluster:
             (DEFAULT_PLACE / name).symlink_to(self.folder / "etc" / name)
         munge = self.folder / "munge"
         _call(
-            "munged", "--force", f"--key-file={munge}/key", f"--socket={munge}/socket", f"--pid-file={munge}/munged.pid",
-            f"--log-file={munge}/log", f"--seed-file={munge}/seed",
+            "munged", "--force", f"--key-file={munge}/key", f"--socket={munge}/socket",
+            f"--pid-file={munge}/munged.pid", f"--log-file={munge}/log", f"--seed-file={munge}/seed",
         )  # fmt: skip
         self.start_controller()
         for node in self.nodes:

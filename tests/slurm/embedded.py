@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import cluster
+
 import workflow
 
 TIMES = {"seconds"}

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cluster
+
 import workflow
 
 TARGETS = ["results/own/tables/mine.md"]
@@ -64,8 +65,8 @@ class Run:
 
 
 def data(folder: Path) -> None:
-    """A pretraining of about half a minute, and two fine-tunings."""
-    workflow.own_data(folder, [1, 2], length=20_000, epochs=150)
+    """A pretraining of some ten seconds, and two fine-tunings."""
+    workflow.own_data(folder, [1, 2], length=20_000, epochs=20)
 
 
 def cancelled(run: Run) -> None:

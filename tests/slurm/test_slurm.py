@@ -14,8 +14,8 @@ import yte
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cluster  # noqa: E402
-import workflow  # noqa: E402
 
+import workflow  # noqa: E402
 from convnova.catalogue import load_file  # noqa: E402
 from convnova.checkpoint import load_weights  # noqa: E402
 from convnova.cli import main  # noqa: E402

@@ -1,4 +1,4 @@
-"""The workflow on a cluster of its own, as tests and `faults.py` run it: the profile filled in, a small run's config."""
+"""The workflow on a cluster, as tests and scripts here run it: the profile filled in, and the config of a small run."""
 
 import os
 import re

@@ -65,8 +65,10 @@ def _conda_parts() -> list:
     "name, expected",
     [
         ("config", {"finetune": 108, "simulate": 1, "fetch": 17}),
-        ("paper", {"finetune": 840, "pretrain": 2, "task_shard": 28}),
+        ("paper", {"finetune": 2240, "pretrain": 9, "task_shard": 28}),
         ("yeast", {"finetune": 264, "fetch": 22, "pretrain": 1, "leaks": 1}),
+        ("ablations", {"finetune": 285, "pretrain": 1}),
+        ("cost", {"cost": 45, "cost_tables": 1}),
     ],
 )
 def test_the_whole_graph_is_built(tmp_path, name, expected):

@@ -5,6 +5,7 @@ from pathlib import Path
 from convnova.catalogue import check_files, load, save
 from convnova.config import OWN_FORMATS, Job, files_of
 from convnova.errors import ConvNovaError
+from convnova.outputs import figure_titles, sheet_titles
 
 CATALOGUE = Path(os.path.relpath(workflow.basedir)) / "config"
 FILES = [os.path.relpath(path) for path in workflow.configfiles]
@@ -108,17 +109,15 @@ def job_inputs(wildcards):
 def tables():
     """Every table of the run."""
     forms = ("tsv", "md", "tex", "html")
-    return [
-        f"{RESULTS}/tables/{suite}.{form}" for suite in RUN.suites for form in forms
-    ]
+    names = [*RUN.suites, *sheet_titles(RUN)]
+    return [f"{RESULTS}/tables/{name}.{form}" for name in names for form in forms]
 
 
 def figures():
     """Every figure of the run."""
-    names = [*RUN.suites, *(["pretraining"] if RUN.backbones() else [])]
     return [
         f"{RESULTS}/figures/{name}.{form}"
-        for name in names
+        for name in figure_titles(RUN)
         for form in ("pdf", "svg", "png")
     ]
 

@@ -31,11 +31,7 @@ rule tables:
         published=CATALOGUE / "published.csv",
     output:
         report(
-            collect(
-                f"{RESULTS}/tables/{{suite}}.{{form}}",
-                suite=RUN.suites,
-                form=["tsv", "md", "tex", "html"],
-            ),
+            tables(),
             caption="../report/tables.rst",
             category="Tables",
         ),
