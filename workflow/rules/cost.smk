@@ -35,8 +35,10 @@ rule cost_tables:
             caption="../report/cost.rst",
             category="Cost",
         ),
-        figures=report(
-            collect(f"{RESULTS}/figures/cost.{{form}}", form=["pdf", "svg", "png"]),
+        pdf=f"{RESULTS}/figures/cost.pdf",
+        svg=f"{RESULTS}/figures/cost.svg",
+        png=report(
+            f"{RESULTS}/figures/cost.png",
             caption="../report/cost.rst",
             category="Cost",
         ),
@@ -57,7 +59,7 @@ rule cost_tables:
         version=RUN.fingerprint(),
         scores=lambda w, input: ["--scores", input.scores] if RUN.suites else [],
         tables=subpath(output.tsv, parent=True),
-        figures=subpath(output.figures[0], parent=True),
+        figures=subpath(output.pdf, parent=True),
     shell:
         "convnova --log {log} cost-tables --config {params.config} {params.scores} --tables {params.tables} "
         "--figures {params.figures} {input.costs}"
