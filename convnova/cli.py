@@ -152,11 +152,6 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--out", type=Path, required=True, metavar="DIR")
 
     cli_cost.add_commands(commands, _command)
-    study = _command(commands, "study", run_study, "variants of a model beside it, by validation score")
-    _with_config(study)
-    study.add_argument("--tables", type=Path, required=True, metavar="DIR")
-    study.add_argument("--figures", type=Path, required=True, metavar="DIR")
-
     add_commands(commands, _command)
     return top
 
@@ -389,14 +384,6 @@ def run_figures(options: argparse.Namespace) -> None:
     logs = {name: Path(f"results/{config.run}/pretrain/{name}/log.csv") for name in config.backbones()}
     if logs:
         write_pretraining(logs, config.simulate is not None, options.out)
-
-
-def run_study(options: argparse.Namespace) -> None:
-    """`convnova study`"""
-    from convnova.catalogue import load_file
-    from convnova.study import write_study
-
-    write_study(load_file(options.config), options.tables, options.figures)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What moves the score: every model of a run beside its base, by validation score alone; test is never read.
+"""What moves the score: every model of a run beside its base, by validation score alone; test has no say.
 
 A model's score on a task and seed is the best of its epochs on the held-out part of train, which is the same rows
 for all models of a seed. So differences to the base are paired by task and seed, and their mean has a Student t
