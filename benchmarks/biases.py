@@ -2,9 +2,10 @@
 
     python benchmarks/biases.py --data DIR --out DIR --cores 2
 
-Reads from --data the GUE copies of a yeast histone mark and of TATA promoters (dev as train, test), and the yeast genome with its annotation; from these it cuts a task of its own whose sequences differ in length. Writes the
-config of two runs to --out, `biases` (heldout and released) and `biases_padding` (heldout, padding that counts), and
-runs the workflow on both. Run it where the Snakefile lies; what it says is in `results/<run>/tables/protocols.md`.
+Reads from --data the GUE copies of a yeast histone mark and of TATA promoters (dev as train, test), and the yeast
+genome with its annotation; from these it cuts a task of its own whose sequences differ in length. Writes the config of
+two runs to --out, `biases` (heldout and released) and `biases_padding` (heldout, padding that counts), and runs the
+workflow on both. Run it where the Snakefile lies; what it says is in `results/<run>/tables/protocols.md`.
 """
 
 import argparse
@@ -108,11 +109,12 @@ def main() -> None:
     parser.add_argument("--cores", default="2")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, content in configs(options.data, options.out).items():
-        path = options.out / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(content, sort_keys=False))
-        command = [shutil.which("snakemake") or "snakemake", "--cores", options.cores, "--configfile", str(path)]
-        subprocess.run([*command, "--keep-going", "--quiet", "rules"], check=True)
+    found = configs(options.data, options.out)
+    for name, content in found.items():
+        (options.out / f"{name}.yaml").write_text(yaml.safe_dump({"run": name, **content}, sort_keys=False))
+    for name in found:
+        command = [shutil.which("snakemake") or "snakemake", "--cores", options.cores, "--keep-going", "--configfile"]
+        subprocess.run([*command, str(options.out / f"{name}.yaml")], check=True)
 
 
 if __name__ == "__main__":
