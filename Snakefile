@@ -21,11 +21,14 @@ include: "workflow/rules/shards.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/results.smk"
 include: "workflow/rules/audit.smk"
+include: "workflow/rules/cost.smk"
 
 
 # Every job reads the resolved config; what a job's numbers depend on is among its params, so the file is no input.
 onstart:
     save(RUN, CONFIG)
+    if workflow.executor_plugin.name == "slurm":
+        check_slurm(workflow.dag)
 
 
 rule all:
@@ -38,5 +41,8 @@ rule all:
             for form in ("tsv", "md", "html")
             if RUN.suites
         ],
+        leaks(),
+        study(),
         f"{RESULTS}/report.html" if RUN.suites else [],
+        f"{RESULTS}/tables/cost.tsv" if RUN.cost else [],
     localrule: True

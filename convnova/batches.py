@@ -1,12 +1,12 @@
 """Batches of labelled sequences: the rows of a step, and sequences of different lengths side by side."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from convnova.config import FOLDS
-from convnova.dna import OUTSIDE, N
+from convnova.dna import OUTSIDE, N, reverse_complement
 from convnova.randomness import generator, order
 from convnova.train import Batch
 
@@ -83,6 +83,22 @@ def collate(data: Labelled, items: np.ndarray, padding: Padding) -> Batch:
     count = int(lengths.sum()) if per_base else targets.size
     rows = f"{data.rows[items].min()} to {data.rows[items].max()}"
     return Batch(torch.from_numpy(tokens), torch.from_numpy(np.array(targets)).to(dtype), count, rows=rows)
+
+
+def opposite_strands(tokens: torch.Tensor, lengths: np.ndarray, padding: Padding) -> torch.Tensor:
+    """The reverse complement of each line of a batch, (B, L) uint8; padding stays where it is."""
+    other, width = tokens.numpy().copy(), tokens.shape[1]
+    for line, length in zip(other, lengths, strict=True):
+        place = slice(width - length, width) if padding.as_released else slice(0, length)
+        line[place] = reverse_complement(line[place])
+    return torch.from_numpy(other)
+
+
+def either_strand(batch: Batch, lengths: np.ndarray, padding: Padding, seed: int, step: int) -> Batch:
+    """The batch with each sequence, by chance, read from the opposite strand; padding stays where it is."""
+    turned = torch.from_numpy(generator(seed, "strand", step).integers(0, 2, (len(lengths), 1)).astype(bool))
+    other = opposite_strands(batch.tokens, lengths, padding)
+    return replace(batch, tokens=torch.where(turned, other, batch.tokens))
 
 
 def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,25 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) 
 
 
 def save_weights(weights: Mapping[str, Tensor], path: str | Path, about: dict[str, Any]) -> None:
-    """Write weights and, beside them, a JSON that says what they are. The weights appear last."""
+    """Write weights and, beside them, a JSON that says what they are. The weights appear last.
+
+    Raises:
+        ConvNovaError, OSError: the disk is full or cannot be written; what stood there before stands there still.
+    """
     path = Path(path)
     write_json(path.with_suffix(".json"), about)
-    with atomic(path) as temporary:
+    with atomic(path) as temporary, _writing(path):
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, temporary)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """The libraries that write have errors of their own for a full disk."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConvNovaError(f"{path}: expected to write it, found {reason}; make room and run again") from error
 
 
 def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -73,7 +88,8 @@ def save_state(folder: Path, step: int, model: nn.Module, optimizer: AdamW, loop
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
     try:
         save_weights(model.state_dict(), temporary / "weights.safetensors", {"step": step})
-        torch.save({"optimizer": optimizer.state_dict(), "loop": loop}, temporary / "state.pt")
+        with _writing(folder):
+            torch.save({"optimizer": optimizer.state_dict(), "loop": loop}, temporary / "state.pt")
         target = folder / f"step-{step:09d}"
         shutil.rmtree(target, ignore_errors=True)
         os.rename(temporary, target)

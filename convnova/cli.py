@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convnova import __version__
+from convnova import __version__, cli_cost
 from convnova.cli_results import add_commands
 from convnova.errors import ConvNovaError
 from convnova.progress import log, logging_to
@@ -20,6 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command. A mistake of the user's, or of the file system, is one line on standard error and in the log,
     and exit code 1; one of this program's own is a line in the log and a traceback."""
     options = parser().parse_args(arguments)
+    if options.log and (rank := int(os.environ.get("RANK", 0))):  # torchrun: a log a process
+        options.log = options.log.with_suffix(f".rank{rank}{options.log.suffix}")
     with logging_to(options.log):
         try:
             options.run(options)
@@ -80,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     )
     genome.add_argument("--valid", action="append", default=[], metavar="CHROMOSOME", help="kept for validation")
     genome.add_argument("--test", action="append", default=[], metavar="CHROMOSOME", help="kept for testing")
+    genome.add_argument("--train", action="append", default=[], metavar="CHROMOSOME", help="default: all others")
     genome.add_argument("--out", type=Path, required=True, metavar="DIR")
 
     task = _command(commands, "shard-task", run_shard_task, "turn a task's files into a task shard")
@@ -88,6 +91,12 @@ def parser() -> argparse.ArgumentParser:
     task.add_argument("--accept-counts", action="store_true", help="take files whose rows are not as many as published")
     task.add_argument("--out", type=Path, required=True, metavar="FILE")
     task.add_argument("files", nargs="+", metavar="ROLE=FILE", help="train=..., test=..., archive=..., genome=...")
+
+    labels = _command(commands, "label-genes", run_label_genes, "label every base by an annotation, as BEND's files")
+    labels.add_argument("--annotation", type=Path, required=True, metavar="FILE", help="GFF3")
+    labels.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the genome shard")
+    labels.add_argument("--length", type=int, default=4096, help="bases a row; default: 4096")
+    labels.add_argument("--out", type=Path, required=True, metavar="DIR")
 
     audit = _command(commands, "audit", run_audit, "count what is in a task's splits, and what of test train has seen")
     _with_config(audit)
@@ -104,6 +113,12 @@ def parser() -> argparse.ArgumentParser:
     audit_tables.add_argument("--out", type=Path, required=True, metavar="DIR")
     audit_tables.add_argument("audits", nargs="+", type=Path, metavar="FILE", help="what `audit` wrote")
 
+    leaks = _command(commands, "leaks", run_leaks, "scores with and without test rows that overlap train in the genome")
+    _with_config(leaks)
+    leaks.add_argument("--genome", type=Path, required=True, metavar="DIR", help="genome shard to look for rows in")
+    leaks.add_argument("--out", type=Path, required=True, metavar="DIR")
+    leaks.add_argument("shards", nargs="+", metavar="SUITE/TASK=FILE", help="shards of the tasks")
+
     pretrain = _command(
         commands, "pretrain", run_pretrain, "masked-language pretraining; continues where it was stopped"
     )
@@ -112,6 +127,7 @@ def parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the genome shard")
     pretrain.add_argument("--out", type=Path, required=True, metavar="DIR")
     pretrain.add_argument("--threads", type=int, default=os.cpu_count())
+    pretrain.add_argument("--processes", type=int, default=1, metavar="N", help="one a GPU, started by torchrun")
 
     finetune = _command(commands, "finetune", run_finetune, "train on one task and score it")
     _with_config(finetune)
@@ -135,6 +151,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
         command.add_argument("--out", type=Path, required=True, metavar="DIR")
 
+    cli_cost.add_commands(commands, _command)
     add_commands(commands, _command)
     return top
 
@@ -199,7 +216,7 @@ def run_shard_genome(options: argparse.Namespace) -> None:
     """`convnova shard-genome`"""
     from convnova.genome import shard_genome
 
-    shard_genome(options.fasta, options.out, options.bed, options.valid, options.test)
+    shard_genome(options.fasta, options.out, options.bed, options.valid, options.test, options.train)
 
 
 def run_shard_task(options: argparse.Namespace) -> None:
@@ -240,6 +257,13 @@ def _files(words: list[str]) -> dict[str, Path]:
     return {role: Path(path) for role, path in files.items()}
 
 
+def run_label_genes(options: argparse.Namespace) -> None:
+    """`convnova label-genes`"""
+    from convnova.sources.gff import write_labels
+
+    write_labels(options.annotation, options.genome, options.length, options.out)
+
+
 def run_audit(options: argparse.Namespace) -> None:
     """`convnova audit`"""
     from convnova.audit import Pretraining, write_audit
@@ -265,6 +289,20 @@ def run_audit_tables(options: argparse.Namespace) -> None:
     write_pages(read_audits(options.audits), options.out, config.simulate is not None)
 
 
+def run_leaks(options: argparse.Namespace) -> None:
+    """`convnova leaks`"""
+    from convnova.catalogue import load_file
+    from convnova.leaks import write_leaks
+
+    config = load_file(options.config)
+    shards = {}
+    for word in options.shards:
+        name, _, path = word.partition("=")
+        options.task = name
+        shards[_suite_and_task(config, options)] = Path(path)
+    write_leaks(config, options.genome, shards, options.out)
+
+
 def _load_torch(threads: int) -> None:
     """Import torch without the garbage collector, which goes through all of it many times: half a second of a job."""
     gc.disable()
@@ -273,6 +311,10 @@ def _load_torch(threads: int) -> None:
     gc.freeze()
     gc.enable()
     torch.set_num_threads(threads)
+    if torch.version.cuda:
+        from convnova.gpus import take_gpu
+
+        take_gpu()
 
 
 def run_pretrain(options: argparse.Namespace) -> None:
@@ -282,6 +324,9 @@ def run_pretrain(options: argparse.Namespace) -> None:
     config = load_file(options.config)
     if options.backbone not in config.backbones():
         raise ConvNovaError(f"backbone {options.backbone!r}: {nearest(options.backbone, list(config.backbones()))}")
+    if options.processes > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(options.processes)]
+        os.execv(sys.executable, [sys.executable, *launcher, "--no-python", "--", *sys.argv])
     _load_torch(options.threads)
     from convnova.pretrain import pretrain
 

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convnova.batches import UNLABELLED, Labelled, Padding, collate, folds_of, hold_out, rows_of_step
+from convnova.batches import UNLABELLED, Labelled, Padding, collate, either_strand, folds_of, hold_out, rows_of_step
 from convnova.checkpoint import load_strictly, load_weights
 from convnova.config import FOLDS, Job, RunConfig, Task, Training
 from convnova.errors import ConvNovaError
 from convnova.files import sha256, write_json
-from convnova.models import build_predictor, checkpoint_activations
+from convnova.models import build_predictor, checkpoint_activations, configure
 from convnova.predict import interval, labels_of, per_batch, predict, score, write_predictions
 from convnova.progress import log
 from convnova.provenance import describe, joules
@@ -26,6 +26,8 @@ from convnova.train import Batch, History, train, write_log
 
 HELD_OUT = 0.1
 """Share of the training rows that becomes the validation part where a task has none."""
+EVALUATION_BASES = 1 << 17
+"""Bases that are predicted together, so that long sequences do not take more memory than training does."""
 
 
 def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path | None, workers: int = 1) -> None:
@@ -51,13 +53,14 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
     model = build(config, job, data, splits, weights)
     pooled = pools_padding(settings, job)
     padding = Padding(padded_length(model, pooled, splits), pooled)
-    objective = Classification(task, settings, job.seed, splits["train"], splits["valid"], padding, splits["test"])
+    strands = config.strands(job.model, job.suite)
+    objective = Classification(task, settings, job.seed, splits, padding, strands)
     checkpoints = out / "checkpoints"
     history = train(
         model, objective, settings, job.seed, "/".join(map(str, job)), out / "log.csv", checkpoints, workers
     )
     load_strictly(model, history.best_weights, "the best epoch")
-    predicted = predict(model, splits["test"], padding, objective.evaluation_batch)
+    predicted = predict(model, splits["test"], padding, objective.evaluation_batch, strands)
     scores = score(task, labels_of(splits["test"]), predicted)
     about = {**job._asdict(), "metric": task.metric, **scores, "interval": interval(task, splits["test"], predicted)}
     inputs = {"task": shard} | ({"weights": weights} if weights else {})
@@ -82,9 +85,13 @@ def summary(
     history: History, model: nn.Module, splits: dict[str, Labelled], config: RunConfig, job: Job
 ) -> dict[str, Any]:
     """What a reader wants to know of a run besides its scores."""
+    about, settings = config.models[job.model], config.settings(job.model, job.suite)
     return {
-        "architecture": config.models[job.model].architecture,
-        "settings": config.settings(job.model, job.suite),
+        "architecture": about.architecture,
+        "settings": settings,
+        "receptive_field": configure(about.architecture, settings).receptive_field,
+        **about.model_dump(include={"frozen", "head"}),
+        "strands": config.strands(job.model, job.suite),
         "training": config.training(job).model_dump(),
         "best_epoch": history.best_epoch,
         "epochs": history.evaluations,
@@ -141,12 +148,12 @@ def build(config: RunConfig, job: Job, data: TaskShard, splits: dict[str, Labell
     pretrained = config.is_pretrained(job)
     if pretrained != (weights is not None):
         raise ConvNovaError(f"{job.model}: expected {'pretrained' if pretrained else 'no'} weights, found {weights}")
-    architecture, settings = config.models[job.model].architecture, config.settings(job.model, job.suite)
+    about, settings = config.models[job.model], config.settings(job.model, job.suite)
     outputs = data.split("train").labels.shape[1] if data.kind == "multilabel" else len(data.classes)
     longest = max(rows.max_length for rows in splits.values())
-    model = build_predictor(
-        architecture, settings, data.kind, outputs, longest, pools_padding(config.training(job), job)
-    )
+    pooled = pools_padding(config.training(job), job)
+    options = {"pool_padding": pooled, "pooling": about.pooling, "head": about.head, "frozen": about.frozen}
+    model = build_predictor(about.architecture, settings, data.kind, outputs, longest, **options)
     if config.training(job).checkpointing:
         checkpoint_activations(model)
     if weights is not None:
@@ -166,20 +173,29 @@ class Classification:
     task: Task
     settings: Training
     seed: int
-    data: Labelled
-    valid: Labelled
+    splits: dict[str, Labelled]
     padding: Padding
-    test: Labelled
+    strands: str = "forward"
 
     def __post_init__(self) -> None:
-        self.steps_per_epoch = -(-len(self.data) // self.settings.batch_size)
-        self.evaluation_batch = 2 * (self.settings.micro_batch or self.settings.batch_size)
+        if self.settings.reverse_complement and self.task.kind == "per_base":
+            raise ConvNovaError(
+                "reverse_complement = true: the labels of bases belong to one strand; leave it out here"
+            )
+        self.steps_per_epoch = -(-len(self.splits["train"]) // self.settings.batch_size)
+        longest = max(rows.max_length for rows in self.splits.values())
+        at_once = max(1, EVALUATION_BASES // longest)
+        self.evaluation_batch = min(at_once, 2 * (self.settings.micro_batch or self.settings.batch_size))
 
     def batch(self, step: int) -> Batch:
         """The rows of a step."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        rows = rows_of_step(self.data, self.settings.batch_size, self.seed, epoch, place)
-        return collate(self.data, rows, self.padding)
+        data = self.splits["train"]
+        rows = rows_of_step(data, self.settings.batch_size, self.seed, epoch, place)
+        batch = collate(data, rows, self.padding)
+        if self.settings.reverse_complement:
+            return either_strand(batch, data.lengths[rows], self.padding, self.seed, step)
+        return batch
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Summed cross entropy, in float32."""
@@ -193,12 +209,13 @@ class Classification:
 
         `test`: the same on test, for the audit alone; only `score` is ever compared.
         """
-        value = self._score(model, self.valid)
+        valid, test = self.splits["valid"], self.splits["test"]
+        value = self._score(model, valid)
         told = {"score": value if np.isfinite(value) else -np.inf}
-        if self.valid is not self.test and np.isfinite(on_test := self._score(model, self.test)):
+        if valid is not test and np.isfinite(on_test := self._score(model, test)):
             told["test"] = on_test
         return told
 
     def _score(self, model: nn.Module, data: Labelled) -> float:
-        predicted = predict(model, data, self.padding, self.evaluation_batch)
+        predicted = predict(model, data, self.padding, self.evaluation_batch, self.strands)
         return float(score(self.task, labels_of(data), predicted).get(self.task.metric, np.nan))

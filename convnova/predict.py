@@ -8,14 +8,19 @@ import torch
 from torch import nn
 
 from convnova import metrics, stats
-from convnova.batches import Labelled, Padding, collate
+from convnova.batches import Labelled, Padding, collate, opposite_strands
 from convnova.config import Task
 from convnova.files import atomic
 from convnova.randomness import generator
 
 
-def predict(model: nn.Module, data: Labelled, padding: Padding, batch_size: int) -> np.ndarray:
+def predict(
+    model: nn.Module, data: Labelled, padding: Padding, batch_size: int, strands: str = "forward"
+) -> np.ndarray:
     """Predict every item of `data`, in its order.
+
+    Args:
+        strands: `both` for the mean of the probabilities of a sequence and of its reverse complement; not per base.
 
     Returns:
         classes: probabilities (n, classes) float32. multilabel: probabilities (n, labels) float32.
@@ -28,9 +33,13 @@ def predict(model: nn.Module, data: Labelled, padding: Padding, batch_size: int)
     with torch.inference_mode():
         for start in range(0, len(data), batch_size):
             items = by_length[start : start + batch_size]
-            batch = collate(data, items, padding)
-            logits = model(batch.tokens.to(device)).float()
-            pieces += _by_item(logits, data, items, padding)
+            tokens = collate(data, items, padding).tokens
+            piece = _by_item(model(tokens.to(device)).float(), data, items, padding)
+            if strands == "both":
+                other = opposite_strands(tokens, data.lengths[items], padding)
+                opposite = _by_item(model(other.to(device)).float(), data, items, padding)
+                piece = [(a + b) / 2 for a, b in zip(piece, opposite, strict=True)]
+            pieces += piece
     order = np.argsort(by_length, kind="stable")
     ordered = [pieces[place] for place in order]
     return np.concatenate(ordered) if data.kind == "per_base" else np.stack(ordered)

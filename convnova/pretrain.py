@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from convnova.checkpoint import save_weights
 from convnova.config import Pretraining, RunConfig
+from convnova.distributed import processes
 from convnova.files import sha256
 from convnova.genome import Windows, windows
 from convnova.masking import mask, mask_as_released
@@ -30,7 +31,7 @@ def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path, workers:
     """Train a backbone on the genome and write `weights.safetensors`, its JSON and `log.csv` to `out`.
 
     The epoch with the lowest masked cross entropy on the validation intervals is kept. Training that was stopped
-    continues from `out/checkpoints`.
+    continues from `out/checkpoints`. Started by torchrun, the processes share the batch of each step.
 
     Args:
         backbone: which of the config's pretrainings.
@@ -40,8 +41,9 @@ def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path, workers:
     Raises:
         ConvNovaError: no windows, a loss that is not finite.
     """
-    started, energy, settings = time.time(), joules(), config.pretrain
+    started, energy = time.time(), joules()
     model_name, suite = config.backbones()[backbone]
+    settings = config.pretraining(model_name)
     architecture, model_settings = config.models[model_name].architecture, config.settings(model_name, suite)
     torch.manual_seed(torch_seed(settings.seed, "weights"))
     model = MaskedLanguageModel(build_backbone(architecture, model_settings))
@@ -51,9 +53,13 @@ def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path, workers:
     parts = {split: windows(genome, split, settings.length, settings.coverage) for split in ("train", "valid")}
     objective = MaskedLanguage(settings, parts["train"], parts["valid"])
     checkpoints = out / "checkpoints"
-    history = train(
-        model, objective, settings, settings.seed, f"pretrain {backbone}", out / "log.csv", checkpoints, workers
-    )
+    with processes() as group:
+        history = train(
+            model, objective, settings, settings.seed, f"pretrain {backbone}", out / "log.csv", checkpoints, workers,
+            processes=group,
+        )  # fmt: skip
+    if not group.first:
+        return
     shard = genome / "genome.safetensors"
     about = {
         "architecture": architecture,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from convnova.adamw import AdamW
 from convnova.checkpoint import load_state, save_state
 from convnova.config import Training
+from convnova.distributed import Processes
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
 from convnova.progress import log, progress
@@ -53,6 +54,15 @@ class Batch:
         at = None if self.at is None else self.at.to(device, non_blocking=True)
         tokens, targets = (part.to(device, non_blocking=True) for part in (self.tokens, self.targets))
         return Batch(tokens, targets, self.count, at, self.rows)
+
+    def share(self, processes: Processes) -> "Batch":
+        """The rows that one of several processes takes. All take some: where there are too few rows, the first one
+        again, for a loss that does not count (no `count`)."""
+        size = -(-len(self.tokens) // processes.world)
+        parts = list(self.split(size))
+        if processes.rank < len(parts):
+            return parts[processes.rank]
+        return replace(next(self.split(1)), count=0)
 
     def split(self, size: int) -> "Iterator[Batch]":
         """Parts of at most `size` sequences; `count` stays that of the whole batch."""
@@ -131,6 +141,7 @@ def train(
     checkpoints: Path,
     workers: int = 1,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    processes: Processes = Processes(),  # noqa: B008 - immutable
 ) -> History:
     """Train `model` in place, from the newest checkpoint if there is one.
 
@@ -139,6 +150,7 @@ def train(
         log_file: CSV with a row every so many steps and one an evaluation.
         checkpoints: folder for the state of training under way, written every `checkpoint_seconds` and on a signal.
         workers: threads that make batches ahead; the batches do not depend on it.
+        processes: those that share the work of each step; the first one evaluates and writes.
 
     Returns:
         The history; `best_weights` are those of the epoch with the best score.
@@ -154,22 +166,29 @@ def train(
     total = settings.epochs * objective.steps_per_epoch
     every = max(1, total // LOG_ROWS)
     loss = torch.tensor(history.unlogged_loss, device=device)
+    parallel = processes.parallel(model)
     began, saved, fits = time.monotonic() - history.seconds, time.monotonic(), sys.maxsize
 
     def save() -> None:
         history.unlogged_loss = loss.item()
-        save_state(checkpoints, history.step, model, optimizer, vars(history))
+        if processes.first:
+            save_state(checkpoints, history.step, model, optimizer, vars(history))
 
-    with progress(label, total, "steps", history.step) as bar, _signals() as asked_to_stop:
-        for batch in ahead(lambda step: objective.batch(step).to(device), range(history.step, total), workers):
+    def read(step: int) -> tuple[int, Batch]:
+        batch = objective.batch(step)
+        return batch.tokens.numel(), batch.share(processes).to(device)
+
+    with progress(label, total, "steps", history.step) as bar, _signals() as signalled:
+        for bases, batch in ahead(read, range(history.step, total), workers):
             rate = learning_rate(history.step, total, settings)
-            torch.manual_seed(torch_seed(seed, "dropout", history.step))
+            place = (history.step,) if processes.first else (history.step, processes.rank)
+            torch.manual_seed(torch_seed(seed, "dropout", *place))
             at_once = min(fits, sequences_at_once(settings, batch.tokens, device))
-            step_loss, fitted = take_step(model, objective, batch, optimizer, rate, settings, at_once)
+            step_loss, fitted = take_step(parallel, objective, batch, optimizer, rate, settings, at_once, processes)
             fits = min(fits, fitted) if fitted < at_once else fits
             loss += step_loss
             history.step += 1
-            history.bases += batch.tokens.numel()
+            history.bases += bases
             history.seconds = time.monotonic() - began
             if history.step % every == 0:
                 mean = loss.item() / every
@@ -178,14 +197,16 @@ def train(
                 _log_row(history, objective, "train", mean, rate)
             bar.update(1, f"loss {history.rows[-1]['loss']:.3f}" if history.rows else "")
             if history.step % objective.steps_per_epoch == 0:
-                _evaluate(model, objective, history, rate)
-                write_log(history, log_file)
+                _evaluate(model, objective, history, rate, processes)
+                if processes.first:
+                    write_log(history, log_file)
                 if _out_of_patience(history, settings):
                     break
-            if asked_to_stop() or time.monotonic() - saved > checkpoint_seconds:
+            stop = processes.any(signalled())
+            if stop or time.monotonic() - saved > checkpoint_seconds:
                 save()
                 saved = time.monotonic()
-                if asked_to_stop():
+                if stop:
                     raise Interrupted(
                         f"{label}: stopped by a signal at step {history.step} of {total}; run it again to continue"
                     )
@@ -209,24 +230,28 @@ def take_step(
     rate: float,
     settings: Training,
     at_once: int,
+    processes: Processes,
 ) -> tuple[Tensor, int]:
     """One step of the optimizer, its gradient summed over micro-batches of at most `at_once` sequences.
 
-    Where these do not fit into memory, halves are tried until one sequence does not.
+    Where these do not fit into memory, halves are tried until one sequence does not; but not among several processes,
+    which would wait for the one that tries again.
 
     Returns:
         The mean loss over all targets, detached, and how many sequences at once did fit.
 
     Raises:
-        ConvNovaError: not even one sequence fits.
+        ConvNovaError: not even one sequence fits, or, in one of several processes, not as many as the settings say.
     """
     while True:
         try:
-            loss = _accumulate(model, objective, batch, settings, at_once)
+            loss = _accumulate(model, objective, batch, settings, at_once, processes)
             break
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
+            if processes.world > 1:
+                raise ConvNovaError(f"{at_once} sequences at once do not fit; set `micro_batch` below that") from error
         optimizer.zero_grad()
         torch.cuda.empty_cache()
         if at_once == 1:
@@ -242,18 +267,25 @@ def take_step(
     return loss, at_once
 
 
-def _accumulate(model: nn.Module, objective: Objective, batch: Batch, settings: Training, at_once: int) -> Tensor:
-    """Leave the gradient of the mean loss over the batch's targets in the model; return that loss."""
+def _accumulate(
+    model: nn.Module, objective: Objective, batch: Batch, settings: Training, at_once: int, processes: Processes
+) -> Tensor:
+    """Leave the gradient of the mean loss over the whole batch's targets in the model; return that loss.
+
+    DistributedDataParallel gives the mean over processes, of which the sum is wanted: hence `world`.
+    """
     device = next(model.parameters()).device
     model.train()
     model.zero_grad()
     total = torch.zeros((), device=device)
-    for part in batch.split(at_once):
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-            loss = objective.loss(model, part) / max(1, batch.count)
-        loss.backward()
-        total += loss.detach()
-    return total
+    parts = list(batch.split(at_once))
+    for part in parts:
+        with processes.unsynchronised(model, part is not parts[-1]):
+            with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+                loss = objective.loss(model, part) * (processes.world * bool(batch.count)) / max(1, batch.count)
+            loss.backward()
+        total += loss.detach() / processes.world
+    return processes.total(total)
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
@@ -277,12 +309,12 @@ def ahead(make: Callable[[int], Any], steps: range, workers: int) -> Iterator[An
                 future.cancel()
 
 
-def _evaluate(model: nn.Module, objective: Objective, history: History, rate: float) -> None:
+def _evaluate(model: nn.Module, objective: Objective, history: History, rate: float, processes: Processes) -> None:
     """Score the model at the end of an epoch and keep its weights if it is the best so far."""
     epoch = history.step // objective.steps_per_epoch
     model.eval()
     with torch.inference_mode():
-        result = objective.evaluate(model)
+        result = processes.from_first(lambda: objective.evaluate(model))
     history.evaluations.append({"epoch": epoch, **result})
     _log_row(history, objective, "valid", result.get("loss", math.nan), rate)
     if result["score"] > history.best_score:

@@ -8,13 +8,13 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, roc_auc_score
 
 from convnova.catalogue import load
-from convnova.checkpoint import save_weights
+from convnova.checkpoint import load_weights, save_weights
 from convnova.config import Job
 from convnova.errors import ConvNovaError
 from convnova.finetune import finetune, split_rows
 from convnova.models import build_backbone
 from convnova.models.heads import MaskedLanguageModel
-from convnova.predict import per_batch
+from convnova.predict import per_batch, predict
 from convnova.tasks import read_task, shard_task
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "config"
@@ -138,6 +138,39 @@ def test_a_pretrained_model_starts_from_its_weights(setting):
         setting.run("convnova", weights=weights)
     with pytest.raises(ConvNovaError, match="convnova: expected pretrained weights, found None"):
         setting.run("convnova")
+
+
+@pytest.mark.parametrize("protocol", ["heldout", "released"])
+def test_the_mean_over_both_strands_is_the_same_for_the_opposite_strand(setting, protocol):
+    """Trained alike, scored on test rows and on their reverse complements."""
+    letters = str.maketrans("ACGT", "TGCA")
+    whole = [(sequence[:55], label) for sequence, label in setting.test]  # the task reads 55 bases, from either end
+    flipped = [(sequence.translate(letters)[::-1], label) for sequence, label in whole]
+    results = {}
+    for strands in ("forward", "both"):
+        models = {"convnova_scratch": setting.config.models["convnova_scratch"].model_copy(update={"strands": strands})}
+        setting.config = setting.config.model_copy(update={"models": setting.config.models | models})
+        outs = [setting.run(protocol=protocol, test=rows) for rows in (whole, flipped)]
+        assert metrics(outs[0])["strands"] == strands and metrics(outs[0])["receptive_field"] == 17
+        results[strands] = [predictions(out)[2] for out in outs]
+    np.testing.assert_allclose(*results["both"], atol=1e-5)
+    assert not np.allclose(*results["forward"], atol=1e-3)
+
+
+def test_frozen_embeddings_keep_the_pretrained_weights_and_train_a_head(setting, monkeypatch):
+    torch.manual_seed(0)
+    weights = setting.folder / "weights.safetensors"
+    save_weights(MaskedLanguageModel(build_backbone("convnova", SETTINGS)).state_dict(), weights, {})
+    model = setting.config.models["convnova"].model_copy(update={"frozen": True, "head": "cnn"})
+    setting.config = setting.config.model_copy(update={"models": {"convnova": model}})
+    trained = []
+    monkeypatch.setattr(
+        "convnova.finetune.predict", lambda model, *rest: trained.append(model) or predict(model, *rest)
+    )
+    told = metrics(setting.run("convnova", weights=weights))
+    assert (told["frozen"], told["head"]) == (True, "cnn") and len({epoch["score"] for epoch in told["epochs"]}) > 1
+    found, _ = load_weights(weights)
+    assert all(torch.equal(t, found[f"backbone.{n}"]) for n, t in trained[-1].backbone.state_dict().items())
 
 
 @pytest.mark.parametrize("protocol", ["heldout", "released"])

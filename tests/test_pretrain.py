@@ -78,7 +78,7 @@ class StopOnce:
 
     def __call__(self):
         StopOnce.asked += 1
-        return StopOnce.asked in (13, 14)
+        return StopOnce.asked == 13
 
 
 @pytest.mark.parametrize(

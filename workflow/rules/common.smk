@@ -36,6 +36,7 @@ wildcard_constraints:
     backbone="[^/]+",
     genome="[^/]+",
     source="[^/]+",
+    length=r"\d+",
 
 
 def genome_files(wildcards):
@@ -48,9 +49,9 @@ def genome_files(wildcards):
 
 
 def genome_options(wildcards):
-    """Chromosomes kept from training, as options of the command."""
+    """Chromosomes of each split, as options of the command."""
     genome = RUN.genomes[wildcards.genome]
-    splits = {"valid": genome.valid, "test": genome.test}
+    splits = {"train": genome.train, "valid": genome.valid, "test": genome.test}
     return [
         word
         for split, names in splits.items()
@@ -128,6 +129,63 @@ def audits():
         for suite, content in RUN.suites.items()
         for task in content.tasks
     ]
+
+
+def check_slurm(dag):
+    """Stop before the first submission where Slurm would not take a job, and end what an earlier run left there."""
+    from convnova.slurm import Request, cancel_left_over, check
+
+    names = ("slurm_partition", "slurm_account", "gpu", "gpu_model")
+    try:
+        check(
+            Request(
+                min(job.rules),
+                *(
+                    job.resources.get(name) or default
+                    for name, default in zip(names, ("", "", 0, ""))
+                ),
+                job.threads,
+                job.resources.mem_mb,
+                job.resources.runtime,
+            )
+            for job in dag.get_jobs_or_groups()
+            if (job.is_group() or dag.needrun(job)) and not job.is_local
+        )
+        cancel_left_over(Path.cwd())
+    except ConvNovaError as error:
+        sys.exit(str(error))
+
+
+def costs():
+    """Every model and length whose cost is measured, as model/length."""
+    return [
+        f"{model}/{length}"
+        for model in RUN.models
+        for length in (RUN.cost.lengths if RUN.cost else [])
+    ]
+
+
+def tasks_of_classes():
+    """Tasks that predict a class a sequence, which can be looked for in the genome."""
+    return [
+        f"{suite}/{task}"
+        for suite, content in RUN.suites.items()
+        for task, spec in content.tasks.items()
+        if spec.kind == "classes"
+    ]
+
+
+def leaks():
+    """The table of leaks, where rows may lie in a real genome."""
+    wanted = RUN.genome and not RUN.simulate and tasks_of_classes()
+    return [f"{RESULTS}/tables/leaks.tsv"] if wanted else []
+
+
+def study():
+    """The table and figure of a study."""
+    tables = [f"{RESULTS}/tables/study.{form}" for form in ("tsv", "md")]
+    figures = [f"{RESULTS}/figures/study.{form}" for form in ("pdf", "svg", "png")]
+    return tables + figures if RUN.base else []
 
 
 def by_attempt(amount):

@@ -34,7 +34,6 @@ rule fetch:
         f"{RESULTS}/logs/fetch/{{source}}/{{name}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/fetch/{{source}}/{{name}}.tsv"
-    retries: 2
     conda:
         CONDA
     threads: 1

@@ -13,7 +13,6 @@ rule pretrain:
     benchmark:
         f"{RESULTS}/benchmarks/pretrain/{{backbone}}.tsv"
     priority: 10
-    retries: 2
     conda:
         CONDA
     threads: 1
@@ -28,7 +27,7 @@ rule pretrain:
         folder=subpath(output.weights, parent=True),
     shell:
         "convnova --log {log} pretrain --config {params.config} --backbone {wildcards.backbone} "
-        "--genome {params.genome} --out {params.folder} --threads {threads}"
+        "--genome {params.genome} --out {params.folder} --threads {threads} --processes {resources.gpu}"
 
 
 rule finetune:
@@ -42,7 +41,6 @@ rule finetune:
         f"{RESULTS}/logs/finetune/{{suite}}/{{task}}/{{model}}/{{protocol}}/seed={{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/finetune/{{suite}}/{{task}}/{{model}}/{{protocol}}/seed={{seed}}.tsv"
-    retries: 1
     conda:
         CONDA
     threads: 1

@@ -1,0 +1,136 @@
+"""Before the first job goes to Slurm: would it take each kind of job, and does an earlier run still have some there?
+
+Slurm is asked itself: `sbatch --test-only` (https://slurm.schedmd.com/sbatch.html) says of a request whether a node
+of this cluster could ever serve it, without a job.
+"""
+
+import math
+import os
+import subprocess
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from convnova.errors import ConvNovaError
+from convnova.progress import log
+
+PROFILE = "slurm/config.yaml"
+SECONDS_TO_END = 90
+
+
+class Request(NamedTuple):
+    """What a job asks for; empty or 0 is nothing in particular."""
+
+    rule: str
+    partition: str = ""
+    account: str = ""
+    gpus: int = 0
+    gpu_type: str = ""
+    cores: int = 1
+    memory_mb: int = 0
+    minutes: int = 0
+
+    def options(self) -> list[str]:
+        """As options of `sbatch`."""
+        gpus = f"{self.gpu_type}:{self.gpus}" if self.gpu_type else self.gpus
+        named = {
+            "partition": self.partition, "account": self.account, "gpus": self.gpus and gpus,
+            "cpus-per-task": self.cores, "mem": self.memory_mb, "time": self.minutes,
+        }  # fmt: skip
+        return ["--ntasks=1", "--nodes=1", *(f"--{name}={value}" for name, value in named.items() if value)]
+
+
+def check(requests: Iterable[Request]) -> None:
+    """Ask Slurm for each kind of job whether it would take it.
+
+    Raises:
+        ConvNovaError: no Slurm, or a request that no node serves; the message names the key of the profile.
+    """
+    kinds = {request[1:]: request for request in requests}
+    for request in kinds.values():
+        if refusal := _refusal(request):
+            raise ConvNovaError(
+                f"slurm: rule {request.rule} asks for {' '.join(request.options())}; {refusal}; {_advice(request)}"
+            )
+
+
+def _refusal(request: Request) -> str:
+    """Why Slurm would not take a job, or never start it; empty where it would."""
+    words = ["sbatch", "--test-only", *request.options(), "--wrap", "true"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    except FileNotFoundError:
+        raise ConvNovaError(
+            "slurm: expected the command sbatch, found none; log in where Slurm is, or run on this machine with "
+            "`snakemake --cores all --configfile config/paper.yaml`"
+        ) from None
+    if not done.returncode:
+        return _too_long(request)
+    lines = [line.split(": ", 1)[-1] for line in done.stderr.splitlines()]
+    return lines[-1] if lines else f"sbatch ended with {done.returncode}"
+
+
+def _too_long(request: Request) -> str:
+    """Most clusters let a job wait forever that asks for more time than its partition gives."""
+    words = ["sinfo", "--noheader", "--format", "%P|%l"]
+    rows = [line.split("|") for line in subprocess.run(words, capture_output=True, text=True).stdout.splitlines()]
+    limits = {name.removesuffix("*"): _minutes(limit) for name, limit in rows}
+    default = next((name.removesuffix("*") for name, _ in rows if name.endswith("*")), "")
+    limit = limits.get(request.partition or default, math.inf)
+    return f"the partition gives {limit:.0f} minutes" if request.minutes > limit else ""
+
+
+def _minutes(limit: str) -> float:
+    """Slurm's [days-]hours:minutes:seconds or minutes:seconds; `infinite` is."""
+    days, _, clock = limit.rpartition("-")
+    parts = clock.split(":")
+    if not all(part.isdigit() for part in parts):
+        return math.inf
+    hours, minutes, seconds = ([0, 0, 0] + [int(part) for part in parts])[-3:]
+    return 1440 * int(days or 0) + 60 * hours + minutes + seconds / 60
+
+
+def _advice(request: Request) -> str:
+    """Which key to set: the first of what is asked for without which Slurm would take the job."""
+    partition, training = "gpu_partition" if request.gpus else "partition", request.rule in ("pretrain", "finetune")
+    keys = {
+        "partition": partition,
+        "account": "account",
+        "gpu_type": "gpu_type",
+        "gpus": "gpus` (0 on a cluster without GPUs) or `gpu_partition",
+        "memory_mb": f"{request.rule}_gb" if training else partition,
+        "minutes": f"{request.rule}_hours` or `pack" if training else partition,
+        "cores": "threads" if training else partition,
+    }
+    for asked, key in keys.items():
+        without = request._replace(**{asked: Request._field_defaults[asked]})
+        if without != request and not _refusal(without):
+            return f"set `{key}` in {PROFILE}"
+    return f"ask for less in {PROFILE}, or for what `sinfo` lists"
+
+
+def cancel_left_over(folder: Path) -> None:
+    """End the jobs that a main process which is gone has left in `folder`; the new one submits what is unfinished.
+
+    A pretraining that is cancelled writes a checkpoint, so nothing of it is lost. The caller holds Snakemake's lock of
+    the folder, so no other main process waits for these jobs.
+    """
+    jobs = _jobs_of(folder)
+    if not jobs:
+        return
+    log(f"slurm: cancelling {len(jobs)} jobs of an earlier run of this folder: {' '.join(jobs[:20])}")
+    subprocess.run(["scancel", *jobs], check=False, timeout=120)
+    end = time.monotonic() + SECONDS_TO_END
+    while jobs := _jobs_of(folder):
+        if time.monotonic() > end:
+            raise ConvNovaError(f"slurm: jobs {' '.join(jobs)} of an earlier run here do not end; wait, then run again")
+        time.sleep(1)
+
+
+def _jobs_of(folder: Path) -> list[str]:
+    """Ids of one's own jobs that the executor plugin submitted from `folder` and that have not ended."""
+    words = ["squeue", "--noheader", "--user", str(os.getuid()), "--format", "%A|%Z|%k"]
+    told = subprocess.run(words, capture_output=True, text=True, timeout=120).stdout
+    rows = [line.split("|", 2) for line in told.splitlines()]
+    return sorted({job for job, place, comment in rows if Path(place) == folder and comment.startswith("rule_")})

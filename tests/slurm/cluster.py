@@ -1,0 +1,185 @@
+"""A real Slurm of one machine, without systemd or cgroups: munge, a controller and several nodes.
+
+Jobs' steps forget SLURM_CONF, so its configuration is linked to from the default place; for that one has to be root.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DEFAULT_PLACE = Path("/etc/slurm")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
+CONFIGURATION = """\
+ClusterName=sandbox
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket
+CredType=cred/munge
+SlurmctldPort={port}
+SlurmctldPidFile={folder}/run/slurmctld.pid
+SlurmdPidFile={folder}/run/%n.pid
+SlurmctldLogFile={folder}/log/slurmctld.log
+SlurmdLogFile={folder}/log/%n.log
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool/%n
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+ReturnToService=2
+SlurmdParameters=config_overrides
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+GresTypes=gpu
+DefMemPerCPU=200
+SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
+SlurmctldTimeout=30
+SlurmdTimeout=10
+KillWait=5
+MinJobAge=300
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=1
+JobAcctGatherParams=OverMemoryKill
+AccountingStorageType=accounting_storage/none
+{nodes}
+PartitionName=cpu Nodes=ALL Default=YES MaxTime=24:00:00 State=UP
+PartitionName=gpu Nodes=ALL Default=NO MaxTime=24:00:00 State=UP
+"""
+
+
+def missing() -> str:
+    """Why a cluster cannot be started here; empty where it can."""
+    absent = [name for name in PROGRAMS if shutil.which(name) is None]
+    if absent:
+        return f"no {', '.join(absent)}: apt-get install slurm-wlm munge"
+    if os.geteuid() != 0:
+        return f"only root can put {DEFAULT_PLACE}/slurm.conf"
+    if (DEFAULT_PLACE / "slurm.conf").exists():
+        return f"{DEFAULT_PLACE}/slurm.conf is there: this machine has a Slurm of its own, or one is still running"
+    return ""
+
+
+class Cluster:
+    """A running cluster whose parts can be stopped and started again."""
+
+    def __init__(self, folder: Path, nodes: int = 2, cpus: int = 8, memory_mb: int = 16_000, gpus: int = 2):
+        self.folder, self.host = folder, socket.gethostname().split(".")[0]
+        self.nodes = [f"node{number}" for number in range(nodes)]
+        for name in ("munge", "run", "log", "state", "etc", *(f"spool/{node}" for node in self.nodes)):
+            (folder / name).mkdir(parents=True, mode=0o700)
+        (folder / "munge/key").write_bytes(os.urandom(1024))
+        (folder / "munge/key").chmod(0o600)
+        ports = iter(_free_ports(nodes + 1))
+        gres = f"Gres=gpu:{gpus}" if gpus else ""
+        lines = [
+            f"NodeName={node} NodeHostname={self.host} NodeAddr=127.0.0.1 Port={next(ports)} CPUs={cpus} "
+            f"RealMemory={memory_mb} {gres} State=UNKNOWN"
+            for node in self.nodes
+        ]
+        text = CONFIGURATION.format(host=self.host, folder=folder, port=next(ports), nodes="\n".join(lines))
+        (folder / "etc/slurm.conf").write_text(text)
+        devices = [
+            f"NodeName={node} Name=gpu File=/dev/tty[{place * gpus}-{(place + 1) * gpus - 1}]\n"
+            for place, node in enumerate(self.nodes)
+            if gpus
+        ]
+        (folder / "etc/gres.conf").write_text("".join(devices))
+
+    def start(self) -> None:
+        """Everything, until all nodes are idle."""
+        DEFAULT_PLACE.mkdir(exist_ok=True)
+        for name in ("slurm.conf", "gres.conf"):
+            (DEFAULT_PLACE / name).symlink_to(self.folder / "etc" / name)
+        munge = self.folder / "munge"
+        _call(
+            "munged", "--force", f"--key-file={munge}/key", f"--socket={munge}/socket",
+            f"--pid-file={munge}/munged.pid", f"--log-file={munge}/log", f"--seed-file={munge}/seed",
+        )  # fmt: skip
+        self.start_controller()
+        for node in self.nodes:
+            self.start_node(node)
+        self.wait_for(len(self.nodes))
+
+    def wait_for(self, nodes: int, seconds: float = 60) -> None:
+        """Until so many nodes can take jobs."""
+        end = time.monotonic() + seconds
+        while len(set(self.ask("sinfo", "-h", "-N", "-t", "idle,mixed,allocated", "-o", "%N").split())) != nodes:
+            if time.monotonic() > end:
+                raise TimeoutError(self.ask("sinfo", "-N", "-l") + (self.folder / "log/slurmctld.log").read_text())
+            time.sleep(0.2)
+
+    def start_controller(self) -> None:
+        _call("slurmctld")
+
+    def stop_controller(self) -> None:
+        self._end(self.folder / "run/slurmctld.pid")
+
+    def start_node(self, node: str) -> None:
+        _call("slurmd", "-N", node)
+
+    def stop_node(self, node: str, number: int = signal.SIGTERM) -> None:
+        self._end(self.folder / f"run/{node}.pid", number)
+
+    def stop(self) -> None:
+        """Cancel all jobs and end what was started."""
+        self.ask("scancel", "-f", *self.ask("squeue", "-h", "-o", "%A").split())
+        end = time.monotonic() + 20
+        while self.ask("squeue", "-h") and time.monotonic() < end:
+            time.sleep(0.2)
+        for pid_file in [*self.folder.glob("run/node*.pid"), self.folder / "run/slurmctld.pid"]:
+            self._end(pid_file)
+        self._end(self.folder / "munge/munged.pid")
+        for name in ("slurm.conf", "gres.conf"):
+            if (DEFAULT_PLACE / name).is_symlink():
+                (DEFAULT_PLACE / name).unlink()
+
+    def ask(self, *words: str) -> str:
+        """What a Slurm command prints; empty when it fails."""
+        return subprocess.run(words, capture_output=True, text=True, timeout=60).stdout
+
+    @staticmethod
+    def _end(pid_file: Path, number: int = signal.SIGTERM) -> None:
+        if not pid_file.exists() or not pid_file.read_text().strip():
+            return
+        pid = int(pid_file.read_text())
+        try:
+            for _ in range(100):
+                os.kill(pid, number)
+                time.sleep(0.1)
+        except ProcessLookupError:
+            pid_file.unlink(missing_ok=True)
+
+
+@contextmanager
+def running(folder: Path, **options: int) -> Iterator[Cluster]:
+    """A cluster that is stopped at the end of the block, whatever happens."""
+    cluster = Cluster(folder, **options)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def _call(*words: str) -> None:
+    done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=60)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(words)}: {done.stderr}")
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()

@@ -1,0 +1,54 @@
+"""The embedded run on a Slurm of two nodes and with `snakemake --cores 2`: the same tables, but for the seconds.
+
+python tests/slurm/embedded.py FOLDER        half an hour on two cores; FOLDER keeps both runs
+"""
+
+import csv
+import io
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import cluster
+
+import workflow
+
+TIMES = {"seconds"}
+
+
+def without_times(name: str, content: bytes) -> bytes | list[list[str]]:
+    """The table as it is; of a TSV the columns that are not times."""
+    if not name.endswith(".tsv"):
+        return content
+    rows = list(csv.reader(io.StringIO(content.decode()), delimiter="\t"))
+    kept = [place for place, column in enumerate(rows[0]) if column not in TIMES]
+    return [[row[place] for place in kept] for row in rows]
+
+
+def main(folder: Path) -> int:
+    found = {}
+    for name in ("slurm", "local"):
+        here = folder / name
+        here.mkdir(parents=True, exist_ok=True)
+        shutil.copy(workflow.ROOT / "config/config.yaml", here / "mine.yaml")
+        began = time.monotonic()
+        if name == "slurm":
+            filled = dict(gpu_partition="gpu", threads=1, pretrain_gb=4, finetune_gb=4, pack=18)
+            with cluster.running(here / "cluster", cpus=2):
+                code, told = workflow.run(here, workflow.fill_in(here, **filled))
+        else:
+            code, told = workflow.run(here, None)
+        print(f"{name}: exit status {code}, {time.monotonic() - began:.0f} s", flush=True)
+        if code:
+            print(told)
+            return code
+        places = sorted((here / "results/embedded/tables").iterdir())
+        found[name] = {path.name: without_times(path.name, path.read_bytes()) for path in places}
+    differ = [table for table in found["local"] if found["slurm"].get(table) != found["local"][table]]
+    print(f"{len(found['local'])} tables, of which differ: {', '.join(differ) or 'none'}")
+    return bool(differ or found["slurm"].keys() != found["local"].keys())
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]).resolve()))

@@ -1,0 +1,139 @@
+"""`snakemake --profile slurm` on a real Slurm that the tests start; skipped where its programs are not."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yte
+
+sys.path.insert(0, str(Path(__file__).parent))
+import cluster  # noqa: E402
+
+import workflow  # noqa: E402
+from convnova.catalogue import load_file  # noqa: E402
+from convnova.checkpoint import load_weights  # noqa: E402
+from convnova.cli import main  # noqa: E402
+from convnova.errors import ConvNovaError  # noqa: E402
+from convnova.pretrain import pretrain  # noqa: E402
+from convnova.slurm import Request, cancel_left_over, check  # noqa: E402
+
+SMALL = {"threads": 1, "pretrain_gb": 2, "finetune_gb": 2}
+TARGET = "results/own/pretrain/convnova/weights.safetensors"
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    """Two nodes with two (pretended) GPUs each."""
+    if why := cluster.missing():
+        pytest.skip(why)
+    with cluster.running(tmp_path_factory.mktemp("slurm")) as running:
+        yield running
+
+
+def test_the_profile_is_for_the_paper_and_what_is_filled_in_reaches_the_jobs(tmp_path):
+    profile = yte.process_yaml((workflow.ROOT / "slurm/config.yaml").read_text(), require_use_yte=True)
+    assert (profile["executor"], profile["configfile"]) == ("slurm", "config/paper.yaml")
+    assert "groups" not in profile and profile["default-resources"] == {"runtime": 60}
+    filled = workflow.fill_in(
+        tmp_path, partition="cpu", gpu_partition="gpu", account="lab", gpus=4, gpu_type="a100", pack=5
+    )
+    profile = yte.process_yaml((filled / "config.yaml").read_text(), require_use_yte=True)
+    assert profile["default-resources"] == {"runtime": 60, "slurm_partition": "cpu", "slurm_account": "lab"}
+    trainings = profile["set-resources"]
+    assert [(trainings[rule]["gpu"], trainings[rule]["gpu_model"]) for rule in ("pretrain", "finetune")] == [
+        (4, "a100"),
+        (1, "a100"),
+    ]
+    assert trainings["finetune"]["slurm_partition"] == "gpu"
+    assert [eval(trainings["finetune"]["mem_mb"], {"attempt": attempt}) for attempt in (1, 2, 3)] == [8e3, 16e3, 32e3]
+    assert profile["group-components"] == {"packed": 5}
+
+
+@pytest.mark.parametrize(
+    "request_, told",
+    [
+        (Request("pretrain", "nope"), "Invalid partition name specified; set `partition` in slurm/config.yaml"),
+        (Request("finetune", "gpu", "", 1, "a100"), "set `gpu_type` in slurm/config.yaml"),
+        (Request("finetune", "gpu", "", 5), "--gpus=5.*set `gpus` .0 on a cluster without GPUs. or `gpu_partition`"),
+        (Request("finetune", memory_mb=900_000), "set `finetune_gb` in"),
+        (Request("fetch", memory_mb=900_000), "set `partition` in"),
+        (Request("pretrain", minutes=3000), "the partition gives 1440 minutes; set `pretrain_hours`"),
+        (Request("finetune", "cpu", cores=64), "set `threads` in"),
+    ],
+)
+def test_what_the_cluster_cannot_serve_is_one_line_that_says_which_key_to_set(slurm, request_, told):
+    check([Request("pretrain", "gpu", "", 2, "", 4, 4000, 600)])
+    with pytest.raises(ConvNovaError, match=f"slurm: rule {request_.rule} asks for .*{told}"):
+        check([Request("all", "cpu"), request_])
+
+
+def test_without_slurm_or_its_controller_one_line_says_what_to_do(slurm, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", "/nowhere")
+        with pytest.raises(ConvNovaError, match="expected the command sbatch, found none.*--cores all"):
+            check([Request("all")])
+
+
+def test_a_request_is_refused_before_anything_is_submitted(slurm, tmp_path):
+    workflow.own_data(tmp_path, [1])
+    code, told = workflow.run(tmp_path, workflow.fill_in(tmp_path, **SMALL | {"gpu_partition": "nope"}))
+    (line,) = (line for line in told.splitlines() if line.startswith("slurm: "))
+    assert code == 1 and "set `gpu_partition` in slurm/config.yaml" in line
+    assert "Traceback" not in told and "submitted" not in told
+
+
+def test_only_ones_own_jobs_of_a_folder_are_cancelled(slurm, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    submitted = []
+    for folder, comment in ((here, "rule_pretrain"), (here, "mine"), (there, "rule_pretrain")):
+        folder.mkdir(exist_ok=True)
+        words = [
+            "sbatch",
+            "--parsable",
+            "--comment",
+            comment,
+            "-o",
+            "/dev/null",
+            "-D",
+            str(folder),
+            "--wrap",
+            "sleep 60",
+        ]
+        submitted.append(slurm.ask(*words).strip())
+    cancel_left_over(here)
+    left = slurm.ask("squeue", "-h", "-o", "%A").split()
+    assert set(submitted) - set(left) == {submitted[0]}
+    slurm.ask("scancel", *submitted)
+
+
+@pytest.mark.slow
+def test_a_job_that_is_killed_is_submitted_once_more_and_ends_as_undisturbed(slurm, tmp_path):
+    """Pretraining on two GPUs in two processes, of which one is killed; the retry is Snakemake's and does not nest."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        workflow.own_data(folder, [1], epochs=8)
+        shard = ["shard-genome", "--fasta", "genome.fa", "--out", "resources/own/genomes/genome"]
+        with contextlib.chdir(folder):
+            assert main(shard) == 0
+    profile = workflow.fill_in(here, **SMALL | {"gpus": 2, "gpu_partition": "gpu", "attempts": 2})
+    with subprocess.Popen(workflow.command(here, profile, TARGET), **workflow.PIPED) as main_process:
+        while not (workers := workflow.processes(here, "pretrain")[1:]):
+            assert main_process.poll() is None, main_process.stdout.read()
+            time.sleep(0.05)
+        os.kill(workers[0], signal.SIGKILL)
+        told = main_process.communicate(timeout=120)[0]
+    assert main_process.returncode == 0, told
+    assert told.count("has been submitted with SLURM jobid") == 2 and "Trying to restart job" in told
+    config = load_file(here / "results/own/config.yaml")
+    with contextlib.chdir(there):
+        pretrain(config, "convnova", Path("resources/own/genomes/genome"), Path("alone"))
+    weights = [load_weights(path)[0] for path in (here / TARGET, there / "alone/weights.safetensors")]
+    for name, tensor in weights[1].items():
+        torch.testing.assert_close(weights[0][name], tensor, atol=1e-4, rtol=1e-3)
