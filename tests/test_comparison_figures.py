@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_up_scores import GOLDEN, NT, PLAN, thousand_runs
 
-from convnova.comparison_figures import alike, cost, learning, write_comparisons
+from convnova.comparison_figures import alike, learning, training_time, write_comparisons
 from convnova.errors import ConvNovaError
 from convnova.figures import STYLE, look
 from convnova.outputs import comparison_titles
@@ -29,6 +29,7 @@ def texts(path: Path) -> list[str]:
     return [element.text or "" for element in ElementTree.parse(path).iter() if element.tag.endswith("}text")]
 
 
+@pytest.mark.slow
 def test_every_figure_is_written_with_its_models_and_protocol(scores, tmp_path):
     written = write_comparisons(scores, ONE, tmp_path)
     assert {path.name for path in written} == {
@@ -62,9 +63,9 @@ def test_curves_are_those_of_the_metrics_files(scores, tmp_path):
     assert {line.get_color() for line in axes.get_lines()} == {look(ONE, "cnn")[0]}
 
 
-def test_cost_is_a_point_a_seed(scores):
+def test_training_time_is_a_point_a_seed(scores):
     with matplotlib.rc_context(STYLE):
-        axes = cost(scores, ONE, "Cost").axes[0]
+        axes = training_time(scores, ONE, "Time").axes[0]
     heldout = scores[scores["protocol"] == "heldout"]
     expected = heldout.groupby(["model", "seed"])[["seconds", "score"]].mean()
     points = {tuple(np.round(offset, 6)) for dots in axes.collections for offset in dots.get_offsets().data}
