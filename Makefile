@@ -1,5 +1,6 @@
 # Two commands do everything on a fresh machine:
 #   make run     set-up and the embedded run: a simulated genome to tables and figures
+#   make yeast DATA=folder    set-up, then the yeast genome and four of its histone marks: see docs/yeast.md
 #   make test    set-up and the whole test suite
 # Another interpreter: make run PYTHON=python3.12. The CPU build of torch, on a machine without a GPU:
 #   make run PIP_INSTALL="install --extra-index-url https://download.pytorch.org/whl/cpu"
@@ -9,10 +10,14 @@ CORES ?= all
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: run test lint bedtools clean
+.PHONY: run yeast test lint bedtools clean
 
 run: .venv/installed bedtools
 	snakemake --cores $(CORES) --rerun-incomplete
+
+yeast: .venv/installed bedtools
+	snakemake --cores $(CORES) --rerun-incomplete --configfile config/yeast_study.yaml --config data=$(DATA)
+	snakemake --cores $(CORES) --rerun-incomplete --configfile config/yeast_local.yaml --config data=$(DATA)
 
 test: .venv/installed-test bedtools
 	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml pytest --cov --cov-report=term:skip-covered --cov-fail-under=85

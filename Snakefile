@@ -21,6 +21,7 @@ include: "workflow/rules/shards.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/results.smk"
 include: "workflow/rules/audit.smk"
+include: "workflow/rules/cost.smk"
 
 
 # Every job reads the resolved config; what a job's numbers depend on is among its params, so the file is no input.
@@ -40,5 +41,8 @@ rule all:
             for form in ("tsv", "md", "html")
             if RUN.suites
         ],
+        leaks(),
+        study(),
         f"{RESULTS}/report.html" if RUN.suites else [],
+        f"{RESULTS}/tables/cost.tsv" if RUN.cost else [],
     localrule: True

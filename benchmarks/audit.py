@@ -5,24 +5,50 @@ rows overlap train rows as they do in the real benchmarks. The largest task of t
 rows of 401 bases on average.
 
     python benchmarks/audit.py --rows 300000 --length 300 --json audit.json
+    python benchmarks/audit.py --paper --megabases 3000 --json audit.json
+
+`--paper`: all 26 tasks of the paper that have classes, each with its published number of rows, all of them as long as
+its longest, in as many processes at once as there are cores. They have no coordinates: every test row is looked for in
+the genome.
 """
 
 import argparse
 import json
 import multiprocessing
+import os
 import resource
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from convnova.audit import Pretraining, audit
+from convnova.catalogue import CATALOGUE, read_yaml
 from convnova.genome import INTERVALS, SHARD
 from convnova.shards import ShardWriter
 from convnova.tasks import read_task
 
 REPEAT = 300
+
+
+class Size(NamedTuple):
+    """Rows of a task and bases of each."""
+
+    task: str
+    train: int
+    test: int
+    length: int
+
+
+def published_sizes() -> list[Size]:
+    """The tasks of the Nucleotide Transformer and of Genomic Benchmarks."""
+    sizes = []
+    for suite in ("nucleotide_transformer", "genomic_benchmarks"):
+        for name, task in read_yaml(CATALOGUE / "suites" / f"{suite}.yaml")["tasks"].items():
+            sizes.append(Size(f"{suite}/{name}", **task["counts"], length=task["max_length"]))
+    return sizes
 
 
 def make_genome(rng: np.random.Generator, bases: int) -> np.ndarray:
@@ -35,31 +61,40 @@ def make_genome(rng: np.random.Generator, bases: int) -> np.ndarray:
     return genome
 
 
-def write(folder: Path, rows: int, length: int, megabases: int) -> None:
-    """Write a genome shard, 0.9 of it for pretraining, and a task shard, 0.8 of its rows for train."""
+def write_genome(folder: Path, megabases: int) -> np.ndarray:
+    """Write a genome shard of chromosomes of 100 Mb, nine of ten for pretraining; the bases of the first."""
     rng = np.random.default_rng(1)
-    genome = make_genome(rng, megabases * 1_000_000)
+    sizes = [min(100, megabases)] * max(1, megabases // 100)
+    first = make_genome(rng, sizes[0] * 1_000_000)
+    lines = ["chrom\tstart\tend\tsplit"]
     with ShardWriter(folder / SHARD) as shard:
-        shard.append("chr1", genome)
-    end = len(genome) * 9 // 10
-    (folder / INTERVALS).write_text(
-        f"chrom\tstart\tend\tsplit\nchr1\t0\t{end}\ttrain\nchr1\t{end}\t{len(genome)}\ttest\n"
-    )
-    counts = {"train": rows * 8 // 10, "test": rows - rows * 8 // 10}
+        for number, size in enumerate(sizes, 1):
+            bases = first if number == 1 else make_genome(rng, size * 1_000_000)
+            shard.append(f"chr{number}", bases)
+            end = len(bases) * 9 // 10
+            lines += [f"chr{number}\t0\t{end}\ttrain", f"chr{number}\t{end}\t{len(bases)}\ttest"]
+    (folder / INTERVALS).write_text("\n".join(lines) + "\n")
+    return first
+
+
+def write_task(path: Path, genome: np.ndarray, size: Size) -> None:
+    """Write a task shard whose rows are windows of the genome."""
+    rng = np.random.default_rng(2)
+    counts = {"train": size.train, "test": size.test}
     about = {"kind": "classes", "classes": ["0", "1"], "splits": {name: {"others": 0} for name in counts}}
-    windows = np.lib.stride_tricks.sliding_window_view(genome, length)
-    with ShardWriter(folder / "task.safetensors", about) as shard:
+    windows = np.lib.stride_tricks.sliding_window_view(genome, size.length)
+    with ShardWriter(path, about) as shard:
         for name, count in counts.items():
             shard.append(f"{name}.tokens", windows[rng.integers(0, len(windows), count)].reshape(-1))
-            shard.append(f"{name}.offsets", np.arange(count + 1) * length)
+            shard.append(f"{name}.offsets", np.arange(count + 1) * size.length)
             shard.append(f"{name}.labels", rng.integers(0, 2, count))
 
 
-def measure(folder: Path, with_genome: bool) -> dict:
-    """Audit the task in this process, which did nothing else."""
-    pretraining = Pretraining("made", folder, None, "csv", {}) if with_genome else None
+def measure(shard: Path, genome: Path | None) -> dict:
+    """Audit a task in this process, which did nothing else."""
+    pretraining = Pretraining("made", genome, None, "csv", {}) if genome else None
     wall, processor = time.perf_counter(), time.process_time()
-    found = audit(read_task(folder / "task.safetensors"), pretraining)
+    found = audit(read_task(shard), pretraining)
     return {
         "seconds": round(time.perf_counter() - wall, 2),
         "processor_seconds": round(time.process_time() - processor, 2),
@@ -69,20 +104,47 @@ def measure(folder: Path, with_genome: bool) -> dict:
     }
 
 
+def measure_all(folder: Path, first: np.ndarray, sizes: list[Size], processes: int) -> dict:
+    """Write and audit every task, the largest first, each in a process of its own; `seconds` is that of the audits."""
+    sizes = sorted(sizes, key=lambda size: -size.length * (size.train + size.test))
+    shards = [folder / f"{number}.safetensors" for number in range(len(sizes))]
+    for shard, size in zip(shards, sizes, strict=True):
+        write_task(shard, first, size)
+    began = time.perf_counter()
+    with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
+        found = pool.starmap(measure, [(shard, folder) for shard in shards], chunksize=1)
+    return {
+        "seconds": round(time.perf_counter() - began, 1),
+        "processes": processes,
+        "rows": sum(size.train + size.test for size in sizes),
+        "bases": sum(size.length * (size.train + size.test) for size in sizes),
+        "peak_memory_mb": max(one["peak_memory_mb"] for one in found),
+        "tasks": {size.task: size._asdict() | one for size, one in zip(sizes, found, strict=True)},
+    }
+
+
 def main() -> None:
-    """Make the data, audit them without and with the genome, print the results."""
+    """Make the data, audit them, print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--paper", action="store_true", help="all tasks at their published sizes; no --rows, --length")
     parser.add_argument("--rows", type=int, default=300_000)
     parser.add_argument("--length", type=int, default=300, help="bases a row")
     parser.add_argument("--megabases", type=int, default=300, help="of the genome")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder), options.rows, options.length, options.megabases)
-        results = {key: getattr(options, key) for key in ("rows", "length", "megabases")}
-        for key, with_genome in (("splits", False), ("splits_and_genome", True)):
-            with multiprocessing.get_context("spawn").Pool(1) as fresh:
-                results[key] = fresh.apply(measure, (Path(folder), with_genome))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        first = write_genome(folder, options.megabases)
+        results = {"megabases": options.megabases}
+        if options.paper:
+            results |= measure_all(folder, first, published_sizes(), os.cpu_count() or 1)
+        else:
+            size = Size("made", options.rows * 8 // 10, options.rows - options.rows * 8 // 10, options.length)
+            write_task(folder / "task.safetensors", first, size)
+            results |= size._asdict()
+            for key, genome in (("splits", None), ("splits_and_genome", folder)):
+                with multiprocessing.get_context("spawn").Pool(1) as fresh:
+                    results[key] = fresh.apply(measure, (folder / "task.safetensors", genome))
     print(json.dumps(results, indent=2))
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")

@@ -11,9 +11,9 @@ from convnova.config import Job, RunConfig
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
 from convnova.progress import log
-from convnova.scores import COLUMNS, METRICS
+from convnova.scores import AUDIT, COLUMNS, METRICS
 
-SCORES = (*METRICS, "low", "high")
+SCORES = (*METRICS, *AUDIT, "low", "high")
 
 
 def write_scores(config: RunConfig, out: Path) -> None:
@@ -73,7 +73,13 @@ def _rows(config: RunConfig, job: Job, metrics: dict[str, Any], path: Path) -> l
         "path": str(path),
     }
     groups = config.task(job).groups
-    parts = {name: metrics["groups"][name] for name in groups} or {job.task: metrics | {"low": low, "high": high}}
+    batches = metrics.get("per_batch") or {}
+    seen = [epoch["test"] for epoch in metrics.get("epochs", []) if "test" in epoch]
+    told = {"test_best": max(seen, default=""), "per_batch": batches.get("file", "")}
+    told |= {"per_batch_sorted": batches.get("sorted", "")}
+    parts = {name: metrics["groups"][name] for name in groups} or {
+        job.task: metrics | told | {"low": low, "high": high}
+    }
     rows = []
     for name, part in parts.items():
         if metric in part:

@@ -1,11 +1,12 @@
 """Batches of labelled sequences: the rows of a step, and sequences of different lengths side by side."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from convnova.dna import OUTSIDE, N
+from convnova.config import FOLDS
+from convnova.dna import OUTSIDE, N, reverse_complement
 from convnova.randomness import generator, order
 from convnova.train import Batch
 
@@ -84,6 +85,22 @@ def collate(data: Labelled, items: np.ndarray, padding: Padding) -> Batch:
     return Batch(torch.from_numpy(tokens), torch.from_numpy(np.array(targets)).to(dtype), count, rows=rows)
 
 
+def opposite_strands(tokens: torch.Tensor, lengths: np.ndarray, padding: Padding) -> torch.Tensor:
+    """The reverse complement of each line of a batch, (B, L) uint8; padding stays where it is."""
+    other, width = tokens.numpy().copy(), tokens.shape[1]
+    for line, length in zip(other, lengths, strict=True):
+        place = slice(width - length, width) if padding.as_released else slice(0, length)
+        line[place] = reverse_complement(line[place])
+    return torch.from_numpy(other)
+
+
+def either_strand(batch: Batch, lengths: np.ndarray, padding: Padding, seed: int, step: int) -> Batch:
+    """The batch with each sequence, by chance, read from the opposite strand; padding stays where it is."""
+    turned = torch.from_numpy(generator(seed, "strand", step).integers(0, 2, (len(lengths), 1)).astype(bool))
+    other = opposite_strands(batch.tokens, lengths, padding)
+    return replace(batch, tokens=torch.where(turned, other, batch.tokens))
+
+
 def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split rows in two, each class (of 1-dimensional labels) in the same proportion.
 
@@ -97,3 +114,16 @@ def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, n
     if not len(held_out):
         held_out = random.permutation(len(labels))[:1]
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
+
+
+def folds_of(labels: np.ndarray, folds: int = FOLDS) -> np.ndarray:
+    """The fold, 1 to `folds`, of each row: int64 (n,); the same for every seed.
+
+    The rows of a class (of 1-dimensional labels) are dealt out in turn, shuffled, class after class, so that both
+    the folds and each class in them differ by one row at most.
+    """
+    random = generator(0, "folds")
+    dealt = np.concatenate([random.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
+    found = np.empty(len(labels), np.int64)
+    found[dealt] = np.arange(len(labels)) % folds + 1
+    return found

@@ -100,6 +100,7 @@ class _Mistake(Exception):
 
 
 def _resolve(written: dict[str, Any], files: list[str], catalogue: Path) -> RunConfig:
+    written = _within(written.pop("data", None), written)
     written.setdefault("run", re.sub(r"[^A-Za-z0-9_.-]", "_", Path(files[-1]).stem) if files else "run")
     genomes = read_yaml(catalogue / "genomes.yaml")
     simulated = written.get("simulate") is not None
@@ -110,7 +111,7 @@ def _resolve(written: dict[str, Any], files: list[str], catalogue: Path) -> RunC
         for name, content in _as_mapping(written.get("suites"), ("suites",)).items()
     }
     written["genome"] = _genome(written.get("genome"), genomes, ("genome",))
-    if not written["suites"] and written["genome"] is None:
+    if not written["suites"] and written["genome"] is None and written.get("cost") is None:
         raise _Mistake(("suites",), "expected suites to fine-tune on, or a genome to pretrain on; found neither")
     default = ["convnova", "convnova_scratch", "cnn"] if written["genome"] else ["convnova_scratch", "cnn"]
     written["models"] = {
@@ -121,6 +122,38 @@ def _resolve(written: dict[str, Any], files: list[str], catalogue: Path) -> RunC
     written["genomes"] = {name: genomes[name] for name in sorted(used)}
     written["sources"] = _sources(written, catalogue, simulated)
     return RunConfig(**written)
+
+
+def _within(folder: Any, written: dict[str, Any]) -> dict[str, Any]:
+    """What was written, paths of the user's own files taken from the folder `data` if that is named."""
+    if folder is None:
+        return written
+    if not isinstance(folder, str):
+        raise _Mistake(("data",), f"expected the folder that the paths of this config start from, found {folder!r}")
+
+    def genome(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: _joined(folder, path) if key in ("fasta", "bed") else path for key, path in value.items()}
+        return _joined(folder, value) if isinstance(value, str) and "." in value else value
+
+    def suite(content: Any) -> Any:
+        own = isinstance(content, dict) and content.get("source", content.get("format", "")) in (None, *OWN_FORMATS)
+        if not own or not isinstance(content.get("tasks"), dict):
+            return content
+        roles = types.FILE_ROLES
+        tasks = {
+            name: {key: _joined(folder, value) if key in roles else value for key, value in (task or {}).items()}
+            for name, task in content["tasks"].items()
+        }
+        return content | {"tasks": tasks} | ({"genome": genome(content["genome"])} if "genome" in content else {})
+
+    suites = written.get("suites")
+    found = {"suites": {name: suite(content) for name, content in suites.items()}} if isinstance(suites, dict) else {}
+    return written | found | ({"genome": genome(written["genome"])} if "genome" in written else {})
+
+
+def _joined(folder: str, path: Any) -> Any:
+    return str(Path(folder, path)) if isinstance(path, str) else path
 
 
 def _as_mapping(value: Any, key: tuple) -> dict[str, Any]:
@@ -192,9 +225,10 @@ def _suite(name: str, content: Any, catalogue: Path, genomes: dict[str, Any], si
 
 
 def _model(name: str, changes: Any, catalogue: Path) -> dict[str, Any]:
-    """A model of the catalogue, with settings changed."""
-    model = _entry(catalogue / "models", name, ("models",))
-    for key, value in _as_mapping(changes, ("models", name)).items():
+    """A model of the catalogue, with settings changed; with `like` it has a name of its own."""
+    changes = dict(_as_mapping(changes, ("models", name)))
+    model = _entry(catalogue / "models", changes.pop("like", name), ("models",))
+    for key, value in changes.items():
         if key in ("settings", "training") and isinstance(value, dict):
             value = {**model.get(key, {}), **value}
         model[key] = value

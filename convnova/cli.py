@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convnova import __version__
+from convnova import __version__, cli_cost
 from convnova.cli_results import add_commands
 from convnova.errors import ConvNovaError
 from convnova.progress import log, logging_to
@@ -82,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     )
     genome.add_argument("--valid", action="append", default=[], metavar="CHROMOSOME", help="kept for validation")
     genome.add_argument("--test", action="append", default=[], metavar="CHROMOSOME", help="kept for testing")
+    genome.add_argument("--train", action="append", default=[], metavar="CHROMOSOME", help="default: all others")
     genome.add_argument("--out", type=Path, required=True, metavar="DIR")
 
     task = _command(commands, "shard-task", run_shard_task, "turn a task's files into a task shard")
@@ -90,6 +91,12 @@ def parser() -> argparse.ArgumentParser:
     task.add_argument("--accept-counts", action="store_true", help="take files whose rows are not as many as published")
     task.add_argument("--out", type=Path, required=True, metavar="FILE")
     task.add_argument("files", nargs="+", metavar="ROLE=FILE", help="train=..., test=..., archive=..., genome=...")
+
+    labels = _command(commands, "label-genes", run_label_genes, "label every base by an annotation, as BEND's files")
+    labels.add_argument("--annotation", type=Path, required=True, metavar="FILE", help="GFF3")
+    labels.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the genome shard")
+    labels.add_argument("--length", type=int, default=4096, help="bases a row; default: 4096")
+    labels.add_argument("--out", type=Path, required=True, metavar="DIR")
 
     audit = _command(commands, "audit", run_audit, "count what is in a task's splits, and what of test train has seen")
     _with_config(audit)
@@ -105,6 +112,12 @@ def parser() -> argparse.ArgumentParser:
     _with_config(audit_tables)
     audit_tables.add_argument("--out", type=Path, required=True, metavar="DIR")
     audit_tables.add_argument("audits", nargs="+", type=Path, metavar="FILE", help="what `audit` wrote")
+
+    leaks = _command(commands, "leaks", run_leaks, "scores with and without test rows that overlap train in the genome")
+    _with_config(leaks)
+    leaks.add_argument("--genome", type=Path, required=True, metavar="DIR", help="genome shard to look for rows in")
+    leaks.add_argument("--out", type=Path, required=True, metavar="DIR")
+    leaks.add_argument("shards", nargs="+", metavar="SUITE/TASK=FILE", help="shards of the tasks")
 
     pretrain = _command(
         commands, "pretrain", run_pretrain, "masked-language pretraining; continues where it was stopped"
@@ -138,6 +151,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
         command.add_argument("--out", type=Path, required=True, metavar="DIR")
 
+    cli_cost.add_commands(commands, _command)
     add_commands(commands, _command)
     return top
 
@@ -202,7 +216,7 @@ def run_shard_genome(options: argparse.Namespace) -> None:
     """`convnova shard-genome`"""
     from convnova.genome import shard_genome
 
-    shard_genome(options.fasta, options.out, options.bed, options.valid, options.test)
+    shard_genome(options.fasta, options.out, options.bed, options.valid, options.test, options.train)
 
 
 def run_shard_task(options: argparse.Namespace) -> None:
@@ -243,6 +257,13 @@ def _files(words: list[str]) -> dict[str, Path]:
     return {role: Path(path) for role, path in files.items()}
 
 
+def run_label_genes(options: argparse.Namespace) -> None:
+    """`convnova label-genes`"""
+    from convnova.sources.gff import write_labels
+
+    write_labels(options.annotation, options.genome, options.length, options.out)
+
+
 def run_audit(options: argparse.Namespace) -> None:
     """`convnova audit`"""
     from convnova.audit import Pretraining, write_audit
@@ -266,6 +287,20 @@ def run_audit_tables(options: argparse.Namespace) -> None:
 
     config = load_file(options.config)
     write_pages(read_audits(options.audits), options.out, config.simulate is not None)
+
+
+def run_leaks(options: argparse.Namespace) -> None:
+    """`convnova leaks`"""
+    from convnova.catalogue import load_file
+    from convnova.leaks import write_leaks
+
+    config = load_file(options.config)
+    shards = {}
+    for word in options.shards:
+        name, _, path = word.partition("=")
+        options.task = name
+        shards[_suite_and_task(config, options)] = Path(path)
+    write_leaks(config, options.genome, shards, options.out)
 
 
 def _load_torch(threads: int) -> None:
@@ -324,23 +359,28 @@ def run_aggregate(options: argparse.Namespace) -> None:
 def run_tables(options: argparse.Namespace) -> None:
     """`convnova tables`"""
     from convnova.catalogue import load_file
+    from convnova.own_tables import write_sheets
     from convnova.published import read_published
     from convnova.scores import plan_of, read_scores
     from convnova.tables import write_tables
 
-    config = load_file(options.config)
-    write_tables(read_scores(options.scores), read_published(options.published), plan_of(config), options.out)
+    given = (read_scores(options.scores), read_published(options.published), plan_of(load_file(options.config)))
+    write_tables(*given, options.out)
+    write_sheets(*given, options.out)
 
 
 def run_figures(options: argparse.Namespace) -> None:
     """`convnova figures`"""
     from convnova.catalogue import load_file
+    from convnova.comparison_figures import write_comparisons
     from convnova.figures import write_figures, write_pretraining
     from convnova.published import read_published
     from convnova.scores import plan_of, read_scores
 
     config = load_file(options.config)
-    write_figures(read_scores(options.scores), read_published(options.published), plan_of(config), options.out)
+    scores, plan = read_scores(options.scores), plan_of(config)
+    write_figures(scores, read_published(options.published), plan, options.out)
+    write_comparisons(scores, plan, options.out)
     logs = {name: Path(f"results/{config.run}/pretrain/{name}/log.csv") for name in config.backbones()}
     if logs:
         write_pretraining(logs, config.simulate is not None, options.out)

@@ -1,4 +1,4 @@
-"""The commands that read a finished or unfinished run: report, explain, status, crate, tensorboard."""
+"""The commands that read a finished or unfinished run: study, report, explain, status, crate, tensorboard."""
 
 import argparse
 from collections.abc import Callable
@@ -11,6 +11,11 @@ def add_commands(commands: argparse._SubParsersAction, command: Callable[..., ar
     Args:
         command: makes one, from `commands`, its name, what it runs and its description.
     """
+    study = command(commands, "study", run_study, "variants of a model beside it, by validation score")
+    study.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
+    study.add_argument("--tables", type=Path, required=True, metavar="DIR")
+    study.add_argument("--figures", type=Path, required=True, metavar="DIR")
+
     report = command(commands, "report", run_report, "one HTML page of a run: tables, figures, and every way back")
     report.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
     report.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
@@ -36,6 +41,14 @@ def add_commands(commands: argparse._SubParsersAction, command: Callable[..., ar
     events = command(commands, "tensorboard", run_tensorboard, "write the logs of a run's trainings for TensorBoard")
     events.add_argument("--run", dest="name", required=True, help="name of the run")
     events.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+
+def run_study(options: argparse.Namespace) -> None:
+    """`convnova study`"""
+    from convnova.catalogue import load_file
+    from convnova.study import write_study
+
+    write_study(load_file(options.config), options.tables, options.figures)
 
 
 def run_report(options: argparse.Namespace) -> None:

@@ -14,20 +14,25 @@ from convnova import __version__
 from convnova.fetch import Source
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-Protocol = Literal["heldout", "released"]
+Protocol = Literal["heldout", "cv", "released"]
 Metric = Literal["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"]
 Kind = Literal["classes", "per_base", "multilabel"]
-Format = Literal["nucleotide_transformer", "genomic_benchmarks", "bend", "deepsea", "csv", "fasta", "bed"]
+Strands = Literal["forward", "both"]
+Format = Literal["nucleotide_transformer", "genomic_benchmarks", "bend", "deepsea", "csv", "fasta", "bed", "gff"]
 
-OWN_FORMATS = ("csv", "fasta", "bed")
+OWN_FORMATS = ("csv", "fasta", "bed", "gff")
 REQUIRED_ROLES: dict[str, tuple[str, ...]] = {
     "nucleotide_transformer": ("train", "test"),
     "genomic_benchmarks": (),
     "bend": ("intervals", "labels"),
     "deepsea": (),
     **dict.fromkeys(OWN_FORMATS, ("train", "test")),
+    "gff": ("annotation",),
 }
-FILE_ROLES = ("train", "valid", "test", "archive", "intervals", "labels")
+FOLDS = 10
+"""Parts of the training rows; by the protocol `cv` each in its turn chooses the epoch."""
+
+FILE_ROLES = ("train", "valid", "test", "archive", "intervals", "labels", "annotation")
 
 
 def files_of(name: str, known: Iterable[str]) -> list[str]:
@@ -57,6 +62,7 @@ class Genome(Strict):
     fasta: str
     bed: str | None = None
     source: str | None = None
+    train: list[str] = Field([], description="chromosomes trained on; default all others")
     valid: list[str] = []
     test: list[str] = []
 
@@ -79,7 +85,11 @@ class Training(Strict):
     beta2: float = Field(0.999, ge=0, lt=1)
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient")
     precision: Literal["float32", "bfloat16"] = "float32"
+    padding: Literal["masked", "pooled"] | None = Field(
+        None, description="of fine-tuning: padding leaves no trace, or counts in the mean; default as the protocol says"
+    )
     patience: int | None = Field(None, ge=1, description="epochs without a better score before stopping")
+    reverse_complement: bool = Field(False, description="read each training sequence from either strand, by chance")
 
 
 class Pretraining(Training):
@@ -108,6 +118,7 @@ class Task(Strict):
     archive: str | None = None
     intervals: str | None = None
     labels: str | None = None
+    annotation: str | None = None
     groups: dict[str, tuple[int, int]] = Field({}, description="rows of the table: name to first label and one past")
     counts: dict[str, int] = Field({}, description="published number of rows a split; another number is an error")
     training: Training = Training()
@@ -133,6 +144,7 @@ class Suite(Strict):
     format: Format
     source: str | None = Field(None, description="where the files come from; default paths of one's own")
     genome: Name | None = Field(None, description="the genome that intervals point into")
+    folds: int = Field(FOLDS, ge=2, le=FOLDS, description="how many of the ten folds `cv` runs")
     tasks: dict[Name, Task] = Field(min_length=1)
     training: Training = Training()
 
@@ -141,7 +153,7 @@ class Suite(Strict):
         for name, task in self.tasks.items():
             if missing := [role for role in REQUIRED_ROLES[self.format] if role not in task.files()]:
                 raise ValueError(f"tasks.{name}: expected the files {', '.join(missing)} too, of format {self.format}")
-        if self.format in ("bed", "bend") and self.genome is None:
+        if self.format in ("bed", "bend", "gff") and self.genome is None:
             raise ValueError(f"format {self.format} is intervals, so `genome` must say of what")
         return self
 
@@ -151,6 +163,7 @@ class Variant(Strict):
 
     settings: dict[str, Any] = {}
     training: Training = Training()
+    strands: Strands | None = None
 
 
 class Model(Strict):
@@ -159,8 +172,13 @@ class Model(Strict):
     title: str
     architecture: Name
     pretrained: bool = False
+    pooling: Literal["mean", "max"] = Field("mean", description="over a sequence's bases, before the linear head")
     settings: dict[str, Any] = {}
+    frozen: bool = Field(False, description="train the head alone, on the embeddings as they are")
+    head: Literal["linear", "cnn"] = Field("linear", description="cnn: BEND's two convolutions before the linear layer")
+    strands: Strands = Field("forward", description="both: predict the mean over the two strands")
     training: Training = Training()
+    pretrain: Pretraining = Field(Pretraining(), description="what its pretraining does otherwise than the run's")
     suites: dict[str, Variant] = {}
     published: str | None = Field(None, description="this model's name in published.csv")
 
@@ -179,6 +197,12 @@ class Job(NamedTuple):
         return f"results/{run}/runs/{self.suite}/{self.task}/{self.model}/{self.protocol}/seed={self.seed}"
 
 
+class Cost(Strict):
+    """What of the models' costs is measured."""
+
+    lengths: list[Annotated[int, Field(ge=16)]] = Field([512, 1024, 4096, 16384, 65536], min_length=1)
+
+
 class RunConfig(Strict):
     """A whole run, resolved: nothing is left to look up but the files themselves."""
 
@@ -195,12 +219,16 @@ class RunConfig(Strict):
     protocols: list[Protocol] = Field(["heldout", "released"], min_length=1)
     models: dict[Name, Model] = Field(min_length=1)
     suites: dict[Name, Suite] = {}
+    cost: Cost | None = Field(None, description="measure what the models cost; default no")
+    base: Name | None = Field(None, description="model that the others are variants of: a study by validation score")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "RunConfig":
         for key, values in (("seeds", self.seeds), ("protocols", self.protocols)):
             if len(set(values)) != len(values):
                 raise ValueError(f"{key} = {values}: each only once")
+        if self.base is not None and (self.base not in self.models or "heldout" not in self.protocols):
+            raise ValueError(f"base = {self.base}: expected one of the models, and heldout among the protocols")
         pretrained = [name for name, model in self.models.items() if model.pretrained]
         if pretrained and self.genome is None:
             raise ValueError(f"models {pretrained} are pretrained, so `genome` must say on what")
@@ -212,8 +240,12 @@ class RunConfig(Strict):
             for task in content.tasks:
                 for model in self.models:
                     for protocol in self.protocols:
-                        for seed in self.seeds:
+                        for seed in self.seeds_of(suite, protocol):
                             yield Job(suite, task, model, protocol, seed)
+
+    def seeds_of(self, suite: str, protocol: str) -> list[int]:
+        """The seeds of a suite's fine-tunings by a protocol; by `cv` the folds, each the seed of its own training."""
+        return list(range(1, self.suites[suite].folds + 1)) if protocol == "cv" else self.seeds
 
     @property
     def raw(self) -> str:
@@ -242,9 +274,20 @@ class RunConfig(Strict):
             **{key: value for layer in layers for key, value in layer.model_dump(exclude_unset=True).items()}
         )
 
+    def pretraining(self, model: str) -> Pretraining:
+        """Hyperparameters of a model's pretraining: the run's, with the model's own changes."""
+        layers = (self.pretrain, self.models[model].pretrain)
+        return Pretraining(
+            **{key: value for layer in layers for key, value in layer.model_dump(exclude_unset=True).items()}
+        )
+
     def settings(self, model: str, suite: str | None) -> dict[str, Any]:
         """Settings of a model's architecture, on one suite."""
         return {**self.models[model].settings, **self.models[model].suites.get(suite or "", Variant()).settings}
+
+    def strands(self, model: str, suite: str) -> Strands:
+        """Which strands the model's predictions on the suite are the mean over."""
+        return self.models[model].suites.get(suite, Variant()).strands or self.models[model].strands
 
     def backbone(self, model: str, suite: str) -> str:
         """Name of the pretraining that the model starts from on this suite."""
@@ -271,16 +314,16 @@ class RunConfig(Strict):
         pretrain = (
             self.pretraining_fingerprint(self.backbone(job.model, job.suite)) if self.is_pretrained(job) else None
         )
-        model = self.models[job.model].architecture
-        settings = self.settings(job.model, job.suite)
-        return self.fingerprint(job, self.task(job), self.training(job), model, settings, pretrain)
+        model = self.models[job.model].model_dump(include={"architecture", "frozen", "head", "pooling"})
+        settings, strands = self.settings(job.model, job.suite), self.strands(job.model, job.suite)
+        return self.fingerprint(job, self.task(job), self.training(job), model, settings, strands, pretrain)
 
     def pretraining_fingerprint(self, backbone: str) -> str:
         """The hash of everything in the config that a pretraining depends on."""
         model, suite = self.backbones()[backbone]
         architecture = self.models[model].architecture
         return self.fingerprint(
-            self.pretrain, architecture, self.settings(model, suite), self.genomes[self.genome or ""]
+            self.pretraining(model), architecture, self.settings(model, suite), self.genomes[self.genome or ""]
         )
 
     def is_pretrained(self, job: Job) -> bool:

@@ -34,7 +34,11 @@ LONGEST_LINE = 22
 POINTS = 2000
 """Of a training curve; more would make files of many megabytes."""
 
-PROTOCOLS = {"heldout": "heldout\nepoch chosen on held-out train", "released": "released\nepoch chosen on test"}
+PROTOCOLS = {
+    "heldout": "heldout\nepoch chosen on held-out train",
+    "cv": "cv\nepoch chosen on a fold of train",
+    "released": "released\nepoch chosen on test",
+}
 SIMULATED = "Simulated genome: not comparable with published numbers"
 GREY, SHADE, WARNING = "#5a5a5a", "#f1f3f5", "#9c2f00"
 
@@ -70,19 +74,22 @@ def write_figures(scores: pd.DataFrame, published: pd.DataFrame, plan: Plan, out
     written: list[Path] = []
     with matplotlib.rc_context(STYLE):
         for suite in plan.suites:
-            written += _save(_suite_figure(scores[scores["suite"] == suite], lookup, plan, suite), Path(out) / suite)
+            written += save(_suite_figure(scores[scores["suite"] == suite], lookup, plan, suite), Path(out) / suite)
     return written
 
 
-def _save(figure: Figure, stem: Path) -> list[Path]:
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write a figure as `<stem>.pdf`, `.svg` and `.png`."""
     paths = [stem.parent / f"{stem.name}.{form}" for form in METADATA]
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, not once a form
     for path, (form, metadata) in zip(paths, METADATA.items(), strict=True):
         with atomic(path) as temporary:
             figure.savefig(temporary, format=form, dpi=200, metadata=metadata)
     return paths
 
 
-def _figure(width: float, height: float, title: str, simulated: bool) -> Figure:
+def empty_figure(width: float, height: float, title: str, simulated: bool) -> Figure:
     """An empty figure, which no global state knows of, with its title and, if need be, the warning on top."""
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
@@ -103,7 +110,7 @@ def _suite_figure(scores: pd.DataFrame, lookup: Lookup, plan: Plan, suite: str) 
     columns = 3 if count > 1 else 2
     step = max(0.28, 0.065 * len(plan.models) + 0.05)
     height = 1.35 + 0.16 * math.ceil(len(handles) / columns) + step * len(rows)
-    figure = _figure(WIDE if count > 1 else NARROW, height, plan.suites[suite], simulated)
+    figure = empty_figure(WIDE if count > 1 else NARROW, height, plan.suites[suite], simulated)
     panels = figure.subplots(1, count, sharey=True, sharex=True, squeeze=False)[0]
     for axes, protocol in zip(panels, plan.protocols, strict=True):
         _panel(axes, scores[scores["protocol"] == protocol], rows, plan)
@@ -133,7 +140,7 @@ def _axis_title(rows: list[Row]) -> str:
     return next(iter(titles)) if len(titles) == 1 else "score, by the metric beside each task"
 
 
-def _look(plan: Plan, model: str) -> tuple[str, str]:
+def look(plan: Plan, model: str) -> tuple[str, str]:
     """Colour and marker of a model."""
     index = list(plan.models).index(model)
     return COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
@@ -156,7 +163,7 @@ def _panel(axes: Axes, scores: pd.DataFrame, rows: list[Row], plan: Plan) -> Non
     for model in plan.models:
         runs = scores[scores["model"] == model]
         where = [place[key] + _height(plan, model) for key in zip(runs["task"], runs["row"], strict=True)]
-        colour, marker = _look(plan, model)
+        colour, marker = look(plan, model)
         axes.scatter(runs["score"], where, s=9, c=colour, marker=marker, alpha=0.55, linewidths=0, zorder=3)
         means = runs["score"].groupby(where).mean()
         axes.scatter(means, means.index, s=45, c=colour, marker="|", linewidths=1.4, zorder=4)
@@ -168,7 +175,7 @@ def _diamonds(axes: Axes, lookup: Lookup, rows: list[Row], plan: Plan, suite: st
         cells = [lookup(suite, row.label, plan.published.get(model)) for row in rows]
         known = [(cell.mean, index + _height(plan, model)) for index, cell in enumerate(cells) if cell]
         if known:
-            style = {"facecolors": "none", "edgecolors": _look(plan, model)[0], "linewidths": 0.9}
+            style = {"facecolors": "none", "edgecolors": look(plan, model)[0], "linewidths": 0.9}
             axes.scatter(*zip(*known, strict=True), s=22, marker="D", **style)
 
 
@@ -176,7 +183,7 @@ def _legend(plan: Plan, suite: str | None) -> list[Line2D]:
     """Models, then what dots, ticks and, with a suite, diamonds mean."""
     handles = []
     for model, title in plan.models.items():
-        colour, marker = _look(plan, model)
+        colour, marker = look(plan, model)
         handles.append(Line2D([], [], color=colour, marker=marker, linestyle="", markersize=4, label=title))
     grey = {"color": GREY, "linestyle": ""}
     handles.append(Line2D([], [], marker="o", markersize=3, alpha=0.55, label="one seed", **grey))
@@ -206,7 +213,7 @@ def write_pretraining(logs: Mapping[str, Path], simulated: bool, out: str | Path
     unit, size = _unit(max(log["bases"].max() for log in read.values()))
     grey = {"color": GREY, "linewidth": 1}
     with matplotlib.rc_context(STYLE):
-        figure = _figure(NARROW, 2.9 + 0.15 * len(logs), "Pretraining", simulated)
+        figure = empty_figure(NARROW, 2.9 + 0.15 * len(logs), "Pretraining", simulated)
         axes = figure.subplots()
         handles = [
             _curve(axes, log, name, COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)], size)
@@ -218,7 +225,7 @@ def write_pretraining(logs: Mapping[str, Path], simulated: bool, out: str | Path
         axes.set(xlabel=f"bases seen ({unit})", ylabel="loss a masked base (nats)", xlim=(0, None))
         axes.grid(color="#dddddd", linewidth=0.5)
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, columnspacing=1.5)
-        return _save(figure, Path(out) / "pretraining")
+        return save(figure, Path(out) / "pretraining")
 
 
 def _read_log(path: Path) -> pd.DataFrame:

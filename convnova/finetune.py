@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convnova.batches import UNLABELLED, Labelled, Padding, collate, hold_out, rows_of_step
+from convnova.batches import UNLABELLED, Labelled, Padding, collate, either_strand, folds_of, hold_out, rows_of_step
 from convnova.checkpoint import load_strictly, load_weights
-from convnova.config import Job, RunConfig, Task, Training
+from convnova.config import FOLDS, Job, RunConfig, Task, Training
 from convnova.errors import ConvNovaError
 from convnova.files import sha256, write_json
-from convnova.models import build_predictor, checkpoint_activations
-from convnova.predict import interval, labels_of, predict, score, write_predictions
+from convnova.models import build_predictor, checkpoint_activations, configure
+from convnova.predict import interval, labels_of, per_batch, predict, score, write_predictions
 from convnova.progress import log
 from convnova.provenance import describe, joules
 from convnova.randomness import torch_seed
@@ -26,14 +26,17 @@ from convnova.train import Batch, History, train, write_log
 
 HELD_OUT = 0.1
 """Share of the training rows that becomes the validation part where a task has none."""
+EVALUATION_BASES = 1 << 17
+"""Bases that are predicted together, so that long sequences do not take more memory than training does."""
 
 
 def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path | None, workers: int = 1) -> None:
     """Train, choose the epoch, predict the test split, and write the results to `out`.
 
     `heldout`: a tenth of the training rows, drawn by the seed, chooses the epoch (or the task's own validation
-    split), and the test split is scored once. `released`: as the authors' code does, all of train, the epoch that is
-    best on test, sequences padded at the left with N that counts in the mean.
+    split), and the test split is scored once. `cv`: the same with a fold of the training rows, the one that the seed
+    names. `released`: as the authors' code does, all of train, the epoch that is best on test, sequences padded at the
+    left with N that counts in the mean. The test score of every epoch is kept for the audit and chooses nothing.
 
     Args:
         shard: the task's shard.
@@ -48,25 +51,31 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
     task, settings, data = config.task(job), config.training(job), read_task(shard)
     splits = split_rows(data, task, job)
     model = build(config, job, data, splits, weights)
-    padding = Padding(padded_length(model, job, splits), job.protocol == "released")
-    objective = Classification(task, settings, job.seed, splits["train"], splits["valid"], padding)
+    pooled = pools_padding(settings, job)
+    padding = Padding(padded_length(model, pooled, splits), pooled)
+    strands = config.strands(job.model, job.suite)
+    objective = Classification(task, settings, job.seed, splits, padding, strands)
     checkpoints = out / "checkpoints"
     history = train(
         model, objective, settings, job.seed, "/".join(map(str, job)), out / "log.csv", checkpoints, workers
     )
     load_strictly(model, history.best_weights, "the best epoch")
-    predicted = predict(model, splits["test"], padding, objective.evaluation_batch)
+    predicted = predict(model, splits["test"], padding, objective.evaluation_batch, strands)
     scores = score(task, labels_of(splits["test"]), predicted)
     about = {**job._asdict(), "metric": task.metric, **scores, "interval": interval(task, splits["test"], predicted)}
     inputs = {"task": shard} | ({"weights": weights} if weights else {})
     about |= summary(history, model, splits, config, job)
+    about["per_batch"] = per_batch(task, labels_of(splits["test"]), predicted, settings.batch_size)
     provenance = describe(
         started,
         {name: {"path": str(path), "sha256": sha256(path)} for name, path in inputs.items()},
         config.job_fingerprint(job),
         energy,
     )
-    write_predictions(out / "predictions.parquet", splits["test"], predicted, {"settings": provenance["settings"]})
+    fold = job.seed if job.protocol == "cv" else None
+    write_predictions(
+        out / "predictions.parquet", splits["test"], predicted, {"settings": provenance["settings"]}, fold
+    )
     write_log(history, out / "log.csv")
     write_json(out / "metrics.json", {**about, "provenance": provenance})
     shutil.rmtree(checkpoints, ignore_errors=True)
@@ -76,9 +85,13 @@ def summary(
     history: History, model: nn.Module, splits: dict[str, Labelled], config: RunConfig, job: Job
 ) -> dict[str, Any]:
     """What a reader wants to know of a run besides its scores."""
+    about, settings = config.models[job.model], config.settings(job.model, job.suite)
     return {
-        "architecture": config.models[job.model].architecture,
-        "settings": config.settings(job.model, job.suite),
+        "architecture": about.architecture,
+        "settings": settings,
+        "receptive_field": configure(about.architecture, settings).receptive_field,
+        **about.model_dump(include={"frozen", "head"}),
+        "strands": config.strands(job.model, job.suite),
         "training": config.training(job).model_dump(),
         "best_epoch": history.best_epoch,
         "epochs": history.evaluations,
@@ -101,20 +114,30 @@ def split_rows(data: TaskShard, task: Task, job: Job) -> dict[str, Labelled]:
     test = labelled("test")
     if job.protocol == "released":
         return {"train": labelled("train"), "valid": test, "test": test}
-    if "valid" in data.splits:
+    if "valid" in data.splits and job.protocol != "cv":
         return {"train": labelled("train"), "valid": labelled("valid"), "test": test}
     split = data.split("train")
     labels = np.asarray(split.labels) if data.kind == "classes" else np.zeros(len(split))
-    kept, held_out = hold_out(labels, HELD_OUT, job.seed)
-    if not len(kept):
-        raise ConvNovaError(f"{job.suite}/{job.task}: expected at least two training rows, found {len(split)}")
+    if job.protocol == "cv":
+        chosen = folds_of(labels) == job.seed
+        kept, held_out = np.flatnonzero(~chosen), np.flatnonzero(chosen)
+    else:
+        kept, held_out = hold_out(labels, HELD_OUT, job.seed)
+    if not len(kept) or not len(held_out):
+        least = FOLDS if job.protocol == "cv" else 2
+        raise ConvNovaError(f"{job.suite}/{job.task}: expected at least {least} training rows, found {len(split)}")
     return {"train": labelled("train", kept), "valid": labelled("train", held_out), "test": test}
 
 
-def padded_length(model: nn.Module, job: Job, splits: dict[str, Labelled]) -> int | None:
-    """A length common to all batches, where the model or the protocol wants one."""
+def pools_padding(settings: Training, job: Job) -> bool:
+    """Whether padding counts in the mean: as the settings say, else by `released` alone."""
+    return settings.padding == "pooled" if settings.padding else job.protocol == "released"
+
+
+def padded_length(model: nn.Module, pooled: bool, splits: dict[str, Labelled]) -> int | None:
+    """A length common to all batches, where the model wants one or padding counts."""
     longest = max(rows.max_length for rows in splits.values())
-    if job.protocol == "released" and splits["test"].kind != "per_base":
+    if pooled and splits["test"].kind != "per_base":
         return max(model.fixed_length or 0, longest)
     return model.fixed_length
 
@@ -125,10 +148,12 @@ def build(config: RunConfig, job: Job, data: TaskShard, splits: dict[str, Labell
     pretrained = config.is_pretrained(job)
     if pretrained != (weights is not None):
         raise ConvNovaError(f"{job.model}: expected {'pretrained' if pretrained else 'no'} weights, found {weights}")
-    architecture, settings = config.models[job.model].architecture, config.settings(job.model, job.suite)
+    about, settings = config.models[job.model], config.settings(job.model, job.suite)
     outputs = data.split("train").labels.shape[1] if data.kind == "multilabel" else len(data.classes)
     longest = max(rows.max_length for rows in splits.values())
-    model = build_predictor(architecture, settings, data.kind, outputs, longest, job.protocol == "released")
+    pooled = pools_padding(config.training(job), job)
+    options = {"pool_padding": pooled, "pooling": about.pooling, "head": about.head, "frozen": about.frozen}
+    model = build_predictor(about.architecture, settings, data.kind, outputs, longest, **options)
     if config.training(job).checkpointing:
         checkpoint_activations(model)
     if weights is not None:
@@ -148,19 +173,29 @@ class Classification:
     task: Task
     settings: Training
     seed: int
-    data: Labelled
-    valid: Labelled
+    splits: dict[str, Labelled]
     padding: Padding
+    strands: str = "forward"
 
     def __post_init__(self) -> None:
-        self.steps_per_epoch = -(-len(self.data) // self.settings.batch_size)
-        self.evaluation_batch = 2 * (self.settings.micro_batch or self.settings.batch_size)
+        if self.settings.reverse_complement and self.task.kind == "per_base":
+            raise ConvNovaError(
+                "reverse_complement = true: the labels of bases belong to one strand; leave it out here"
+            )
+        self.steps_per_epoch = -(-len(self.splits["train"]) // self.settings.batch_size)
+        longest = max(rows.max_length for rows in self.splits.values())
+        at_once = max(1, EVALUATION_BASES // longest)
+        self.evaluation_batch = min(at_once, 2 * (self.settings.micro_batch or self.settings.batch_size))
 
     def batch(self, step: int) -> Batch:
         """The rows of a step."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        rows = rows_of_step(self.data, self.settings.batch_size, self.seed, epoch, place)
-        return collate(self.data, rows, self.padding)
+        data = self.splits["train"]
+        rows = rows_of_step(data, self.settings.batch_size, self.seed, epoch, place)
+        batch = collate(data, rows, self.padding)
+        if self.settings.reverse_complement:
+            return either_strand(batch, data.lengths[rows], self.padding, self.seed, step)
+        return batch
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Summed cross entropy, in float32."""
@@ -170,7 +205,17 @@ class Classification:
         return F.cross_entropy(logits.flatten(0, -2), batch.targets.flatten(), reduction="sum", ignore_index=UNLABELLED)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """The task's own metric on the part that chooses the epoch; not a number counts as worst."""
-        predicted = predict(model, self.valid, self.padding, self.evaluation_batch)
-        value = float(score(self.task, labels_of(self.valid), predicted)[self.task.metric])
-        return {"score": value if np.isfinite(value) else -np.inf}
+        """`score`: the task's own metric on the part that chooses the epoch, not a number counts as worst.
+
+        `test`: the same on test, for the audit alone; only `score` is ever compared.
+        """
+        valid, test = self.splits["valid"], self.splits["test"]
+        value = self._score(model, valid)
+        told = {"score": value if np.isfinite(value) else -np.inf}
+        if valid is not test and np.isfinite(on_test := self._score(model, test)):
+            told["test"] = on_test
+        return told
+
+    def _score(self, model: nn.Module, data: Labelled) -> float:
+        predicted = predict(model, data, self.padding, self.evaluation_batch, self.strands)
+        return float(score(self.task, labels_of(data), predicted).get(self.task.metric, np.nan))

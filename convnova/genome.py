@@ -49,13 +49,18 @@ class Interval(NamedTuple):
 
 
 def shard_genome(
-    fasta: Path, out: Path, bed: Path | None = None, valid: Iterable[str] = (), test: Iterable[str] = ()
+    fasta: Path,
+    out: Path,
+    bed: Path | None = None,
+    valid: Iterable[str] = (),
+    test: Iterable[str] = (),
+    train: Iterable[str] = (),
 ) -> None:
     """Write the folder `out`: the chromosomes of a FASTA as tokens, and the intervals of each split.
 
     A BED with a fourth column states each interval's split. Otherwise whole chromosomes (or the BED's
     intervals on them) go to a split: those in `valid` and `test`, or if neither names any, chromosomes
-    chosen by `choose_chromosomes`.
+    chosen by `choose_chromosomes`; of the others only those in `train`, if that names any, are trained on.
 
     Raises:
         ConvNovaError: the FASTA or BED is not one, they do not fit together, `valid` or `test` names
@@ -68,7 +73,7 @@ def shard_genome(
         with shards.ShardWriter(Path(temporary, SHARD)) as shard:
             letters = _append_chromosomes(fasta, shard)
             lengths = {name: count["bases"] for name, count in letters.items()}
-            intervals = _split(bed, lengths, set(valid), set(test))
+            intervals = _only(set(train), _split(bed, lengths, set(valid), set(test)), lengths)
             if bed:
                 _report_overlap(bed, intervals)
             shard.metadata["inputs"] = {
@@ -153,6 +158,13 @@ def _split(bed: Path | None, lengths: dict[str, int], valid: set[str], test: set
         if all(interval.split != split for interval in intervals):
             raise ConvNovaError(f"{bed or 'genome'}: expected intervals of the split {split!r}, found none")
     return intervals
+
+
+def _only(train: set[str], intervals: list[Interval], lengths: dict[str, int]) -> list[Interval]:
+    """The intervals without those for training on chromosomes that `train`, if there is any, does not name."""
+    if unknown := sorted(train - set(lengths)):
+        raise ConvNovaError(f"genome: expected chromosomes of {', '.join(lengths)} as train, found {unknown[0]!r}")
+    return [part for part in intervals if not train or part.split != "train" or part.chrom in train]
 
 
 def _read_bed(bed: Path, lengths: dict[str, int]) -> list[Interval]:
@@ -258,7 +270,7 @@ def windows(folder: Path, split: str, length: int, coverage: Literal["whole", "f
     if coverage == "first":
         segments = [Segment(part.chrom, part.start, 1, min(length, part.end - part.start)) for part in intervals]
         return Windows(genome, segments, length)
-    tiled = [tile for part in _merge(intervals) for tile in _tile(part, length)]
+    tiled = [tile for part in merge(intervals) for tile in _tile(part, length)]
     kept = [run for tile in tiled for run in _without_n(tile, genome[tile.chrom])]
     found, all_windows = sum(run.count for run in kept), sum(tile.count for tile in tiled)
     log(f"{split}: {found:,} windows of {length} bases; {all_windows - found:,} more, mostly N, left out")
@@ -276,7 +288,7 @@ class Segment(NamedTuple):
     width: int
 
 
-def _merge(intervals: list[Interval]) -> list[Interval]:
+def merge(intervals: list[Interval]) -> list[Interval]:
     """Join intervals that overlap or touch, so that each base is there once."""
     merged: list[Interval] = []
     for part in sorted(intervals):

@@ -1,19 +1,26 @@
 """Predictions of a trained network for labelled sequences, and their file."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from convnova import metrics, stats
-from convnova.batches import Labelled, Padding, collate
+from convnova.batches import Labelled, Padding, collate, opposite_strands
 from convnova.config import Task
 from convnova.files import atomic
+from convnova.randomness import generator
 
 
-def predict(model: nn.Module, data: Labelled, padding: Padding, batch_size: int) -> np.ndarray:
+def predict(
+    model: nn.Module, data: Labelled, padding: Padding, batch_size: int, strands: str = "forward"
+) -> np.ndarray:
     """Predict every item of `data`, in its order.
+
+    Args:
+        strands: `both` for the mean of the probabilities of a sequence and of its reverse complement; not per base.
 
     Returns:
         classes: probabilities (n, classes) float32. multilabel: probabilities (n, labels) float32.
@@ -26,9 +33,13 @@ def predict(model: nn.Module, data: Labelled, padding: Padding, batch_size: int)
     with torch.inference_mode():
         for start in range(0, len(data), batch_size):
             items = by_length[start : start + batch_size]
-            batch = collate(data, items, padding)
-            logits = model(batch.tokens.to(device)).float()
-            pieces += _by_item(logits, data, items, padding)
+            tokens = collate(data, items, padding).tokens
+            piece = _by_item(model(tokens.to(device)).float(), data, items, padding)
+            if strands == "both":
+                other = opposite_strands(tokens, data.lengths[items], padding)
+                opposite = _by_item(model(other.to(device)).float(), data, items, padding)
+                piece = [(a + b) / 2 for a, b in zip(piece, opposite, strict=True)]
+            pieces += piece
     order = np.argsort(by_length, kind="stable")
     ordered = [pieces[place] for place in order]
     return np.concatenate(ordered) if data.kind == "per_base" else np.stack(ordered)
@@ -62,6 +73,30 @@ def score(task: Task, labels: np.ndarray, predicted: np.ndarray) -> dict:
     return metrics.classification(labels, predicted)
 
 
+def per_batch(task: Task, labels: np.ndarray, predicted: np.ndarray, size: int) -> dict[str, Any] | None:
+    """What the mean of the metric over batches of test items would be, as some codes report it.
+
+    Returns:
+        batch_size, and the mean for the batches of the file's order, of a shuffled order and of test sorted by class;
+        None where the metric is not made from counts of classes of sequences.
+    """
+    if task.kind != "classes" or task.metric not in metrics.FROM_CONFUSION:
+        return None
+    orders = {
+        "file": np.arange(len(labels)),
+        "shuffled": generator(0, "per batch").permutation(len(labels)),
+        "sorted": np.argsort(labels, kind="stable"),
+    }
+    found, classes = predicted.argmax(1), predicted.shape[1]
+    of_metric = metrics.FROM_CONFUSION[task.metric]
+
+    def mean(order: np.ndarray) -> float:
+        batches = np.split(order, range(size, len(order), size))
+        return float(np.mean([of_metric(metrics.confusion(labels[b], found[b], classes)) for b in batches]))
+
+    return {"batch_size": size} | {name: mean(order) for name, order in orders.items()}
+
+
 def interval(task: Task, data: Labelled, predicted: np.ndarray) -> list[float] | None:
     """95% bootstrap interval of the task's metric over test sequences; None for many labels, or where it has none."""
     if task.kind == "multilabel":
@@ -77,8 +112,10 @@ def interval(task: Task, data: Labelled, predicted: np.ndarray) -> list[float] |
     return [float(end) for end in ends] if np.isfinite(ends).all() else None
 
 
-def write_predictions(path: Path, data: Labelled, predicted: np.ndarray, about: dict[str, str]) -> None:
-    """Write the predictions as parquet, a line an item: row of the split, label or labels, score or scores.
+def write_predictions(
+    path: Path, data: Labelled, predicted: np.ndarray, about: dict[str, str], fold: int | None = None
+) -> None:
+    """Write the predictions as parquet, a line an item: row of the split, label or labels, score or scores, any fold.
 
     Probabilities of many labels are kept as 16-bit floats; of a base only its most probable class is kept.
     """
@@ -94,6 +131,8 @@ def write_predictions(path: Path, data: Labelled, predicted: np.ndarray, about: 
         wide = data.kind == "multilabel"
         scores = predicted.astype(np.float16 if wide else np.float32)
         columns = {"label": _column(labels.astype(np.uint8) if wide else labels), "score": _column(scores)}
+    if fold is not None:
+        columns["fold"] = _column(np.full(len(data), fold, np.int8))
     table = pyarrow.table({"row": _column(data.rows), **columns}).replace_schema_metadata(about)
     with atomic(path) as temporary:
         pyarrow.parquet.write_table(table, temporary, compression="zstd")

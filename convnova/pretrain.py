@@ -41,8 +41,9 @@ def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path, workers:
     Raises:
         ConvNovaError: no windows, a loss that is not finite.
     """
-    started, energy, settings = time.time(), joules(), config.pretrain
+    started, energy = time.time(), joules()
     model_name, suite = config.backbones()[backbone]
+    settings = config.pretraining(model_name)
     architecture, model_settings = config.models[model_name].architecture, config.settings(model_name, suite)
     torch.manual_seed(torch_seed(settings.seed, "weights"))
     model = MaskedLanguageModel(build_backbone(architecture, model_settings))

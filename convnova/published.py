@@ -115,6 +115,11 @@ class Published(NamedTuple):
     confidence: str
 
 
+def of_table(published: pd.DataFrame, table: str) -> pd.DataFrame:
+    """The rows of one published table, in its order: never two papers together."""
+    return published[published["table"] == table]
+
+
 class Lookup:
     """The number published for a suite, row and model, from the one table that the suite is compared with."""
 

@@ -15,9 +15,12 @@ from convnova.config import Job, RunConfig
 from convnova.explain import code, machine, packages
 from convnova.files import write_text
 from convnova.lineage import Run, read_result
+from convnova.outputs import figure_titles
+from convnova.own_tables import sheets
 from convnova.pages import escape, fill
 from convnova.published import read_published
 from convnova.scores import plan_of, read_scores
+from convnova.sheets import Sheet, html_notes, sortable_table
 from convnova.status import STATES, Step, counts, steps
 from convnova.tables import SIMULATED, Table, tables
 
@@ -40,6 +43,7 @@ class Material:
     run: Run
     config: RunConfig
     tables: list[Table]
+    sheets: list[Sheet]
     results: dict[Job, dict[str, Any]]
     """The metrics of every fine-tuning in the tables."""
     steps: list[Step]
@@ -70,6 +74,7 @@ def gather(config: RunConfig, published: Path) -> Material:
     """Read a run's scores, results, audits and states; errors as for `write_report`."""
     folder = Path("results") / config.run
     scores = read_scores(folder / "tables" / "scores.tsv")
+    given = (scores, read_published(published), plan_of(config))
     seen = {tuple(keys) for keys in scores[list(Job._fields)].itertuples(index=False)}
     jobs = [job for job in config.jobs() if tuple(job) in seen]
     audits = [folder / "audit" / name / f"{task}.json" for name, suite in config.suites.items() for task in suite.tasks]
@@ -77,18 +82,13 @@ def gather(config: RunConfig, published: Path) -> Material:
     return Material(
         run=Run(Path.cwd(), config),
         config=config,
-        tables=list(tables(scores, read_published(published), plan_of(config))),
+        tables=list(tables(*given)),
+        sheets=list(sheets(*given)),
         results={job: read_result(Path(job.folder(config.run)) / "metrics.json") for job in jobs},
         steps=steps(config),
         audits=audit_page.read_audits([path for path in audits if path.is_file()]),
         absent=[path for path in (*audits, *figures) if not path.is_file()],
     )
-
-
-def figure_titles(config: RunConfig) -> dict[str, str]:
-    """Every figure of the run: its name to its title."""
-    titles = {name: suite.title or name for name, suite in config.suites.items()}
-    return titles | ({"pretraining": "Pretraining"} if config.backbones() else {})
 
 
 def _forms(folder: Path, name: str) -> list[Path]:
@@ -105,7 +105,9 @@ def page(material: Material) -> str:
         "OVERVIEW": _overview(material),
         "SAYS": _says(material),
         "MISSING": _missing(material),
-        "TABLES": "\n".join(_table(material, table) for table in material.tables),
+        "TABLES": "\n".join(
+            [*(_table(material, table) for table in material.tables), *(_sheet(material, of) for of in material.sheets)]
+        ),
         "FIGURES": "\n".join(_figure(material, name, title) for name, title in figure_titles(config).items()),
         "AUDIT": _audit(material.audits),
         "DATA": way_back.data(material.run, material.results),
@@ -178,6 +180,10 @@ def _says(material: Material) -> str:
         f'<li><a href="#table-{table.suite}">{escape(table.title)}</a>: {escape(table.summary)}</li>'
         for table in material.tables
     ]
+    lines += [
+        f'<li><a href="#table-{sheet.name}">{escape(sheet.title)}</a>: {escape(sheet.summary)}</li>'
+        for sheet in material.sheets
+    ]
     if material.audits:
         lines.append(f'<li><a href="#audit">Audit</a>: {escape(audit_page.summary(material.audits))}</li>')
     return "\n".join(lines)
@@ -235,13 +241,33 @@ def _table(material: Material, table: Table) -> str:
     )
 
 
+def _sheet(material: Material, sheet: Sheet) -> str:
+    """A table of all suites together, or one of a paper."""
+    downloads = [download(material.folder / "tables" / f"{sheet.name}.tsv", "TSV")]
+    if sheet.name in figure_titles(material.config):
+        downloads.append(f'<a href="#figure-{sheet.name}">figure</a>')
+    return "\n".join(
+        [
+            f'<section id="table-{sheet.name}"><h3>{escape(sheet.title)}</h3>',
+            "<p class=warning>Simulated data: not comparable with the paper.</p>" * sheet.simulated,
+            f'<p id="{sheet.name}-summary"><strong>Summary:</strong> {escape(sheet.summary)}</p>',
+            sortable_table(sheet),
+            f"<p class=note>{' · '.join(filter(None, downloads))}</p>",
+            f'<p class=note id="{sheet.name}-caption">{escape(sheet.caption)}</p>',
+            f"<details><summary>notes</summary>{html_notes(sheet)}</details>" * bool(sheet.notes),
+            "</section>",
+        ]
+    )
+
+
 def _figure(material: Material, name: str, title: str) -> str:
     """A figure as SVG, with its files to keep."""
     svg, *others = _forms(material.folder, name)
     if not svg.is_file():
         return ""
     kept = [download(path, path.suffix[1:].upper()) for path in (svg, *others)]
-    alt = f"{title}: every seed a dot, their mean a tick" if name != "pretraining" else "Loss of pretraining"
+    of_suite = name in material.config.suites
+    alt = f"{title}: every seed a dot, their mean a tick" if of_suite else title
     simulated = "Simulated data. " * (material.config.simulate is not None)
     return (
         f'<figure id="figure-{name}"><div class="scroll" tabindex="0">'

@@ -1,9 +1,9 @@
 """The table of scores, one row a fine-tuning run and table row: what tables, figures and tests of models read."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 KEYS = ["suite", "task", "row", "model", "protocol", "seed"]
 METRICS = ["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"]
-NUMBERS = ["score", "low", "high", *METRICS, "n_test", "best_epoch", "parameters", "seconds"]
+AUDIT = ["test_best", "per_batch", "per_batch_sorted"]
+"""What other habits would have reported of the same training: the best epoch on test, means over batches of test in the
+file's order and sorted by class."""
+NUMBERS = ["score", "low", "high", *METRICS, *AUDIT, "n_test", "best_epoch", "parameters", "seconds"]
 COLUMNS = [*KEYS, "metric", *NUMBERS, "simulated", "path"]
 
 METRIC_TITLES = {
@@ -55,6 +58,14 @@ class Plan:
     protocols: list[str]
     seeds: list[int]
     simulated: bool
+    folds: dict[str, int] = field(default_factory=dict)
+    """Suite to how many folds `cv` runs; by `cv` these are the seeds."""
+    settings: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    """Suite to model to the settings of its architecture."""
+
+    def seeds_of(self, suite: str, protocol: str) -> list[int]:
+        """The seeds that a suite's cells by a protocol are to have."""
+        return list(range(1, self.folds[suite] + 1)) if protocol == "cv" else self.seeds
 
 
 def plan_of(config: "RunConfig") -> Plan:
@@ -70,6 +81,8 @@ def plan_of(config: "RunConfig") -> Plan:
         protocols=list(config.protocols),
         seeds=list(config.seeds),
         simulated=config.simulate is not None,
+        folds={name: suite.folds for name, suite in config.suites.items()},
+        settings={suite: {name: config.settings(name, suite) for name in config.models} for suite in config.suites},
     )
 
 
@@ -105,7 +118,8 @@ def check(scores: pd.DataFrame, plan: Plan) -> None:
     labels = {(suite, *row) for suite, rows in plan.rows.items() for row in rows}
     for path, *keys, metric, score in scores[["path", *KEYS, "metric", "score"]].itertuples(index=False):
         suite, task, row, model, protocol, seed = keys
-        expected = {"model": (model, plan.models), "protocol": (protocol, plan.protocols), "seed": (seed, plan.seeds)}
+        seeds = plan.seeds_of(suite, protocol) if suite in plan.suites else plan.seeds
+        expected = {"model": (model, plan.models), "protocol": (protocol, plan.protocols), "seed": (seed, seeds)}
         wrong = [f"{name} {value}" for name, (value, known) in expected.items() if value not in known]
         if (suite, task, row, metric) not in labels:
             wrong.insert(0, f"row {suite}/{row} by {metric}")

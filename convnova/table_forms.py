@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from convnova.pages import breakable, escape, fill, sortable
-from convnova.scores import METRICS, Row
+from convnova.scores import AUDIT, METRICS, Row
 from convnova.tables import SHOWN, Cell, Table, signed
 
 TSV_COLUMNS = [
     "suite", "task", "row", "metric", "model", "title", "protocol", "n", "n_expected", "seeds", "mean", "sd", "range",
     "low", "high", "best", "released_minus_heldout", "published", "published_spread", "published_spread_kind",
     "published_table", "published_model", "published_source", "published_confidence", "difference", "tolerance",
-    "verdict", *METRICS, "n_test", "parameters", "seconds", "simulated",
+    "verdict", *[f"{name}_gain" for name in AUDIT], *METRICS, "n_test", "parameters", "seconds", "simulated",
 ]  # fmt: skip
 
 MODELS_ACROSS = 2
@@ -37,16 +37,18 @@ def _line(table: Table, row: Row, model: str, protocol: str) -> dict[str, str]:
     texts = {
         "suite": table.suite, "task": row.task, "row": row.label, "metric": row.metric,
         "model": model, "title": table.models[model], "protocol": protocol,
-        "n": str(len(cell.seeds)), "n_expected": str(len(table.seeds)), "seeds": ",".join(map(str, cell.seeds)),
+        "n": str(len(cell.seeds)), "n_expected": str(len(table.seeds[protocol])),
+        "seeds": ",".join(map(str, cell.seeds)),
         "best": str(cell.best).lower(), "simulated": str(table.simulated).lower(), "verdict": cell.verdict,
     }  # fmt: skip
     if found:
         kept = ("spread_kind", "table", "model", "source", "confidence")
         texts |= {f"published_{name}": " ".join(getattr(found, name).split()) for name in kept}
-    return texts | {name: _six_decimals(value) for name, value in numbers.items()}
+    return texts | {name: six_decimals(value) for name, value in numbers.items()}
 
 
-def _six_decimals(value: float) -> str:
+def six_decimals(value: float) -> str:
+    """A number of a TSV; nothing if it is not known."""
     return "" if value != value else f"{value:.6f}".rstrip("0").rstrip(".")
 
 
@@ -84,7 +86,8 @@ def grid(table: Table) -> Grid:
         entries = {}
         for model in table.models:
             cells = [table.cells[row, model, protocol] for protocol in table.protocols]
-            texts = [score_text(cell, len(table.seeds)) for cell in cells]
+            expected = [len(table.seeds[protocol]) for protocol in table.protocols]
+            texts = [score_text(*pair) for pair in zip(cells, expected, strict=True)]
             entries[model] = [Entry(text, cell.mean, cell.best) for text, cell in zip(texts, cells, strict=True)]
             if both:
                 gain = table.gain(row, model)
@@ -135,14 +138,20 @@ def _note_lines(table: Table, laid: Grid) -> list[str]:
 def markdown(table: Table) -> str:
     """A heading, the caption, one pipe table (GitHub's), the summary and the notes."""
     laid = grid(table)
-    heads = [f"{_md(title)}: {head}" for title in table.models.values() for head in laid.heads]
+    heads = [f"{markdown_text(title)}: {head}" for title in table.models.values() for head in laid.heads]
     body = [["task", "metric", *heads], ["---", "---", *["---:"] * len(heads)]]
     for row, entries in laid.lines:
-        cells = [f"**{_md(entry.text)}**" if entry.bold else _md(entry.text) for entry in _flat(entries)]
-        body.append([_md(row.label), row.metric_title, *cells])
-    parts = [f"## {_md(table.title)}", _md(table.caption), "\n".join(f"| {' | '.join(line)} |" for line in body)]
-    notes = "\n".join(f"- {_md(note)}" for note in _note_lines(table, laid))
-    return "\n\n".join(filter(None, [*parts, f"**Summary:** {_md(table.summary)}", notes])) + "\n"
+        cells = [
+            f"**{markdown_text(entry.text)}**" if entry.bold else markdown_text(entry.text) for entry in _flat(entries)
+        ]
+        body.append([markdown_text(row.label), row.metric_title, *cells])
+    parts = [
+        f"## {markdown_text(table.title)}",
+        markdown_text(table.caption),
+        "\n".join(f"| {' | '.join(line)} |" for line in body),
+    ]
+    notes = "\n".join(f"- {markdown_text(note)}" for note in _note_lines(table, laid))
+    return "\n\n".join(filter(None, [*parts, f"**Summary:** {markdown_text(table.summary)}", notes])) + "\n"
 
 
 def _flat(entries: dict[str, list[Entry]]) -> Iterator[Entry]:
@@ -150,7 +159,8 @@ def _flat(entries: dict[str, list[Entry]]) -> Iterator[Entry]:
         yield from of_model
 
 
-def _md(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Text with the characters escaped that mean something in a Markdown table."""
     return re.sub(r"([\\|*<>])", r"\\\1", text)
 
 
@@ -160,7 +170,7 @@ TEX = {
 }  # fmt: skip
 
 
-def _tex(text: str) -> str:
+def tex_text(text: str) -> str:
     """Text with LaTeX's special characters escaped; a minus before a number is set as a minus."""
     escaped = "".join(TEX.get(letter, letter) for letter in text)
     return re.sub(r"^-(?=\d)", "$-$", escaped).replace("released - heldout", "released $-$ heldout")
@@ -188,7 +198,7 @@ def _tex_float(table: Table, laid: Grid, models: list[str], first: bool) -> str:
             r"\begin{table}[tbp]",
             r"\centering",
             r"\setlength{\belowcaptionskip}{6pt}",
-            rf"\caption{{{_tex(text)}}}",
+            rf"\caption{{{tex_text(text)}}}",
             *([rf"\label{{tab:{table.suite.replace('_', '-')}}}"] if first else []),
             r"\scriptsize",
             r"\setlength{\tabcolsep}{3pt}",
@@ -197,7 +207,7 @@ def _tex_float(table: Table, laid: Grid, models: list[str], first: bool) -> str:
                 [r"\par\medskip", _tex_tabular(table, laid, models, compared, with_metric=False)]
                 * bool(laid.heads[compared])
             ),
-            *[rf"\par\smallskip\parbox{{\linewidth}}{{\raggedright {_tex(note)}}}" for note in notes],
+            *[rf"\par\smallskip\parbox{{\linewidth}}{{\raggedright {tex_text(note)}}}" for note in notes],
             r"\end{table}",
             "",
         ]
@@ -208,27 +218,29 @@ def _tex_tabular(table: Table, laid: Grid, models: list[str], part: slice, with_
     heads = laid.heads[part]
     first = ["task", "metric"][: 1 + with_metric]
     starts = [len(first) + 1 + i * len(heads) for i in range(len(models))]
-    titles = [rf"\multicolumn{{{len(heads)}}}{{c}}{{{_tex(table.models[model])}}}" for model in models]
+    titles = [rf"\multicolumn{{{len(heads)}}}{{c}}{{{tex_text(table.models[model])}}}" for model in models]
     lines = [
         rf"\begin{{tabular}}{{{'l' * len(first)}{'r' * len(heads) * len(models)}}}",
         r"\toprule",
-        _tex_line([*[""] * len(first), *titles]),
+        tex_line([*[""] * len(first), *titles]),
         " ".join(rf"\cmidrule(lr){{{start}-{start + len(heads) - 1}}}" for start in starts),
-        _tex_line([*first, *[_tex(head) for head in heads * len(models)]]),
+        tex_line([*first, *[tex_text(head) for head in heads * len(models)]]),
         r"\midrule",
     ]
     for row, entries in laid.lines:
-        texts = [_tex(text) for text in (row.label, row.metric_title)[: len(first)]]
-        lines.append(_tex_line(texts + [_tex_entry(entry) for model in models for entry in entries[model][part]]))
+        texts = [tex_text(text) for text in (row.label, row.metric_title)[: len(first)]]
+        lines.append(tex_line(texts + [tex_entry(entry) for model in models for entry in entries[model][part]]))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
 
-def _tex_line(cells: list[str]) -> str:
+def tex_line(cells: list[str]) -> str:
+    """A row of a tabular."""
     return " & ".join(cells) + r" \\"
 
 
-def _tex_entry(entry: Entry) -> str:
-    return rf"\textbf{{{_tex(entry.text)}}}" if entry.bold else _tex(entry.text)
+def tex_entry(entry: Entry) -> str:
+    """A cell of a tabular."""
+    return rf"\textbf{{{tex_text(entry.text)}}}" if entry.bold else tex_text(entry.text)
 
 
 def page(table: Table) -> str:

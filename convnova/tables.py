@@ -9,7 +9,7 @@ import pandas as pd
 
 from convnova.files import write_text
 from convnova.published import AGREEMENT, COMPARISONS, Lookup, Published, incomparable, tolerance, verdict
-from convnova.scores import METRICS, Plan, Row, check
+from convnova.scores import AUDIT, METRICS, Plan, Row, check
 
 SIMULATED = (
     "Simulated genome: these numbers come from a small made-up genome and show that the pipeline works. "
@@ -58,7 +58,8 @@ class Table:
     rows: list[Row]
     models: dict[str, str]
     protocols: list[str]
-    seeds: list[int]
+    seeds: dict[str, list[int]]
+    """Of each protocol."""
     cells: dict[tuple[Row, str, str], Cell]
     caption: str = ""
     summary: str = ""
@@ -115,7 +116,8 @@ def tables(scores: pd.DataFrame, published: pd.DataFrame, plan: Plan) -> Iterato
                     runs = groups.get((suite, row.task, row.label, model, protocol))
                     cell = Cell() if runs is None else _measured(runs, found.spread if found else NAN)
                     cells[row, model, protocol] = _judged(cell, found, suite, row, protocol, simulated)
-        table = Table(suite, plan.suites[suite], simulated, rows, plan.models, plan.protocols, plan.seeds, cells)
+        seeds = {protocol: plan.seeds_of(suite, protocol) for protocol in plan.protocols}
+        table = Table(suite, plan.suites[suite], simulated, rows, plan.models, plan.protocols, seeds, cells)
         table = replace(table, cells=_with_best(table))
         yield replace(table, caption=caption(table), summary=summary(table))
 
@@ -125,6 +127,8 @@ def _measured(runs: pd.DataFrame, spread: float) -> Cell:
     runs = runs.sort_values("seed")
     scores = runs["score"].to_numpy(float)
     others = runs[[*METRICS, "n_test", "parameters", "seconds"]].mean()
+    for name in AUDIT:
+        others[f"{name}_gain"] = (runs[name] - runs["score"]).mean()
     return Cell(
         seeds=tuple(map(int, runs["seed"])),
         mean=float(scores.mean()),
@@ -160,12 +164,15 @@ def _with_best(table: Table) -> dict[tuple[Row, str, str], Cell]:
 
 def caption(table: Table) -> str:
     """What the table shows, in full sentences."""
-    seeds = ", ".join(map(str, table.seeds))
+    own = [seeds for protocol, seeds in table.seeds.items() if protocol != "cv"]
+    seeds = ", ".join(map(str, own[0] if own else table.seeds["cv"]))
     several = f"mean ± standard deviation over the seeds {seeds}; where one is missing, n says how many there are."
     sentences = [
-        f"{table.title}: " + (several if len(table.seeds) > 1 else f"one run, with seed {seeds}."),
+        f"{table.title}: " + (several if "," in seeds else f"one run, with seed {seeds}."),
         "heldout: the epoch is chosen on a part of train that was held out, and test is scored once."
         * ("heldout" in table.protocols),
+        f"cv: {len(table.seeds.get('cv', []))} of ten folds of train in turn choose the epoch; each scores test once."
+        * ("cv" in table.protocols),
         "released: the epoch is chosen on test, as in the authors' released code." * ("released" in table.protocols),
         "Bold: the best model of each row and protocol." * (len(table.models) > 1),
     ]
@@ -185,7 +192,8 @@ def signed(value: float) -> str:
 def summary(table: Table) -> str:
     """The table in a line: what is run, who is best, what choosing on test is worth, how it stands to the paper."""
     run = sum(len(cell.seeds) for cell in table.cells.values())
-    parts = [f"{run} of {len(table.cells) * len(table.seeds)} results are in"]
+    expected = sum(len(table.seeds[protocol]) for *_, protocol in table.cells)
+    parts = [f"{run} of {expected} results are in"]
     if len(table.models) > 1:
         for protocol in table.protocols:
             wins = {

@@ -20,7 +20,7 @@ from convnova.progress import log, progress
 from convnova.sources import READERS, Rows
 from convnova.sources.rows import SPLITS
 
-KINDS = {"bend": "per_base", "deepsea": "multilabel"}
+KINDS = {"bend": "per_base", "gff": "per_base", "deepsea": "multilabel"}
 """Formats whose labels are not one class a sequence."""
 
 
@@ -80,7 +80,8 @@ def shard_task(
     ):
         tallies: dict[str, _Tally] = {}
         with progress(f"reading {', '.join(Path(path).name for path in files.values())}", unit="rows") as work:
-            for rows in READERS[read_format](task, files, chromosomes, Path(scratch)):
+            roles = files | ({"genome": genome} if genome else {})
+            for rows in READERS[read_format](task, roles, chromosomes, Path(scratch)):
                 _append(shard, tallies.setdefault(rows.split, _Tally()), rows, task)
                 work.update(len(rows.lengths))
         _check_counts(task, tallies, files, accept_counts)

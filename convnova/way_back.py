@@ -33,7 +33,7 @@ def _number(run: Run, table: Table, key: tuple[Row, str, str], place: str, resul
     row, model, protocol = key
     jobs = [Job(table.suite, row.task, model, protocol, seed) for seed in table.cells[key].seeds]
     of_cell = {job: results[job] for job in jobs}
-    text = score_text(table.cells[key], len(table.seeds))
+    text = score_text(table.cells[key], len(table.seeds[protocol]))
     title = f"{row.label} · {table.models[model]} · {protocol}: {row.metric_title} {text}"
     made = [metrics["provenance"] for metrics in of_cell.values()]
     lines = "<br>".join(escape(text) for text in dict.fromkeys([*map(code, made), *map(machine, made)]))

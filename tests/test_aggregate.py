@@ -7,7 +7,7 @@ import pytest
 from convnova.aggregate import write_scores
 from convnova.catalogue import load
 from convnova.errors import ConvNovaError
-from convnova.scores import read_scores
+from convnova.scores import check, plan_of, read_scores
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "config"
 
@@ -24,6 +24,8 @@ def write(config, job, **changes) -> Path:
     content = {
         **job._asdict(), "metric": config.task(job).metric, "mcc": job.seed / 10, "auroc": 0.5, "best_epoch": 2,
         "parameters": 7, "rows": {"test": 9}, "seconds": 1.5, "simulated": False,
+        "epochs": [{"epoch": 1, "score": 0.3, "test": 0.6}, {"epoch": 2, "score": 0.4, "test": job.seed / 10}],
+        "per_batch": {"batch_size": 8, "file": 0.08, "shuffled": 0.09, "sorted": 0.01},
         "groups": {name: {"auroc": 0.1 * i + job.seed} for i, name in enumerate(["DHS", "TF", "HM"])},
         "interval": [0.0, 0.4], "provenance": {"settings": config.job_fingerprint(job)},
     } | changes  # fmt: skip
@@ -40,6 +42,8 @@ def test_one_row_a_run_and_one_a_group_of_labels(config):
     scores = read_scores("scores.tsv")
     assert scores["row"].tolist() == ["H3", "H3", "DHS", "TF", "HM", "DHS", "TF", "HM"]
     assert scores["score"].tolist() == pytest.approx([0.1, 0.2, 1, 1.1, 1.2, 2, 2.1, 2.2])
+    assert scores["test_best"].tolist()[:2] == [0.6, 0.6] and scores["test_best"].isna().sum() == 6
+    assert scores["per_batch"].tolist()[:2] == [0.08, 0.08] and scores["per_batch_sorted"].tolist()[:2] == [0.01, 0.01]
     assert scores["low"].tolist()[:2] == [0, 0] and scores["high"].tolist()[:2] == [0.4, 0.4]
     assert scores["low"].isna().sum() == 6
     assert scores["path"][0] == "results/x/runs/nucleotide_transformer/H3/cnn/heldout/seed=1/metrics.json"
@@ -79,3 +83,19 @@ def test_missing_results_are_named_and_none_at_all_is_an_error(config, capsys):
         write_scores(config, Path("scores.tsv"))
     assert capsys.readouterr().err.count("missing") == 4
     assert not Path("scores.tsv").exists()
+
+
+def test_the_folds_of_cross_validation_are_seeds_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content = {"run": "x", "models": ["cnn"], "seeds": [7], "protocols": ["heldout", "cv"]}
+    config = load(content | {"suites": {"nucleotide_transformer": ["H3"], "genomic_benchmarks": None}}, [], CATALOGUE)
+    seeds = {(suite, protocol): [] for suite in config.suites for protocol in config.protocols}
+    for job in config.jobs():
+        if job.task in ("H3", "human_nontata_promoters"):
+            seeds[job.suite, job.protocol].append(job.seed)
+            write(config, job)
+    assert seeds["nucleotide_transformer", "cv"] == list(range(1, 11))
+    assert seeds["genomic_benchmarks", "cv"] == [1, 2, 3, 4, 5]
+    assert seeds["nucleotide_transformer", "heldout"] == [7]
+    write_scores(config, Path("scores.tsv"))
+    check(read_scores("scores.tsv"), plan_of(config))

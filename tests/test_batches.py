@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from convnova.batches import UNLABELLED, Labelled, Padding, collate, hold_out, rows_of_step
+from convnova.batches import (
+    UNLABELLED,
+    Labelled,
+    Padding,
+    collate,
+    either_strand,
+    folds_of,
+    hold_out,
+    rows_of_step,
+)
 from convnova.dna import decode, encode
 
 
@@ -75,3 +84,34 @@ def test_hold_out_of_few_rows_holds_out_one():
 def test_hold_out_never_returns_a_row_twice(count):
     kept, held = hold_out(np.zeros(count), 0.1, seed=0)
     assert len(set(kept) & set(held)) == 0
+
+
+@pytest.mark.parametrize("padding", [Padding(), Padding(8, as_released=True)])
+def test_either_strand_is_the_sequence_or_its_reverse_complement(padding):
+    data = labelled(["AACGT", "ACC", "GATTACA", "TTTT"] * 50, [0] * 200)
+    items = np.arange(200)
+    before = collate(data, items, padding)
+    after = either_strand(before, data.lengths[items], padding, seed=1, step=7)
+    spelled = ["".join("ACGTN."[token] for token in row).strip("N.") for row in after.tokens.tolist()]
+    opposite = {"AACGT": "ACGTT", "ACC": "GGT", "GATTACA": "TGTAATC", "TTTT": "AAAA"}
+    turned = 0
+    for row, forward in zip(spelled, list(opposite) * 50, strict=True):
+        assert row in (forward, opposite[forward])
+        turned += row != forward
+    assert 70 < turned < 130
+    assert ((before.tokens > 3) == (after.tokens > 3)).all() and before.targets is after.targets
+    again = either_strand(before, data.lengths[items], padding, seed=1, step=7)
+    assert (again.tokens == after.tokens).all()
+    assert not (either_strand(before, data.lengths[items], padding, 1, 8).tokens == after.tokens).all()
+
+
+def test_folds_partition_the_rows_evenly_in_every_class():
+    labels = np.array([0] * 703 + [1] * 208 + [2] * 94)[np.random.default_rng(0).permutation(1005)]
+    found = folds_of(labels)
+    assert sorted(set(found)) == list(range(1, 11))
+    assert set(np.bincount(found)[1:]) == {100, 101}
+    for label in range(3):
+        counts = np.bincount(found[labels == label], minlength=11)[1:]
+        assert counts.max() - counts.min() <= 1
+    assert (folds_of(labels) == found).all()
+    assert (np.diff(np.flatnonzero(found == 1)) > 0).all() and not (found == np.arange(1005) % 10 + 1).all()

@@ -206,3 +206,25 @@ def test_every_suite_of_the_catalogue_is_whole_and_its_files_are_registered():
 
 def test_nearest_lists_all_where_nothing_is_near():
     assert nearest("zzz", ["alpha", "beta"]) == "expected one of alpha, beta"
+
+
+def test_paths_of_ones_own_start_from_the_folder_that_is_named():
+    bed = {"fasta": "genome.fa.gz", "valid": ["I"], "test": ["II"]}
+    genes = {"source": None, "genome": bed, "tasks": {"gene_finding": {"annotation": "genes.gff"}}}
+    content = written(data="my/files", genome=bed, suites__yeast_genes=genes, suites__gue=["H3"])
+    config = load(content, [], CATALOGUE)
+    task = config.suites["mine"].tasks["H3"]
+    assert (task.train, task.test, task.max_length) == ("my/files/a.csv", "my/files/b.csv", 500)
+    assert config.suites["yeast_genes"].tasks["gene_finding"].annotation == "my/files/genes.gff"
+    assert config.suites["gue"].tasks["H3"].train == "EMP/H3/train.csv"
+    assert config.genome == config.suites["yeast_genes"].genome
+    assert config.genomes[config.genome].fasta == "my/files/genome.fa.gz"
+
+
+def test_a_model_like_another_with_a_pretraining_of_its_own():
+    other = {"like": "convnova", "title": "longer", "pretrain": {"epochs": 7}, "training": {"lr": 0.5}}
+    config = load(written(genome="yeast", models={"convnova": None, "longer": other}), [], CATALOGUE)
+    assert config.models["longer"].architecture == "convnova" and config.models["longer"].pretrained
+    assert (config.pretraining("longer").epochs, config.pretraining("convnova").epochs) == (7, 1)
+    assert config.pretraining_fingerprint("longer") != config.pretraining_fingerprint("convnova")
+    assert config.training(Job("mine", "H3", "longer", "heldout", 1)).lr == 0.5

@@ -8,13 +8,14 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, roc_auc_score
 
 from convnova.catalogue import load
-from convnova.checkpoint import save_weights
+from convnova.checkpoint import load_weights, save_weights
 from convnova.config import Job
 from convnova.errors import ConvNovaError
-from convnova.finetune import finetune
+from convnova.finetune import finetune, split_rows
 from convnova.models import build_backbone
 from convnova.models.heads import MaskedLanguageModel
-from convnova.tasks import shard_task
+from convnova.predict import per_batch, predict
+from convnova.tasks import read_task, shard_task
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "config"
 SETTINGS = {"width": 8, "kernel": 5, "blocks": 2}
@@ -140,7 +141,103 @@ def test_a_pretrained_model_starts_from_its_weights(setting):
 
 
 @pytest.mark.parametrize("protocol", ["heldout", "released"])
+def test_the_mean_over_both_strands_is_the_same_for_the_opposite_strand(setting, protocol):
+    """Trained alike, scored on test rows and on their reverse complements."""
+    letters = str.maketrans("ACGT", "TGCA")
+    whole = [(sequence[:55], label) for sequence, label in setting.test]  # the task reads 55 bases, from either end
+    flipped = [(sequence.translate(letters)[::-1], label) for sequence, label in whole]
+    results = {}
+    for strands in ("forward", "both"):
+        models = {"convnova_scratch": setting.config.models["convnova_scratch"].model_copy(update={"strands": strands})}
+        setting.config = setting.config.model_copy(update={"models": setting.config.models | models})
+        outs = [setting.run(protocol=protocol, test=rows) for rows in (whole, flipped)]
+        assert metrics(outs[0])["strands"] == strands and metrics(outs[0])["receptive_field"] == 17
+        results[strands] = [predictions(out)[2] for out in outs]
+    np.testing.assert_allclose(*results["both"], atol=1e-5)
+    assert not np.allclose(*results["forward"], atol=1e-3)
+
+
+def test_frozen_embeddings_keep_the_pretrained_weights_and_train_a_head(setting, monkeypatch):
+    torch.manual_seed(0)
+    weights = setting.folder / "weights.safetensors"
+    save_weights(MaskedLanguageModel(build_backbone("convnova", SETTINGS)).state_dict(), weights, {})
+    model = setting.config.models["convnova"].model_copy(update={"frozen": True, "head": "cnn"})
+    setting.config = setting.config.model_copy(update={"models": {"convnova": model}})
+    trained = []
+    monkeypatch.setattr(
+        "convnova.finetune.predict", lambda model, *rest: trained.append(model) or predict(model, *rest)
+    )
+    told = metrics(setting.run("convnova", weights=weights))
+    assert (told["frozen"], told["head"]) == (True, "cnn") and len({epoch["score"] for epoch in told["epochs"]}) > 1
+    found, _ = load_weights(weights)
+    assert all(torch.equal(t, found[f"backbone.{n}"]) for n, t in trained[-1].backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("protocol", ["heldout", "released"])
 def test_the_cnn_baseline_runs_in_both_protocols(setting, protocol):
     told = metrics(setting.run("cnn", protocol))
     assert told["parameters"] > 17_000
     assert len(told["epochs"]) == 6
+
+
+def test_ten_folds_choose_in_turn_and_no_test_row_is_trained_on(setting):
+    task, jobs = (
+        setting.config.suites["own"].tasks["motif"],
+        [Job("own", "motif", "cnn", "cv", n) for n in range(1, 11)],
+    )
+    files = {split: setting.folder / f"{split}.csv" for split in ("train", "test")}
+    write(files["test"], setting.test)
+    shard_task(task, "csv", files, setting.folder / "cv.safetensors")
+    data = read_task(setting.folder / "cv.safetensors")
+    found = [split_rows(data, task, job) for job in jobs]
+    assert sorted(row for splits in found for row in splits["valid"].rows) == list(range(160))
+    train, test = data.split("train"), data.split("test")
+    for splits in found:
+        assert sorted([*splits["train"].rows, *splits["valid"].rows]) == list(range(160))
+        assert np.bincount(splits["valid"].labels[splits["valid"].rows]).tolist() == [8, 8]
+        assert all(splits[name].tokens is train.tokens or np.shares_memory(splits[name].tokens, train.tokens)
+                   for name in ("train", "valid"))  # fmt: skip
+        assert np.array_equal(splits["test"].tokens, test.tokens) and len(splits["test"]) == 60
+
+
+def test_a_fold_is_told_with_its_predictions_and_choosing_it_takes_no_look_at_test(tmp_path):
+    setting = Setting(tmp_path, epochs=2)
+    out = setting.run(protocol="cv", seed=3)
+    assert set(pyarrow.parquet.read_table(out / "predictions.parquet")["fold"].to_pylist()) == {3}
+    assert metrics(out)["rows"] == {"train": 144, "valid": 16, "test": 60}
+    flipped = setting.run(protocol="cv", seed=3, test=[(sequence, 1 - label) for sequence, label in setting.test])
+    assert np.array_equal(predictions(out)[2], predictions(flipped)[2])
+
+
+def test_the_test_score_of_every_epoch_is_kept_and_that_of_the_chosen_one_is_the_score(tmp_path):
+    setting = Setting(tmp_path, epochs=2)
+    told = metrics(setting.run())
+    assert [set(epoch) for epoch in told["epochs"]] == [{"epoch", "score", "test"}] * 2
+    assert told["epochs"][told["best_epoch"] - 1]["test"] == pytest.approx(told["mcc"])
+    released = metrics(setting.run(protocol="released"))
+    assert released["epochs"][released["best_epoch"] - 1] == {"epoch": released["best_epoch"], "score": released["mcc"]}
+
+
+def test_means_over_batches_are_scikit_learns_in_the_stated_order(setting):
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 100)
+    right = random.random(100) < 0.9
+    probabilities = np.eye(2)[np.where(right, labels, 1 - labels)]
+    task = setting.config.suites["own"].tasks["motif"]
+    told = per_batch(task, labels, probabilities, 16)
+    found, by_class = probabilities.argmax(1), np.argsort(labels, kind="stable")
+    for name, order in (("file", np.arange(100)), ("sorted", by_class)):
+        batches = [order[start : start + 16] for start in range(0, 100, 16)]
+        expected = np.mean([matthews_corrcoef(labels[batch], found[batch]) for batch in batches])
+        assert told[name] == pytest.approx(expected)
+    assert told["batch_size"] == 16
+    assert matthews_corrcoef(labels, found) > 0.6 > 0.3 > told["sorted"]
+    assert per_batch(task.model_copy(update={"metric": "auroc"}), labels, probabilities, 16) is None
+
+
+@pytest.mark.parametrize("protocol, padding", [("heldout", "pooled"), ("released", "masked")])
+def test_padding_may_be_set_apart_from_the_protocol(tmp_path, protocol, padding):
+    told = metrics(Setting(tmp_path, epochs=1, padding=padding).run(protocol=protocol))
+    plain = metrics(Setting(tmp_path, epochs=1).run(protocol=protocol))
+    assert told["training"]["padding"] == padding
+    assert told["auroc"] != plain["auroc"]

@@ -1,8 +1,10 @@
 """The models of the comparison: one file each, found by its name.
 
-A module `convnova.models.<architecture>` has a dataclass `Config` and a class `Backbone(Config)` with `width` and
-`forward(tokens (B, L)) -> (B, L, width)`; or, where features of single bases are not what it makes, a function
-`predictor(config, kind, outputs, length)` that returns the whole network.
+A module `convnova.models.<architecture>` has a dataclass `Config` with `receptive_field` (bases that an output sees at
+most; None for the whole sequence) and a class `Backbone(Config)` with `width` and
+`forward(tokens (B, L), at=None) -> (B, L, width)`, or (M, width) at flat positions; or, where features of single bases
+are not what it makes, a function `predictor(config, kind, outputs, length, **options)` that returns the whole network.
+`Config.longest`, where there is one, is the longest sequence it can read. See docs/adding_a_model.md.
 """
 
 import importlib
@@ -11,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from convnova.catalogue import nearest, where
-from convnova.config import RunConfig
+from convnova.config import Model, RunConfig, Task
 from convnova.errors import ConvNovaError
 from convnova.models.heads import Predictor
 
@@ -49,10 +51,56 @@ def check_models(config: RunConfig, files: list[str] | None = None) -> None:
     for name, model in config.models.items():
         for suite in (None, *config.suites):
             try:
-                configure(model.architecture, config.settings(name, suite))
+                settings = configure(model.architecture, config.settings(name, suite))
+                check_use(model, settings, config.pretrain.length if model.pretrained else 0)
+                for task_name, task in config.suites[suite].tasks.items() if suite else ():
+                    check_task(config.strands(name, suite), settings, f"{suite}/{task_name}", task)
             except ConvNovaError as error:
                 key = ("models", name, *(("suites", suite) if suite in model.suites else ()))
                 raise ConvNovaError(f"{where(key, files or [])}{'.'.join(key)}.{error}") from error
+
+
+def check_use(model: Model, settings: Any, pretraining_length: int) -> None:
+    """Whether a model can be used as the config says, whatever the task.
+
+    Raises:
+        ConvNovaError: it cannot be pretrained or frozen, or has no head to choose.
+    """
+    module = importlib.import_module(f"convnova.models.{model.architecture}")
+    others = model.architecture == "huggingface"
+    if model.pretrained and (others or not hasattr(module, "Backbone")):
+        reason = "has its weights from elsewhere" if others else "has no part that pretraining could train"
+        raise ConvNovaError(f"pretrained = true: {model.architecture} {reason}; set `pretrained: false`")
+    if model.frozen and not (model.pretrained or others):
+        raise ConvNovaError("frozen = true: expected a pretrained model; set `pretrained: true`, or train all of it")
+    for key, default in (("head", "linear"), ("pooling", "mean")):
+        if not hasattr(module, "Backbone") and (chosen := getattr(model, key)) != default:
+            raise ConvNovaError(f"{key} = {chosen!r}: {model.architecture} has a head of its own; leave `{key}` out")
+    _check_length("windows of pretraining", pretraining_length, settings)
+
+
+def check_task(strands: str, settings: Any, name: str, task: Task) -> None:
+    """Whether a model fits a task.
+
+    Raises:
+        ConvNovaError: sequences longer than it can read, or strands averaged for an output a base.
+    """
+    if strands == "both" and task.kind == "per_base":
+        raise ConvNovaError(
+            f"strands = 'both': the labels of {name} are those of bases on one strand, so there is no mean to take; "
+            "set `strands: forward` for this suite"
+        )
+    _check_length(name, task.max_length or 0, settings)
+
+
+def _check_length(what: str, length: int, settings: Any) -> None:
+    longest = getattr(settings, "longest", None)
+    if longest is not None and length > longest:
+        own = "length" if hasattr(settings, "length") else "longest"
+        raise ConvNovaError(
+            f"settings.{own} = {longest}: {what} have up to {length} bases; set `{own}: {length}` if the model can "
+            "read them, or a smaller `max_length`"
+        )
 
 
 def build_backbone(architecture: str, settings: dict[str, Any]) -> nn.Module:
@@ -75,7 +123,7 @@ def checkpoint_activations(model: nn.Module) -> None:
 
 
 def build_predictor(
-    architecture: str, settings: dict[str, Any], kind: str, outputs: int, length: int, pool_padding: bool = False
+    architecture: str, settings: dict[str, Any], kind: str, outputs: int, length: int, **options: Any
 ) -> nn.Module:
     """The whole network of a task.
 
@@ -83,7 +131,8 @@ def build_predictor(
         kind: `classes` or `multilabel` for one output vector a sequence, `per_base` for one a base.
         outputs: classes or labels.
         length: bases of the longest sequence.
-        pool_padding: whether the mean over positions counts padding, as the released code does.
+        options: those of `heads.Predictor`: `pool_padding`, whether the mean over positions counts padding, as the
+            released code does; `pooling`; `head`; `frozen`.
 
     Returns:
         tokens (B, L) to logits: (B, outputs), or (B, L, outputs) where `kind` is per_base.
@@ -91,5 +140,5 @@ def build_predictor(
     config = configure(architecture, settings)
     module = importlib.import_module(f"convnova.models.{architecture}")
     if hasattr(module, "predictor"):
-        return module.predictor(config, kind, outputs, length)
-    return Predictor(module.Backbone(config), kind, outputs, pool_padding)
+        return module.predictor(config, kind, outputs, length, **options)
+    return Predictor(module.Backbone(config), kind, outputs, **options)

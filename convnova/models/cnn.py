@@ -7,6 +7,7 @@ is ours.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -24,6 +25,9 @@ class Config:
     """Settings of the baseline."""
 
     embedding: int = 100
+
+    receptive_field = None
+    """The linear layers read all positions (a prediction a base sees 22)."""
 
 
 class CNN(nn.Module):
@@ -56,6 +60,6 @@ class CNN(nn.Module):
         return self.head(features.transpose(1, 2) if self.fixed_length is None else features.flatten(1))
 
 
-def predictor(config: Config, kind: str, outputs: int, length: int) -> nn.Module:
-    """The network for a task of sequences up to `length` bases."""
+def predictor(config: Config, kind: str, outputs: int, length: int, **_: Any) -> nn.Module:
+    """The network for a task of sequences up to `length` bases, with its own head and padding."""
     return CNN(config, outputs, None if kind == "per_base" else length)

@@ -32,6 +32,8 @@ from convnova.models.heads import LETTERS, MaskedLanguageModel
 
 STEM_KERNEL = 9
 LARGEST_DILATION = 1024
+SECOND_BRANCHES = ("complement", "reverse_complement", "none")
+GATES = ("product", "sum", "none")
 CACHED = 1 << 20
 """Numbers of one activation that a CPU's caches hold while a piece of a batch passes through, in prediction."""
 LONGEST = 1 << 20
@@ -57,7 +59,10 @@ class Config:
     final_conv: bool = False
     second_branch: str = "complement"
     """What the second branch reads. `complement`, as released, is the same model as the sequence itself with
-    relabelled stem weights; `reverse_complement` (position i of the gate from position L-1-i) is another."""
+    relabelled stem weights; `reverse_complement` (position i of the gate from position L-1-i) is another. With `none`
+    there is one branch, and the gate reads it."""
+    gate: str = "product"
+    """How a gate acts: `product` as published; `sum`, x + GELU(...) + g; or `none`, one branch without gates."""
     dropout: float = 0.0
     """Share of the blocks' inputs set to zero in training, in both branches."""
 
@@ -67,8 +72,13 @@ class Config:
                 raise ConvNovaError(f"{name} = {getattr(self, name)}: expected 1 or more")
         if self.kernel % 2 == 0:
             raise ConvNovaError(f"kernel = {self.kernel}: expected an odd number, so that lengths are kept")
-        if self.second_branch not in ("complement", "reverse_complement"):
-            raise ConvNovaError(f"second_branch = {self.second_branch!r}: expected complement or reverse_complement")
+        for name, known in (("second_branch", SECOND_BRANCHES), ("gate", GATES)):
+            if getattr(self, name) not in known:
+                raise ConvNovaError(
+                    f"{name} = {getattr(self, name)!r}: expected {', '.join(known[:-1])} or {known[-1]}"
+                )
+        if self.gate == "none" and self.second_branch != "none":
+            raise ConvNovaError("gate = 'none': a second branch has nothing to do then; set `second_branch: none`")
         if not 0 <= self.dropout < 1:
             raise ConvNovaError(f"dropout = {self.dropout}: expected 0 or more, less than 1")
 
@@ -93,24 +103,28 @@ class GatedConvolutionBlock(nn.Module):
     def __init__(self, config: Config, dilation: int):
         super().__init__()
         width = config.width
-        self.dilation, self.dropout = dilation, config.dropout
-        self.norm, self.gate_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.dilation, self.dropout, self.gate = dilation, config.dropout, config.gate
+        gated = config.gate != "none"
+        self.norm, self.gate_norm = nn.LayerNorm(width), nn.LayerNorm(width) if gated else None
         self.conv = nn.Conv1d(width, width, config.kernel)
-        self.gate_conv = nn.Conv1d(width, width, config.kernel)
+        self.gate_conv = nn.Conv1d(width, width, config.kernel) if gated else None
         self.ffn = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width)) if config.ffn else None
 
-    def forward(self, x: Tensor, c: Tensor, inside: Tensor | None, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, c: Tensor | None, inside: Tensor | None, at: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Update both branches.
 
         Args:
-            x, c: (B, L, d), the sequence branch and the second branch.
+            x, c: (B, L, d), the sequence branch and the second branch, or None where the gate reads x.
             inside: (B, L, 1), 0 at padding and 1 elsewhere, or None without padding.
             at: (M,) positions b * L + l at which alone the result is wanted.
 
         Returns:
-            x, the gate: both (B, L, d), or (M, d) with `at`. The second branch becomes c + gate.
+            x, the gate if there is one: both (B, L, d), or (M, d) with `at`. The second branch becomes c + gate.
         """
-        if self.fast and at is None and fused.applies(x, self):
+        c = x if c is None else c
+        if self.fast and self.gate == "product" and at is None and fused.applies(x, self):
             x, gate = fused.gated_convolution(self, x, c, inside)
         else:
             x, gate = self._update(x, c, inside, at)
@@ -118,14 +132,16 @@ class GatedConvolutionBlock(nn.Module):
             x = x + self.ffn(x)
         return x, gate
 
-    def _update(self, x: Tensor, c: Tensor, inside: Tensor | None, at: Tensor | None) -> tuple[Tensor, Tensor]:
-        a = self._convolve(self.gate_conv, self.gate_norm, c, inside, at)
+    def _update(self, x: Tensor, c: Tensor, inside: Tensor | None, at: Tensor | None) -> tuple[Tensor, Tensor | None]:
         h = self._convolve(self.conv, self.norm, x, inside, at)
-        x = x if at is None else x.flatten(0, 1)[at]
-        if self.fast and sparing.applies(x):
-            return sparing.GatedUpdate.apply(x, h, a)
+        chosen = x if at is None else x.flatten(0, 1)[at]
+        if self.gate == "none":
+            return chosen + F.gelu(h), None
+        a = self._convolve(self.gate_conv, self.gate_norm, c, inside, at)
+        if self.gate == "product" and self.fast and sparing.applies(x):
+            return sparing.GatedUpdate.apply(chosen, h, a)
         gate = torch.sigmoid(a)
-        return torch.addcmul(x, F.gelu(h), gate), gate
+        return chosen + F.gelu(h) + gate if self.gate == "sum" else torch.addcmul(chosen, F.gelu(h), gate), gate
 
     def _convolve(
         self, conv: nn.Conv1d, norm: nn.LayerNorm, x: Tensor, inside: Tensor | None, at: Tensor | None
@@ -163,7 +179,8 @@ class Backbone(nn.Module):
         super().__init__()
         self.config, self.width, inner = config, config.width, config.width * config.tail_expansion
         self.stem = nn.Conv1d(LETTERS, self.width, STEM_KERNEL)
-        self.second_stem = nn.Conv1d(LETTERS, self.width, STEM_KERNEL)
+        two = config.second_branch != "none"
+        self.second_stem = nn.Conv1d(LETTERS, self.width, STEM_KERNEL) if two else None
         blocks = (GatedConvolutionBlock(config, dilation) for dilation in config.dilations[:: config.stacks])
         self.blocks = nn.ModuleList(copy.deepcopy(block) for block in blocks for _ in range(config.stacks))
         self.tail = nn.Sequential(
@@ -192,7 +209,8 @@ class Backbone(nn.Module):
         if at is not None or torch.is_grad_enabled():
             return self._features(tokens, at)
         piece = CACHED // self.width if tokens.device.type == "cpu" else LONGEST
-        if tokens.shape[1] > 2 * piece > 4 * self.config.receptive_field and self.config.second_branch == "complement":
+        local = self.config.second_branch != "reverse_complement"
+        if tokens.shape[1] > 2 * piece > 4 * self.config.receptive_field and local:
             return self.in_windows(tokens, piece)
         return torch.cat([self._features(group, None) for group in tokens.split(max(1, piece // tokens.shape[1]))])
 
@@ -206,10 +224,10 @@ class Backbone(nn.Module):
             ConvNovaError: too short a window, or a second branch that reads from the other end.
         """
         reach = self.config.receptive_field // 2
-        if window <= 2 * reach or self.config.second_branch != "complement":
+        if window <= 2 * reach or self.config.second_branch == "reverse_complement":
             raise ConvNovaError(
-                f"window = {window}: expected the receptive field, {2 * reach + 1} bases, or more, and a second "
-                f"branch of the complement, found {self.config.second_branch}; predict the sequence as a whole"
+                f"window = {window}: expected the receptive field, {2 * reach + 1} bases, or more, and no second "
+                f"branch from the other end, found {self.config.second_branch}; predict the sequence as a whole"
             )
         parts, step = [], window - 2 * reach
         for start in range(0, tokens.shape[1], step):
@@ -226,7 +244,7 @@ class Backbone(nn.Module):
         *earlier, last = self.blocks
         for block in earlier:
             x, gate = call(block, x, c, inside)
-            c = c + gate
+            c = None if c is None else c + gate
         x, _ = call(last, x, c, inside, at)
         return call(self._finish, x)
 
@@ -235,12 +253,14 @@ class Backbone(nn.Module):
         x = x + self.tail(x)
         return x if self.final_conv is None else self.final_conv(x)
 
-    def _stems(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Both stems: (B, L, d) twice.
+    def _stems(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Both stems: (B, L, d) twice; of one branch (B, L, d) and None.
 
         The second branch's complement is taken by exchanging the input channels of its weights, so both stems
         share one matrix product over windows of one-hot letters.
         """
+        if self.second_stem is None:
+            return F.gelu(_stem(tokens, self.stem.weight, self.stem.bias)), None
         complement = self.second_stem.weight[:, COMPLEMENT[:LETTERS].tolist()]  # (d, 5, 9)
         bias = self.stem.bias, self.second_stem.bias
         if self.config.second_branch == "complement":

@@ -1,27 +1,88 @@
-"""Heads: from features of bases to what a task asks for."""
+"""Heads: from features of bases to what a task asks for.
 
+A backbone with `both_strands` has features of two halves, one a strand (see `caduceus.py`): a sequence's prediction is
+made of their mean, and a masked base is guessed on both strands with one head.
+"""
+
+import torch
 from torch import Tensor, nn
 
-from convnova.dna import OUTSIDE
+from convnova.dna import COMPLEMENT, OUTSIDE
 
 LETTERS = 5
 """What a base can be: A C G T N."""
+CNN_WIDTH = 64
+"""Channels of BEND's convolutional head."""
+
+
+class ConvolutionalHead(nn.Module):
+    """Two convolutions of three taps and 64 channels, then a linear layer: BEND's head over embeddings
+    (Marin et al. 2024, arXiv 2311.12570). It keeps the length."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        sizes = ((width, CNN_WIDTH), (CNN_WIDTH, CNN_WIDTH))
+        self.convolutions = nn.ModuleList(nn.Conv1d(*size, 3, padding=1) for size in sizes)
+
+    def forward(self, features: Tensor, tokens: Tensor) -> Tensor:
+        """(B, L, d) to (B, L, 64); padding is zeros to both convolutions."""
+        inside = (tokens != OUTSIDE).unsqueeze(-1)
+        for convolution in self.convolutions:
+            features = nn.functional.gelu(convolution((features * inside).transpose(1, 2))).transpose(1, 2)
+        return features
 
 
 class Predictor(nn.Module):
-    """A backbone and a linear head, over the mean of a sequence's bases or over each base."""
+    """A backbone and a head, over the mean of a sequence's bases or over each base.
+
+    Args:
+        head: `linear`, or `cnn` for BEND's two convolutions before it.
+        frozen: train the head alone; the backbone stays as it was, without dropout.
+    """
 
     fixed_length = None
 
-    def __init__(self, backbone: nn.Module, kind: str, outputs: int, pool_padding: bool = False):
+    def __init__(
+        self,
+        backbone: nn.Module,
+        kind: str,
+        outputs: int,
+        pool_padding: bool = False,
+        pooling: str = "mean",
+        head: str = "linear",
+        frozen: bool = False,
+    ):
         super().__init__()
-        self.backbone, self.per_base, self.pool_padding = backbone, kind == "per_base", pool_padding
-        self.head = nn.Linear(backbone.width, outputs)
+        self.backbone, self.per_base = backbone, kind == "per_base"
+        self.pool_padding, self.pooling, self.frozen = pool_padding, pooling, frozen
+        self.halves = 2 if getattr(backbone, "both_strands", False) and not self.per_base else 1
+        width = backbone.width // self.halves
+        self.convolutions = ConvolutionalHead(width) if head == "cnn" else None
+        self.head = nn.Linear(CNN_WIDTH if head == "cnn" else width, outputs)
+        if frozen:
+            backbone.requires_grad_(False)  # so that no graph of it is kept, either
+
+    def train(self, mode: bool = True) -> "Predictor":
+        """As of any module, but that a frozen backbone always predicts."""
+        super().train(mode)
+        self.backbone.train(mode and not self.frozen)
+        return self
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits of (B, L) tokens: (B, outputs), or (B, L, outputs) a base."""
+        return self.head(self.features(tokens) if self.per_base else self.pooled(tokens))
+
+    def features(self, tokens: Tensor) -> Tensor:
+        """What the last layer reads of every base: (B, L, d)."""
         features = self.backbone(tokens)
-        return self.head(features if self.per_base else mean_of_bases(features, tokens, self.pool_padding))
+        if self.halves == 2:
+            features = features.unflatten(-1, (2, -1)).mean(-2)
+        return features if self.convolutions is None else self.convolutions(features, tokens)
+
+    def pooled(self, tokens: Tensor) -> Tensor:
+        """What the last layer reads of a sequence: (B, d)."""
+        pool = mean_of_bases if self.pooling == "mean" else largest_of_bases
+        return pool(self.features(tokens), tokens, self.pool_padding)
 
 
 def mean_of_bases(features: Tensor, tokens: Tensor, pool_padding: bool = False) -> Tensor:
@@ -32,14 +93,26 @@ def mean_of_bases(features: Tensor, tokens: Tensor, pool_padding: bool = False) 
     return (features * inside).sum(1) / inside.sum(1).clamp(min=1)
 
 
+def largest_of_bases(features: Tensor, tokens: Tensor, pool_padding: bool = False) -> Tensor:
+    """Largest value of each feature over positions, (B, L, d) to (B, d), of real bases only unless `pool_padding`."""
+    if pool_padding:
+        return features.amax(1)
+    outside = (tokens == OUTSIDE).unsqueeze(-1)
+    return features.masked_fill(outside, -torch.inf).amax(1)
+
+
 class MaskedLanguageModel(nn.Module):
     """A backbone and the linear head that guesses masked letters: (B, L) tokens to (B, L, 5) or (M, 5) logits."""
 
     def __init__(self, backbone: nn.Module):
         super().__init__()
-        self.backbone = backbone
-        self.head = nn.Linear(backbone.width, LETTERS)
+        self.backbone, self.both_strands = backbone, getattr(backbone, "both_strands", False)
+        self.head = nn.Linear(backbone.width // (2 if self.both_strands else 1), LETTERS)
 
     def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
         """Logits of the letters A C G T N at every position, or at the positions `at`."""
-        return self.head(self.backbone(tokens, at))
+        features = self.backbone(tokens, at)
+        if not self.both_strands:
+            return self.head(features)
+        own, opposite = features.chunk(2, -1)
+        return self.head(own) + self.head(opposite)[..., COMPLEMENT[:LETTERS].tolist()]

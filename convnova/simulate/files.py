@@ -15,6 +15,7 @@ import scipy.io
 from convnova.dna import reverse_complement
 from convnova.simulate.genome import Genome, Region
 from convnova.simulate.tasks import Bins, Splits
+from convnova.sources import bend
 
 FASTA_WIDTH = 60
 GZIP_LEVEL = 4
@@ -69,15 +70,13 @@ def write_zip(path: Path, splits: Splits, classes: Sequence[str]) -> None:
 
 def write_gene_finding(folder: Path, rows: Sequence[tuple[Region, str, np.ndarray]]) -> None:
     """`gene_finding.bed` with a header, and `gene_finding.hdf5` whose `labels` has one row a line of it."""
-    lines = ["chromosome\tstart\tend\ttranscript_id\tsplit"]
-    for number, (region, split, _) in enumerate(rows):
-        lines.append(f"{region.chromosome}\t{region.start}\t{region.end}\tENST{number:011d}.1\t{split}")
-    (folder / "gene_finding.bed").write_text("\n".join(lines) + "\n")
-    with h5py.File(folder / "gene_finding.hdf5", "w") as file:
-        kind = h5py.vlen_dtype(np.dtype("<i8"))
-        labels = file.create_dataset("labels", (len(rows),), dtype=kind, track_times=False)
-        for number, (_, _, classes) in enumerate(rows):
-            labels[number] = classes
+    bend.write(
+        folder,
+        (
+            (region.chromosome, region.start, region.end, f"ENST{number:011d}.1", split, labels)
+            for number, (region, split, labels) in enumerate(rows)
+        ),
+    )
 
 
 def _both_strands(bins: Bins) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,8 @@
 """One reader a file format, each yielding the same rows.
 
-A reader is a function `read(task, files, genome, scratch)`: `files` maps the roles of `config.FILE_ROLES` to
-paths, `genome` chromosomes to tokens where intervals are cut out, `scratch` is a folder for what must be unpacked.
+A reader is a function `read(task, files, genome, scratch)`: `files` maps the roles of `config.FILE_ROLES`, and
+`genome` for the genome's folder, to paths; `genome` maps chromosomes to tokens where intervals are cut out; `scratch`
+is a folder for what must be unpacked.
 It yields `Rows`, raises `ConvNovaError` for what it cannot read, and never holds a whole large file in memory.
 """
 
@@ -14,6 +15,7 @@ from convnova.sources import (
     csv_table,
     deepsea,
     genomic_benchmarks,
+    gff,
     intervals,
     labelled_fasta,
     nucleotide_transformer,
@@ -26,6 +28,7 @@ READERS: dict[str, Reader] = {
     "nucleotide_transformer": nucleotide_transformer.read,
     "genomic_benchmarks": genomic_benchmarks.read,
     "bend": bend.read,
+    "gff": gff.read,
     "deepsea": deepsea.read,
     "csv": csv_table.read,
     "fasta": labelled_fasta.read,

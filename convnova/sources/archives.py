@@ -11,6 +11,9 @@ from typing import BinaryIO
 
 from convnova.errors import ConvNovaError
 
+ENCRYPTED = 1
+"""Flag of a zip entry (APPNOTE 4.4.4)."""
+
 
 def members(path: Path) -> Iterator[tuple[PurePosixPath, BinaryIO]]:
     """Yield name and content of every file, sorted by name; of a tar in the order of the archive.
@@ -27,9 +30,12 @@ def members(path: Path) -> Iterator[tuple[PurePosixPath, BinaryIO]]:
                     yield PurePosixPath(file.relative_to(path).as_posix()), stream
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            for name in sorted(entry.filename for entry in archive.infolist() if not entry.is_dir()):
-                with archive.open(name) as stream:
-                    yield _inside(path, name), stream  # type: ignore[misc]
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            if any(entry.flag_bits & ENCRYPTED for entry in entries):
+                raise ConvNovaError(f"{path}: expected a zip to read, found one with a password; unpack it to a folder")
+            for entry in sorted(entries, key=lambda entry: entry.filename):
+                with archive.open(entry) as stream:
+                    yield _inside(path, entry.filename), stream  # type: ignore[misc]
     elif path.is_file():
         with tarfile.open(path, "r|*") as archive:
             for entry in archive:

@@ -5,7 +5,7 @@ of the dataset `labels` belongs to line i of the BED. The forward strand is read
 Source: https://github.com/frederikkemarin/BEND
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from convnova.errors import ConvNovaError
 from convnova.sources.rows import SPLITS, Genome, Rows, need
 
 ROWS_A_PIECE = 256
+INTERVALS, LABELS = "gene_finding.bed", "gene_finding.hdf5"
+"""The names of BEND's files."""
 
 
 def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[Rows]:
@@ -72,3 +74,25 @@ def _rows(path: Path, lines: list, labels: np.ndarray, labels_path: Path, genome
         sizes = np.array([len(part) for part in tokens])
         yield Rows(split, np.concatenate(tokens), sizes, flat.astype(np.int8), str(path), first + 1)
         first += len(tokens)
+
+
+def write(folder: Path, rows: Iterable[tuple[str, int, int, str, str, np.ndarray]]) -> dict[str, Path]:
+    """Write chromosome, start, end, transcript, split and labels of every row as BEND's two files.
+
+    Returns:
+        Role to path, as `read` takes them.
+    """
+    import h5py
+
+    lines, labels = ["chromosome\tstart\tend\ttranscript_id\tsplit"], []
+    for *place, classes in rows:
+        lines.append("\t".join(map(str, place)))
+        labels.append(classes)
+    paths = {"intervals": folder / INTERVALS, "labels": folder / LABELS}
+    paths["intervals"].write_text("\n".join(lines) + "\n")
+    with h5py.File(paths["labels"], "w") as file:
+        kind = h5py.vlen_dtype(np.dtype("<i8"))
+        column = file.create_dataset("labels", (len(labels),), dtype=kind, track_times=False)
+        for number, classes in enumerate(labels):
+            column[number] = classes
+    return paths

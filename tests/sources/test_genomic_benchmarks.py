@@ -95,6 +95,16 @@ def test_a_damaged_zip(tmp_path):
         spelled({"archive": tmp_path / "absent.zip"})
 
 
+def test_a_zip_with_a_password(tmp_path):
+    path = write_zip(tmp_path / "a.zip", {"a/train/b/1.txt": "ACGT"})
+    content = bytearray(path.read_bytes())
+    for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(header) + flags] |= 1
+    path.write_bytes(content)
+    with pytest.raises(ConvNovaError, match="a.zip: expected a zip to read, found one with a password"):
+        spelled({"archive": path})
+
+
 def test_intervals_in_folder_zip_and_tar(tmp_path):
     folder = write_tables(tmp_path / "mini", TABLES)
     assert spelled({"intervals": folder}, GENOME) == EXPECTED

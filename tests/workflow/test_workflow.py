@@ -65,13 +65,34 @@ def _conda_parts() -> list:
     "name, expected",
     [
         ("config", {"finetune": 108, "simulate": 1, "fetch": 17}),
-        ("paper", {"finetune": 840, "pretrain": 2, "task_shard": 28}),
+        ("paper", {"finetune": 2240, "pretrain": 9, "task_shard": 28}),
+        ("yeast", {"finetune": 264, "fetch": 22, "pretrain": 1, "leaks": 1}),
+        ("ablations", {"finetune": 285, "pretrain": 1}),
+        ("cost", {"cost": 45, "cost_tables": 1}),
     ],
 )
 def test_the_whole_graph_is_built(tmp_path, name, expected):
     counts = jobs(snakemake(tmp_path, "-n", "--configfile", str(ROOT / f"config/{name}.yaml")))
     assert {rule: counts[rule] for rule in expected} == expected
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("yeast_local", {"finetune": 120, "pretrain": 1, "genome_shard": 2, "task_shard": 5, "leaks": 1}),
+        ("yeast_study", {"finetune": 96, "pretrain": 4, "genome_shard": 1, "task_shard": 2, "study": 1}),
+    ],
+)
+def test_the_yeast_runs_on_files_of_ones_own(tmp_path, name, expected):
+    """The graph needs the files' names alone; one that is missing is told with its key."""
+    content = (ROOT / f"config/{name}.yaml").read_text()
+    for path in re.findall(r"[\w./-]+\.gz", content):
+        (tmp_path / "files" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "files" / path).touch()
+    told = snakemake(tmp_path, "-n", "--configfile", str(ROOT / f"config/{name}.yaml"), "--config", "data=files")
+    assert {rule: jobs(told)[rule] for rule in expected} == expected
+    assert jobs(told).get("fetch", 0) == 0
 
 
 def test_a_task_of_a_folder_of_intervals_fetches_each_file_and_the_genome(tmp_path):

@@ -66,3 +66,35 @@ rule audit_tables:
         folder=subpath(output.tsv, parent=True),
     shell:
         "convnova --log {log} audit-tables --config {params.config} --out {params.folder} {input.audits}"
+
+
+rule leaks:
+    input:
+        metrics=[f"{job.folder(RUN.run)}/metrics.json" for job in RUN.jobs()],
+        shards=[f"{SHARDS}/tasks/{name}.safetensors" for name in tasks_of_classes()],
+        genome=f"{SHARDS}/genomes/{RUN.genome}/genome.safetensors",
+    output:
+        tsv=f"{RESULTS}/tables/leaks.tsv",
+        md=report(f"{RESULTS}/tables/leaks.md", category="Audit"),
+    log:
+        f"{RESULTS}/logs/leaks.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/leaks.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(60),
+        gpu=0,
+    params:
+        config=CONFIG,
+        version=RUN.fingerprint(),
+        genome=subpath(input.genome, parent=True),
+        shards=[
+            f"{name}={SHARDS}/tasks/{name}.safetensors" for name in tasks_of_classes()
+        ],
+        folder=subpath(output.tsv, parent=True),
+    shell:
+        "convnova --log {log} leaks --config {params.config} --genome {params.genome} "
+        "--out {params.folder} {params.shards}"

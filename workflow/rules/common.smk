@@ -5,6 +5,7 @@ from pathlib import Path
 from convnova.catalogue import check_files, load, save
 from convnova.config import OWN_FORMATS, Job, files_of
 from convnova.errors import ConvNovaError
+from convnova.outputs import figure_titles, sheet_titles
 
 CATALOGUE = Path(os.path.relpath(workflow.basedir)) / "config"
 FILES = [os.path.relpath(path) for path in workflow.configfiles]
@@ -35,6 +36,7 @@ wildcard_constraints:
     backbone="[^/]+",
     genome="[^/]+",
     source="[^/]+",
+    length=r"\d+",
 
 
 def genome_files(wildcards):
@@ -47,9 +49,9 @@ def genome_files(wildcards):
 
 
 def genome_options(wildcards):
-    """Chromosomes kept from training, as options of the command."""
+    """Chromosomes of each split, as options of the command."""
     genome = RUN.genomes[wildcards.genome]
-    splits = {"valid": genome.valid, "test": genome.test}
+    splits = {"train": genome.train, "valid": genome.valid, "test": genome.test}
     return [
         word
         for split, names in splits.items()
@@ -107,17 +109,15 @@ def job_inputs(wildcards):
 def tables():
     """Every table of the run."""
     forms = ("tsv", "md", "tex", "html")
-    return [
-        f"{RESULTS}/tables/{suite}.{form}" for suite in RUN.suites for form in forms
-    ]
+    names = [*RUN.suites, *sheet_titles(RUN)]
+    return [f"{RESULTS}/tables/{name}.{form}" for name in names for form in forms]
 
 
 def figures():
     """Every figure of the run."""
-    names = [*RUN.suites, *(["pretraining"] if RUN.backbones() else [])]
     return [
         f"{RESULTS}/figures/{name}.{form}"
-        for name in names
+        for name in figure_titles(RUN)
         for form in ("pdf", "svg", "png")
     ]
 
@@ -156,6 +156,38 @@ def check_slurm(dag):
         cancel_left_over(Path.cwd())
     except ConvNovaError as error:
         sys.exit(str(error))
+
+
+def costs():
+    """Every model and length whose cost is measured, as model/length."""
+    return [
+        f"{model}/{length}"
+        for model in RUN.models
+        for length in (RUN.cost.lengths if RUN.cost else [])
+    ]
+
+
+def tasks_of_classes():
+    """Tasks that predict a class a sequence, which can be looked for in the genome."""
+    return [
+        f"{suite}/{task}"
+        for suite, content in RUN.suites.items()
+        for task, spec in content.tasks.items()
+        if spec.kind == "classes"
+    ]
+
+
+def leaks():
+    """The table of leaks, where rows may lie in a real genome."""
+    wanted = RUN.genome and not RUN.simulate and tasks_of_classes()
+    return [f"{RESULTS}/tables/leaks.tsv"] if wanted else []
+
+
+def study():
+    """The table and figure of a study."""
+    tables = [f"{RESULTS}/tables/study.{form}" for form in ("tsv", "md")]
+    figures = [f"{RESULTS}/figures/study.{form}" for form in ("pdf", "svg", "png")]
+    return tables + figures if RUN.base else []
 
 
 def by_attempt(amount):

@@ -31,11 +31,7 @@ rule tables:
         published=CATALOGUE / "published.csv",
     output:
         report(
-            collect(
-                f"{RESULTS}/tables/{{suite}}.{{form}}",
-                suite=RUN.suites,
-                form=["tsv", "md", "tex", "html"],
-            ),
+            tables(),
             caption="../report/tables.rst",
             category="Tables",
         ),
@@ -92,6 +88,36 @@ rule figures:
     shell:
         "convnova --log {log} figures --config {params.config} --scores {input.scores} "
         "--published {input.published} --out {params.folder}"
+
+
+rule study:
+    input:
+        metrics=[f"{job.folder(RUN.run)}/metrics.json" for job in RUN.jobs()],
+    output:
+        tsv=f"{RESULTS}/tables/study.tsv",
+        md=report(f"{RESULTS}/tables/study.md", category="Study"),
+        pdf=f"{RESULTS}/figures/study.pdf",
+        svg=f"{RESULTS}/figures/study.svg",
+        png=report(f"{RESULTS}/figures/study.png", category="Study"),
+    log:
+        f"{RESULTS}/logs/study.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/study.tsv"
+    localrule: True
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=by_attempt(1000),
+        runtime=30,
+        gpu=0,
+    params:
+        config=CONFIG,
+        version=RUN.fingerprint(),
+        tables=subpath(output.tsv, parent=True),
+        figures=subpath(output.png, parent=True),
+    shell:
+        "convnova --log {log} study --config {params.config} --tables {params.tables} --figures {params.figures}"
 
 
 rule report:

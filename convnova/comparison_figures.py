@@ -1,0 +1,256 @@
+"""Figures of all suites together: ranks, paired differences, protocols, curves of learning, score and cost.
+
+A panel a suite, one below the other, in a column's width; the same bytes each time.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from convnova.figures import GREY, NARROW, STYLE, empty_figure, look, save
+from convnova.lineage import read_result
+from convnova.outputs import comparison_titles
+from convnova.own_tables import means, pairs
+from convnova.scores import Plan, check
+
+FAINT = {"s": 10, "alpha": 0.5, "linewidths": 0, "zorder": 3}
+HAIR = {"color": "#dddddd", "linewidth": 0.5}
+DECADE = 10
+"""Ratio of the longest to the shortest time above which the axis is logarithmic."""
+
+CURVES = 6
+"""Tasks of a suite whose epochs are drawn."""
+
+LONGEST_NAME = 24
+"""Letters of a task's name over a panel of half a column."""
+
+
+def write_comparisons(scores: pd.DataFrame, plan: Plan, out: str | Path) -> list[Path]:
+    """Write every figure of all suites together, as `<name>.pdf`, `.svg` and `.png`.
+
+    Args:
+        scores, plan: as for `convnova.tables.write_tables`; the metrics files that scores name are read for the
+            curves, those that are gone are left out.
+        out: a folder, made if need be.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ConvNovaError: a score outside the plan, missing, or there twice.
+    """
+    check(scores, plan)
+    written: list[Path] = []
+    with matplotlib.rc_context(STYLE):
+        for name, title in comparison_titles(plan).items():
+            written += save(DRAWN[name](scores, plan, title), Path(out) / name)
+    return written
+
+
+def main_protocol(plan: Plan) -> str:
+    """The protocol by which models are compared: one that does not look at test, if there is one."""
+    return next((name for name in ("heldout", "cv") if name in plan.protocols), plan.protocols[0])
+
+
+def _legend(figure: Figure, handles: list[Line2D]) -> None:
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, columnspacing=1)
+
+
+def _dot(label: str, **style: object) -> Line2D:
+    return Line2D([], [], label=label, **{"color": GREY, "linestyle": "", "markersize": 4, "marker": "o", **style})
+
+
+def _models(plan: Plan, models: Iterable[str], before: str = "") -> list[Line2D]:
+    """Handles of models, in their colours and markers."""
+    looks = {model: look(plan, model) for model in models}
+    return [_dot(before + plan.models[model], color=of[0], marker=of[1]) for model, of in looks.items()]
+
+
+def _stacked(title: str, plan: Plan, heights: list[float], handles: int) -> tuple[Figure, list[Axes]]:
+    """A column's width, a panel a suite of its height in inches with the suite's title, and room for a legend."""
+    figure = empty_figure(NARROW, 0.5 + 0.16 * math.ceil(handles / 2) + sum(heights), title, plan.simulated)
+    panels = figure.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    for axes, suite in zip(panels, plan.suites.values(), strict=True):
+        axes.set_title(suite, loc="left")
+    return figure, list(panels)
+
+
+def _rows_down(axes: Axes, plan: Plan, suite: str, label: str) -> dict[str, int]:
+    """Rows of the suite from top to bottom, a line at zero; the place of each."""
+    place = {row.label: index for index, row in enumerate(plan.rows[suite])}
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    axes.set_yticks(range(len(place)), place)
+    axes.set(ylim=(len(place) - 0.5, -0.5), xlabel=label)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.grid(axis="x", **HAIR)
+    return place
+
+
+def _shift(number: int, count: int) -> float:
+    """How far below the middle of its row the one of that number stands."""
+    return (number - (count - 1) / 2) * 0.7 / count
+
+
+def ranks(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
+    """Mean rank of every model over tasks, 1 the best; bars join models that the tests do not tell apart."""
+    count, protocol = len(plan.models), main_protocol(plan)
+    heights = [0.75 + 0.19 * count] * len(plan.suites)
+    figure, panels = _stacked(f"{title}, {protocol}", plan, heights, 3)
+    for axes, suite in zip(panels, plan.suites, strict=True):
+        table = means(scores, plan, suite, protocol).dropna()
+        of_task = table.rank(axis=1, ascending=False)
+        order = list(of_task.mean().sort_values(kind="stable").index) if len(table) else list(plan.models)
+        for height, model in enumerate(order):
+            colour, marker = look(plan, model)
+            jitter = np.linspace(-0.22, 0.22, len(table)) if len(table) > 1 else np.zeros(len(table))
+            axes.scatter(of_task[model], height + jitter, c=colour, marker=marker, **FAINT)
+            axes.scatter(of_task[model].mean(), height, s=70, c="black", marker="|", linewidths=1.2, zorder=4)
+        for place, (first, last) in enumerate(alike(order, scores, plan, suite, protocol)):
+            axes.plot([count + 0.3 + 0.18 * place] * 2, [first - 0.2, last + 0.2], color=GREY, linewidth=2.5)
+        axes.set_yticks(range(count), [plan.models[model] for model in order])
+        axes.set(ylim=(count - 0.5, -0.5), xlim=(0.7, count + 0.9), xticks=range(1, count + 1))
+        axes.set_xlabel(f"rank on each of {len(table)} tasks (1 is best)")
+        axes.grid(axis="x", **HAIR)
+    others = [_dot("one task", alpha=0.5), _dot("mean rank", marker="|", markersize=8)]
+    bar = _dot("not told apart (Wilcoxon, Holm, 5%)", marker="", linestyle="-", linewidth=2.5)
+    _legend(figure, [*others, bar])
+    return figure
+
+
+def alike(order: list[str], scores: pd.DataFrame, plan: Plan, suite: str, protocol: str) -> list[tuple[int, int]]:
+    """The longest stretches of models, in order of rank, of which no pair differs: first and last place of each."""
+    differ = {frozenset((pair.a, pair.b)) for pair in pairs(scores, plan, suite, protocol) if pair.p_holm <= 0.05}
+    titles = [plan.models[model] for model in order]
+    found: list[tuple[int, int]] = []
+    for first in range(len(titles)):
+        last = first
+        while last + 1 < len(titles) and not any(
+            frozenset((titles[last + 1], other)) in differ for other in titles[first : last + 1]
+        ):
+            last += 1
+        if last > first and not any(last <= end for _, end in found):
+            found.append((first, last))
+    return found
+
+
+def differences(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
+    """The first model minus each other one on every task, seed by seed."""
+    protocol, (first, *others) = main_protocol(plan), plan.models
+    heights = [0.75 + 0.2 * len(plan.rows[suite]) for suite in plan.suites]
+    figure, panels = _stacked(f"{title}, {protocol}", plan, heights, len(others) + 2)
+    for axes, suite in zip(panels, plan.suites, strict=True):
+        place = _rows_down(axes, plan, suite, f"{plan.models[first]} minus the other")
+        runs = scores[(scores["suite"] == suite) & (scores["protocol"] == protocol)]
+        table = runs.pivot_table(index=["row", "seed"], columns="model", values="score")
+        table = table.reindex(columns=list(plan.models)).astype(float)
+        for number, model in enumerate(others):
+            colour, marker = look(plan, model)
+            for row, paired in (table[first] - table[model]).dropna().groupby(level="row"):
+                height = place[row] + _shift(number, len(others))
+                axes.scatter(paired, [height] * len(paired), c=colour, marker=marker, **FAINT)
+                axes.scatter(paired.mean(), height, s=40, c=colour, marker="|", linewidths=1.4, zorder=4)
+    signs = [_dot("one seed", alpha=0.5), _dot("mean", marker="|", markersize=8)]
+    _legend(figure, [*_models(plan, others, "minus "), *signs])
+    return figure
+
+
+def protocols(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
+    """The mean by every other protocol minus that by the first, for each task and model; and each seed they share."""
+    base, *others = sorted(plan.protocols, key=lambda name: name != main_protocol(plan))
+    heights = [0.75 + 0.2 * len(plan.rows[suite]) for suite in plan.suites]
+    figure, panels = _stacked(title, plan, heights, len(plan.models) + len(others))
+    for axes, suite in zip(panels, plan.suites, strict=True):
+        place = _rows_down(axes, plan, suite, f"mean over seeds minus that by {base}")
+        runs = scores[scores["suite"] == suite]
+        table = runs.pivot_table(index=["row", "model"], columns="protocol", values="score")
+        table = table.reindex(columns=plan.protocols).astype(float)
+        for number, protocol in enumerate(others):
+            for (row, model), gain in (table[protocol] - table[base]).dropna().items():
+                colour, marker = look(plan, model)
+                height = place[row] + _shift(list(plan.models).index(model), len(plan.models))
+                style = {"facecolors": "none" if number else colour, "edgecolors": colour, "linewidths": 0.9}
+                axes.scatter(gain, height, s=16, marker=marker, zorder=3, **style)
+    signs = [_dot(f"{name} - {base}", fillstyle="none" if number else "full") for number, name in enumerate(others)]
+    _legend(figure, [*_models(plan, plan.models), *signs])
+    return figure
+
+
+def training_time(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
+    """Mean score over the tasks of a suite against the wall time of a fine-tuning, a point a seed; area: parameters."""
+    protocol = main_protocol(plan)
+    figure, panels = _stacked(f"{title}, {protocol}", plan, [1.7] * len(plan.suites), len(plan.models) + 1)
+    for axes, suite in zip(panels, plan.suites, strict=True):
+        runs = scores[(scores["suite"] == suite) & (scores["protocol"] == protocol)]
+        largest = runs["parameters"].max()
+        for (model, _), of_seed in runs.groupby(["model", "seed"]):
+            colour, marker = look(plan, str(model))
+            area = 8 + 40 * float(of_seed["parameters"].mean() / largest) if largest > 0 else 8
+            point = of_seed["seconds"].mean(), of_seed["score"].mean()
+            axes.scatter(*point, s=area, c=colour, marker=marker, alpha=0.6, linewidths=0, zorder=3)
+        axes.set(xlabel="wall time of training (s, mean over tasks)", ylabel="mean score")
+        if runs["seconds"].max() > DECADE * runs["seconds"].min() > 0:
+            axes.set_xscale("log")
+        else:
+            axes.set_xlim(0, None)
+        axes.grid(**HAIR)
+    _legend(figure, [*_models(plan, plan.models), _dot("one seed; area: parameters", alpha=0.6)])
+    return figure
+
+
+def learning(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
+    """Score of every epoch, a line a seed: on the rows that choose the epoch, and dashed on test."""
+    protocol = main_protocol(plan)
+    runs = scores[scores["protocol"] == protocol].drop_duplicates(["suite", "task", "model", "seed"])
+    shown = [(suite, task) for suite in plan.suites for task in _tasks(plan, suite)[:CURVES]]
+    lines = math.ceil(len(shown) / 2)
+    height = 0.7 + 1.3 * lines + 0.16 * math.ceil((len(plan.models) + 3) / 2)
+    figure = empty_figure(NARROW, height, f"{title}, {protocol}", plan.simulated)
+    panels = figure.subplots(lines, 2, squeeze=False).ravel()
+    for axes in panels[len(shown) :]:
+        axes.set_axis_off()
+    for axes, (suite, task) in zip(panels, shown, strict=False):
+        for run in runs[(runs["suite"] == suite) & (runs["task"] == task)].itertuples(index=False):
+            if Path(run.path).is_file():
+                _curve(axes, read_result(Path(run.path)), look(plan, run.model)[0])
+        axes.set_title(task if len(task) <= LONGEST_NAME else task[: LONGEST_NAME - 1] + "…", loc="left")
+        axes.grid(**HAIR)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.set(xlabel="epoch", ylabel="score")
+    chosen = "test, which chooses" if protocol == "released" else "rows that choose"
+    signs = [_dot(chosen, marker="", linestyle="-"), _dot("test", marker="", linestyle="--")]
+    models = [_dot(name, marker="", linestyle="-", color=look(plan, model)[0]) for model, name in plan.models.items()]
+    _legend(figure, [*models, *signs, _dot("chosen epoch", markersize=3)])
+    return figure
+
+
+def _tasks(plan: Plan, suite: str) -> list[str]:
+    return list(dict.fromkeys(row.task for row in plan.rows[suite]))
+
+
+def _curve(axes: Axes, metrics: dict, colour: str) -> None:
+    """The epochs of one fine-tuning."""
+    epochs = metrics["epochs"]
+    numbers = [epoch["epoch"] for epoch in epochs]
+    axes.plot(numbers, [epoch["score"] for epoch in epochs], color=colour, linewidth=0.7, alpha=0.7)
+    on_test = [epoch.get("test", math.nan) for epoch in epochs]
+    axes.plot(numbers, on_test, color=colour, linewidth=0.8, linestyle=(0, (3, 2)), alpha=0.9)
+    best = metrics["best_epoch"]
+    axes.scatter([best], [epochs[best - 1]["score"]], s=8, color=colour, zorder=3)
+
+
+DRAWN: dict[str, Callable[[pd.DataFrame, Plan, str], Figure]] = {
+    "ranks": ranks,
+    "differences": differences,
+    "protocols": protocols,
+    "learning": learning,
+    "training_time": training_time,
+}

@@ -1,0 +1,139 @@
+"""What a model costs: parameters, operations, receptive field, throughput and memory at a length of sequence.
+
+One process measures one model at one length, since the peak memory of a process never falls.
+"""
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from convnova.adamw import AdamW
+from convnova.config import RunConfig
+from convnova.files import write_json
+from convnova.models import build_predictor, configure
+from convnova.progress import log
+from convnova.provenance import describe
+from convnova.train import parameter_groups
+
+BASES = 8192
+"""Bases a step: as many sequences as make that, or one."""
+FEWEST, SECONDS = 3, 10.0
+"""Repeats of a measurement, and how long it goes on beyond them."""
+
+
+def write_cost(config: RunConfig, model: str, length: int, out: Path) -> None:
+    """Measure one model at one length, and write what came of it as JSON.
+
+    The model predicts two classes of random sequences, with random weights: neither matters to what it costs.
+    Where memory ends, that is the result.
+    """
+    started, about = time.time(), config.models[model]
+    settings = at_length(about.architecture, dict(about.settings), length)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found: dict[str, Any] = {"model": model, "title": about.title, "length": length, "device": device_name(device)}
+    found["threads"] = torch.get_num_threads()
+    found["receptive_field"] = configure(about.architecture, settings).receptive_field
+    torch.manual_seed(0)
+    network = build_predictor(about.architecture, settings, "classes", 2, length).to(device)
+    found["parameters"] = sum(parameter.numel() for parameter in network.parameters())
+    tokens = torch.randint(0, 4, (max(1, BASES // length), length), device=device).to(torch.uint8)
+    found["sequences"] = len(tokens)
+    try:
+        found |= measure(network, tokens)
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        log(f"{model} at {length} bases: out of memory")
+        found["out_of_memory"] = True
+    write_json(out, {**found, "provenance": describe(started, {}, config.fingerprint(about, length))})
+
+
+def at_length(architecture: str, settings: dict[str, Any], length: int) -> dict[str, Any]:
+    """The settings, with the longest sequence of a model that has one in them set to `length`."""
+    fields = type(configure(architecture, settings)).__dataclass_fields__
+    return settings | ({"length": length} if "length" in fields else {})
+
+
+def measure(network: nn.Module, tokens: Tensor) -> dict[str, float]:
+    """Operations a base, bases a second and peak memory in MB, of prediction and of a training step.
+
+    Operations are the products and sums of matrix products, convolutions and attention that one prediction asks for,
+    two each, in the plain form of every layer; Fourier transforms, scans and all that is elementwise are not counted.
+    """
+    network.eval()
+    with torch.inference_mode():
+        seconds, memory = timed(lambda: network(tokens), tokens.device)
+    found = {"inference_bases_per_second": tokens.numel() / seconds, "inference_memory_mb": memory}
+    seconds, memory = timed(training_step(network, tokens), tokens.device)
+    found |= {"training_bases_per_second": tokens.numel() / seconds, "training_memory_mb": memory}
+    return found | {"flops_per_base": operations(network, tokens[:1]) / tokens.shape[1]}
+
+
+def operations(network: nn.Module, tokens: Tensor) -> int:
+    """Floating-point operations of one prediction."""
+    for part in network.modules():
+        if hasattr(part, "fast"):
+            part.fast = False
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network.eval()(tokens)
+    return counter.get_total_flops()
+
+
+def training_step(network: nn.Module, tokens: Tensor) -> Callable[[], None]:
+    """A step of AdamW on all sequences at once."""
+    optimizer = AdamW(parameter_groups(network, 0.1), betas=(0.9, 0.999))
+    labels = torch.arange(len(tokens), device=tokens.device) % 2
+
+    def step() -> None:
+        network.train()
+        optimizer.zero_grad()
+        F.cross_entropy(network(tokens), labels).backward()
+        optimizer.step(1e-4)
+
+    return step
+
+
+def timed(run: Callable[[], Any], device: torch.device) -> tuple[float, float]:
+    """The median of the seconds of several runs after one that warms up, and the peak memory in MB.
+
+    On a GPU the memory of tensors, on a CPU that of the whole process, with some 300 MB of Python and PyTorch.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    run()
+    times: list[float] = []
+    while len(times) < FEWEST or sum(times) < SECONDS:
+        synchronise(device)
+        began = time.perf_counter()
+        run()
+        synchronise(device)
+        times.append(time.perf_counter() - began)
+    return median(times), peak_memory(device) / 1e6
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a GPU has done what it was asked."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: of tensors on a GPU since it was last reset, of this process on a CPU since it began."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def device_name(device: torch.device) -> str:
+    """`cpu`, or what the GPU calls itself."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -1,0 +1,136 @@
+"""The costs of a run's models side by side: one table, and a figure of score against cost."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+
+from convnova.errors import ConvNovaError
+from convnova.figures import COLOURS, MARKERS, STYLE, WIDE, empty_figure, save
+from convnova.files import write_text
+from convnova.pages import escape
+
+COLUMNS = {
+    "title": "model",
+    "parameters": "parameters",
+    "receptive_field": "receptive field (bp)",
+    "length": "length (bp)",
+    "sequences": "sequences",
+    "flops_per_base": "FLOPs a base",
+    "inference_bases_per_second": "inference, bases/s",
+    "training_bases_per_second": "training, bases/s",
+    "inference_memory_mb": "inference, MB",
+    "training_memory_mb": "training, MB",
+    "score": "mean score",
+}
+UNBOUNDED = "whole sequence"
+
+
+def read_costs(paths: list[Path]) -> list[dict[str, Any]]:
+    """Read what `cost` wrote.
+
+    Raises:
+        ConvNovaError: not such a file.
+    """
+    found = []
+    for path in paths:
+        try:
+            content = json.loads(Path(path).read_text())
+            found.append(content | {"receptive_field": content["receptive_field"] or UNBOUNDED})
+        except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ConvNovaError(f"{path}: expected what `convnova cost` writes: {error}; measure again") from error
+    return found
+
+
+def mean_scores(scores: pd.DataFrame) -> dict[str, float]:
+    """Mean score of each model over all rows that every model has, of the protocol that comes first."""
+    chosen = scores[scores["protocol"] == scores["protocol"].iloc[0]]
+    rows = chosen.pivot_table(index=["suite", "row"], columns="model", values="score").dropna()
+    return {str(model): float(value) for model, value in rows.mean().items()}
+
+
+def write_costs(
+    costs: list[dict[str, Any]], scores: dict[str, float], simulated: bool, tables: Path, figures: Path
+) -> None:
+    """Write `cost.tsv`, `.md` and `.html` into `tables`, and `cost.pdf`, `.svg` and `.png` into `figures`.
+
+    Args:
+        scores: a model's mean score, where it has one.
+    """
+    lines = [cost | ({"score": scores[cost["model"]]} if cost["model"] in scores else {}) for cost in costs]
+    raw = [["model", *COLUMNS, "device", "threads", "out_of_memory"]]
+    raw += [[_exact(line.get(name, "")) for name in raw[0]] for line in lines]
+    write_text(tables / "cost.tsv", "".join("\t".join(row) + "\n" for row in raw))
+    shown = [[_short(line, name) for name in COLUMNS] for line in lines]
+    rule = ["---"] + ["---:"] * (len(COLUMNS) - 1)
+    note = _note(costs, simulated)
+    text = "".join(f"| {' | '.join(row)} |\n" for row in ([*COLUMNS.values()], rule, *shown))
+    write_text(tables / "cost.md", f"{text}\n{note}\n")
+    head = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS.values())
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in shown)
+    table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+    start = "<!doctype html><meta charset=utf-8><title>Cost</title>"
+    write_text(tables / "cost.html", f"{start}\n{table}\n<p>{escape(note)}</p>\n")
+    draw(lines, simulated, figures)
+
+
+def _exact(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _short(line: dict[str, Any], name: str) -> str:
+    """A cell for reading: three figures of what was measured."""
+    value = line.get(name)
+    if value is None:
+        return "out of memory" if line.get("out_of_memory") and name.endswith(("second", "mb")) else ""
+    if isinstance(value, float):
+        return f"{value:.3f}" if name == "score" else f"{float(f'{value:.3g}'):,.0f}"
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+def _note(costs: list[dict[str, Any]], simulated: bool) -> str:
+    machines = sorted({f"{cost['device']}, {cost['threads']} threads" for cost in costs})
+    told = "Medians of repeats after a warm-up; memory is the peak, on a CPU of the whole process. Measured on "
+    world = " Scores are of a simulated genome." if simulated else ""
+    return told + "; ".join(machines) + ". FLOPs: matrix products, convolutions and attention alone." + world
+
+
+def draw(lines: list[dict[str, Any]], simulated: bool, out: Path) -> list[Path]:
+    """Score against operations where there are scores, and throughput and memory against length."""
+    models = list(dict.fromkeys(line["model"] for line in lines))
+    panels = [_panel("inference_bases_per_second"), _panel("training_memory_mb")]
+    if any("score" in line for line in lines):
+        panels.insert(0, _score_panel)
+    with matplotlib.rc_context(STYLE):
+        figure = empty_figure(WIDE, 2.9 + 0.1 * len(models), "Cost", simulated)
+        for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            for index, model in enumerate(models):
+                look = {
+                    "color": COLOURS[index % len(COLOURS)],
+                    "marker": MARKERS[index % len(MARKERS)],
+                    "markersize": 4,
+                }
+                panel(axes, [line for line in lines if line["model"] == model], look)
+            axes.grid(color="#dddddd", linewidth=0.5)
+        handles, labels = figure.axes[-1].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+        return save(figure, Path(out) / "cost")
+
+
+def _score_panel(axes: Axes, lines: list[dict[str, Any]], look: dict[str, Any]) -> None:
+    line = lines[0]
+    if "score" in line and "flops_per_base" in line:
+        axes.plot([line["flops_per_base"]], [line["score"]], linestyle="", **look)
+    axes.set(xscale="log", xlabel=f"FLOPs a base, at {line['length']:,} bp", ylabel="mean score")
+
+
+def _panel(name: str):  # noqa: ANN202 - a function of the same form as `_score_panel`
+    def draw_lines(axes: Axes, lines: list[dict[str, Any]], look: dict[str, Any]) -> None:
+        points = [(line["length"], line[name]) for line in lines if name in line]
+        axes.plot(*zip(*points, strict=True) if points else ([], []), label=lines[0]["title"], linewidth=1, **look)
+        axes.set(xscale="log", yscale="log", xlabel="length (bp)", ylabel=COLUMNS[name])
+
+    return draw_lines

@@ -1,0 +1,175 @@
+"""Models pretrained by others, through `transformers`: Nucleotide Transformer, DNABERT-2, HyenaDNA, Caduceus.
+
+    sequence --their tokenizer--> tokens --their network--> a vector a token
+    of a sequence   the mean over its tokens, special ones (class, separator) left out
+    of a base       the vector of the token that the base lies in: repeated over the token's span
+
+The span of a token is what the tokenizer says it is, or the letters of its name (6-mers). A network that takes no
+attention mask would read padding, so there sequences of as many tokens go together and none is padded.
+"""
+
+import inspect
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convnova.dna import OUTSIDE, decode
+from convnova.errors import ConvNovaError
+from convnova.models.heads import Predictor
+
+LOADERS = ("AutoModel", "AutoModelForMaskedLM", "AutoModelForCausalLM")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Where a model comes from, and what of it is used."""
+
+    path: str = ""
+    """A folder, or the model's name on the Hugging Face hub."""
+    revision: str = ""
+    """The commit on the hub; needed there, so that the same name is the same model."""
+    loader: str = "AutoModel"
+    """The class of `transformers` that loads it: the one that its repository has."""
+    remote_code: bool = False
+    """Run the Python code that comes with the model: read it first."""
+    longest: int = 1 << 20
+    """Bases of the longest sequence that it can read."""
+
+    def __post_init__(self) -> None:
+        if find_spec("transformers") is None:
+            raise ConvNovaError("path: expected the package transformers, found none; pip install '.[pretrained]'")
+        if not self.path:
+            raise ConvNovaError("path = '': expected a folder or the name of a model on the Hugging Face hub")
+        if not self.revision and not Path(self.path).is_dir():
+            raise ConvNovaError(f"revision = '': expected a commit of {self.path}, which is no folder here")
+        if self.loader not in LOADERS:
+            raise ConvNovaError(f"loader = {self.loader!r}: expected one of {', '.join(LOADERS)}")
+        if self.longest < 1:
+            raise ConvNovaError(f"longest = {self.longest}: expected 1 or more")
+
+    receptive_field = None
+    """Every model of the four reads the whole sequence."""
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """One sequence: ids (T,), which of them are not special (T,), and the bases of each that is not (T',)."""
+
+    ids: list[int]
+    real: list[bool]
+    spans: list[int]
+
+
+class Backbone(nn.Module):
+    """Another's network and tokenizer: tokens of this pipeline to features, one vector a base."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.tokenizer, self.network = load(config)
+        shape = self.network.config
+        self.width = shape.hidden_size if hasattr(shape, "hidden_size") else shape.d_model
+        arguments = inspect.signature(self.network.forward).parameters
+        self.masks = "attention_mask" in arguments
+        self.padding = self.tokenizer.pad_token_id or 0
+        self.special = {*self.tokenizer.all_special_ids} - {self.tokenizer.unk_token_id}
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, L) tokens to (B, L, width); zeros at padding."""
+        vectors, sequences = self.vectors(tokens)
+        lines = [
+            vector.repeat_interleave(torch.tensor(sequence.spans, device=vector.device), 0)
+            for vector, sequence in zip(vectors, sequences, strict=True)
+        ]
+        return torch.stack([nn.functional.pad(line, (0, 0, 0, tokens.shape[1] - len(line))) for line in lines])
+
+    def mean(self, tokens: Tensor) -> Tensor:
+        """(B, L) tokens to (B, width), the mean over the network's tokens."""
+        return torch.stack([vector.mean(0) for vector in self.vectors(tokens)[0]])
+
+    def vectors(self, tokens: Tensor) -> tuple[list[Tensor], list[Tokenized]]:
+        """A vector for every token that is not special, sequence by sequence: (T', width) each."""
+        sequences = [self.tokenize(row[row != OUTSIDE].cpu().numpy()) for row in tokens]
+        sizes = [len(sequence.ids) for sequence in sequences]
+        groups = (
+            [range(len(sizes))] if self.masks else [[i for i, n in enumerate(sizes) if n == size] for size in {*sizes}]
+        )
+        found: dict[int, Tensor] = {}
+        for group in [range(len(sizes))] if self.masks else groups:
+            hidden = self._hidden([sequences[i].ids for i in group], tokens.device)
+            for i, line in zip(group, hidden, strict=True):
+                found[i] = line[: sizes[i]][torch.tensor(sequences[i].real, device=line.device)]
+        return [found[i] for i in range(len(sizes))], sequences
+
+    def _hidden(self, ids: list[list[int]], device: torch.device) -> Tensor:
+        """The network's last features of rows padded at the right: (B, T, width)."""
+        longest = max(map(len, ids))
+        inputs = torch.tensor([row + [self.padding] * (longest - len(row)) for row in ids], device=device)
+        options: dict[str, Any] = {"output_hidden_states": True} if self._is_with_head() else {}
+        if self.masks:
+            options["attention_mask"] = torch.tensor(
+                [[1] * len(row) + [0] * (longest - len(row)) for row in ids], device=device
+            )
+        output = self.network(inputs, **options)
+        return output.hidden_states[-1] if options.get("output_hidden_states") else output[0]
+
+    def _is_with_head(self) -> bool:
+        return "For" in type(self.network).__name__
+
+    def tokenize(self, bases: Any) -> Tokenized:
+        """Tokens of one sequence, uint8 (L,), by the network's own tokenizer.
+
+        Raises:
+            ConvNovaError: its tokens do not cover the sequence, so no base could be told its token.
+        """
+        letters, fast = decode(bases), self.tokenizer.is_fast
+        encoded = self.tokenizer(letters, return_offsets_mapping=fast)
+        ids = list(encoded["input_ids"])
+        real = [token not in self.special for token in ids]
+        if fast:
+            widths = [end - start for start, end in encoded["offset_mapping"]]
+        else:
+            widths = list(map(len, self.tokenizer.convert_ids_to_tokens(ids)))
+        spans = [width for width, keep in zip(widths, real, strict=True) if keep]
+        if sum(spans) != len(letters):
+            raise ConvNovaError(
+                f"a sequence of {len(letters)} bases: expected tokens that cover it, found {sum(spans)} letters in "
+                f"{len(spans)} tokens of {type(self.tokenizer).__name__}; take another tokenizer"
+            )
+        return Tokenized(ids, real, spans)
+
+
+def load(config: Config) -> tuple[Any, nn.Module]:
+    """Tokenizer and network.
+
+    Raises:
+        ConvNovaError: not there, or of another form than `loader` expects.
+    """
+    import transformers
+
+    where = {"revision": config.revision or None, "trust_remote_code": config.remote_code}
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(config.path, **where)
+        return tokenizer, getattr(transformers, config.loader).from_pretrained(config.path, **where)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = " ".join(str(error).split())
+        raise ConvNovaError(
+            f"{config.path}: expected a model that transformers {transformers.__version__} loads with {config.loader}: "
+            f"{reason}; download it first (`hf download`), or change path, revision, loader or remote_code"
+        ) from error
+
+
+class TokenPredictor(Predictor):
+    """As any predictor, but the mean of a sequence is over the network's tokens."""
+
+    def pooled(self, tokens: Tensor) -> Tensor:
+        """(B, L) tokens to (B, width)."""
+        return self.backbone.mean(tokens) if self.convolutions is None else super().pooled(tokens)
+
+
+def predictor(config: Config, kind: str, outputs: int, length: int, **options: Any) -> nn.Module:
+    """The network for a task."""
+    return TokenPredictor(Backbone(config), kind, outputs, **options)

@@ -1,0 +1,168 @@
+"""HyenaDNA (Nguyen et al. 2023, arXiv 2306.15794): convolutions as long as the sequence, of kernels made by a network.
+
+    q, k, v = ShortConv_3(Linear(LayerNorm(x)))
+    x = x + Linear(q * LongConv(k * v))                     Hyena of order 2 (Poli et al. 2023, arXiv 2302.10866)
+    x = x + Linear(GELU(Linear(LayerNorm(x))))
+
+The kernel at lag t, in shares of the longest sequence, is a network with sine activations of t and of one wave's cosine
+and sine, times a decay exp(-a t) whose rate differs by channel. Products of Fourier transforms make the convolution.
+
+Published HyenaDNA is causal and was pretrained to guess the next base. Here the pipeline's objective is used for every
+model, masked bases on the same windows, so the default is a form that reads both ways: `causal: false` gives every
+channel a second kernel for lags to the right, and centres the short convolution. With `causal: true` it is as
+published, but that a masked base is guessed from its left alone. Embedding and residual dropout are left out.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convnova.dna import OUTSIDE
+from convnova.errors import ConvNovaError
+from convnova.models.layers import chosen, inside_of, masked
+
+SLOW, FAST, FADED = 1.5, 0.3, 1e-2
+"""The slowest and the fastest channel's kernel has faded to a hundredth at this share of the longest sequence."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the architecture; width and layers are those of the published model of 436 thousand parameters."""
+
+    width: int = 128
+    layers: int = 2
+    length: int = 1024
+    """Bases of the longest sequence that it can read; kernels are functions of lags in shares of it."""
+    causal: bool = False
+    kernel_width: int = 64
+    """Channels of the network that makes the kernels."""
+    frequency: float = 10.0
+    """Initial frequency of its sines; learned."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "layers", "length", "kernel_width"):
+            if getattr(self, name) < 1:
+                raise ConvNovaError(f"{name} = {getattr(self, name)}: expected 1 or more")
+
+    receptive_field = None
+    """The long convolution reads the whole sequence."""
+
+    @property
+    def longest(self) -> int:
+        """Bases of the longest sequence that it can read."""
+        return self.length
+
+
+class Sine(nn.Module):
+    """sin(w x), w learned for each channel."""
+
+    def __init__(self, width: int, frequency: float):
+        super().__init__()
+        self.frequency = nn.Parameter(torch.full((width,), frequency))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., d) to the same."""
+        return torch.sin(self.frequency * x)
+
+
+class ImplicitKernel(nn.Module):
+    """The kernels of a long convolution as a function of the lag: (L, channels)."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        inner, channels = config.kernel_width, config.width * (1 if config.causal else 2)
+        self.length, sine = config.length, Sine(inner, config.frequency)
+        self.layers = nn.Sequential(
+            *(nn.Linear(5, inner), sine),
+            *(nn.Linear(inner, inner), sine),
+            *(nn.Linear(inner, inner), sine),
+            nn.Linear(inner, channels, bias=False),
+        )
+        rates = -math.log(FADED) / torch.linspace(SLOW, FAST, config.width, dtype=torch.float64)
+        self.register_buffer("rates", rates.float().repeat(channels // config.width), persistent=False)
+
+    def forward(self, length: int) -> Tensor:
+        """Kernels at lags 0 to length - 1."""
+        weight = self.layers[0].weight
+        lags = torch.arange(length, device=weight.device, dtype=weight.dtype)[:, None]
+        share = lags / max(1, self.length - 1)
+        phase = 2 * math.pi * lags / self.length
+        waves = [part for band in (1e-4, 1.0) for part in (torch.cos(band * phase), -torch.sin(band * phase))]
+        return self.layers(torch.cat([share, *waves], 1)) * torch.exp(-share * self.rates)
+
+
+def long_convolution(v: Tensor, kernel: Tensor, backward: Tensor | None = None) -> Tensor:
+    """y_l = sum over t >= 0 of kernel_t v_(l-t), and over t > 0 of backward_t v_(l+t), zeros outside.
+
+    Args:
+        v: (B, L, d). kernel, backward: (L, d), by lag; backward's first row is not used.
+
+    Returns:
+        (B, L, d), in the precision of v, computed in float32 or better.
+    """
+    length, precise = v.shape[1], torch.promote_types(v.dtype, torch.float32)
+    circle = F.pad(kernel.to(precise), (0, 0, 0, length))  # lags 0 to L - 1, then L zeros; negative lags at its end
+    if backward is not None:
+        circle = circle + F.pad(backward[1:].flip(0).to(precise), (0, 0, length + 1, 0))
+    product = torch.fft.rfft(v.to(precise), 2 * length, dim=1) * torch.fft.rfft(circle, dim=0)
+    return torch.fft.irfft(product, 2 * length, dim=1)[:, :length].to(v.dtype)
+
+
+class Hyena(nn.Module):
+    """The Hyena operator of order 2: (B, L, d) to the same."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        width = config.width
+        self.causal, self.project, self.out = config.causal, nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.short = nn.Conv1d(3 * width, 3 * width, 3, groups=3 * width)
+        self.kernel, self.bias = ImplicitKernel(config), nn.Parameter(torch.randn(width))
+
+    def forward(self, x: Tensor, inside: Tensor | None) -> Tensor:
+        """Rows of padded positions have no meaning."""
+        edges = (2, 0) if self.causal else (1, 1)
+        h = self.short(F.pad(masked(self.project(x), inside).transpose(1, 2), edges)).transpose(1, 2)
+        q, k, v = h.chunk(3, -1)
+        v = masked(k * v, inside)
+        kernels = self.kernel(x.shape[1]).split(x.shape[2], 1)
+        return self.out(q * (long_convolution(v, *kernels) + self.bias * v))
+
+
+class Backbone(nn.Module):
+    """Tokens to features, one vector a base."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config, self.width = config, config.width
+        self.embedding = nn.Embedding(OUTSIDE + 1, self.width, padding_idx=OUTSIDE)
+        self.hyenas = nn.ModuleList(Hyena(config) for _ in range(config.layers))
+        self.mlps = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(self.width),
+                nn.Linear(self.width, 4 * self.width),
+                nn.GELU("tanh"),
+                nn.Linear(4 * self.width, self.width),
+            )
+            for _ in range(config.layers)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(self.width) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(self.width)
+
+    def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
+        """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l.
+
+        Raises:
+            ConvNovaError: longer sequences than `length`.
+        """
+        if tokens.shape[1] > self.config.length:
+            raise ConvNovaError(
+                f"sequences of {tokens.shape[1]} bases: expected at most {self.config.length}; set settings.length"
+            )
+        inside, x = inside_of(tokens), self.embedding(tokens.long())
+        for norm, hyena, mlp in zip(self.norms, self.hyenas, self.mlps, strict=True):
+            x = x + hyena(norm(x), inside)
+            x = x + mlp(x)
+        return self.norm(chosen(x, at))

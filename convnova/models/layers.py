@@ -1,0 +1,83 @@
+"""What several networks are built of: letters in, and layers to which padding does not exist.
+
+Everything lies channels last, (B, L, d): B sequences, L positions, d channels. `inside` is (B, L, 1), true where there
+is a base, or None where there is no padding; padded positions come out of every layer here as zeros, which is what
+lies beyond the end of a sequence that was not padded.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convnova.dna import OUTSIDE
+from convnova.models.heads import LETTERS
+
+
+def inside_of(tokens: Tensor) -> Tensor | None:
+    """Where (B, L) tokens are bases: (B, L, 1), or None where all are."""
+    inside = tokens != OUTSIDE
+    return None if inside.all() else inside.unsqueeze(-1)
+
+
+def one_hot(tokens: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, L) tokens as letters A C G T N: (B, L, 5), zeros where there is no base."""
+    return F.one_hot(tokens.long(), LETTERS + 1)[..., :LETTERS].to(dtype)
+
+
+def masked(x: Tensor, inside: Tensor | None) -> Tensor:
+    """x with zeros where there is no base."""
+    return x if inside is None else x * inside
+
+
+def chosen(features: Tensor, at: Tensor | None) -> Tensor:
+    """Features (B, L, d), or those at flat positions b * L + l alone: (M, d)."""
+    return features if at is None else features.flatten(0, 1)[at]
+
+
+class Convolution(nn.Conv1d):
+    """A convolution that keeps the length, (B, L, d_in) to (B, L, d_out); what it reads must be masked."""
+
+    def __init__(self, inputs: int, outputs: int, taps: int, dilation: int = 1, groups: int = 1, bias: bool = True):
+        super().__init__(inputs, outputs, taps, padding="same", dilation=dilation, groups=groups, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, d_in) to (B, L, d_out)."""
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation whose statistics are those of bases alone, over all sequences of the (micro-)batch."""
+
+    def forward(self, x: Tensor, inside: Tensor | None) -> Tensor:
+        """(B, L, d) to the same, zeros where there is no base."""
+        flat = x.flatten(0, 1)
+        if inside is None:
+            return super().forward(flat).view_as(x)
+        real = inside.flatten()
+        return torch.zeros_like(flat).masked_scatter(real[:, None], super().forward(flat[real])).view_as(x)
+
+
+def windows(x: Tensor, factor: int, value: float) -> Tensor:
+    """(B, L, d) as windows of `factor` positions, the last filled up with `value`: (B, ceil(L / factor), factor, d)."""
+    return F.pad(x, (0, 0, 0, -x.shape[1] % factor), value=value).unflatten(1, (-1, factor))
+
+
+def max_pool(x: Tensor, inside: Tensor | None, factor: int) -> tuple[Tensor, Tensor | None]:
+    """The largest of each window of `factor` positions, of its bases alone; and which windows have any."""
+    if inside is None:
+        return windows(x, factor, -torch.inf).amax(2), None
+    fewer = windows(inside, factor, 0).amax(2)
+    return windows(x.masked_fill(~inside, -torch.inf), factor, -torch.inf).amax(2).masked_fill(~fewer, 0), fewer
+
+
+def mean_pool(x: Tensor, inside: Tensor | None, factor: int) -> tuple[Tensor, Tensor | None]:
+    """The mean of each window of `factor` positions, of its bases alone; and which windows have any."""
+    real = torch.ones_like(x[..., :1], dtype=torch.bool) if inside is None else inside
+    counts = windows(real, factor, 0).sum(2)
+    means = windows(masked(x, inside), factor, 0).sum(2) / counts.clamp(min=1)
+    return means, None if inside is None else counts > 0
+
+
+def repeated(x: Tensor, factor: int, length: int) -> Tensor:
+    """Each position `factor` times, cut to `length`: what pooling by `factor` took away, but for the resolution."""
+    return x.repeat_interleave(factor, 1)[:, :length]

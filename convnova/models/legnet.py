@@ -1,0 +1,104 @@
+"""LegNet (Penzar et al. 2023, doi 10.1093/bioinformatics/btad457): EfficientNetV2's blocks along a short sequence.
+
+    stem       Conv_7, BatchNorm, SiLU
+    block i    inner = 4 d_i:   Conv_1, depthwise Conv_7, squeeze and excitation, Conv_1       each with BatchNorm, SiLU
+               its output beside its input (2 d_i channels), then Conv_7 to d_(i+1), BatchNorm, SiLU
+
+Channels and kernel are those of the authors' optimised model for yeast promoters. Different here: it reads five letters
+in place of four and two channels about the assay, and the head is this pipeline's (the mean over bases, then a linear
+layer, where LegNet has a linear layer, then the mean, and 18 bins of expression).
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convnova.errors import ConvNovaError
+from convnova.models.heads import LETTERS
+from convnova.models.layers import BatchNorm, Convolution, chosen, inside_of, masked, one_hot
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the architecture; the defaults are those of the authors' optimised model."""
+
+    channels: list = field(default_factory=lambda: [256, 128, 128, 64, 64, 64, 64])
+    """Channels of the stem and after each block."""
+    kernel: int = 7
+    expansion: int = 4
+    """Channels inside a block, in multiples of those before it."""
+    reduction: int = 4
+    """Channels of a block in multiples of those between squeeze and excitation."""
+
+    def __post_init__(self) -> None:
+        if len(self.channels) < 2 or min(self.channels) < self.reduction:
+            raise ConvNovaError(f"channels = {self.channels}: expected two numbers or more of at least `reduction`")
+        if self.kernel % 2 == 0:
+            raise ConvNovaError(f"kernel = {self.kernel}: expected an odd number, so that lengths are kept")
+
+    receptive_field = None
+    """Squeeze and excitation reads the whole sequence."""
+
+
+class Step(nn.Module):
+    """Convolution, batch normalisation, SiLU: (B, L, d_in) to (B, L, d_out)."""
+
+    def __init__(self, inputs: int, outputs: int, taps: int, groups: int = 1):
+        super().__init__()
+        self.conv = Convolution(inputs, outputs, taps, groups=groups, bias=False)
+        self.norm = BatchNorm(outputs)
+
+    def forward(self, x: Tensor, inside: Tensor | None) -> Tensor:
+        """x and the result are zero where there is no base."""
+        return F.silu(self.norm(self.conv(x), inside))
+
+
+class Excitation(nn.Module):
+    """Scale each channel by what the means of all channels over the sequence say (Hu et al. 2018)."""
+
+    def __init__(self, width: int, between: int):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(width, between), nn.SiLU(), nn.Linear(between, width), nn.Sigmoid())
+
+    def forward(self, x: Tensor, inside: Tensor | None) -> Tensor:
+        """(B, L, d) to the same."""
+        count = x.shape[1] if inside is None else inside.sum(1)
+        return x * self.layers(masked(x, inside).sum(1) / count).unsqueeze(1)
+
+
+class Block(nn.Module):
+    """Widen, convolve each channel, excite, narrow; then convolve that beside its input: (B, L, d) to (B, L, d')."""
+
+    def __init__(self, width: int, outputs: int, config: Config):
+        super().__init__()
+        inner = width * config.expansion
+        self.widen, self.depthwise = Step(width, inner, 1), Step(inner, inner, config.kernel, groups=inner)
+        self.excite, self.narrow = Excitation(inner, width // config.reduction), Step(inner, width, 1)
+        self.local = Step(2 * width, outputs, config.kernel)
+
+    def forward(self, x: Tensor, inside: Tensor | None) -> Tensor:
+        """x and the result are zero where there is no base."""
+        h = self.depthwise(self.widen(x, inside), inside)
+        h = self.narrow(self.excite(h, inside), inside)
+        return self.local(torch.cat([x, h], -1), inside)
+
+
+class Backbone(nn.Module):
+    """Tokens to features, one vector a base."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        first, *_, self.width = config.channels
+        self.stem = Step(LETTERS, first, config.kernel)
+        sizes = zip(config.channels, config.channels[1:], strict=False)
+        self.blocks = nn.ModuleList(Block(width, outputs, config) for width, outputs in sizes)
+
+    def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
+        """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
+        inside = inside_of(tokens)
+        x = self.stem(one_hot(tokens, self.stem.conv.weight.dtype), inside)
+        for block in self.blocks:
+            x = block(x, inside)
+        return chosen(x, at)

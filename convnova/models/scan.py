@@ -1,0 +1,84 @@
+"""The selective scan of Mamba (Gu and Dao 2023, arXiv 2312.00752), in plain PyTorch.
+
+    h_t = exp(delta_t A) h_(t-1) + delta_t B_t u_t          y_t = C_t h_t + D u_t
+
+A step is the pair (a, b) of h -> a h + b, and two steps in a row are one: (a', b') after (a, b) is (a' a, a' b + b').
+So a segment of T steps takes log2(T) rounds, each over all positions at once, and no quotient that could overflow.
+"""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
+
+try:  # the CUDA kernels of Mamba's authors, where they are installed
+    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+except ImportError:
+    selective_scan_fn = None
+
+SEGMENT = 32
+"""Positions scanned at once; between segments only the state is kept for the way back."""
+
+
+def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+    """Scan along L, from a state of zeros.
+
+    Args:
+        u: (B, L, D) the input. delta: (B, L, D) positive step sizes. a: (D, N) negative. b, c: (B, L, N). d: (D,).
+
+    Returns:
+        y: (B, L, D).
+    """
+    if selective_scan_fn is not None and u.is_cuda:
+        channels_first = (x.transpose(1, 2).contiguous() for x in (u, delta))
+        states_first = (x.transpose(1, 2).contiguous() for x in (b, c))
+        return selective_scan_fn(*channels_first, a, *states_first, d).transpose(1, 2)
+    state, outputs = u.new_zeros(u.shape[0], *a.shape), []
+    for parts in zip(*(x.split(SEGMENT, 1) for x in (u, delta, b, c)), strict=True):
+        y, state = checkpoint(_segment, *parts, a, state, use_reentrant=False, preserve_rng_state=False)
+        outputs.append(y)
+    return torch.cat(outputs, 1) + d * u
+
+
+def _segment(u: Tensor, delta: Tensor, b: Tensor, c: Tensor, a: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """y without D u, (B, T, D), and the state after the segment, (B, D, N)."""
+    decay = torch.exp(delta.unsqueeze(-1) * a)  # (B, T, D, N)
+    states = Recurrence.apply(decay, (delta * u).unsqueeze(-1) * b.unsqueeze(2), state)
+    return torch.einsum("btdn,btn->btd", states, c), states[:, -1]
+
+
+class Recurrence(torch.autograd.Function):
+    """h_t = a_t h_(t-1) + b_t along dimension 1: (B, T, ...) from a first state (B, ...)."""
+
+    @staticmethod
+    def forward(ctx, a, b, first):  # noqa: ANN001, ANN205
+        """All states h_1 to h_T."""
+        states = b.clone()
+        states[:, 0].addcmul_(a[:, 0], first)
+        _scan(a.clone(), states)
+        ctx.save_for_backward(a, states, first)
+        return states
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dstates):  # noqa: ANN001, ANN205
+        """The gradient of h_t is itself a recurrence, from the last to the first: g_t = dh_t + a_(t+1) g_(t+1)."""
+        a, states, first = ctx.saved_tensors
+        later = torch.cat([torch.zeros_like(a[:, :1]), a[:, 1:].flip(1)], 1)
+        gradient = dstates.flip(1)
+        _scan(later, gradient)
+        gradient = gradient.flip(1)
+        earlier = torch.cat([first.unsqueeze(1), states[:, :-1]], 1)
+        return gradient * earlier, gradient, gradient[:, 0] * a[:, 0]
+
+
+def _scan(a: Tensor, b: Tensor) -> None:
+    """Turn b into the states of the recurrence, in place, by steps of one, two, four, ...; a is overwritten.
+
+    After each round a position holds the step from `reach` positions before it to itself.
+    """
+    reach = 1
+    while reach < b.shape[1]:
+        b[:, reach:] += a[:, reach:] * b[:, :-reach]
+        a[:, reach:] = a[:, reach:] * a[:, :-reach]
+        reach *= 2

@@ -1,0 +1,85 @@
+"""ConvNova with down-sampling in place of dilation: the same blocks, stems and tail in the form of a U-Net.
+
+    down   each block, then the mean of every `dilation_base` positions, of both branches
+    up     every position repeated `dilation_base` times, added to what the block on the way down gave, then a block
+
+All convolutions have dilation 1; the parameters are as many as ConvNova's of the same settings. That ablation is the
+paper's (dilation against down-sampling); its exact form is not published, this one is ours (Ronneberger et al. 2015).
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from convnova.dna import OUTSIDE
+from convnova.errors import ConvNovaError
+from convnova.models import convnova
+from convnova.models.layers import chosen, mean_pool, repeated
+
+
+@dataclass(frozen=True)
+class Config(convnova.Config):
+    """ConvNova's settings; `dilation_base` is the factor of each down-sampling."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.blocks % 2 == 0:
+            raise ConvNovaError(f"blocks = {self.blocks}: expected an odd number: as many up as down, and one between")
+        if self.second_branch == "none":
+            raise ConvNovaError("second_branch = 'none': expected two branches, of which the down-sampling is tested")
+
+    @property
+    def dilations(self) -> list[int]:
+        """Dilation of each block."""
+        return [1] * (self.blocks * self.stacks)
+
+    @property
+    def receptive_field(self) -> int:
+        """Bases that one output position sees at most; how many depends on where in its window it lies."""
+        levels = len(self.dilations) // 2
+        reach, factor = self.kernel // 2, self.dilation_base
+
+        def bases(first: int, last: int, level: int, down: bool) -> tuple[int, int]:
+            if down and level == 0:
+                return first - reach, last + reach
+            if down:
+                first, last = (first - reach) * factor, (last + reach) * factor + factor - 1
+                return bases(first, last, level - 1, True)
+            if level == levels:
+                return ends(first, last, level)
+            first, last = first - reach, last + reach
+            across = ends(first, last, level)
+            below = bases(first // factor, last // factor, level + 1, False)
+            return min(across[0], below[0]), max(across[1], below[1])
+
+        def ends(first: int, last: int, level: int) -> tuple[int, int]:
+            return bases(first, last, level, True)
+
+        spans = (bases(position, position, 0, False) for position in range(factor**levels))
+        return convnova.STEM_KERNEL + max(last - first for first, last in spans)
+
+
+class Backbone(convnova.Backbone):
+    """Tokens to features, one vector a base."""
+
+    def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
+        """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
+        x, c = self._stems(tokens)
+        real = tokens != OUTSIDE
+        inside = None if real.all() else real.unsqueeze(-1)
+        levels, factor, above = len(self.blocks) // 2, self.config.dilation_base, []
+        for block in self.blocks[:levels]:
+            x, c = self._block(block, x, c, inside)
+            above.append((x, c, inside))
+            x, _ = mean_pool(x, inside, factor)
+            c, inside = mean_pool(c, above[-1][2], factor)
+        x, c = self._block(self.blocks[levels], x, c, inside)
+        for block in self.blocks[levels + 1 :]:
+            finer_x, finer_c, inside = above.pop()
+            x, c = (finer + repeated(h, factor, finer.shape[1]) for finer, h in ((finer_x, x), (finer_c, c)))
+            x, c = self._block(block, x, c, inside)
+        return self._finish(chosen(x, at))
+
+    def _block(self, block: convnova.GatedConvolutionBlock, x: Tensor, c: Tensor, inside: Tensor | None) -> tuple:
+        x, gate = block(x, c, None if inside is None else inside.to(x.dtype))
+        return x, c + gate

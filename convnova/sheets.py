@@ -1,0 +1,147 @@
+"""Plain tables, a head and lines of cells, in the four forms of the tables of suites."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from convnova.pages import breakable, escape, fill, sortable
+from convnova.table_forms import Entry, markdown_text, six_decimals, tex_entry, tex_line, tex_text
+from convnova.tables import SHOWN, SIMULATED, signed
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What the four forms are made from; the first two columns are text, the others numbers or words."""
+
+    name: str
+    title: str
+    caption: str
+    summary: str
+    heads: list[str]
+    lines: list[list[Entry]]
+    notes: list[str] = field(default_factory=list)
+    simulated: bool = False
+
+    @property
+    def full_caption(self) -> str:
+        """The caption, begun by the warning where the genome is simulated."""
+        return f"{SIMULATED} {self.caption}" if self.simulated else self.caption
+
+
+def text(words: str) -> Entry:
+    """A cell of words."""
+    return Entry(words, NAN)
+
+
+def number(value: float, bold: bool = False) -> Entry:
+    """A cell with a score; empty if it is not known."""
+    return Entry("" if value != value else f"{value:.{SHOWN}f}", value, bold)
+
+
+def change(value: float) -> Entry:
+    """A cell with a difference; empty if it is not known."""
+    return Entry("" if value != value else signed(value), value)
+
+
+def mean_and_spread(scores: Sequence[float], expected: int, spread: float) -> Entry:
+    """A cell with `0.812 ± 0.010`, and `n=2 of 3` where seeds are missing.
+
+    Args:
+        scores: one a seed.
+        expected: how many there are to be.
+        spread: what follows the ±, NaN for nothing.
+    """
+    if not len(scores):
+        return text("")
+    mean = sum(scores) / len(scores)
+    told = f"{mean:.{SHOWN}f}" + (f" ± {spread:.{SHOWN}f}" if spread == spread else "")
+    return Entry(told + f" (n={len(scores)} of {expected})" * (len(scores) < expected), mean)
+
+
+def tsv(sheet: Sheet) -> str:
+    """A line a row; numbers with six decimals, words as they are."""
+    lines = [[six_decimals(cell.value) or cell.text for cell in line] for line in sheet.lines]
+    return "".join("\t".join(line) + "\n" for line in [sheet.heads, *lines])
+
+
+def markdown(sheet: Sheet) -> str:
+    """A heading, the caption, one pipe table (GitHub's), the summary and the notes."""
+    rows = [sheet.heads, ["---", "---", *["---:"] * (len(sheet.heads) - 2)]]
+    rows[0] = [markdown_text(head) for head in sheet.heads]
+    rows += [
+        [f"**{markdown_text(c.text)}**" if c.bold else markdown_text(c.text) for c in line] for line in sheet.lines
+    ]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    notes = "\n".join(f"- {markdown_text(note)}" for note in sheet.notes)
+    summary = f"**Summary:** {markdown_text(sheet.summary)}"
+    parts = [f"## {markdown_text(sheet.title)}", markdown_text(sheet.full_caption), table, summary, notes]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def latex(sheet: Sheet) -> str:
+    r"""A `table*` to `\input`, needing booktabs alone."""
+    lines = [
+        "% Needs \\usepackage{booktabs} in the preamble.",
+        r"\begin{table*}[tbp]",
+        r"\centering",
+        r"\setlength{\belowcaptionskip}{6pt}",
+        rf"\caption{{{tex_text(sheet.title)}. {tex_text(sheet.full_caption)} {tex_text(sheet.summary)}}}",
+        rf"\label{{tab:{sheet.name.replace('_', '-')}}}",
+        r"\tiny",
+        r"\setlength{\tabcolsep}{2pt}",
+        rf"\begin{{tabular}}{{ll{'r' * (len(sheet.heads) - 2)}}}",
+        r"\toprule",
+        tex_line([tex_text(head) for head in sheet.heads]),
+        r"\midrule",
+        *[tex_line([tex_entry(cell) for cell in line]) for line in sheet.lines],
+        r"\bottomrule",
+        r"\end{tabular}",
+        *[rf"\par\smallskip\parbox{{\linewidth}}{{\raggedright {tex_text(note)}}}" for note in sheet.notes],
+        r"\end{table*}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def page(sheet: Sheet) -> str:
+    """One self-contained HTML page: a sortable table, its style and its script, nothing from outside."""
+    warning = "<p class=warning><strong>Simulated genome.</strong> Not comparable with the paper.</p>"
+    parts = {
+        "NAME": sheet.name,
+        "TITLE": escape(sheet.title),
+        "WARNING": warning * sheet.simulated,
+        "SUMMARY": escape(sheet.summary),
+        "CAPTION": escape(sheet.full_caption),
+        "TABLE": sortable_table(sheet),
+        "NOTES": html_notes(sheet),
+    }
+    return fill("table.html", parts)
+
+
+def sortable_table(sheet: Sheet) -> str:
+    """The table alone, as HTML."""
+    heads = "".join(
+        f"<th scope=col{' class=text' * (place < 2)}><button type=button>{escape(head)}</button></th>"
+        for place, head in enumerate(sheet.heads)
+    )
+    return sortable(sheet.name, f"<tr>{heads}</tr>", "\n".join(_html_row(line) for line in sheet.lines))
+
+
+def _html_row(line: list[Entry]) -> str:
+    first, second, *others = line
+    cells = []
+    for cell in others:
+        shown = f"<strong>{escape(cell.text)}</strong>" if cell.bold else escape(cell.text)
+        value = "" if cell.value != cell.value else f' data-value="{cell.value:.6f}"'
+        cells.append(f"<td{value}>{shown}</td>")
+    head = f"<th scope=row>{breakable(first.text)}</th><td class=text>{escape(second.text)}</td>"
+    return f"<tr>{head}{''.join(cells)}</tr>"
+
+
+def html_notes(sheet: Sheet) -> str:
+    """The notes below the table, a paragraph each."""
+    return "\n".join(f"<p class=note>{escape(note)}</p>" for note in sheet.notes)
+
+
+FORMS = {"tsv": tsv, "md": markdown, "tex": latex, "html": page}

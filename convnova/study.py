@@ -1,0 +1,130 @@
+"""What moves the score: every model of a run beside its base, by validation score alone; test has no say.
+
+A model's score on a task and seed is the best of its epochs on the held-out part of train, which is the same rows
+for all models of a seed. So differences to the base are paired by task and seed, and their mean has a Student t
+interval over these pairs (95%). Tasks of one genome are not independent: it tells how firm the mean is on these tasks.
+"""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+from convnova.config import Job, RunConfig
+from convnova.errors import ConvNovaError
+from convnova.figures import COLOURS, GREY, NARROW, STYLE, empty_figure, save
+from convnova.files import write_text
+from convnova.stats import LEVEL
+
+PROTOCOL = "heldout"
+COLUMNS = ["model", "title", "parameters", "seconds", "pairs", "score", "difference", "low", "high"]
+
+
+def validation_scores(config: RunConfig) -> pd.DataFrame:
+    """A line a fine-tuning that is there: model, suite, task, seed, score, parameters and seconds.
+
+    Raises:
+        ConvNovaError: the run does not hold out a validation part.
+    """
+    if PROTOCOL not in config.protocols:
+        raise ConvNovaError(f"protocols: expected {PROTOCOL}, whose validation rows are no test rows")
+    return pd.DataFrame(_read(config), columns=["model", "suite", "task", "seed", "score", "parameters", "seconds"])
+
+
+def _read(config: RunConfig) -> Iterator[tuple[Any, ...]]:
+    for job in config.jobs():
+        path = Path(job.folder(config.run)) / "metrics.json"
+        if job.protocol == PROTOCOL and path.is_file():
+            found = json.loads(path.read_text())
+            if found["provenance"]["settings"] == config.job_fingerprint(job):
+                yield (
+                    *_key(job),
+                    max(epoch["score"] for epoch in found["epochs"]),
+                    found["parameters"],
+                    found["seconds"],
+                )
+
+
+def _key(job: Job) -> tuple[str, str, str, int]:
+    return job.model, job.suite, job.task, job.seed
+
+
+def differences(scores: pd.DataFrame, base: str, titles: dict[str, str]) -> pd.DataFrame:
+    """A line a model, in the order of `titles`: its mean score, and its difference to the base over pairs.
+
+    Raises:
+        ConvNovaError: no scores of the base.
+    """
+    from scipy.stats import t
+
+    wide = scores.pivot(index=["suite", "task", "seed"], columns="model", values="score")
+    if base not in wide:
+        raise ConvNovaError(f"base = {base!r}: expected fine-tunings of it, found those of {', '.join(wide) or 'none'}")
+    lines = []
+    for model, title in titles.items():
+        if model not in wide:
+            continue
+        pairs = (wide[model] - wide[base]).dropna().to_numpy()
+        reach = np.nan
+        if model != base and len(pairs) > 1:
+            reach = t.ppf((1 + LEVEL) / 2, len(pairs) - 1) * pairs.std(ddof=1) / np.sqrt(len(pairs))
+        means = scores[scores["model"] == model][["parameters", "seconds", "score"]].mean()
+        mean = pairs.mean()
+        cells = (model, title, int(means["parameters"]), means["seconds"], len(pairs), means["score"])
+        lines.append((*cells, mean, mean - reach, mean + reach))
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def write_study(config: RunConfig, tables: Path, figures: Path) -> None:
+    """Write `study.tsv` and `study.md` to `tables`, and `study.pdf`, `.svg` and `.png` to `figures`.
+
+    Raises:
+        ConvNovaError: the config names no base, or nothing of it is there.
+    """
+    if config.base is None:
+        raise ConvNovaError("base: expected the model that the others are held against, found none in the config")
+    scores = validation_scores(config)
+    table = differences(scores, config.base, {name: model.title for name, model in config.models.items()})
+    text = io.StringIO()
+    table.to_csv(text, sep="\t", index=False, float_format="%.6f", lineterminator="\n")
+    write_text(tables / "study.tsv", text.getvalue())
+    write_text(tables / "study.md", markdown(table))
+    with matplotlib.rc_context(STYLE):
+        save(_plot(table, config.base), figures / "study")
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table for reading."""
+    lines = [
+        "Validation scores, test scores have no part in it; difference to the first row of each pair of task and seed, "
+        "its mean and 95% interval.",
+        "",
+        "| variant | parameters | seconds a job | validation score | difference | 95% interval |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in table.itertuples():
+        moved = (f"{row.difference:+.3f}", f"{row.low:+.3f} to {row.high:+.3f}") if row.low == row.low else ("", "")
+        cells = (row.title, f"{row.parameters:,}", f"{row.seconds:.0f}", f"{row.score:.3f}", *moved)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _plot(table: pd.DataFrame, base: str) -> matplotlib.figure.Figure:
+    """Differences to the base as dots with their intervals, one line a variant."""
+    rows = table[table["model"] != base].reset_index(drop=True)
+    title = "Difference of validation scores"
+    figure = empty_figure(NARROW * 1.4, 0.9 + 0.17 * len(rows), title, simulated=False)
+    axes = figure.subplots()
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    axes.hlines(rows.index, rows["low"], rows["high"], color=COLOURS[0], linewidth=1)
+    axes.plot(rows["difference"], rows.index, "o", color=COLOURS[0], markersize=3.5)
+    axes.set_yticks(rows.index, rows["title"])
+    axes.invert_yaxis()
+    (about,) = table.loc[table["model"] == base, "title"]
+    axes.set_xlabel(f"to {about}; 95% interval over tasks and seeds")
+    return figure

@@ -1,0 +1,259 @@
+"""What holds for every architecture, in sizes that take no time."""
+
+import importlib
+import pkgutil
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import convnova.models
+from convnova.batches import Padding, opposite_strands
+from convnova.catalogue import load
+from convnova.config import Pretraining
+from convnova.dna import COMPLEMENT, OUTSIDE
+from convnova.errors import ConvNovaError
+from convnova.genome import windows
+from convnova.models import build_backbone, build_predictor, check_models, configure
+from convnova.models.heads import MaskedLanguageModel
+from convnova.models.layers import BatchNorm
+from convnova.pretrain import MaskedLanguage
+from convnova.train import train
+
+CATALOGUE = Path(__file__).resolve().parents[2] / "config"
+TINY = {
+    "convnova": ("convnova", {"width": 8, "kernel": 5, "blocks": 4, "dilation_base": 3}),
+    "convnova, gates added": ("convnova", {"width": 8, "kernel": 3, "blocks": 3, "gate": "sum"}),
+    "convnova, one branch": ("convnova", {"width": 8, "kernel": 3, "blocks": 3, "second_branch": "none"}),
+    "convnova, no gate": ("convnova", {"width": 8, "kernel": 3, "blocks": 3, "second_branch": "none", "gate": "none"}),
+    "unet": ("unet", {"width": 8, "kernel": 3, "blocks": 5, "dilation_base": 3}),
+    "legnet": ("legnet", {"channels": [8, 8, 12], "kernel": 5}),
+    "basenji2": ("basenji2", {"width": 16, "tower_blocks": 2, "dilated_blocks": 3, "dropout": 0.0}),
+    "convnext": ("convnext", {"width": 8, "blocks": 3}),
+    "transformer": ("transformer", {"width": 16, "layers": 2, "heads": 2}),
+    "hyenadna": ("hyenadna", {"width": 8, "layers": 2, "length": 500, "kernel_width": 8}),
+    "hyenadna, causal": ("hyenadna", {"width": 8, "layers": 2, "length": 500, "kernel_width": 8, "causal": True}),
+    "caduceus-ph": ("caduceus", {"width": 8, "layers": 2, "states": 4}),
+    "caduceus-ps": ("caduceus", {"width": 8, "layers": 2, "states": 4, "both_strands": True}),
+}
+every_architecture = pytest.mark.parametrize("name", TINY)
+
+
+def random_tokens(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, 5, shape, generator=torch.Generator().manual_seed(seed)).to(torch.uint8)
+
+
+def stirred(model: torch.nn.Module) -> torch.nn.Module:
+    """Every parameter and statistic away from where it starts, so that none is zero or one."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *(b for n, b in model.named_buffers() if "running" in n)):
+            tensor.add_(0.2 * torch.rand_like(tensor))
+    return model.eval()
+
+
+def tiny(name: str):
+    torch.manual_seed(0)
+    return stirred(build_backbone(*TINY[name]))
+
+
+def padded(singles: list[torch.Tensor], width: int) -> torch.Tensor:
+    return torch.cat([F.pad(single, (0, width - single.shape[1]), value=OUTSIDE) for single in singles])
+
+
+def test_every_architecture_is_tried_here():
+    modules = {found.name for found in pkgutil.iter_modules(convnova.models.__path__)}
+    with_config = {name for name in modules if hasattr(importlib.import_module(f"convnova.models.{name}"), "Config")}
+    assert with_config - {"cnn", "huggingface", "kmers"} == {architecture for architecture, _ in TINY.values()}
+    catalogued = {load({"models": [path.stem], "genome": "g.fa"}, [], CATALOGUE).models[path.stem].architecture
+                  for path in (CATALOGUE / "models").glob("*.yaml")}  # fmt: skip
+    assert catalogued <= with_config
+
+
+@every_architecture
+@pytest.mark.parametrize("kind", ["classes", "per_base"])
+def test_a_padded_batch_gives_what_single_sequences_give(name, kind):
+    torch.manual_seed(0)
+    model = stirred(build_predictor(*TINY[name], kind, 3, 200))
+    singles = [random_tokens(1, length, seed=length) for length in (17, 60, 41)]
+    together = model(padded(singles, 73))
+    for row, single in enumerate(singles):
+        alone = model(single)[0]
+        same = together[row] if kind == "classes" else together[row, : single.shape[1]]
+        torch.testing.assert_close(same, alone, atol=1e-5, rtol=1e-5)
+
+
+@every_architecture
+def test_padding_leaves_no_trace_in_training_either(name):
+    """Batch normalisation sees bases alone: the width of the padding changes neither outputs nor gradients."""
+
+    def results(width: int) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        model = stirred(build_predictor(*TINY[name], "classes", 3, 200)).train()
+        output = model(padded([random_tokens(1, length, seed=length) for length in (17, 60, 41)], width))
+        output.square().sum().backward()
+        return [output.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
+
+    for narrow, wide in zip(results(60), results(90), strict=True):
+        torch.testing.assert_close(narrow, wide, atol=1e-5, rtol=1e-4)
+
+
+@every_architecture
+def test_the_order_of_a_batch_is_of_no_account(name):
+    model, tokens = tiny(name), random_tokens(4, 50)
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(model(tokens[order]), model(tokens)[order], atol=1e-5, rtol=1e-5)
+
+
+@every_architecture
+def test_chosen_positions_are_those_of_the_whole(name):
+    model, tokens = tiny(name), random_tokens(2, 50)
+    at = torch.tensor([0, 7, 49, 50, 99])
+    torch.testing.assert_close(model(tokens, at), model(tokens).flatten(0, 1)[at], atol=1e-5, rtol=1e-5)
+
+
+@every_architecture
+def test_one_substitution_moves_the_receptive_field_and_nothing_else(name):
+    """Every base in turn is changed: the widest reach of any output is the receptive field."""
+    field, model, length = configure(*TINY[name]).receptive_field, tiny(name).double(), 200
+    tokens = random_tokens(1, length)
+    changed = tokens.repeat(length, 1)
+    changed[torch.arange(length), torch.arange(length)] = (tokens[0] + 1) % 4
+    with torch.inference_mode():
+        moved = (model(changed) - model(tokens)).abs().amax(-1) > 1e-12  # (changed base, output)
+    reach = [int(seen[-1] - seen[0]) + 1 for seen in (column.nonzero().flatten() for column in moved.T)]
+    causal = "causal" in name
+    assert max(reach) == (length if field is None else field), "of some output"
+    assert field is not None or causal or min(reach) > length - 3
+    assert not causal or not moved.tril(-1).any(), "no output sees what comes after it"
+
+
+@pytest.mark.parametrize("name", [name for name in TINY if "," not in name])
+def test_the_loss_falls_on_the_embedded_genome(name, finished, tmp_path, monkeypatch):
+    monkeypatch.setattr("convnova.pretrain.MOST_VALIDATION_WINDOWS", 32)
+    parts = [windows(finished / "resources/small/genomes/hg38", split, 64, "whole") for split in ("train", "valid")]
+    settings = Pretraining(length=64, windows=64, batch_size=8, epochs=5, lr=1e-2, warmup=0)
+    torch.manual_seed(0)
+    model, objective = MaskedLanguageModel(build_backbone(*TINY[name])), MaskedLanguage(settings, *parts)
+    with torch.inference_mode():
+        before = objective.evaluate(model.eval())["loss"]
+    history = train(model, objective, settings, 1, "test", tmp_path / "log.csv", tmp_path / "checkpoints")
+    assert history.evaluations[-1]["loss"] < 0.97 * before
+
+
+def test_batch_normalisation_is_pytorchs_over_the_bases_alone():
+    torch.manual_seed(0)
+    x, inside = torch.randn(3, 9, 4), torch.arange(9) < torch.tensor([[9], [4], [6]])
+    ours, pytorchs = BatchNorm(4), torch.nn.BatchNorm1d(4)
+    out, expected = ours(x, inside.unsqueeze(-1)), pytorchs(torch.cat([x[0], x[1, :4], x[2, :6]]))
+    torch.testing.assert_close(out[inside], expected)
+    assert not out[~inside].any()
+    torch.testing.assert_close(ours.running_var, pytorchs.running_var)
+
+
+PUBLISHED = [
+    ("basenji2", {}, 5313, 30.09e6, "multimolecule.danling.org/models/basenji: human tracks"),
+    ("hyenadna", {"causal": True}, 0, 436e3, "HyenaDNA Table 4.1"),
+    ("hyenadna", {"causal": True, "width": 256}, 0, 1.64e6, "HyenaDNA Table 4.2: 1.6M"),
+    ("caduceus", {"width": 118}, 0, 470e3, "Caduceus Table 1"),
+    ("caduceus", {"width": 118, "both_strands": True}, 0, 470e3, "Caduceus Table 1"),
+    ("caduceus", {}, 0, 1.9e6, "Caduceus Table 2"),
+    ("convnova", {}, 0, 1.7e6, "ConvNova Table 1"),
+    ("convnova", {"width": 64, "kernel": 5, "tail_expansion": 4, "final_conv": True}, 0, 386e3, "ConvNova Table 2"),
+]
+
+
+@pytest.mark.parametrize("architecture, settings, outputs, published, source", PUBLISHED)
+def test_parameter_counts_are_the_published_ones_within_two_percent(architecture, settings, outputs, published, source):
+    model = (
+        build_predictor(architecture, settings, "classes", outputs, 500)
+        if outputs
+        else build_backbone(architecture, settings)
+    )
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(published, rel=0.02), source
+
+
+def test_the_u_net_has_the_parameters_of_convnova():
+    def count(architecture: str) -> int:
+        return sum(p.numel() for p in build_backbone(architecture, {}).parameters())
+
+    assert count("unet") == pytest.approx(count("convnova"), rel=0.05)
+
+
+def test_reverse_complementing_exchanges_the_halves_of_caduceus_ps_and_keeps_its_predictions():
+    tokens = random_tokens(3, 70)
+    opposite = torch.from_numpy(COMPLEMENT)[tokens.long()].flip(1)
+    model = tiny("caduceus-ps")
+    own, other = model(tokens).chunk(2, -1)
+    torch.testing.assert_close(model(opposite), torch.cat([other, own], -1).flip(1), atol=1e-5, rtol=1e-5)
+    whole = stirred(build_predictor(*TINY["caduceus-ps"], "classes", 3, 70))
+    torch.testing.assert_close(whole(opposite), whole(tokens), atol=1e-5, rtol=1e-5)
+    letters = stirred(MaskedLanguageModel(build_backbone(*TINY["caduceus-ps"])))
+    torch.testing.assert_close(letters(opposite), letters(tokens).flip(1)[..., [3, 2, 1, 0, 4]], atol=1e-5, rtol=1e-5)
+
+
+def test_convnova_has_no_symmetry_between_the_strands():
+    """Only the mean over both, as `strands: both` predicts, is the same for a sequence and its reverse complement."""
+    model, tokens = stirred(build_predictor(*TINY["convnova"], "classes", 3, 70)), random_tokens(3, 70)
+    opposite = torch.from_numpy(COMPLEMENT)[tokens.long()].flip(1)
+    assert (model(opposite) - model(tokens)).abs().min() > 1e-4
+
+
+@pytest.mark.parametrize("head", ["linear", "cnn"])
+def test_a_frozen_backbone_stays_as_it_was_and_its_head_learns(head):
+    torch.manual_seed(0)
+    settings = {"width": 8, "kernel": 3, "blocks": 2, "dropout": 0.5}
+    model = build_predictor("convnova", settings, "per_base", 3, 50, head=head, frozen=True)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    optimizer, tokens = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1), random_tokens(2, 50)
+    model.train()
+    torch.testing.assert_close(model(tokens), model(tokens)), "no dropout"
+    model(tokens).square().sum().backward()
+    optimizer.step()
+    changed = {
+        name.split(".")[0] for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])
+    }
+    assert changed == ({"head"} if head == "linear" else {"head", "convolutions"})
+
+
+def test_the_head_of_bend_is_two_convolutions_of_64_channels():
+    model = build_predictor("convnova", TINY["convnova"][1], "per_base", 9, 50, head="cnn")
+    count = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in model.backbone.parameters())
+    assert count == (8 * 3 + 1) * 64 + (64 * 3 + 1) * 64 + 65 * 9
+
+
+MISFITS = [
+    (
+        {"hyenadna_scratch": {"settings": {"length": 300}}},
+        r"hyenadna_scratch.*length = 300: nucleotide_tr",
+    ),
+    ({"convnova_scratch": {"frozen": True}}, "frozen = true: expected a pretrained model"),
+    ({"cnn": {"head": "cnn"}}, "cnn has a head of its own"),
+    ({"cnn": {"pretrained": True}}, "cnn has no part that pretraining could train"),
+    ({"hyenadna": {"settings": {"length": 1000}}}, "windows of pretraining have up to 1024 bases"),
+    ({"transformer": {"settings": {"heads": 5}}}, "settings.width = 192: expected a multiple of twice heads = 5"),
+    ({"basenji2": {"settings": {"widht": 5}}}, "settings.widht = 5: unknown key; did you mean 'width'"),
+]
+
+
+@pytest.mark.parametrize("models, message", MISFITS)
+def test_models_that_do_not_fit_are_refused_before_any_job(models, message):
+    config = load({"genome": "hg38", "suites": {"nucleotide_transformer": ["H3"]}, "models": models}, [], CATALOGUE)
+    with pytest.raises(ConvNovaError, match=message):
+        check_models(config)
+
+
+def test_strands_cannot_be_averaged_where_every_base_has_a_label():
+    models = {"convnova_scratch": {"strands": "both"}}
+    config = load({"genome": "hg38", "suites": ["gene_finding"], "models": models}, [], CATALOGUE)
+    with pytest.raises(ConvNovaError, match="strands = 'both': the labels of gene_finding/gene_finding"):
+        check_models(config)
+
+
+def test_padding_of_the_other_strand_stays_where_it_is():
+    tokens = torch.tensor([[0, 0, 1, 4, 5], [2, 3, 3, 1, 0]], dtype=torch.uint8)
+    flipped = opposite_strands(tokens, torch.tensor([4, 5]).numpy(), Padding())
+    assert flipped.tolist() == [[4, 2, 3, 3, 5], [3, 2, 0, 0, 1]]
+    left = torch.tensor([[4, 4, 0, 0, 1]], dtype=torch.uint8)
+    assert opposite_strands(left, torch.tensor([3]).numpy(), Padding(as_released=True)).tolist() == [[4, 4, 2, 3, 3]]
