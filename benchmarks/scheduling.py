@@ -35,7 +35,7 @@ rule finetune:
         "out/{{n}}",
     threads: 1
     resources:
-        mem_mb=200,
+        mem_mb=1500,
         runtime=1,
         gpu=0,
     shell:
@@ -78,7 +78,7 @@ def slurm(jobs: int, pack: int, array: bool, cores: int) -> None:
         (profile / "config.yaml").write_text(text)
         words = ["snakemake", "-s", str(folder / "Snakefile"), "--directory", str(folder), "--profile", str(profile)]
         words += ["--slurm-array-jobs", "finetune"] * array
-        with cluster.running(folder / "cluster", cpus=cores // 2):
+        with cluster.running(folder / "cluster", cpus=cores // 2, memory_mb=1000 * cores):
             seconds, memory, told = timed(words, folder)
     submitted = told.count("SLURM jobid") + told.count("SLURM job ID")
     overhead = (seconds - jobs / cores) / jobs

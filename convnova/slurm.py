@@ -20,7 +20,7 @@ SECONDS_TO_END = 90
 
 
 class Request(NamedTuple):
-    """What a job asks for; empty or 0 is nothing in particular."""
+    """What a job asks for; empty or 0 is nothing in particular. minutes: of its last attempt, which asks for most."""
 
     rule: str
     partition: str = ""
@@ -100,7 +100,7 @@ def _advice(request: Request) -> str:
         "gpu_type": "gpu_type",
         "gpus": "gpus` (0 on a cluster without GPUs) or `gpu_partition",
         "memory_mb": f"{request.rule}_gb" if training else partition,
-        "minutes": f"{request.rule}_hours` or `pack" if training else partition,
+        "minutes": f"longest_hours`, `{request.rule}_hours` or `pack" if training else partition,
         "cores": "threads" if training else partition,
     }
     for asked, key in keys.items():

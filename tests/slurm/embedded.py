@@ -1,6 +1,6 @@
 """The embedded run on a Slurm of two nodes and with `snakemake --cores 2`: the same tables, but for the seconds.
 
-python tests/slurm/embedded.py FOLDER        half an hour on two cores; FOLDER keeps both runs
+python tests/slurm/embedded.py FOLDER        half an hour or more on two cores; FOLDER keeps both runs
 """
 
 import csv
@@ -34,7 +34,7 @@ def main(folder: Path) -> int:
         shutil.copy(workflow.ROOT / "config/config.yaml", here / "mine.yaml")
         began = time.monotonic()
         if name == "slurm":
-            filled = dict(gpu_partition="gpu", threads=1, pretrain_gb=4, finetune_gb=4, pack=18)
+            filled = dict(gpu_partition="gpu", threads=1, pretrain_gb=4, finetune_gb=4, pack=9)
             with cluster.running(here / "cluster", cpus=2):
                 code, told = workflow.run(here, workflow.fill_in(here, **filled))
         else:

@@ -63,7 +63,7 @@ def test_the_profile_is_for_the_paper_and_what_is_filled_in_reaches_the_jobs(tmp
         (Request("finetune", "gpu", "", 5), "--gpus=5.*set `gpus` .0 on a cluster without GPUs. or `gpu_partition`"),
         (Request("finetune", memory_mb=900_000), "set `finetune_gb` in"),
         (Request("fetch", memory_mb=900_000), "set `partition` in"),
-        (Request("pretrain", minutes=3000), "the partition gives 1440 minutes; set `pretrain_hours`"),
+        (Request("pretrain", minutes=3000), "the partition gives 1440 minutes; set `longest_hours`, `pretrain_hours`"),
         (Request("finetune", "cpu", cores=64), "set `threads` in"),
     ],
 )

@@ -131,26 +131,28 @@ def audits():
     ]
 
 
-def check_slurm(dag):
-    """Stop before the first submission where Slurm would not take a job, and end what an earlier run left there."""
-    from convnova.slurm import Request, cancel_left_over, check
+def slurm_request(job):
+    """What a job asks Slurm for at its first attempt, but the time of its last one."""
+    from convnova.slurm import Request
 
     names = ("slurm_partition", "slurm_account", "gpu", "gpu_model")
+    asked = [
+        job.resources.get(name) or missing
+        for name, missing in zip(names, ("", "", 0, ""))
+    ]
+    memory_mb = job.resources.mem_mb
+    job.attempt = job.restart_times + 1
+    minutes, job.attempt = job.resources.runtime, 1
+    return Request(min(job.rules), *asked, job.threads, memory_mb, minutes)
+
+
+def check_slurm(dag):
+    """Stop before the first submission where Slurm would not take a job, and end what an earlier run left there."""
+    from convnova.slurm import cancel_left_over, check
+
+    jobs = [job for job in dag.get_jobs_or_groups() if not job.is_local]
     try:
-        check(
-            Request(
-                min(job.rules),
-                *(
-                    job.resources.get(name) or default
-                    for name, default in zip(names, ("", "", 0, ""))
-                ),
-                job.threads,
-                job.resources.mem_mb,
-                job.resources.runtime,
-            )
-            for job in dag.get_jobs_or_groups()
-            if (job.is_group() or dag.needrun(job)) and not job.is_local
-        )
+        check(slurm_request(job) for job in jobs if job.is_group() or dag.needrun(job))
         cancel_left_over(Path.cwd())
     except ConvNovaError as error:
         sys.exit(str(error))
