@@ -252,5 +252,5 @@ DRAWN: dict[str, Callable[[pd.DataFrame, Plan, str], Figure]] = {
     "differences": differences,
     "protocols": protocols,
     "learning": learning,
-    "cost": cost,
+    "score_and_cost": cost,
 }
