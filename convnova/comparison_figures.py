@@ -184,7 +184,7 @@ def protocols(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
     return figure
 
 
-def cost(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
+def training_time(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
     """Mean score over the tasks of a suite against the wall time of a fine-tuning, a point a seed; area: parameters."""
     protocol = main_protocol(plan)
     figure, panels = _stacked(f"{title}, {protocol}", plan, [1.7] * len(plan.suites), len(plan.models) + 1)
@@ -252,5 +252,5 @@ DRAWN: dict[str, Callable[[pd.DataFrame, Plan, str], Figure]] = {
     "differences": differences,
     "protocols": protocols,
     "learning": learning,
-    "score_and_cost": cost,
+    "training_time": training_time,
 }

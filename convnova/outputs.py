@@ -60,7 +60,7 @@ def comparison_titles(run: "Plan | RunConfig") -> dict[str, str]:
         "differences": ("Paired differences of models", len(run.models) > 1),
         "protocols": ("Protocol against protocol", len(run.protocols) > 1),
         "learning": ("Scores of every epoch", True),
-        "score_and_cost": ("Score and cost", True),
+        "training_time": ("Score and training time", True),
     }
     return {name: title for name, (title, wanted) in titles.items() if wanted and run.suites}
 
