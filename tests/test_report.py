@@ -73,10 +73,13 @@ def test_every_link_on_the_page_leads_somewhere(page):
 
 def test_files_to_keep_are_those_of_the_run(page):
     kept = {attributes["download"]: attributes["href"] for _, attributes in page.tags if "download" in attributes}
-    expected = {
-        f"{name}.{form}" for name in ("nucleotide_transformer", "pretraining") for form in ("svg", "pdf", "png")
-    }
-    assert set(kept) == expected | {"nucleotide_transformer.tsv"}
+    of_suites = {"nucleotide_transformer", "ranks", "differences", "protocols", "learning", "training_time"}
+    figures = {f"{name}.{form}" for name in of_suites | {"pretraining"} for form in ("svg", "pdf", "png")}
+    tables = {
+        "nucleotide_transformer.tsv", "protocols.tsv", "comparisons.tsv", "convnova_table_1.tsv",
+        "convnova_table_9.tsv", "convnova_ablations.tsv",
+    }  # fmt: skip
+    assert set(kept) == figures | tables
     for name, address in kept.items():
         folder = "tables" if name.endswith(".tsv") else "figures"
         assert base64.b64decode(address.split("base64,")[1]) == Path(f"results/small/{folder}/{name}").read_bytes()

@@ -1,0 +1,77 @@
+import json
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from made_up_scores import GOLDEN, NT, PLAN, thousand_runs
+
+from convnova.comparison_figures import alike, learning, training_time, write_comparisons
+from convnova.errors import ConvNovaError
+from convnova.figures import STYLE, look
+from convnova.outputs import comparison_titles
+from convnova.scores import read_scores
+
+ONE = replace(
+    PLAN, suites={NT: PLAN.suites[NT]}, rows={NT: PLAN.rows[NT]}, models={"convnova": "ConvNova", "cnn": "CNN"}
+)
+
+
+@pytest.fixture
+def scores():
+    found = read_scores(GOLDEN / "scores.tsv")
+    return found[(found["suite"] == NT) & found["model"].isin(ONE.models)]
+
+
+def texts(path: Path) -> list[str]:
+    return [element.text or "" for element in ElementTree.parse(path).iter() if element.tag.endswith("}text")]
+
+
+@pytest.mark.slow
+def test_every_figure_is_written_with_its_models_and_protocol(scores, tmp_path):
+    written = write_comparisons(scores, ONE, tmp_path)
+    assert {path.name for path in written} == {
+        f"{name}.{form}" for name in comparison_titles(ONE) for form in ("pdf", "svg", "png")
+    }
+    for name in comparison_titles(ONE):
+        found = texts(tmp_path / f"{name}.svg")
+        assert any("CNN" in text for text in found) and any("heldout" in text for text in found)
+    assert "released - heldout" in texts(tmp_path / "protocols.svg")
+    assert "minus CNN" in texts(tmp_path / "differences.svg")
+
+
+def test_models_that_tests_do_not_tell_apart_are_joined():
+    frame, plan = thousand_runs()
+    models = list(plan.models)
+    random = np.random.default_rng(0)
+    level = dict(zip(models, (0.9, 0.9, 0.9, 0.5, 0.5, 0.2), strict=True))
+    frame = frame.assign(score=[level[model] + random.normal(0, 0.01) for model in frame["model"]])
+    assert alike(models, frame, plan, NT, "heldout") == [(0, 2), (3, 4)]
+
+
+def test_curves_are_those_of_the_metrics_files(scores, tmp_path):
+    path = tmp_path / "metrics.json"
+    epochs = [{"epoch": 1, "score": 0.3, "test": 0.6}, {"epoch": 2, "score": 0.5, "test": 0.4}]
+    path.write_text(json.dumps({"epochs": epochs, "best_epoch": 2}))
+    runs = scores[(scores["row"] == "H3") & (scores["model"] == "cnn")].assign(path=str(path))
+    with matplotlib.rc_context(STYLE):
+        axes = learning(runs, ONE, "Curves").axes[0]
+    drawn = {tuple(line.get_ydata()) for line in axes.get_lines()}
+    assert drawn == {(0.3, 0.5), (0.6, 0.4)}
+    assert {line.get_color() for line in axes.get_lines()} == {look(ONE, "cnn")[0]}
+
+
+def test_training_time_is_a_point_a_seed(scores):
+    with matplotlib.rc_context(STYLE):
+        axes = training_time(scores, ONE, "Time").axes[0]
+    heldout = scores[scores["protocol"] == "heldout"]
+    expected = heldout.groupby(["model", "seed"])[["seconds", "score"]].mean()
+    points = {tuple(np.round(offset, 6)) for dots in axes.collections for offset in dots.get_offsets().data}
+    assert points == {tuple(np.round(row, 6)) for row in expected.to_numpy()}
+
+
+def test_a_score_outside_the_plan_is_refused(scores, tmp_path):
+    with pytest.raises(ConvNovaError, match="found seed 3"):
+        write_comparisons(scores, replace(ONE, seeds=[1, 2]), tmp_path)
