@@ -371,3 +371,12 @@ def test_encode_agrees_letter_by_letter():
             assert code >= WRONG
         else:
             assert (code & TOKEN_BITS, bool(code & OTHER)) == (tokens[0], others == 1)
+
+
+def test_only_the_chromosomes_that_are_named_are_trained_on(tmp_path):
+    (tmp_path / "a.fa").write_text("".join(f">{name}\nACGTACGT\n" for name in "abcde"))
+    shard_genome(tmp_path / "a.fa", tmp_path / "out", valid=["b"], test=["d"], train=["e", "a"])
+    found = {split: [part.chrom for part in parts] for split, parts in read_intervals(tmp_path / "out").items()}
+    assert found == {"train": ["a", "e"], "valid": ["b"], "test": ["d"]}
+    with pytest.raises(ConvNovaError, match="expected chromosomes of a, b, c, d, e as train, found 'f'"):
+        shard_genome(tmp_path / "a.fa", tmp_path / "no", valid=["b"], test=["d"], train=["f"])
