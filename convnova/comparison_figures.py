@@ -4,6 +4,7 @@ A panel a suite, one below the other, in a column's width; the same bytes each t
 """
 
 import math
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -31,6 +32,9 @@ CURVES = 6
 
 LONGEST_NAME = 24
 """Letters of a task's name over a panel of half a column."""
+
+TITLE_LINE = 34
+"""Letters of a line of a suite's title over its panel."""
 
 
 def write_comparisons(scores: pd.DataFrame, plan: Plan, out: str | Path) -> list[Path]:
@@ -79,7 +83,7 @@ def _stacked(title: str, plan: Plan, heights: list[float], handles: int) -> tupl
     figure = empty_figure(NARROW, 0.5 + 0.16 * math.ceil(handles / 2) + sum(heights), title, plan.simulated)
     panels = figure.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for axes, suite in zip(panels, plan.suites.values(), strict=True):
-        axes.set_title(suite, loc="left")
+        axes.set_title(textwrap.fill(suite, TITLE_LINE), loc="left")
     return figure, list(panels)
 
 
