@@ -116,8 +116,8 @@ def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, n
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
 
 
-def folds_of(labels: np.ndarray, folds: int = FOLDS) -> np.ndarray:
-    """The fold, 1 to `folds`, of each row: int64 (n,); the same for every seed.
+def folds_of(labels: np.ndarray) -> np.ndarray:
+    """The fold, 1 to `FOLDS`, of each row: int64 (n,); the same for every seed.
 
     The rows of a class (of 1-dimensional labels) are dealt out in turn, shuffled, class after class, so that both
     the folds and each class in them differ by one row at most.
@@ -125,5 +125,5 @@ def folds_of(labels: np.ndarray, folds: int = FOLDS) -> np.ndarray:
     random = generator(0, "folds")
     dealt = np.concatenate([random.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
     found = np.empty(len(labels), np.int64)
-    found[dealt] = np.arange(len(labels)) % folds + 1
+    found[dealt] = np.arange(len(labels)) % FOLDS + 1
     return found

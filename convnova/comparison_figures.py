@@ -30,7 +30,7 @@ DECADE = 10
 CURVES = 6
 """Tasks of a suite whose epochs are drawn."""
 
-LONGEST_NAME = 24
+LONGEST_NAME = 21
 """Letters of a task's name over a panel of half a column."""
 
 TITLE_LINE = 34
@@ -94,7 +94,7 @@ def _rows_down(axes: Axes, plan: Plan, suite: str, label: str) -> dict[str, int]
     axes.set_yticks(range(len(place)), place)
     axes.set(ylim=(len(place) - 0.5, -0.5), xlabel=label)
     axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.grid(axis="x", **HAIR)
     return place
 
@@ -173,7 +173,7 @@ def protocols(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
     heights = [0.75 + 0.2 * len(plan.rows[suite]) for suite in plan.suites]
     figure, panels = _stacked(title, plan, heights, len(plan.models) + len(others))
     for axes, suite in zip(panels, plan.suites, strict=True):
-        place = _rows_down(axes, plan, suite, f"mean over seeds minus that by {base}")
+        place = _rows_down(axes, plan, suite, f"minus {base} (mean of seeds)")
         runs = scores[scores["suite"] == suite]
         table = runs.pivot_table(index=["row", "model"], columns="protocol", values="score")
         table = table.reindex(columns=plan.protocols).astype(float)

@@ -1,6 +1,7 @@
 """The costs of a run's models side by side: one table, and a figure of score against cost."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from matplotlib.axes import Axes
 from convnova.errors import ConvNovaError
 from convnova.figures import COLOURS, MARKERS, STYLE, WIDE, empty_figure, save
 from convnova.files import write_text
-from convnova.pages import escape
+from convnova.sheets import Sheet, number, text, write
+from convnova.table_forms import Entry
 
 COLUMNS = {
     "title": "model",
-    "parameters": "parameters",
     "receptive_field": "receptive field (bp)",
+    "parameters": "parameters",
     "length": "length (bp)",
     "sequences": "sequences",
     "flops_per_base": "FLOPs a base",
@@ -39,7 +41,7 @@ def read_costs(paths: list[Path]) -> list[dict[str, Any]]:
     for path in paths:
         try:
             content = json.loads(Path(path).read_text())
-            found.append(content | {"receptive_field": content["receptive_field"] or UNBOUNDED})
+            found.append(content | {"receptive_field": str(content["receptive_field"] or UNBOUNDED)})
         except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
             raise ConvNovaError(f"{path}: expected what `convnova cost` writes: {error}; measure again") from error
     return found
@@ -64,16 +66,7 @@ def write_costs(
     raw = [["model", *COLUMNS, "device", "threads", "out_of_memory"]]
     raw += [[_exact(line.get(name, "")) for name in raw[0]] for line in lines]
     write_text(tables / "cost.tsv", "".join("\t".join(row) + "\n" for row in raw))
-    shown = [[_short(line, name) for name in COLUMNS] for line in lines]
-    rule = ["---"] + ["---:"] * (len(COLUMNS) - 1)
-    note = _note(costs, simulated)
-    text = "".join(f"| {' | '.join(row)} |\n" for row in ([*COLUMNS.values()], rule, *shown))
-    write_text(tables / "cost.md", f"{text}\n{note}\n")
-    head = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS.values())
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in shown)
-    table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
-    start = "<!doctype html><meta charset=utf-8><title>Cost</title>"
-    write_text(tables / "cost.html", f"{start}\n{table}\n<p>{escape(note)}</p>\n")
+    write(_sheet(lines, simulated), tables, ("md", "html"))
     draw(lines, simulated, figures)
 
 
@@ -81,21 +74,28 @@ def _exact(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _short(line: dict[str, Any], name: str) -> str:
+def _sheet(lines: list[dict[str, Any]], simulated: bool) -> Sheet:
+    """The costs for reading."""
+    machines = sorted({f"{line['device']}, {line['threads']} threads" for line in lines})
+    caption = (
+        "Medians of repeats after a warm-up; memory is the peak, on a CPU of the whole process. FLOPs: matrix "
+        "products, convolutions and attention alone."
+    )
+    summary = f"measured on {'; '.join(machines)}."
+    cells = [[_short(line, name) for name in COLUMNS] for line in lines]
+    return Sheet("cost", "Cost", caption, summary, list(COLUMNS.values()), cells, simulated=simulated)
+
+
+def _short(line: dict[str, Any], name: str) -> Entry:
     """A cell for reading: three figures of what was measured."""
     value = line.get(name)
     if value is None:
-        return "out of memory" if line.get("out_of_memory") and name.endswith(("second", "mb")) else ""
-    if isinstance(value, float):
-        return f"{value:.3f}" if name == "score" else f"{float(f'{value:.3g}'):,.0f}"
-    return f"{value:,}" if isinstance(value, int) else value
-
-
-def _note(costs: list[dict[str, Any]], simulated: bool) -> str:
-    machines = sorted({f"{cost['device']}, {cost['threads']} threads" for cost in costs})
-    told = "Medians of repeats after a warm-up; memory is the peak, on a CPU of the whole process. Measured on "
-    world = " Scores are of a simulated genome." if simulated else ""
-    return told + "; ".join(machines) + ". FLOPs: matrix products, convolutions and attention alone." + world
+        return text("out of memory" if line.get("out_of_memory") and name.endswith(("second", "mb")) else "")
+    if isinstance(value, str):
+        return text(value)
+    if name == "score":
+        return number(value)
+    return Entry(f"{value if isinstance(value, int) else float(f'{value:.3g}'):,.0f}", value)
 
 
 def draw(lines: list[dict[str, Any]], simulated: bool, out: Path) -> list[Path]:
@@ -127,7 +127,9 @@ def _score_panel(axes: Axes, lines: list[dict[str, Any]], look: dict[str, Any]) 
     axes.set(xscale="log", xlabel=f"FLOPs a base, at {line['length']:,} bp", ylabel="mean score")
 
 
-def _panel(name: str):  # noqa: ANN202 - a function of the same form as `_score_panel`
+def _panel(name: str) -> Callable[[Axes, list[dict[str, Any]], dict[str, Any]], None]:
+    """What draws a measured quantity of one model against length."""
+
     def draw_lines(axes: Axes, lines: list[dict[str, Any]], look: dict[str, Any]) -> None:
         points = [(line["length"], line[name]) for line in lines if name in line]
         axes.plot(*zip(*points, strict=True) if points else ([], []), label=lines[0]["title"], linewidth=1, **look)

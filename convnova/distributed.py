@@ -58,6 +58,10 @@ class Processes:
         return found[0]
 
 
+ALONE = Processes()
+"""A training in one process."""
+
+
 @contextmanager
 def processes() -> Iterator[Processes]:
     """The group that torchrun has started this process in; outside torchrun a group of one.
@@ -65,7 +69,7 @@ def processes() -> Iterator[Processes]:
     Small tensors on the CPU go by gloo, those on a GPU by NCCL.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["WORLD_SIZE"] == "1":
-        yield Processes()
+        yield ALONE
         return
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:

@@ -20,6 +20,9 @@ from convnova.files import write_text
 from convnova.genome import read_genome
 from convnova.places import Place
 from convnova.progress import log
+from convnova.sheets import Sheet, change, number, text, write
+from convnova.table_forms import Entry
+from convnova.tables import signed
 from convnova.tasks import TaskShard, read_task
 
 UNPLACED = -1
@@ -33,6 +36,11 @@ SHOWN = {
     "leaking": "overlap a training row", "score": "all", "clean": "without them", "leaking_score": "only them",
     "clean_minus_all": "difference",
 }  # fmt: skip
+
+CAPTION = (
+    "A row's place is found by search (32-base words). A test row leaks if one of its places shares a base with a "
+    "place of a training row; it is clean if it has a place and none that does. Rows without a place are neither."
+)
 
 
 def write_leaks(config: RunConfig, genome: Path, shards: Mapping[tuple[str, str], Path], out: Path) -> None:
@@ -54,10 +62,10 @@ def write_leaks(config: RunConfig, genome: Path, shards: Mapping[tuple[str, str]
     if not lines:
         raise ConvNovaError(f"results/{config.run}/runs: expected predictions of tasks of classes, found none")
     table = pd.DataFrame(lines, columns=COLUMNS)
-    text = io.StringIO()
-    table.to_csv(text, sep="\t", index=False, float_format="%.6f", lineterminator="\n")
-    write_text(out / "leaks.tsv", text.getvalue())
-    write_text(out / "leaks.md", _markdown(table))
+    told = io.StringIO()
+    table.to_csv(told, sep="\t", index=False, float_format="%.6f", lineterminator="\n")
+    write_text(out / "leaks.tsv", told.getvalue())
+    write(_sheet(table), out, ["md"])
 
 
 def overlapping_bases(task: TaskShard, genome: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -109,7 +117,7 @@ def _lines(
         for protocol in config.protocols:
             seeds = [
                 _scores(Path(job.folder(config.run)) / "predictions.parquet", overlaps, metric)
-                for job in (Job(suite, task, model, protocol, seed) for seed in config.seeds)
+                for job in (Job(suite, task, model, protocol, seed) for seed in config.seeds_of(suite, protocol))
                 if (Path(job.folder(config.run)) / "predictions.parquet").is_file()
             ]
             if seeds:
@@ -151,15 +159,15 @@ def _score(labels: np.ndarray, scores: np.ndarray, metric: str) -> float:
     return float(metrics.classification(labels, scores)[metric]) if len(np.unique(labels)) > 1 else np.nan
 
 
-def _markdown(table: pd.DataFrame) -> str:
+def _sheet(table: pd.DataFrame) -> Sheet:
     """The columns for reading."""
-    rules = __doc__.split("\n\n")[1].replace("\n", " ").replace("`convnova.places.find`", "32-base words").strip()
-    head = [" | ".join(SHOWN.values()), " | ".join("---" for _ in SHOWN)]
-    cells = ([_cell(name, row[name]) for name in SHOWN] for row in table.to_dict("records"))
-    return "\n".join([rules, "", *(f"| {line} |" for line in [*head, *map(" | ".join, cells)])]) + "\n"
+    lines = [[_cell(name, row[name]) for name in SHOWN] for row in table.to_dict("records")]
+    gaps = table["clean_minus_all"]
+    summary = f"without the rows that overlap the scores move by {signed(gaps.min())} to {signed(gaps.max())}."
+    return Sheet("leaks", "Leaks", CAPTION, summary, list(SHOWN.values()), lines)
 
 
-def _cell(name: str, value: Any) -> str:
+def _cell(name: str, value: Any) -> Entry:
     if not isinstance(value, float):
-        return str(value)
-    return "" if np.isnan(value) else f"{value:+.3f}" if name == "clean_minus_all" else f"{value:.3f}"
+        return text(str(value))
+    return change(value) if name == "clean_minus_all" else number(value)

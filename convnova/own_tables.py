@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from convnova.files import write_text
 from convnova.outputs import sheet_titles
 from convnova.paper_tables import paper_table
 from convnova.scores import AUDIT, Plan
-from convnova.sheets import FORMS, NAN, Sheet, change, mean_and_spread, text
+from convnova.sheets import NAN, Sheet, change, mean_and_spread, text, write
 from convnova.stats import OverTasks, paired_over_tasks
 from convnova.table_forms import Entry
 from convnova.tables import signed
@@ -34,12 +33,7 @@ def sheets(scores: pd.DataFrame, published: pd.DataFrame, plan: Plan) -> Iterato
 
 def write_sheets(scores: pd.DataFrame, published: pd.DataFrame, plan: Plan, out: str | Path) -> list[Path]:
     """Write every sheet as `<name>.tsv`, `.md`, `.tex` and `.html`; arguments as for `tables.write_tables`."""
-    written = []
-    for sheet in sheets(scores, published, plan):
-        for suffix, form in FORMS.items():
-            written.append(Path(out) / f"{sheet.name}.{suffix}")
-            write_text(written[-1], form(sheet))
-    return written
+    return [path for sheet in sheets(scores, published, plan) for path in write(sheet, out)]
 
 
 def gains(runs: pd.DataFrame) -> dict[str, float]:

@@ -75,7 +75,7 @@ def _beside(name: str, scores: pd.DataFrame, published: pd.DataFrame, plan: Plan
         name,
         sheet_titles(plan)[name],
         _caption(table, simulated),
-        _summary(table, plan, verdicts, differences, cells, ours),
+        _summary(table, plan, verdicts, differences, {key: cell.mean for key, cell in cells.items()}, ours),
         heads,
         lines,
         [] if simulated else _sources(published),
@@ -110,7 +110,14 @@ def _caption(table: PaperTable, simulated: bool) -> str:
     return f"{left}Right, ours by {by_cv if table.protocol == 'cv' else by_test}"
 
 
-def _summary(table, plan, verdicts, differences, cells, ours) -> str:  # noqa: ANN001 - as `_beside` has them
+def _summary(
+    table: PaperTable,
+    plan: Plan,
+    verdicts: list[str],
+    differences: list[float],
+    theirs: dict[tuple[str, str], float],
+    ours: dict[tuple[str, str], float],
+) -> str:
     """How many of ours agree, by how much they differ, and the paper's own claim, theirs and ours."""
     run = sum(value == value for value in ours.values())
     parts = [f"{run} of {len(ours)} cells of ours are run"]
@@ -122,7 +129,7 @@ def _summary(table, plan, verdicts, differences, cells, ours) -> str:  # noqa: A
     else:
         parts.append("none may be held against a published one")
     if table.published == "ConvNova Table 1":
-        parts += _claims({(task, model): cell.mean for (task, model), cell in cells.items()}, plan, ours)
+        parts += _claims(theirs, plan, ours)
     return "; ".join(parts) + "."
 
 

@@ -1,8 +1,10 @@
 """Plain tables, a head and lines of cells, in the four forms of the tables of suites."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from convnova.files import write_text
 from convnova.pages import breakable, escape, fill, sortable
 from convnova.table_forms import Entry, markdown_text, six_decimals, tex_entry, tex_line, tex_text
 from convnova.tables import SHOWN, SIMULATED, signed
@@ -145,3 +147,11 @@ def html_notes(sheet: Sheet) -> str:
 
 
 FORMS = {"tsv": tsv, "md": markdown, "tex": latex, "html": page}
+
+
+def write(sheet: Sheet, out: str | Path, forms: Iterable[str] = FORMS) -> list[Path]:
+    """Write a sheet as `<name>.<form>` into the folder `out`."""
+    paths = {form: Path(out) / f"{sheet.name}.{form}" for form in forms}
+    for form, path in paths.items():
+        write_text(path, FORMS[form](sheet))
+    return list(paths.values())

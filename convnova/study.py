@@ -19,7 +19,9 @@ from convnova.config import Job, RunConfig
 from convnova.errors import ConvNovaError
 from convnova.figures import COLOURS, GREY, NARROW, STYLE, empty_figure, save
 from convnova.files import write_text
+from convnova.sheets import NAN, Sheet, change, number, text, write
 from convnova.stats import LEVEL
+from convnova.table_forms import Entry
 
 PROTOCOL = "heldout"
 COLUMNS = ["model", "title", "parameters", "seconds", "pairs", "score", "difference", "low", "high"]
@@ -90,28 +92,38 @@ def write_study(config: RunConfig, tables: Path, figures: Path) -> None:
         raise ConvNovaError("base: expected the model that the others are held against, found none in the config")
     scores = validation_scores(config)
     table = differences(scores, config.base, {name: model.title for name, model in config.models.items()})
-    text = io.StringIO()
-    table.to_csv(text, sep="\t", index=False, float_format="%.6f", lineterminator="\n")
-    write_text(tables / "study.tsv", text.getvalue())
-    write_text(tables / "study.md", markdown(table))
+    lines = io.StringIO()
+    table.to_csv(lines, sep="\t", index=False, float_format="%.6f", lineterminator="\n")
+    write_text(tables / "study.tsv", lines.getvalue())
+    write(sheet(table), tables, ["md"])
     with matplotlib.rc_context(STYLE):
         save(_plot(table, config.base), figures / "study")
 
 
-def markdown(table: pd.DataFrame) -> str:
+def sheet(table: pd.DataFrame) -> Sheet:
     """The table for reading."""
+    told = table["low"].notna()
+    apart = int(((table["low"] > 0) | (table["high"] < 0)).sum())
     lines = [
+        [
+            text(row.title),
+            text(f"{row.parameters:,}"),
+            Entry(f"{row.seconds:.0f}", row.seconds),
+            number(row.score),
+            change(row.difference if row.low == row.low else NAN),
+            text(f"{row.low:+.3f} to {row.high:+.3f}" if row.low == row.low else ""),
+        ]
+        for row in table.itertuples()
+    ]
+    return Sheet(
+        "study",
+        "What moves the score",
         "Validation scores, test scores have no part in it; difference to the first row of each pair of task and seed, "
         "its mean and 95% interval.",
-        "",
-        "| variant | parameters | seconds a job | validation score | difference | 95% interval |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for row in table.itertuples():
-        moved = (f"{row.difference:+.3f}", f"{row.low:+.3f} to {row.high:+.3f}") if row.low == row.low else ("", "")
-        cells = (row.title, f"{row.parameters:,}", f"{row.seconds:.0f}", f"{row.score:.3f}", *moved)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        f"the intervals of {apart} of {told.sum()} variants leave out zero.",
+        ["variant", "parameters", "seconds a job", "validation score", "difference", "95% interval"],
+        lines,
+    )
 
 
 def _plot(table: pd.DataFrame, base: str) -> matplotlib.figure.Figure:

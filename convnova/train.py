@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from convnova.adamw import AdamW
 from convnova.checkpoint import load_state, save_state
 from convnova.config import Training
-from convnova.distributed import Processes
+from convnova.distributed import ALONE, Processes
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
 from convnova.progress import log, progress
@@ -141,7 +141,7 @@ def train(
     checkpoints: Path,
     workers: int = 1,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    processes: Processes = Processes(),  # noqa: B008 - immutable
+    processes: Processes = ALONE,
 ) -> History:
     """Train `model` in place, from the newest checkpoint if there is one.
 

@@ -8,7 +8,12 @@ import pytest
 
 from convnova.gpus import visible
 
-TAKE = "from convnova.gpus import take_gpu; import os; print(take_gpu(), os.environ.get('CUDA_VISIBLE_DEVICES'), flush=True); input()"  # noqa: E501
+TAKE = """
+import os
+from convnova.gpus import take_gpu
+print(take_gpu(), os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+input()
+"""
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_scores_with_and_without_the_rows_that_overlap(leaky):
         expected = np.mean([matthews_corrcoef(labels[part], ones[part]) for labels, ones in predicted])
         assert row[name] == pytest.approx(expected, abs=1e-6)
     assert row["clean_minus_all"] == pytest.approx(row["clean"] - row["score"], abs=2e-6)
-    line = Path("tables/leaks.md").read_text().splitlines()[-1]
+    *_, line = (line for line in Path("tables/leaks.md").read_text().splitlines() if line.startswith("|"))
     assert f"| 10 | 9 | 5 | {row['score']:.3f} | {row['clean']:.3f} |" in line
 
 

@@ -2,18 +2,16 @@
 
 import contextlib
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-import workflow  # noqa: E402
-from convnova.catalogue import load, save  # noqa: E402
-from convnova.checkpoint import load_weights  # noqa: E402
-from convnova.cli import main  # noqa: E402
+import workflow
+from convnova.catalogue import load, save
+from convnova.checkpoint import load_weights
+from convnova.cli import main
 
 
 def pretrain(out: Path) -> int:

@@ -4,24 +4,21 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+import cluster
 import pytest
 import torch
 import yte
 
-sys.path.insert(0, str(Path(__file__).parent))
-import cluster  # noqa: E402
-
-import workflow  # noqa: E402
-from convnova.catalogue import load_file  # noqa: E402
-from convnova.checkpoint import load_weights  # noqa: E402
-from convnova.cli import main  # noqa: E402
-from convnova.errors import ConvNovaError  # noqa: E402
-from convnova.pretrain import pretrain  # noqa: E402
-from convnova.slurm import Request, cancel_left_over, check  # noqa: E402
+import workflow
+from convnova.catalogue import load_file
+from convnova.checkpoint import load_weights
+from convnova.cli import main
+from convnova.errors import ConvNovaError
+from convnova.pretrain import pretrain
+from convnova.slurm import Request, cancel_left_over, check
 
 SMALL = {"threads": 1, "pretrain_gb": 2, "finetune_gb": 2}
 TARGET = "results/own/pretrain/convnova/weights.safetensors"
