@@ -33,7 +33,7 @@ CURVES = 6
 LONGEST_NAME = 21
 """Letters of a task's name over a panel of half a column."""
 
-TITLE_LINE = 34
+TITLE_LINE = 30
 """Letters of a line of a suite's title over its panel."""
 
 

@@ -82,6 +82,16 @@ def test_scores_with_and_without_the_rows_that_overlap(leaky):
     assert f"| 10 | 9 | 5 | {row['score']:.3f} | {row['clean']:.3f} |" in line
 
 
+def test_by_cv_every_fold_that_is_there_counts_whatever_the_seeds(leaky):
+    config = leaky.model_copy(update={"protocols": ["cv"]})
+    save(config, "config.yaml")
+    predicted = [predict(config, fold) for fold in (1, 2, 9, 10)]
+    assert main(["leaks", "--config", "config.yaml", "--genome", "genome", "--out", "tables", "mine/one=one.st"]) == 0
+    (row,) = pd.read_csv("tables/leaks.tsv", sep="\t").to_dict("records")
+    expected = np.mean([matthews_corrcoef(labels, ones) for labels, ones in predicted])
+    assert (row["protocol"], row["seeds"], row["score"]) == ("cv", 4, pytest.approx(expected, abs=1e-6))
+
+
 def test_without_predictions_there_is_nothing_to_say(leaky, capsys):
     words = ("--config", "config.yaml", "--genome", "genome", "--out", "tables", "mine/one=one.st")
     assert main(["leaks", *words]) == 1
