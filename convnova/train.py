@@ -182,7 +182,7 @@ def train(
         for bases, batch in ahead(read, range(history.step, total), workers):
             rate = learning_rate(history.step, total, settings)
             place = (history.step,) if processes.first else (history.step, processes.rank)
-            torch.manual_seed(torch_seed(seed, "dropout", *place))
+            seed_dropout(torch_seed(seed, "dropout", *place))
             at_once = min(fits, sequences_at_once(settings, batch.tokens, device))
             step_loss, fitted = take_step(parallel, objective, batch, optimizer, rate, settings, at_once, processes)
             fits = min(fits, fitted) if fitted < at_once else fits
@@ -211,6 +211,14 @@ def train(
                         f"{label}: stopped by a signal at step {history.step} of {total}; run it again to continue"
                     )
     return history
+
+
+def seed_dropout(seed: int) -> None:
+    """What `torch.manual_seed` does, a millisecond sooner: that formats a traceback for every kind of device there is
+    not, and keeps it."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)
 
 
 def sequences_at_once(settings: Training, tokens: Tensor, device: torch.device) -> int:
@@ -264,6 +272,7 @@ def take_step(
     if settings.clip is not None:
         nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
     optimizer.step(rate)
+    optimizer.zero_grad()
     return loss, at_once
 
 
@@ -275,8 +284,8 @@ def _accumulate(
     DistributedDataParallel gives the mean over processes, of which the sum is wanted: hence `world`.
     """
     device = next(model.parameters()).device
-    model.train()
-    model.zero_grad()
+    if not model.training:
+        model.train()
     total = torch.zeros((), device=device)
     parts = list(batch.split(at_once))
     for part in parts:
