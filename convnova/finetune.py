@@ -85,14 +85,14 @@ def summary(
     history: History, model: nn.Module, splits: dict[str, Labelled], config: RunConfig, job: Job
 ) -> dict[str, Any]:
     """What a reader wants to know of a run besides its scores."""
-    about, settings = config.models[job.model], config.settings(job.model, job.suite)
+    about, settings = config.models[job.model], config.job_settings(job)
     return {
         "architecture": about.architecture,
         "settings": settings,
         "receptive_field": configure(about.architecture, settings).receptive_field,
         **about.model_dump(include={"frozen", "head"}),
         "strands": config.strands(job.model, job.suite),
-        "training": config.training(job).model_dump(),
+        "training": config.training(job).model_dump(exclude={"source"}),
         "best_epoch": history.best_epoch,
         "epochs": history.evaluations,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -148,7 +148,7 @@ def build(config: RunConfig, job: Job, data: TaskShard, splits: dict[str, Labell
     pretrained = config.is_pretrained(job)
     if pretrained != (weights is not None):
         raise ConvNovaError(f"{job.model}: expected {'pretrained' if pretrained else 'no'} weights, found {weights}")
-    about, settings = config.models[job.model], config.settings(job.model, job.suite)
+    about, settings = config.models[job.model], config.job_settings(job)
     outputs = data.split("train").labels.shape[1] if data.kind == "multilabel" else len(data.classes)
     longest = max(rows.max_length for rows in splits.values())
     pooled = pools_padding(config.training(job), job)

@@ -31,6 +31,7 @@ def _conda_parts() -> list:
         ("paper", {"finetune": 2240, "pretrain": 9, "task_shard": 28}),
         ("yeast", {"finetune": 264, "fetch": 22, "pretrain": 1, "leaks": 1}),
         ("ablations", {"finetune": 285, "pretrain": 1}),
+        ("search", {"finetune": 1944, "search": 1, "task_shard": 18}),
         ("cost", {"cost": 45, "cost_tables": 1}),
     ],
 )
