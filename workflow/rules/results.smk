@@ -141,7 +141,7 @@ rule search:
     params:
         config=CONFIG,
         version=RUN.fingerprint(),
-        folder=RESULTS,
+        folder=subpath(output.tsv, ancestor=2),
     shell:
         "convnova --log {log} search --config {params.config} --out {params.folder}"
 
