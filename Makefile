@@ -20,7 +20,7 @@ yeast: .venv/installed bedtools
 	snakemake --cores $(CORES) --rerun-incomplete --configfile config/yeast_local.yaml --config data=$(DATA)
 
 test: .venv/installed-test bedtools
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=85
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 lint: .venv/installed-test
 	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow && snakemake --lint

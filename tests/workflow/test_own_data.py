@@ -48,6 +48,7 @@ def own(tmp_path_factory) -> OwnData:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("own data")
 def test_ones_own_data_from_files_to_tables(own):
     results = own.folder / "results/own"
     told = json.loads((results / "runs/mine/one/convnova/heldout/seed=1/metrics.json").read_text())
@@ -62,6 +63,7 @@ def test_ones_own_data_from_files_to_tables(own):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("own data")
 def test_a_finished_run_has_nothing_to_do_and_a_change_reruns_what_it_concerns(own):
     assert "Nothing to be done" in own.run("-n")
     changed = yaml.safe_load(Path(own.config).read_text())
