@@ -24,6 +24,7 @@ from convnova.config import Training
 from convnova.distributed import ALONE, Processes
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
+from convnova.memory import peak_resident
 from convnova.progress import log, progress
 from convnova.randomness import torch_seed
 
@@ -348,17 +349,11 @@ def _check_finite(loss: float, history: History, every: int, batch: Batch, check
 
 def _log_row(history: History, objective: Objective, split: str, loss: float, rate: float) -> None:
     on_gpu = torch.cuda.is_available()
-    memory = torch.cuda.max_memory_allocated() if on_gpu else _resident_bytes()
+    memory = torch.cuda.max_memory_allocated() if on_gpu else peak_resident()
     speed = history.bases / max(history.seconds, 1e-9)
     epoch = history.step / objective.steps_per_epoch
     values = (history.step, epoch, split, loss, rate, history.bases, history.seconds, speed, memory / 1e6)
     history.rows.append(dict(zip(LOG_COLUMNS, values, strict=True)))
-
-
-def _resident_bytes() -> int:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def write_log(history: History, path: Path) -> None:
