@@ -45,6 +45,7 @@ def test_the_whole_graph_is_built(tmp_path, name, expected):
     "name, expected",
     [
         ("yeast_local", {"finetune": 120, "pretrain": 1, "genome_shard": 2, "task_shard": 5, "leaks": 1}),
+        ("yeast_search", {"finetune": 32, "search": 1, "task_shard": 2}),
         ("yeast_study", {"finetune": 96, "pretrain": 4, "genome_shard": 1, "task_shard": 2, "study": 1}),
     ],
 )
