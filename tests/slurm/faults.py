@@ -22,7 +22,7 @@ import workflow
 
 TARGETS = ["results/own/tables/mine.md"]
 SAME = ("tables/mine.md", "pretrain/convnova/weights.safetensors")
-PROFILE = {"gpu_partition": "gpu", "threads": 1, "pretrain_gb": 2, "finetune_gb": 2, "attempts": 4}
+PROFILE = {"gpu_partition": "gpu", "threads": 1, "pretrain_gb": 2, "finetune_gb": 2, "finetune_hours": 1, "attempts": 4}
 SECONDS = 420
 SEEDS = [1, 2, 3]
 FINISHED = ("own/runs/*/*/*/*/*/metrics.json", "own/pretrain/*/weights.json")
@@ -166,6 +166,7 @@ def over_time(run: Run) -> None:
 def packed(run: Run) -> None:
     """Of several fine-tunings in one job the last is killed: Snakemake deletes what the others have finished."""
     while len(list(run.results.glob(FINISHED[0]))) < len(SEEDS) - 1 or not workflow.processes(run.folder, "finetune"):
+        assert run.main.poll() is None, "ended too early"
         time.sleep(0.05)
         run.look()
     os.kill(workflow.processes(run.folder, "finetune")[0], signal.SIGKILL)
@@ -186,6 +187,7 @@ def full_disk(run: Run) -> None:
 def read_only(run: Run) -> None:
     """The main process is stopped by Ctrl-C after pretraining; then the results cannot be written, then they can."""
     while not (run.results / "own" / SAME[1]).exists():
+        assert run.main.poll() is None, "ended too early"
         time.sleep(0.1)
     run.main.send_signal(signal.SIGINT)
     run.end(code=1)
