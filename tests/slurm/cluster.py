@@ -57,6 +57,7 @@ ACCOUNTING = """\
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=localhost
 AccountingStoragePort={port}
+AccountingStoragePass={folder}/munge/socket
 AccountingStorageEnforce=associations"""
 SLURMDBD = """\
 AuthType=auth/munge
@@ -93,7 +94,7 @@ def missing(accounting: bool = False) -> str:
 class Cluster:
     """A running cluster whose parts can be stopped and started again.
 
-    With accounting only the account `lab` may submit.
+    With accounting only users of the account `lab` may submit, and root is one.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class Cluster:
             f"RealMemory={memory_mb} {gres} State=UNKNOWN"
             for node in self.nodes
         ]
-        told = ACCOUNTING.format(port=dbd_port) if accounting else NO_ACCOUNTING
+        told = ACCOUNTING.format(folder=folder, port=dbd_port) if accounting else NO_ACCOUNTING
         text = CONFIGURATION.format(
             host=self.host, folder=folder, port=next(ports), nodes="\n".join(lines), accounting=told
         )
