@@ -2,6 +2,8 @@
 #   snakemake --cores 8                                       config/config.yaml, the embedded run
 #   snakemake --cores 8 --configfile config/paper.yaml        the paper
 # Paths of results say what they are; `snakemake results/.../metrics.json` makes one number.
+import shutil
+
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -29,6 +31,12 @@ onstart:
     save(RUN, CONFIG)
     if workflow.executor_plugin.name == "slurm":
         check_slurm(workflow.dag)
+
+
+# What `convnova finetune` keeps for the case that a job of several fine-tunings fails.
+onsuccess:
+    for kept in Path(RESULTS, "runs").glob("*/*/*/*/*/.finished"):
+        shutil.rmtree(kept)
 
 
 rule all:
