@@ -35,6 +35,7 @@ rule all:
     default_target: True
     input:
         tables(),
+        items(),
         figures(),
         [
             f"{RESULTS}/tables/audit.{form}"

@@ -141,6 +141,10 @@ def parser() -> argparse.ArgumentParser:
     _with_config(aggregate)
     aggregate.add_argument("--out", type=Path, required=True, metavar="FILE")
 
+    items = _command(commands, "items", run_items, "pairs of models over the test items of each task")
+    _with_config(items)
+    items.add_argument("--out", type=Path, required=True, metavar="DIR")
+
     for name, run, text in (
         ("tables", run_tables, "comparison tables, as TSV, Markdown, LaTeX and HTML"),
         ("figures", run_figures, "comparison figures, as PDF, SVG and PNG"),
@@ -354,6 +358,14 @@ def run_aggregate(options: argparse.Namespace) -> None:
     from convnova.catalogue import load_file
 
     write_scores(load_file(options.config), options.out)
+
+
+def run_items(options: argparse.Namespace) -> None:
+    """`convnova items`"""
+    from convnova.catalogue import load_file
+    from convnova.item_tables import write_items
+
+    write_items(load_file(options.config), options.out)
 
 
 def run_tables(options: argparse.Namespace) -> None:

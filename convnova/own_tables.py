@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from convnova.outputs import sheet_titles
+from convnova.pairs import OverTasks, paired_over_tasks
 from convnova.paper_tables import paper_table
 from convnova.scores import AUDIT, Plan
-from convnova.sheets import NAN, Sheet, change, mean_and_spread, text, write
-from convnova.stats import OverTasks, paired_over_tasks
+from convnova.sheets import NAN, Sheet, change, mean_and_spread, p_value, text, write
 from convnova.table_forms import Entry
 from convnova.tables import signed
 
@@ -120,5 +120,4 @@ def means(scores: pd.DataFrame, plan: Plan, suite: str, protocol: str) -> pd.Dat
 
 def _numbers(pair: OverTasks) -> list[Entry]:
     counts = [Entry(str(count), count) for count in (pair.n, pair.wins, pair.losses)]
-    ps = [Entry("< 0.001" if p < 0.001 else f"{p:.3f}", p) for p in (pair.p, pair.p_holm)]
-    return [*counts, change(pair.difference), change(pair.effect), *ps]
+    return [*counts, change(pair.difference), change(pair.effect), p_value(pair.p), p_value(pair.p_holm)]

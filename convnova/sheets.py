@@ -11,6 +11,9 @@ from convnova.tables import SHOWN, SIMULATED, signed
 
 NAN = float("nan")
 
+LINES_A_FLOAT = 50
+"""Lines of a table of LaTeX that fit a page in small print."""
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -44,6 +47,11 @@ def number(value: float, bold: bool = False) -> Entry:
 def change(value: float) -> Entry:
     """A cell with a difference; empty if it is not known."""
     return Entry("" if value != value else signed(value), value)
+
+
+def p_value(p: float) -> Entry:
+    """A cell with a p value; empty if it is not known."""
+    return Entry("" if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}", p)
 
 
 def mean_and_spread(scores: Sequence[float], expected: int, spread: float) -> Entry:
@@ -82,26 +90,37 @@ def markdown(sheet: Sheet) -> str:
 
 
 def latex(sheet: Sheet) -> str:
-    r"""A `table*` to `\input`, needing booktabs alone."""
+    r"""`table*` floats to `\input`, needing booktabs alone; of more than one the notes follow as text."""
+    starts = range(0, max(1, len(sheet.lines)), LINES_A_FLOAT)
+    notes = [rf"\par\smallskip\parbox{{\linewidth}}{{\raggedright {tex_text(note)}}}" for note in sheet.notes]
+    floats = [_tex_float(sheet, start, notes * (len(starts) == 1)) for start in starts]
+    after = "\n".join([r"\begingroup\tiny", *notes, r"\par\endgroup", ""]) * (len(starts) > 1 and bool(notes))
+    return "% Needs \\usepackage{booktabs} in the preamble.\n" + "\n".join([*floats, after])
+
+
+def _tex_float(sheet: Sheet, start: int, notes: list[str]) -> str:
+    """The lines from `start` on that fit a page, with the caption over the first ones."""
+    title = tex_text(sheet.title)
+    told = (
+        f"{title}. {tex_text(sheet.full_caption)} {tex_text(sheet.summary)}" if start == 0 else f"{title} (continued)."
+    )
     lines = [
-        "% Needs \\usepackage{booktabs} in the preamble.",
         r"\begin{table*}[tbp]",
         r"\centering",
         r"\setlength{\belowcaptionskip}{6pt}",
-        rf"\caption{{{tex_text(sheet.title)}. {tex_text(sheet.full_caption)} {tex_text(sheet.summary)}}}",
-        rf"\label{{tab:{sheet.name.replace('_', '-')}}}",
+        rf"\caption{{{told}}}",
+        *[rf"\label{{tab:{sheet.name.replace('_', '-')}}}"] * (start == 0),
         r"\tiny",
         r"\setlength{\tabcolsep}{2pt}",
         rf"\begin{{tabular}}{{ll{'r' * (len(sheet.heads) - 2)}}}",
         r"\toprule",
         tex_line([tex_text(head) for head in sheet.heads]),
         r"\midrule",
-        *[tex_line([tex_entry(cell) for cell in line]) for line in sheet.lines],
+        *[tex_line([tex_entry(cell) for cell in line]) for line in sheet.lines[start : start + LINES_A_FLOAT]],
         r"\bottomrule",
         r"\end{tabular}",
-        *[rf"\par\smallskip\parbox{{\linewidth}}{{\raggedright {tex_text(note)}}}" for note in sheet.notes],
+        *notes,
         r"\end{table*}",
-        "",
     ]
     return "\n".join(lines)
 

@@ -166,6 +166,7 @@ def markdown_text(text: str) -> str:
 
 TEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
+    "<": "$<$", ">": "$>$",
     **{letter: "\\" + letter for letter in "&%$#_{}"},
 }  # fmt: skip
 
@@ -173,7 +174,7 @@ TEX = {
 def tex_text(text: str) -> str:
     """Text with LaTeX's special characters escaped; a minus before a number is set as a minus."""
     escaped = "".join(TEX.get(letter, letter) for letter in text)
-    return re.sub(r"^-(?=\d)", "$-$", escaped).replace("released - heldout", "released $-$ heldout")
+    return re.sub(r"(?<!\w)-(?=\d)", "$-$", escaped).replace("released - heldout", "released $-$ heldout")
 
 
 def latex(table: Table) -> str:

@@ -56,6 +56,37 @@ rule tables:
         "--published {input.published} --out {params.folder}"
 
 
+rule items:
+    input:
+        predictions=item_predictions(),
+    output:
+        tsv=f"{RESULTS}/tables/{ITEMS}.tsv",
+        md=f"{RESULTS}/tables/{ITEMS}.md",
+        tex=f"{RESULTS}/tables/{ITEMS}.tex",
+        html=report(
+            f"{RESULTS}/tables/{ITEMS}.html",
+            caption="../report/items.rst",
+            category="Tables",
+        ),
+    log:
+        f"{RESULTS}/logs/items.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/items.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(60),
+        gpu=0,
+    params:
+        config=CONFIG,
+        version=RUN.fingerprint(),
+        folder=subpath(output.tsv, parent=True),
+    shell:
+        "convnova --log {log} items --config {params.config} --out {params.folder}"
+
+
 rule figures:
     input:
         scores=f"{RESULTS}/tables/scores.tsv",
@@ -125,6 +156,7 @@ rule report:
         scores=f"{RESULTS}/tables/scores.tsv",
         published=CATALOGUE / "published.csv",
         tables=tables(),
+        items=items(),
         figures=figures(),
         audits=audits(),
     output:
