@@ -141,10 +141,6 @@ def parser() -> argparse.ArgumentParser:
     _with_config(aggregate)
     aggregate.add_argument("--out", type=Path, required=True, metavar="FILE")
 
-    items = _command(commands, "items", run_items, "pairs of models over the test items of each task")
-    _with_config(items)
-    items.add_argument("--out", type=Path, required=True, metavar="DIR")
-
     for name, run, text in (
         ("tables", run_tables, "comparison tables, as TSV, Markdown, LaTeX and HTML"),
         ("figures", run_figures, "comparison figures, as PDF, SVG and PNG"),
@@ -360,25 +356,20 @@ def run_aggregate(options: argparse.Namespace) -> None:
     write_scores(load_file(options.config), options.out)
 
 
-def run_items(options: argparse.Namespace) -> None:
-    """`convnova items`"""
-    from convnova.catalogue import load_file
-    from convnova.item_tables import write_items
-
-    write_items(load_file(options.config), options.out)
-
-
 def run_tables(options: argparse.Namespace) -> None:
     """`convnova tables`"""
     from convnova.catalogue import load_file
+    from convnova.made_from import read_provenance, sentence
     from convnova.own_tables import write_sheets
     from convnova.published import read_published
     from convnova.scores import plan_of, read_scores
     from convnova.tables import write_tables
 
-    given = (read_scores(options.scores), read_published(options.published), plan_of(load_file(options.config)))
-    write_tables(*given, options.out)
-    write_sheets(*given, options.out)
+    config = load_file(options.config)
+    given = (read_scores(options.scores), read_published(options.published), plan_of(config))
+    made = sentence(config, read_provenance(options.scores))
+    write_tables(*given, options.out, made)
+    write_sheets(*given, options.out, made)
 
 
 def run_figures(options: argparse.Namespace) -> None:

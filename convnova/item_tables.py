@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from convnova import stats
+from convnova import made_from, stats
 from convnova.config import Job, RunConfig, Task
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
+from convnova.lineage import read_result
+from convnova.made_from import line, sentence
 from convnova.outputs import ITEMS, ITEMS_TITLE, item_tasks
 from convnova.pairs import OverItems, paired_over_items, paired_over_sequences, with_holm
 from convnova.predictions import Predictions, read_predictions
@@ -60,10 +62,10 @@ def write_items(config: RunConfig, out: Path) -> None:
         ConvNovaError: no task with predictions of two models by a common seed, or predictions of other test rows.
     """
     lines = [
-        line
+        pair
         for suite, task in item_tasks(config)
         for protocol in config.protocols
-        for line in _lines(config, suite, task, protocol, config.suites[suite].tasks[task])
+        for pair in _lines(config, suite, task, protocol, config.suites[suite].tasks[task])
     ]
     if not lines:
         raise ConvNovaError(f"results/{config.run}/runs: expected predictions of two models for a task, found none")
@@ -71,7 +73,15 @@ def write_items(config: RunConfig, out: Path) -> None:
     told = io.StringIO()
     table.to_csv(told, sep="\t", index=False, float_format="%.6f", lineterminator="\n")
     write_text(out / f"{ITEMS}.tsv", told.getvalue())
-    write(sheet(table, config), out, ["md", "tex", "html"])
+    write(replace(sheet(table, config), made=_made(config)), out, ["md", "tex", "html"])
+
+
+def _made(config: RunConfig) -> str:
+    """What the predictions were made from, by the metrics beside them."""
+    tasks = item_tasks(config)
+    paths = {job: Path(job.folder(config.run)) / "metrics.json" for job in config.jobs() if job[:2] in tasks}
+    lines = [line(job, read_result(path)["provenance"]) for job, path in paths.items() if path.is_file()]
+    return sentence(config, made_from.table(lines))
 
 
 def read_items(path: Path) -> pd.DataFrame:
@@ -97,12 +107,12 @@ def _lines(config: RunConfig, suite: str, task: str, protocol: str, spec: Task) 
     if couples and spec.metric != "auroc" and _has_auroc(found[couples[0][0]]):
         aurocs = with_holm([_compared(spec, "auroc", found, titles, *couple) for couple in couples])
     for place, ((a, b), result) in enumerate(zip(couples, results, strict=True)):
-        line = vars(result) | {"suite": suite, "task": task, "protocol": protocol, "a": a, "b": b}
-        line |= {"seeds_expected": len(config.seeds_of(suite, protocol)), "metric": spec.metric}
+        pair = vars(result) | {"suite": suite, "task": task, "protocol": protocol, "a": a, "b": b}
+        pair |= {"seeds_expected": len(config.seeds_of(suite, protocol)), "metric": spec.metric}
         if aurocs:
             names = ("difference", "low", "high", "p", "p_holm")
-            line |= {f"auroc_{name}": getattr(aurocs[place], name) for name in names}
-        yield line | {"sentence": f"{task}, {protocol}: {result.sentence()}"}
+            pair |= {f"auroc_{name}": getattr(aurocs[place], name) for name in names}
+        yield pair | {"sentence": f"{task}, {protocol}: {result.sentence()}"}
 
 
 def _of_model(config: RunConfig, suite: str, task: str, model: str, protocol: str) -> Scores:

@@ -1,6 +1,7 @@
 """Tables that no paper has: what each habit of scoring would have reported, and whether models differ."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -31,9 +32,11 @@ def sheets(scores: pd.DataFrame, published: pd.DataFrame, plan: Plan) -> Iterato
         yield own[name](scores, plan) if name in own else paper_table(name, scores, published, plan)
 
 
-def write_sheets(scores: pd.DataFrame, published: pd.DataFrame, plan: Plan, out: str | Path) -> list[Path]:
+def write_sheets(
+    scores: pd.DataFrame, published: pd.DataFrame, plan: Plan, out: str | Path, made: str = ""
+) -> list[Path]:
     """Write every sheet as `<name>.tsv`, `.md`, `.tex` and `.html`; arguments as for `tables.write_tables`."""
-    return [path for sheet in sheets(scores, published, plan) for path in write(sheet, out)]
+    return [path for sheet in sheets(scores, published, plan) for path in write(replace(sheet, made=made), out)]
 
 
 def gains(runs: pd.DataFrame) -> dict[str, float]:

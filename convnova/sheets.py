@@ -27,6 +27,13 @@ class Sheet:
     lines: list[list[Entry]]
     notes: list[str] = field(default_factory=list)
     simulated: bool = False
+    made: str = ""
+    """What it was made from: see `convnova.made_from.sentence`."""
+
+    @property
+    def all_notes(self) -> list[str]:
+        """The notes, ended by what the table was made from."""
+        return [*self.notes, *filter(None, [self.made])]
 
     @property
     def full_caption(self) -> str:
@@ -83,7 +90,7 @@ def markdown(sheet: Sheet) -> str:
         [f"**{markdown_text(c.text)}**" if c.bold else markdown_text(c.text) for c in line] for line in sheet.lines
     ]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    notes = "\n".join(f"- {markdown_text(note)}" for note in sheet.notes)
+    notes = "\n".join(f"- {markdown_text(note)}" for note in sheet.all_notes)
     summary = f"**Summary:** {markdown_text(sheet.summary)}"
     parts = [f"## {markdown_text(sheet.title)}", markdown_text(sheet.full_caption), table, summary, notes]
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -92,7 +99,7 @@ def markdown(sheet: Sheet) -> str:
 def latex(sheet: Sheet) -> str:
     r"""`table*` floats to `\input`, needing booktabs alone; of more than one the notes follow as text."""
     starts = range(0, max(1, len(sheet.lines)), LINES_A_FLOAT)
-    notes = [rf"\par\smallskip\parbox{{\linewidth}}{{\raggedright {tex_text(note)}}}" for note in sheet.notes]
+    notes = [rf"\par\smallskip\parbox{{\linewidth}}{{\raggedright {tex_text(note)}}}" for note in sheet.all_notes]
     floats = [_tex_float(sheet, start, notes * (len(starts) == 1)) for start in starts]
     after = "\n".join([r"\begingroup\tiny", *notes, r"\par\endgroup", ""]) * (len(starts) > 1 and bool(notes))
     return "% Needs \\usepackage{booktabs} in the preamble.\n" + "\n".join([*floats, after])
@@ -162,7 +169,7 @@ def _html_row(line: list[Entry]) -> str:
 
 def html_notes(sheet: Sheet) -> str:
     """The notes below the table, a paragraph each."""
-    return "\n".join(f"<p class=note>{escape(note)}</p>" for note in sheet.notes)
+    return "\n".join(f"<p class=note>{escape(note)}</p>" for note in sheet.all_notes)
 
 
 FORMS = {"tsv": tsv, "md": markdown, "tex": latex, "html": page}

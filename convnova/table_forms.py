@@ -122,7 +122,7 @@ def _published(cell: Cell, notes: list[str]) -> Entry:
 
 
 def _note_lines(table: Table, laid: Grid) -> list[str]:
-    """Why cells are not comparable, then where the published numbers come from and how surely."""
+    """Why cells are not comparable, where the published numbers come from and how surely, what ours were made from."""
     reasons = [f"[{number}] Not comparable: {reason}." for number, reason in enumerate(laid.notes, 1)]
     found = [
         (title, table.compared(row, model).published) for model, title in table.models.items() for row in table.rows
@@ -132,7 +132,7 @@ def _note_lines(table: Table, laid: Grid) -> list[str]:
         for title, cell in found
         if cell
     ]
-    return [*reasons, *dict.fromkeys(sources)]
+    return [*reasons, *dict.fromkeys(sources), *filter(None, [table.made])]
 
 
 def markdown(table: Table) -> str:

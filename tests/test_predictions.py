@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+import torch
 
-from convnova.batches import Labelled
+from convnova.batches import Labelled, Padding
 from convnova.errors import ConvNovaError
-from convnova.predict import write_predictions
+from convnova.predict import predict, write_predictions
 from convnova.predictions import read_predictions
 
 
@@ -35,3 +36,18 @@ def test_what_is_no_file_of_predictions_is_named(tmp_path, content):
         (tmp_path / "p.parquet").write_bytes(content)
     with pytest.raises(ConvNovaError, match=r"p\.parquet: expected predictions .* run the fine-tuning again"):
         read_predictions(tmp_path / "p.parquet")
+
+
+def test_bases_of_a_network_that_diverged_have_no_class(tmp_path):
+    """The most probable of scores that are no numbers would be class 0."""
+
+    class Diverged(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, tokens):
+            return torch.full((*tokens.shape, 3), torch.nan)
+
+    with pytest.raises(ConvNovaError, match="the training diverged"):
+        predict(Diverged(), labelled(np.zeros(6, int), "per_base"), Padding(), 2)

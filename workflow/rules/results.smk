@@ -5,7 +5,8 @@ rule aggregate:
     input:
         metrics=[f"{job.folder(RUN.run)}/metrics.json" for job in RUN.jobs()],
     output:
-        f"{RESULTS}/tables/scores.tsv",
+        scores=f"{RESULTS}/tables/scores.tsv",
+        provenance=f"{RESULTS}/tables/provenance.tsv",
     log:
         f"{RESULTS}/logs/aggregate.log",
     benchmark:
@@ -22,12 +23,13 @@ rule aggregate:
         config=CONFIG,
         version=RUN.fingerprint(),
     shell:
-        "convnova --log {log} aggregate --config {params.config} --out {output}"
+        "convnova --log {log} aggregate --config {params.config} --out {output.scores}"
 
 
 rule tables:
     input:
         scores=f"{RESULTS}/tables/scores.tsv",
+        provenance=f"{RESULTS}/tables/provenance.tsv",
         published=CATALOGUE / "published.csv",
     output:
         report(
