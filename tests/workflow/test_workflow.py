@@ -64,7 +64,7 @@ def _conda_parts() -> list:
 @pytest.mark.parametrize(
     "name, expected",
     [
-        ("config", {"finetune": 108, "simulate": 1, "fetch": 17}),
+        ("config", {"finetune": 108, "simulate": 1, "fetch": 17, "items": 1}),
         ("paper", {"finetune": 2240, "pretrain": 9, "task_shard": 28}),
         ("yeast", {"finetune": 264, "fetch": 22, "pretrain": 1, "leaks": 1}),
         ("ablations", {"finetune": 285, "pretrain": 1}),
@@ -155,8 +155,9 @@ def test_ones_own_data_from_files_to_tables(own):
     assert {"mcc", "f1_macro", "accuracy", "auroc"} <= told.keys()
     assert told["provenance"]["inputs"]["weights"]["path"] == "results/own/pretrain/convnova/weights.safetensors"
     for form in FORMS:
-        text = (results / "tables" / f"mine.{form}").read_text()
-        assert "one" in text and "simulated genome" not in text
+        for name in ("mine", "items"):
+            text = (results / "tables" / f"{name}.{form}").read_text()
+            assert "one" in text and "simulated genome" not in text
     for form in ("pdf", "svg", "png"):
         assert (results / "figures" / f"mine.{form}").stat().st_size > 5000
         assert (results / "figures" / f"pretraining.{form}").stat().st_size > 5000
