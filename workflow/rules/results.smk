@@ -158,7 +158,7 @@ rule report:
         scores=f"{RESULTS}/tables/scores.tsv",
         published=CATALOGUE / "published.csv",
         tables=tables(),
-        items=items(),
+        test_items=items(),
         figures=figures(),
         audits=audits(),
     output:
