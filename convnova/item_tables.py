@@ -112,7 +112,8 @@ def _lines(config: RunConfig, suite: str, task: str, protocol: str, spec: Task) 
         if aurocs:
             names = ("difference", "low", "high", "p", "p_holm")
             pair |= {f"auroc_{name}": getattr(aurocs[place], name) for name in names}
-        yield pair | {"sentence": f"{task}, {protocol}: {result.sentence()}"}
+        told = [result, *aurocs[place : place + 1]]
+        yield pair | {"sentence": f"{task}, {protocol}: {' '.join(one.sentence() for one in told)}"}
 
 
 def _of_model(config: RunConfig, suite: str, task: str, model: str, protocol: str) -> Scores:
@@ -188,6 +189,6 @@ def sheet(table: pd.DataFrame, config: RunConfig) -> Sheet:
         for row in table.itertuples(index=False)
     ]
     apart = int((table["p_holm"] <= 1 - stats.LEVEL).sum())
-    summary = f"{apart} of {len(table)} pairs differ on their test items at the 5% level after Holm's adjustment."
+    summary = f"{apart} of {len(table)} pairs differ by the task's metric at the 5% level after Holm's adjustment."
     notes = list(table["sentence"])
     return Sheet(ITEMS, ITEMS_TITLE, CAPTION, summary, HEADS, lines, notes, config.simulate is not None)

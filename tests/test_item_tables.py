@@ -97,6 +97,7 @@ def test_pairs_of_models_by_the_mean_of_their_seeds(config):
     assert sentence.startswith(
         "one, heldout: ConvNova (from scratch) scores higher than CNN on 200 test rows (MCC diff"
     )
+    assert ". ConvNova (from scratch) scores higher than CNN on 200 test rows (AUROC difference" in sentence
     assert "mean of 2 seeds" in sentence and "Holm-adjusted over 3 pairs" in sentence
 
 
