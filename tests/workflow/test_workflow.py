@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,18 @@ def test_a_finished_run_has_nothing_to_do_and_a_change_reruns_what_it_concerns(o
     os.utime(own.folder / "two.train.csv")
     counts = jobs(own.run("-n"))
     assert [counts.get(rule, 0) for rule in concerned] == [1, 2, 0, 0]
+
+
+@pytest.mark.slow
+def test_snakemakes_own_report_has_every_result_with_its_category(own):
+    told = own.run("--report", "report.zip")
+    assert "Report created" in told
+    with zipfile.ZipFile(own.folder / "report.zip") as report:
+        names = {Path(name).name for name in report.namelist()}
+        (results,) = (report.read(name).decode() for name in report.namelist() if name.endswith("/data/results.js"))
+    assert {"report.html", "mine.md", "items.html", "mine.svg"} <= names
+    for category in ("Report", "Tables", "Figures", "Audit"):
+        assert f'"{category}"' in results
 
 
 @pytest.mark.slow
