@@ -72,10 +72,10 @@ def _dot(label: str, **style: object) -> Line2D:
     return Line2D([], [], label=label, **{"color": GREY, "linestyle": "", "markersize": 4, "marker": "o", **style})
 
 
-def _models(plan: Plan, models: Iterable[str], before: str = "") -> list[Line2D]:
+def _models(plan: Plan, models: Iterable[str]) -> list[Line2D]:
     """Handles of models, in their colours and markers."""
     looks = {model: look(plan, model) for model in models}
-    return [_dot(before + plan.models[model], color=of[0], marker=of[1]) for model, of in looks.items()]
+    return [_dot(plan.models[model], color=of[0], marker=of[1]) for model, of in looks.items()]
 
 
 def _stacked(title: str, plan: Plan, heights: list[float], handles: int) -> tuple[Figure, list[Axes]]:
@@ -163,7 +163,7 @@ def differences(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
                 axes.scatter(paired, [height] * len(paired), c=colour, marker=marker, **FAINT)
                 axes.scatter(paired.mean(), height, s=40, c=colour, marker="|", linewidths=1.4, zorder=4)
     signs = [_dot("one seed", alpha=0.5), _dot("mean", marker="|", markersize=8)]
-    _legend(figure, [*_models(plan, others, "minus "), *signs])
+    _legend(figure, [*_models(plan, others), *signs])
     return figure
 
 

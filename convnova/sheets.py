@@ -84,8 +84,11 @@ def mean_and_spread(scores: Sequence[float], expected: int, spread: float) -> En
 
 
 def tsv(sheet: Sheet) -> str:
-    """A line a row; numbers with six decimals, words as they are."""
-    lines = [[six_decimals(cell.value) or cell.text for cell in line] for line in sheet.lines]
+    """A line a row; numbers with six decimals, words as they are, the reasons of notes with them."""
+    lines = [
+        [six_decimals(cell.value) or cell.text + f" ({cell.why})" * bool(cell.why) for cell in line]
+        for line in sheet.lines
+    ]
     return "".join("\t".join(line) + "\n" for line in [sheet.heads, *lines])
 
 
