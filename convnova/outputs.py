@@ -30,7 +30,7 @@ PAPER_TABLES = {
     "janusdna_table_2": PaperTable("JanusDNA Table 2", "nucleotide_transformer", "cv", "f1_binary"),
 }
 ITEMS, ITEMS_TITLE = "items", "Pairs of models over test items"
-"""The table that reads predictions, and so is made apart from the others."""
+"""The table that reads predictions, and so is made apart from those of scores."""
 
 LONG_RANGE = ("chromatin_profile", "gene_finding")
 
