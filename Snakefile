@@ -43,7 +43,7 @@ rule all:
     default_target: True
     input:
         # Nobody should choose among candidates by the tables of test scores.
-        [] if RUN.search else [tables(), figures()],
+        [] if RUN.search else [tables(), items(), figures()],
         [
             f"{RESULTS}/tables/audit.{form}"
             for form in ("tsv", "md", "html")

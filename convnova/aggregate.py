@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from convnova import made_from
 from convnova.config import Job, RunConfig
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
@@ -19,6 +20,8 @@ SCORES = (*METRICS, *AUDIT, "low", "high")
 def write_scores(config: RunConfig, out: Path) -> None:
     """Write `scores.tsv`, one row a fine-tuning and row of the table, in the order of the config.
 
+    Beside it `provenance.tsv` is written, a line a fine-tuning with what it was made from.
+
     A result made with other settings than the config's, and one without a finite score, is left out and named;
     so is one that is missing.
 
@@ -26,6 +29,7 @@ def write_scores(config: RunConfig, out: Path) -> None:
         ConvNovaError: none of the run's results is there.
     """
     rows: list[dict[str, Any]] = []
+    made: list[dict[str, Any]] = []
     jobs = list(config.jobs())
     for job in jobs:
         path = Path(job.folder(config.run)) / "metrics.json"
@@ -34,6 +38,7 @@ def write_scores(config: RunConfig, out: Path) -> None:
             log(f"left out: {path}: {problem}")
         else:
             rows += _rows(config, job, metrics, path)
+            made.append(made_from.line(job, metrics["provenance"]))
     if not rows:
         raise ConvNovaError(f"results/{config.run}/runs: expected results of {len(jobs)} fine-tunings, found none")
     table = io.StringIO()
@@ -41,6 +46,7 @@ def write_scores(config: RunConfig, out: Path) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(out, table.getvalue())
+    made_from.write_provenance(made_from.table(made), out.with_name(made_from.NAME))
 
 
 def _read(path: Path, fingerprint: str) -> tuple[str, dict[str, Any]]:

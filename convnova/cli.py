@@ -359,14 +359,17 @@ def run_aggregate(options: argparse.Namespace) -> None:
 def run_tables(options: argparse.Namespace) -> None:
     """`convnova tables`"""
     from convnova.catalogue import load_file
+    from convnova.made_from import read_provenance, sentence
     from convnova.own_tables import write_sheets
     from convnova.published import read_published
     from convnova.scores import plan_of, read_scores
     from convnova.tables import write_tables
 
-    given = (read_scores(options.scores), read_published(options.published), plan_of(load_file(options.config)))
-    write_tables(*given, options.out)
-    write_sheets(*given, options.out)
+    config = load_file(options.config)
+    given = (read_scores(options.scores), read_published(options.published), plan_of(config))
+    made = sentence(config, read_provenance(options.scores))
+    write_tables(*given, options.out, made)
+    write_sheets(*given, options.out, made)
 
 
 def run_figures(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The commands that read a run: study, search, recipes, report, explain, status, crate, tensorboard."""
+"""The commands that read a run: items, study, search, recipes, report, explain, status, crate, tensorboard."""
 
 import argparse
 from collections.abc import Callable
@@ -11,6 +11,10 @@ def add_commands(commands: argparse._SubParsersAction, command: Callable[..., ar
     Args:
         command: makes one, from `commands`, its name, what it runs and its description.
     """
+    items = command(commands, "items", run_items, "pairs of models over the test items of each task")
+    items.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
+    items.add_argument("--out", type=Path, required=True, metavar="DIR")
+
     study = command(commands, "study", run_study, "variants of a model beside it, by validation score")
     study.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
     study.add_argument("--tables", type=Path, required=True, metavar="DIR")
@@ -50,6 +54,14 @@ def add_commands(commands: argparse._SubParsersAction, command: Callable[..., ar
     events = command(commands, "tensorboard", run_tensorboard, "write the logs of a run's trainings for TensorBoard")
     events.add_argument("--run", dest="name", required=True, help="name of the run")
     events.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+
+def run_items(options: argparse.Namespace) -> None:
+    """`convnova items`"""
+    from convnova.catalogue import load_file
+    from convnova.item_tables import write_items
+
+    write_items(load_file(options.config), options.out)
 
 
 def run_study(options: argparse.Namespace) -> None:

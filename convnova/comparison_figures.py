@@ -72,10 +72,10 @@ def _dot(label: str, **style: object) -> Line2D:
     return Line2D([], [], label=label, **{"color": GREY, "linestyle": "", "markersize": 4, "marker": "o", **style})
 
 
-def _models(plan: Plan, models: Iterable[str], before: str = "") -> list[Line2D]:
+def _models(plan: Plan, models: Iterable[str]) -> list[Line2D]:
     """Handles of models, in their colours and markers."""
     looks = {model: look(plan, model) for model in models}
-    return [_dot(before + plan.models[model], color=of[0], marker=of[1]) for model, of in looks.items()]
+    return [_dot(plan.models[model], color=of[0], marker=of[1]) for model, of in looks.items()]
 
 
 def _stacked(title: str, plan: Plan, heights: list[float], handles: int) -> tuple[Figure, list[Axes]]:
@@ -122,7 +122,7 @@ def ranks(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
             axes.plot([count + 0.3 + 0.18 * place] * 2, [first - 0.2, last + 0.2], color=GREY, linewidth=2.5)
         axes.set_yticks(range(count), [plan.models[model] for model in order])
         axes.set(ylim=(count - 0.5, -0.5), xlim=(0.7, count + 0.9), xticks=range(1, count + 1))
-        axes.set_xlabel(f"rank on each of {len(table)} tasks (1 is best)")
+        axes.set_xlabel(f"rank on each of {len(table)} task{'s' * (len(table) != 1)} (1 is best)")
         axes.grid(axis="x", **HAIR)
     others = [_dot("one task", alpha=0.5), _dot("mean rank", marker="|", markersize=8)]
     bar = _dot("not told apart (Wilcoxon, Holm, 5%)", marker="", linestyle="-", linewidth=2.5)
@@ -163,7 +163,7 @@ def differences(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
                 axes.scatter(paired, [height] * len(paired), c=colour, marker=marker, **FAINT)
                 axes.scatter(paired.mean(), height, s=40, c=colour, marker="|", linewidths=1.4, zorder=4)
     signs = [_dot("one seed", alpha=0.5), _dot("mean", marker="|", markersize=8)]
-    _legend(figure, [*_models(plan, others, "minus "), *signs])
+    _legend(figure, [*_models(plan, others), *signs])
     return figure
 
 
@@ -227,7 +227,7 @@ def learning(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
                 _curve(axes, read_result(Path(run.path)), look(plan, run.model)[0])
         axes.set_title(task if len(task) <= LONGEST_NAME else task[: LONGEST_NAME - 1] + "…", loc="left")
         axes.grid(**HAIR)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         axes.set(xlabel="epoch", ylabel="score")
     chosen = "test, which chooses" if protocol == "released" else "rows that choose"
     signs = [_dot(chosen, marker="", linestyle="-"), _dot("test", marker="", linestyle="--")]

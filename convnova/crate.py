@@ -1,7 +1,8 @@
 """A run as an RO-Crate: one JSON-LD that says which files are what, and what they were made by and from.
 
 RO-Crate 1.1 (https://w3id.org/ro/crate/1.1) by the profile Workflow Run Crate 0.5
-(https://w3id.org/ro/wfrun/workflow/0.5).
+(https://w3id.org/ro/wfrun/workflow/0.5). `roc-validator` 0.13.0 of PyPI finds none of these profiles' requirements
+unmet; of what they recommend, an author, a publisher and an agent are left out, since results do not know them.
 """
 
 import json
@@ -12,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from convnova import __version__
 from convnova.config import RunConfig
 from convnova.errors import ConvNovaError
 from convnova.files import sha256, write_text
@@ -20,10 +22,17 @@ from convnova.lineage import read_result
 METADATA = "ro-crate-metadata.json"
 CONTEXT = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"]
 CRATE = "https://w3id.org/ro/crate/1.1"
+WORKFLOW_CRATE = "https://w3id.org/workflowhub/workflow-ro-crate/1.0"
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
     "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
-    "https://w3id.org/workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
+    WORKFLOW_CRATE: "Workflow RO-Crate",
+}
+LICENCE = {
+    "@id": "https://spdx.org/licenses/MIT",
+    "@type": "CreativeWork",
+    "name": "MIT",
+    "description": "For the code; each data set has a licence of its own, named beside it.",
 }
 SNAKEMAKE = {
     "@id": "https://w3id.org/workflowhub/workflow-ro-crate#snakemake",
@@ -35,6 +44,7 @@ FORMATS = {
     ".csv": "text/csv", ".html": "text/html", ".json": "application/json", ".md": "text/markdown",
     ".pdf": "application/pdf", ".png": "image/png", ".smk": "text/x-snakemake", ".svg": "image/svg+xml",
     ".tex": "application/x-tex", ".tsv": "text/tab-separated-values", ".yaml": "application/yaml",
+    "Snakefile": "text/x-snakemake",
 }  # fmt: skip
 RESULTS = ("report.html", "tables/*", "figures/*", "audit/**/*.json", "pretrain/*/weights.json", "runs/**/metrics.json")
 """What of `results/<run>` belongs to the crate."""
@@ -99,13 +109,19 @@ def entities(config: RunConfig, results: list[Path], workflow: list[Path], prefi
     main = _file(workflow[0], prefix) | {
         "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow"],
         "name": "convnova: from the raw genome to the ConvNova paper's comparison tables",
+        "version": __version__,
         "programmingLanguage": _reference(SNAKEMAKE),
         "hasPart": [_reference(part) for part in parts if not part["@id"].startswith(f"{prefix}results/")],
     }
-    yield {"@id": METADATA, "@type": "CreativeWork", "conformsTo": {"@id": CRATE}, "about": {"@id": "./"}}
+    yield {
+        "@id": METADATA,
+        "@type": "CreativeWork",
+        "conformsTo": [{"@id": CRATE}, {"@id": WORKFLOW_CRATE}],
+        "about": {"@id": "./"},
+    }
     yield _root(config, [main, *parts, *addresses], main, action)
     yield from ({"@id": address, "@type": "CreativeWork", "name": name} for address, name in PROFILES.items())
-    yield from (main, SNAKEMAKE, action | {"object": [*action["object"], *map(_reference, addresses)]})
+    yield from (main, SNAKEMAKE, LICENCE, action | {"object": [*action["object"], *map(_reference, addresses)]})
     yield from (*parts, *addresses)
 
 
@@ -117,10 +133,10 @@ def _root(config: RunConfig, parts: list[Entity], main: Entity, action: Entity) 
         "name": f"convnova, run {config.run}" + " (simulated data)" * (config.simulate is not None),
         "description": f"{simulated}Comparison tables of DNA foundation models, with all they were made from.",
         "datePublished": action["endTime"],
-        "license": "MIT for the code; each data set has a licence of its own, named beside it",
+        "license": _reference(LICENCE),
         "conformsTo": [{"@id": address} for address in PROFILES],
         "mainEntity": _reference(main),
-        "mentions": [_reference(action)],
+        "mentions": _reference(action),
         "hasPart": [_reference(part) for part in parts],
     }
 
@@ -144,7 +160,8 @@ def _action(config: RunConfig, results: list[Path], prefix: str) -> Entity:
 
 
 def _file(path: Path, prefix: str) -> Entity:
-    known = {"encodingFormat": FORMATS[path.suffix]} if path.suffix in FORMATS else {}
+    form = path.suffix or path.name
+    known = {"encodingFormat": FORMATS[form]} if form in FORMATS else {}
     size = str(path.stat().st_size)
     return {"@id": f"{prefix}{path}", "@type": "File", **known, "contentSize": size, "sha256": sha256(path)}
 

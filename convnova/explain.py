@@ -10,6 +10,7 @@ from convnova.catalogue import nearest
 from convnova.config import Job
 from convnova.errors import ConvNovaError
 from convnova.lineage import CHANGED, GONE, Input, Run, flat, inputs_of, read_result, run_of
+from convnova.outputs import ITEMS, sheet_titles
 from convnova.provenance import DIRTY
 from convnova.scores import METRICS
 
@@ -248,16 +249,17 @@ def of_table(path: Path, cell: list[str]) -> list[str]:
     Raises:
         ConvNovaError: the table has no such cell; names the nearest.
     """
-    runs = _lines(path.with_name("scores.tsv"))
-    if path.stem != "scores":
-        runs = [line for line in runs if line["suite"] == path.stem]
-    if not runs:
-        raise ConvNovaError(f"{path}: expected a suite's table, found none in {path.with_name('scores.tsv')}")
+    runs, config = _lines(path.with_name("scores.tsv")), run_of(path).config
+    of_suite = [line for line in runs if line["suite"] == path.stem]
+    of_all = ("scores", ITEMS, *(sheet_titles(config) if config else ()))
+    if not of_suite and path.stem not in of_all:
+        raise ConvNovaError(f"{path}: expected a table of scores, found none in {path.with_name('scores.tsv')}")
+    runs = of_suite or runs
     chosen = _choose(path, runs, cell)
     if not cell:
         return [_listing(path, chosen)]
     head = [f"{path}: {len(chosen)} fine-tuning{'s' * (len(chosen) != 1)} behind {' '.join(cell)}"]
-    if path.stem != "scores" and path.with_suffix(".tsv").is_file():
+    if of_suite and path.with_suffix(".tsv").is_file():
         head += [_as_tabled(line) for line in _choose(path, _lines(path.with_suffix(".tsv")), cell[:3])]
     return ["\n".join(head), *(_behind(run_of(path), line) for line in chosen)]
 

@@ -19,6 +19,7 @@ from convnova.errors import ConvNovaError
 from convnova.files import write_text
 from convnova.genome import read_genome
 from convnova.places import Place
+from convnova.predictions import read_predictions
 from convnova.progress import log
 from convnova.sheets import Sheet, change, number, text, write
 from convnova.table_forms import Entry
@@ -138,15 +139,12 @@ def _lines(
 
 def _scores(path: Path, overlaps: np.ndarray, metric: str) -> dict[str, float]:
     """The metric over all test rows, over those that are clean, with its interval, and over those that leak."""
-    import pyarrow.parquet
-
-    table = pyarrow.parquet.read_table(path)
-    rows, labels = table["row"].to_numpy(), table["label"].to_numpy()
+    found = read_predictions(path)
+    rows, labels, scores = found.rows, found.labels, found.predicted
     if not np.array_equal(rows, np.arange(len(overlaps))):
         raise ConvNovaError(
             f"{path}: expected predictions of {len(overlaps)} test rows, found {len(rows)}; run it again"
         )
-    scores = np.stack(table["score"].to_numpy())
     parts = {"score": np.full(len(rows), True), "clean": overlaps == 0, "leaking_score": overlaps > 0}
     found = {name: _score(labels[part], scores[part], metric) for name, part in parts.items()}
     clean = overlaps == 0

@@ -29,6 +29,9 @@ PAPER_TABLES = {
     "janusdna_table_1": PaperTable("JanusDNA Table 1", "genomic_benchmarks", "cv", "f1_binary"),
     "janusdna_table_2": PaperTable("JanusDNA Table 2", "nucleotide_transformer", "cv", "f1_binary"),
 }
+ITEMS, ITEMS_TITLE = "items", "Pairs of models over test items"
+"""The table that reads predictions, and so is made apart from those of scores."""
+
 LONG_RANGE = ("chromatin_profile", "gene_finding")
 
 
@@ -51,6 +54,16 @@ def sheet_titles(run: "Plan | RunConfig") -> dict[str, str]:
 
 def _has(run: "Plan | RunConfig", table: PaperTable) -> bool:
     return table.suite in run.suites and table.protocol in run.protocols
+
+
+def item_tasks(config: "RunConfig") -> list[tuple[str, str]]:
+    """Suite and task of whatever models are compared on over test items; none where there is one model."""
+    return [
+        (suite, task)
+        for suite, content in config.suites.items()
+        for task, spec in content.tasks.items()
+        if spec.kind != "multilabel" and len(config.models) > 1
+    ]
 
 
 def comparison_titles(run: "Plan | RunConfig") -> dict[str, str]:

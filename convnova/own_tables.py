@@ -1,6 +1,7 @@
 """Tables that no paper has: what each habit of scoring would have reported, and whether models differ."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -8,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from convnova.outputs import sheet_titles
+from convnova.pairs import OverTasks, paired_over_tasks
 from convnova.paper_tables import paper_table
 from convnova.scores import AUDIT, Plan
-from convnova.sheets import NAN, Sheet, change, mean_and_spread, text, write
-from convnova.stats import OverTasks, paired_over_tasks
+from convnova.sheets import NAN, Sheet, change, mean_and_spread, p_value, text, write
 from convnova.table_forms import Entry
 from convnova.tables import signed
 
@@ -31,9 +32,11 @@ def sheets(scores: pd.DataFrame, published: pd.DataFrame, plan: Plan) -> Iterato
         yield own[name](scores, plan) if name in own else paper_table(name, scores, published, plan)
 
 
-def write_sheets(scores: pd.DataFrame, published: pd.DataFrame, plan: Plan, out: str | Path) -> list[Path]:
+def write_sheets(
+    scores: pd.DataFrame, published: pd.DataFrame, plan: Plan, out: str | Path, made: str = ""
+) -> list[Path]:
     """Write every sheet as `<name>.tsv`, `.md`, `.tex` and `.html`; arguments as for `tables.write_tables`."""
-    return [path for sheet in sheets(scores, published, plan) for path in write(sheet, out)]
+    return [path for sheet in sheets(scores, published, plan) for path in write(replace(sheet, made=made), out)]
 
 
 def gains(runs: pd.DataFrame) -> dict[str, float]:
@@ -120,5 +123,4 @@ def means(scores: pd.DataFrame, plan: Plan, suite: str, protocol: str) -> pd.Dat
 
 def _numbers(pair: OverTasks) -> list[Entry]:
     counts = [Entry(str(count), count) for count in (pair.n, pair.wins, pair.losses)]
-    ps = [Entry("< 0.001" if p < 0.001 else f"{p:.3f}", p) for p in (pair.p, pair.p_holm)]
-    return [*counts, change(pair.difference), change(pair.effect), *ps]
+    return [*counts, change(pair.difference), change(pair.effect), p_value(pair.p), p_value(pair.p_holm)]

@@ -13,7 +13,7 @@ from convnova.outputs import LONG_RANGE, PAPER_TABLES, PaperTable, sheet_titles
 from convnova.published import OUR_METRIC, incomparable, of_table, tolerance, verdict
 from convnova.scores import METRIC_TITLES, Plan
 from convnova.sheets import NAN, Sheet, change, mean_and_spread, number, text
-from convnova.table_forms import Entry
+from convnova.table_forms import Entry, footnoted, reasons
 from convnova.tables import signed
 
 HISTONE_MARKS = (
@@ -47,7 +47,7 @@ def _beside(name: str, scores: pd.DataFrame, published: pd.DataFrame, plan: Plan
     tasks = list(dict.fromkeys(published["task"]))
     theirs = [] if simulated else list(dict.fromkeys(published["model"]))
     cells = {(cell.task, cell.model): cell for cell in published.itertuples(index=False)}
-    lines, verdicts, differences, ours = [], [], [], {}
+    lines, verdicts, differences, notes, ours = [], [], [], [], {}
     for task in tasks:
         metric = next(cell.metric for cell in cells.values() if cell.task == task)
         metric = table.f1 if metric == "f1" else OUR_METRIC.get(metric, metric)
@@ -66,7 +66,8 @@ def _beside(name: str, scores: pd.DataFrame, published: pd.DataFrame, plan: Plan
                 word, difference = _judged(table, found, runs, metric, values)
                 verdicts += [word] * (difference == difference)
                 differences += [difference] * (difference == difference)
-                line += [change(difference), text(word)]
+                word, reason = footnoted(word, notes)
+                line += [change(difference), Entry(word, NAN, why=reason)]
         lines.append(line)
     heads = ["task", "metric", *theirs]
     for model, title in plan.models.items():
@@ -78,7 +79,7 @@ def _beside(name: str, scores: pd.DataFrame, published: pd.DataFrame, plan: Plan
         _summary(table, plan, verdicts, differences, {key: cell.mean for key, cell in cells.items()}, ours),
         heads,
         lines,
-        [] if simulated else _sources(published),
+        [] if simulated else [*reasons(notes), *_sources(published)],
         simulated,
     )
 
@@ -106,8 +107,8 @@ def _caption(table: PaperTable, simulated: bool) -> str:
         "minus the smallest. Those papers hold out a tenth of train drawn by the seed, not disjoint folds."
     )
     by_test = "released: the epoch is chosen on test, as in the authors' released code; ± is the standard deviation."
-    left = "" if simulated else f"Left, as published in {table.published}; bold: its best column. "
-    return f"{left}Right, ours by {by_cv if table.protocol == 'cv' else by_test}"
+    left = "Ours" if simulated else f"Left, as published in {table.published}; bold: its best column. Right, ours"
+    return f"{left} by {by_cv if table.protocol == 'cv' else by_test}"
 
 
 def _summary(
@@ -213,8 +214,9 @@ def _stages(scores: pd.DataFrame, plan: Plan) -> Sheet:
     return Sheet(
         "convnova_table_9",
         sheet_titles(plan)["convnova_table_9"],
-        "The paper sets the number of blocks by task (5 to 10, as it is quoted); its numbers are not known. Ours:",
-        f"{len(rows)} tasks; nothing published to compare with.",
+        "The paper sets the number of blocks by task (5 to 10, as it is quoted); its numbers are not known, so only "
+        "ours are here.",
+        f"{len(rows)} task{'s' * (len(rows) != 1)}; nothing published to compare with.",
         ["task", "metric", *[plan.models[model] for model in models]],
         lines,
         simulated=plan.simulated,

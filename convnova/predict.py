@@ -10,6 +10,7 @@ from torch import nn
 from convnova import metrics, stats
 from convnova.batches import Labelled, Padding, collate, opposite_strands
 from convnova.config import Task
+from convnova.errors import ConvNovaError
 from convnova.files import atomic
 from convnova.randomness import generator
 
@@ -49,6 +50,10 @@ def _by_item(logits: torch.Tensor, data: Labelled, items: np.ndarray, padding: P
     if data.kind != "per_base":
         probabilities = logits.sigmoid() if data.kind == "multilabel" else logits.softmax(-1)
         return list(probabilities.cpu().numpy())
+    if not logits.isfinite().all():
+        raise ConvNovaError(
+            "expected finite scores of bases, found others; the training diverged: lower its learning rate"
+        )
     classes = logits.argmax(-1).to(torch.uint8).cpu().numpy()
     lengths = data.lengths[items]
     if padding.as_released:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convnova import audit_page, table_forms, way_back
+from convnova import audit_page, item_tables, table_forms, way_back
 from convnova.catalogue import as_yaml
 from convnova.config import Job, RunConfig
 from convnova.explain import code, machine, packages
 from convnova.files import write_text
 from convnova.lineage import Run, read_result
-from convnova.outputs import figure_titles
+from convnova.outputs import ITEMS, figure_titles, item_tasks
 from convnova.own_tables import sheets
 from convnova.pages import escape, fill
 from convnova.published import read_published
@@ -49,7 +49,7 @@ class Material:
     steps: list[Step]
     audits: list[audit_page.Audit]
     absent: list[Path]
-    """Audits and figures that are not there."""
+    """Audits, figures and the table of test items, where they are not there."""
 
     @property
     def folder(self) -> Path:
@@ -79,15 +79,17 @@ def gather(config: RunConfig, published: Path) -> Material:
     jobs = [job for job in config.jobs() if tuple(job) in seen]
     audits = [folder / "audit" / name / f"{task}.json" for name, suite in config.suites.items() for task in suite.tasks]
     figures = [path for name in figure_titles(config) for path in _forms(folder, name)]
+    items = folder / "tables" / f"{ITEMS}.tsv"
+    of_items = [item_tables.sheet(item_tables.read_items(items), config)] if items.is_file() else []
     return Material(
         run=Run(Path.cwd(), config),
         config=config,
         tables=list(tables(*given)),
-        sheets=list(sheets(*given)),
+        sheets=[*sheets(*given), *of_items],
         results={job: read_result(Path(job.folder(config.run)) / "metrics.json") for job in jobs},
         steps=steps(config),
         audits=audit_page.read_audits([path for path in audits if path.is_file()]),
-        absent=[path for path in (*audits, *figures) if not path.is_file()],
+        absent=[path for path in (*audits, *figures, *[items] * bool(item_tasks(config))) if not path.is_file()],
     )
 
 

@@ -59,6 +59,8 @@ class Entry:
     text: str
     value: float
     bold: bool = False
+    why: str = ""
+    """The reason that a note tells; in the TSV it stands in the cell."""
 
 
 @dataclass
@@ -113,17 +115,30 @@ def _published(cell: Cell, notes: list[str]) -> Entry:
     value = found.mean if found else float("nan")
     text = f"{value:.{SHOWN}f}" if found else ""
     text += f" ± {found.spread:.{SHOWN}f}" if found and found.spread == found.spread else ""
-    word, _, reason = cell.verdict.partition(" (")
-    if reason := reason.removesuffix(")"):
-        if reason not in notes:
-            notes.append(reason)
-        word += f" [{notes.index(reason) + 1}]"
+    word, _ = footnoted(cell.verdict, notes)
     return Entry(", ".join(filter(None, (text, word))), value)
 
 
+def footnoted(verdict: str, notes: list[str]) -> tuple[str, str]:
+    """A verdict in a word that points to the note with its reason by number, from 1; and the reason, if it has one.
+
+    Args:
+        notes: reasons so far; a new one is added.
+    """
+    word, _, reason = verdict.partition(" (")
+    reason = reason.removesuffix(")")
+    if reason and reason not in notes:
+        notes.append(reason)
+    return word + (f" [{notes.index(reason) + 1}]" if reason else ""), reason
+
+
+def reasons(notes: list[str]) -> list[str]:
+    """The notes that `footnoted` gathered, as sentences."""
+    return [f"[{number}] Not comparable: {reason}." for number, reason in enumerate(notes, 1)]
+
+
 def _note_lines(table: Table, laid: Grid) -> list[str]:
-    """Why cells are not comparable, then where the published numbers come from and how surely."""
-    reasons = [f"[{number}] Not comparable: {reason}." for number, reason in enumerate(laid.notes, 1)]
+    """Why cells are not comparable, where the published numbers come from and how surely, what ours were made from."""
     found = [
         (title, table.compared(row, model).published) for model, title in table.models.items() for row in table.rows
     ]
@@ -132,7 +147,7 @@ def _note_lines(table: Table, laid: Grid) -> list[str]:
         for title, cell in found
         if cell
     ]
-    return [*reasons, *dict.fromkeys(sources)]
+    return [*reasons(laid.notes), *dict.fromkeys(sources), *filter(None, [table.made])]
 
 
 def markdown(table: Table) -> str:
@@ -166,6 +181,7 @@ def markdown_text(text: str) -> str:
 
 TEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
+    "<": "$<$", ">": "$>$",
     **{letter: "\\" + letter for letter in "&%$#_{}"},
 }  # fmt: skip
 
@@ -173,7 +189,7 @@ TEX = {
 def tex_text(text: str) -> str:
     """Text with LaTeX's special characters escaped; a minus before a number is set as a minus."""
     escaped = "".join(TEX.get(letter, letter) for letter in text)
-    return re.sub(r"^-(?=\d)", "$-$", escaped).replace("released - heldout", "released $-$ heldout")
+    return re.sub(r"(?<!\w)-(?=\d)", "$-$", escaped).replace("released - heldout", "released $-$ heldout")
 
 
 def latex(table: Table) -> str:
@@ -201,7 +217,7 @@ def _tex_float(table: Table, laid: Grid, models: list[str], first: bool) -> str:
             rf"\caption{{{tex_text(text)}}}",
             *([rf"\label{{tab:{table.suite.replace('_', '-')}}}"] if first else []),
             r"\scriptsize",
-            r"\setlength{\tabcolsep}{3pt}",
+            r"\setlength{\tabcolsep}{2pt}",
             _tex_tabular(table, laid, models, scores, with_metric=True),
             *(
                 [r"\par\medskip", _tex_tabular(table, laid, models, compared, with_metric=False)]

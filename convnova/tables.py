@@ -63,6 +63,8 @@ class Table:
     cells: dict[tuple[Row, str, str], Cell]
     caption: str = ""
     summary: str = ""
+    made: str = ""
+    """What it was made from: see `convnova.made_from.sentence`."""
 
     def gain(self, row: Row, model: str) -> float:
         """The mean by `released` minus the mean by `heldout`: what choosing the epoch on test is worth."""
@@ -76,7 +78,9 @@ class Table:
         return self.cells[row, model, protocol if protocol in self.protocols else self.protocols[0]]
 
 
-def write_tables(scores: pd.DataFrame, published: pd.DataFrame, plan: Plan, out: str | Path) -> list[Path]:
+def write_tables(
+    scores: pd.DataFrame, published: pd.DataFrame, plan: Plan, out: str | Path, made: str = ""
+) -> list[Path]:
     """Write one table a suite of the plan, as `<suite>.tsv`, `.md`, `.tex` and `.html`; the same bytes each time.
 
     Args:
@@ -84,6 +88,7 @@ def write_tables(scores: pd.DataFrame, published: pd.DataFrame, plan: Plan, out:
         published: see `convnova.published.read_published`.
         plan: rows, models, protocols and seeds that were to be run; what is missing is an empty cell.
         out: a folder, made if need be.
+        made: what the results were made from, a note of each table: see `convnova.made_from.sentence`.
 
     Returns:
         The files written.
@@ -97,7 +102,7 @@ def write_tables(scores: pd.DataFrame, published: pd.DataFrame, plan: Plan, out:
     for table in tables(scores, published, plan):
         for suffix, form in FORMS.items():
             written.append(Path(out) / f"{table.suite}.{suffix}")
-            write_text(written[-1], form(table))
+            write_text(written[-1], form(replace(table, made=made)))
     return written
 
 

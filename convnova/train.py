@@ -198,6 +198,7 @@ def train(
                 _log_row(history, objective, "train", mean, rate)
             bar.update(1, f"loss {history.rows[-1]['loss']:.3f}" if history.rows else "")
             if history.step % objective.steps_per_epoch == 0:
+                _check_finite(loss.item(), history, history.step % every, batch, checkpoints)
                 _evaluate(model, objective, history, rate, processes)
                 if processes.first:
                     write_log(history, log_file)

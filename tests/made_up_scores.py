@@ -1,4 +1,4 @@
-"""The plan of the golden tables, and a thousand made-up runs."""
+"""The plan of the golden tables, a thousand made-up runs, and made-up predictions."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -40,3 +40,11 @@ def thousand_runs() -> tuple[pd.DataFrame, Plan]:
     ]
     frame = pd.DataFrame(runs).reindex(columns=COLUMNS)
     return frame.assign(metric="mcc", score=rng.uniform(0.5, 0.9, len(runs)), simulated=False, path="p"), plan
+
+
+def made_up(seed: int, n: int, classes: int = 2, skill: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and probabilities; class k's score is shifted by `skill` where it is the label."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(classes, size=n)
+    logits = rng.normal(size=(n, classes)) + skill * np.eye(classes)[labels]
+    return labels, np.exp(logits) / np.exp(logits).sum(1, keepdims=True)

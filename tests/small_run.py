@@ -79,6 +79,7 @@ def finish() -> None:
     with_config, published = ("--config", "results/small/config.yaml"), str(CATALOGUE / "published.csv")
     scores = "results/small/tables/scores.tsv"
     assert convnova("aggregate", *with_config, "--out", scores) == 0
+    assert convnova("items", *with_config, "--out", "results/small/tables") == 0
     for form in ("tables", "figures"):
         words = ("--scores", scores, "--published", published, "--out", f"results/small/{form}")
         assert convnova(form, *with_config, *words) == 0

@@ -112,6 +112,13 @@ def test_a_cell_of_a_table_gives_its_fine_tunings(small):
     assert explain(["results/small/tables/scores.tsv", "H3", "cnn"]).count("of wall time") == 4
 
 
+@pytest.mark.parametrize("name", ["comparisons.md", "protocols.html", "items.tsv", "convnova_table_1.tex"])
+def test_a_table_of_all_suites_leads_back_as_well(small, name):
+    table = f"results/small/tables/{name}"
+    assert explain([table, "H3", "cnn", "heldout", "1"]).count("of wall time") == 1
+    assert explain([table]).startswith(f"{table}: 4 cells from 8 results")
+
+
 def test_a_table_alone_lists_its_cells(small):
     lines = explain([TABLE]).splitlines()
     assert lines[0] == f"{TABLE}: 4 cells from 8 results, in scores.tsv"

@@ -3,7 +3,9 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
+from latex import compiled, needs_pdflatex
 from made_up_scores import CP, GB, GOLDEN, NT, PLAN, thousand_runs
 from scipy.stats import wilcoxon
 
@@ -11,7 +13,8 @@ from convnova.outputs import PAPER_TABLES, sheet_titles
 from convnova.own_tables import comparisons, gains, protocols, sheets, write_sheets
 from convnova.paper_tables import paper_table
 from convnova.published import read_published
-from convnova.scores import read_scores
+from convnova.scores import KEYS, read_scores
+from convnova.sheets import latex
 
 SHEETS = GOLDEN.parent / "sheets"
 PLANNED = replace(
@@ -136,6 +139,22 @@ def test_latex_has_as_many_cells_in_each_line_as_columns(written):
                 columns = line.count("l", 15) + line.count("r", 16)
             elif line.endswith(r"\\"):
                 assert line.count(" & ") == columns - 1
+
+
+@needs_pdflatex
+def test_latex_compiles_with_booktabs_alone(written, tmp_path):
+    compiled([written[f"{name}.tex"] for name in sheet_titles(PLANNED)], tmp_path)
+
+
+@needs_pdflatex
+def test_latex_of_more_lines_than_a_page_holds_goes_on_on_the_next(tmp_path):
+    frame, plan = thousand_runs()
+    models = {f"model_{i}": f"Model {i}" for i in range(11)}
+    frame = pd.concat([frame, *[frame.assign(model=name) for name in list(models)[6:]]]).drop_duplicates(KEYS)
+    sheet = comparisons(frame, replace(plan, models=models))
+    assert len(sheet.lines) == 2 * 55
+    assert latex(sheet).count("(continued)") == 2
+    compiled([latex(sheet)], tmp_path)
 
 
 def test_a_thousand_runs_take_seconds(published, tmp_path):

@@ -77,7 +77,7 @@ def test_files_to_keep_are_those_of_the_run(page):
     figures = {f"{name}.{form}" for name in of_suites | {"pretraining"} for form in ("svg", "pdf", "png")}
     tables = {
         "nucleotide_transformer.tsv", "protocols.tsv", "comparisons.tsv", "convnova_table_1.tsv",
-        "convnova_table_9.tsv", "convnova_ablations.tsv",
+        "convnova_table_9.tsv", "convnova_ablations.tsv", "items.tsv",
     }  # fmt: skip
     assert set(kept) == figures | tables
     for name, address in kept.items():
@@ -159,6 +159,20 @@ def test_what_is_missing_is_named_with_its_error(small):
     assert "<code>results/small/figures/pretraining.svg</code> is not there" in text
     assert "There is no audit yet." in text and "figure-pretraining" not in page.texts
     assert {unquote(link[1:]) for link in page.links() if link.startswith("#")} <= set(page.texts)
+
+
+def test_pairs_of_models_over_test_items_are_linked_and_told(page):
+    lines = list(csv.DictReader(Path("results/small/tables/items.tsv").read_text().splitlines(), delimiter="\t"))
+    assert [line["protocol"] for line in lines] == ["heldout", "released"]
+    assert "#table-items" in page.links()
+    for line in lines:
+        assert line["sentence"] in page.texts["table-items"]
+
+
+def test_without_the_table_of_test_items_its_absence_is_said(small):
+    Path("results/small/tables/items.tsv").unlink()
+    assert "<code>results/small/tables/items.tsv</code> is not there" in made()
+    assert "table-items" not in OUT.read_text()
 
 
 def test_data_that_changed_since_stands_out(small):

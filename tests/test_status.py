@@ -1,13 +1,14 @@
 import inspect
 import json
 import os
+import re
 import shutil
 import time
 from pathlib import Path
 
 import pytest
 import yaml
-from small_run import RUN, SHARD, WEIGHTS, convnova, finetune
+from small_run import RUN, SHARD, TABLE, WEIGHTS, convnova, finetune
 
 from convnova import train
 from convnova.catalogue import load_file
@@ -61,6 +62,30 @@ def test_a_failed_step_has_its_log_and_its_error(small):
     assert state == "failed" and "expected a whole safetensors file" in detail
     text = as_text(config, steps(config))
     assert f"failed: {NAME}: {detail}\n  log: {LOG}" in text and "8 of 9 results are in" in text
+
+
+def test_a_training_whose_loss_is_not_finite_is_failed_and_in_no_table(small):
+    """By the real loop: a rate of 1e30 for the CNN, of which one seed is trained and the others are those of before."""
+    path = Path("results/small/config.yaml")
+    content = yaml.safe_load(path.read_text())
+    content["models"]["cnn"]["training"] = {"lr": 1e30}
+    path.write_text(yaml.safe_dump(content))
+    config = load_file(path)
+    shutil.rmtree(FOLDER)
+    assert config.training(JOB).lr == 1e30 and finetune(config, JOB) == 1
+    assert {file.name for file in FOLDER.glob("*")}.isdisjoint({"metrics.json", "predictions.parquet"})
+    found = states()
+    assert found[NAME][0] == "failed" and re.search(r"error: the loss is (nan|inf) at one of the steps", found[NAME][1])
+    assert [state for state, _ in found.values()].count("stale") == 3
+    assert f"failed: {NAME}: {found[NAME][1]}\n  log: {LOG}" in as_text(config, steps(config))
+    scores, words = Path("results/small/tables/scores.tsv"), ("--config", str(path))
+    assert convnova("aggregate", *words, "--out", str(scores)) == 0
+    published = str(Path(__file__).resolve().parents[1] / "config" / "published.csv")
+    told = ("--scores", str(scores), "--published", published, "--out", str(scores.parent))
+    assert convnova("tables", *words, *told) == 0
+    assert "/convnova/" in scores.read_text() and "/cnn/" not in scores.read_text()
+    (line,) = [text for text in Path(TABLE).with_suffix(".md").read_text().splitlines() if text.startswith("| H3 ")]
+    assert line.count("(n=0 of 2)") == 2
 
 
 def test_a_mistake_of_the_program_is_in_the_log_too(small, monkeypatch):

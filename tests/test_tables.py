@@ -1,13 +1,12 @@
 import csv
 import math
-import shutil
-import subprocess
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 from browser import needs_chromium, opened
+from latex import compiled, needs_pdflatex
 from made_up_scores import CP, GB, GOLDEN, NT, PLAN, thousand_runs
 
 from convnova.errors import ConvNovaError
@@ -203,7 +202,7 @@ def test_html_is_whole_and_needs_nothing_from_outside(written):
 def test_names_with_special_letters_are_escaped(scores, published, tmp_path):
     plan = replace(PLAN, models={**PLAN.models, "cnn": "CNN <50% & C_1>"})
     write_tables(scores, published, plan, tmp_path)
-    assert r"CNN <50\% \& C\_1>" in (tmp_path / f"{NT}.tex").read_text()
+    assert r"CNN $<$50\% \& C\_1$>$" in (tmp_path / f"{NT}.tex").read_text()
     assert "CNN &lt;50% &amp; C_1&gt;" in (tmp_path / f"{NT}.html").read_text()
     assert r"CNN \<50% & C_1\>" in (tmp_path / f"{NT}.md").read_text()
 
@@ -218,17 +217,9 @@ def test_a_click_on_a_head_sorts_the_rows(written, tmp_path, clicks, first):
     assert Page(dom).rows[2][0] == first
 
 
-@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
+@needs_pdflatex
 def test_latex_compiles_with_booktabs_alone(written, tmp_path):
-    inputs = []
-    for suite in PLAN.suites:
-        (tmp_path / f"{suite}.tex").write_text(written[f"{suite}.tex"])
-        inputs.append(rf"\input{{{suite}.tex}}")
-    body = "\n".join([r"\documentclass{article}\usepackage{booktabs}\begin{document}", *inputs, r"\end{document}"])
-    (tmp_path / "paper.tex").write_text(body)
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+    compiled([written[f"{suite}.tex"] for suite in PLAN.suites], tmp_path)
     assert (tmp_path / "paper.pdf").stat().st_size > 10_000
 
 

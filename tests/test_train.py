@@ -251,6 +251,15 @@ def test_a_loss_that_is_not_finite_stops_and_names_step_rows_and_checkpoint(tmp_
         run(tmp_path, Regression(spoil=12))
 
 
+@pytest.mark.parametrize("step", [9, 39])
+def test_it_stops_before_an_evaluation_whenever_the_log_is_written(tmp_path, monkeypatch, step):
+    """Rows of the log are means of three steps; neither epoch ends with one."""
+    monkeypatch.setattr("convnova.train.LOG_ROWS", 13)
+    told = rf"loss is (nan|inf) at one of the steps {step + 1} to {step + 1} .*rows of step {step}"
+    with pytest.raises(ConvNovaError, match=told):
+        run(tmp_path, Regression(spoil=step))
+
+
 def test_the_log_has_a_row_a_step_and_one_an_evaluation(tmp_path):
     run(tmp_path)
     lines = (tmp_path / "log.csv").read_text().splitlines()

@@ -27,7 +27,7 @@ def _conda_parts() -> list:
 @pytest.mark.parametrize(
     "name, expected",
     [
-        ("config", {"finetune": 108, "simulate": 1, "fetch": 17}),
+        ("config", {"finetune": 108, "simulate": 1, "fetch": 17, "items": 1}),
         ("paper", {"finetune": 2240, "pretrain": 9, "task_shard": 28}),
         ("yeast", {"finetune": 264, "fetch": 22, "pretrain": 1, "leaks": 1}),
         ("ablations", {"finetune": 285, "pretrain": 1}),

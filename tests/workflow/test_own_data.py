@@ -5,6 +5,7 @@ import json
 import os
 import re
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +56,9 @@ def test_ones_own_data_from_files_to_tables(own):
     assert {"mcc", "f1_macro", "accuracy", "auroc"} <= told.keys()
     assert told["provenance"]["inputs"]["weights"]["path"] == "results/own/pretrain/convnova/weights.safetensors"
     for form in FORMS:
-        text = (results / "tables" / f"mine.{form}").read_text()
-        assert "one" in text and "simulated genome" not in text
+        for name in ("mine", "items"):
+            text = (results / "tables" / f"{name}.{form}").read_text()
+            assert "one" in text and "simulated genome" not in text
     for form in ("pdf", "svg", "png"):
         assert (results / "figures" / f"mine.{form}").stat().st_size > 5000
         assert (results / "figures" / f"pretraining.{form}").stat().st_size > 5000
@@ -77,6 +79,19 @@ def test_a_finished_run_has_nothing_to_do_and_a_change_reruns_what_it_concerns(o
     os.utime(own.folder / "two.train.csv")
     counts = jobs(own.run("-n"))
     assert [counts.get(rule, 0) for rule in concerned] == [1, 2, 0, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("own data")
+def test_snakemakes_own_report_has_every_result_with_its_category(own):
+    told = own.run("--report", "report.zip")
+    assert "Report created" in told
+    with zipfile.ZipFile(own.folder / "report.zip") as report:
+        names = {Path(name).name for name in report.namelist()}
+        (results,) = (report.read(name).decode() for name in report.namelist() if name.endswith("/data/results.js"))
+    assert {"report.html", "mine.md", "items.html", "mine.svg"} <= names
+    for category in ("Report", "Tables", "Figures", "Audit"):
+        assert f'"{category}"' in results
 
 
 @pytest.mark.slow

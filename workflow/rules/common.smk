@@ -5,7 +5,7 @@ from pathlib import Path
 from convnova.catalogue import check_files, load, save
 from convnova.config import OWN_FORMATS, Job, files_of
 from convnova.errors import ConvNovaError
-from convnova.outputs import figure_titles, sheet_titles
+from convnova.outputs import ITEMS, figure_titles, item_tasks, sheet_titles
 
 CATALOGUE = Path(os.path.relpath(workflow.basedir)) / "config"
 FILES = [os.path.relpath(path) for path in workflow.configfiles]
@@ -111,6 +111,19 @@ def tables():
     forms = ("tsv", "md", "tex", "html")
     names = [*RUN.suites, *sheet_titles(RUN)]
     return [f"{RESULTS}/tables/{name}.{form}" for name in names for form in forms]
+
+
+def items():
+    """The table of pairs of models over test items."""
+    forms = ("tsv", "md", "tex", "html")
+    return [f"{RESULTS}/tables/{ITEMS}.{form}" for form in forms if item_tasks(RUN)]
+
+
+def item_predictions():
+    """The predictions that it is made from."""
+    tasks = item_tasks(RUN)
+    jobs = [job for job in RUN.jobs() if (job.suite, job.task) in tasks]
+    return [f"{job.folder(RUN.run)}/predictions.parquet" for job in jobs]
 
 
 def figures():

@@ -5,7 +5,8 @@ rule aggregate:
     input:
         metrics=[f"{job.folder(RUN.run)}/metrics.json" for job in RUN.jobs()],
     output:
-        f"{RESULTS}/tables/scores.tsv",
+        scores=f"{RESULTS}/tables/scores.tsv",
+        provenance=f"{RESULTS}/tables/provenance.tsv",
     log:
         f"{RESULTS}/logs/aggregate.log",
     benchmark:
@@ -22,12 +23,13 @@ rule aggregate:
         config=CONFIG,
         version=RUN.fingerprint(),
     shell:
-        "convnova --log {log} aggregate --config {params.config} --out {output}"
+        "convnova --log {log} aggregate --config {params.config} --out {output.scores}"
 
 
 rule tables:
     input:
         scores=f"{RESULTS}/tables/scores.tsv",
+        provenance=f"{RESULTS}/tables/provenance.tsv",
         published=CATALOGUE / "published.csv",
     output:
         report(
@@ -54,6 +56,37 @@ rule tables:
     shell:
         "convnova --log {log} tables --config {params.config} --scores {input.scores} "
         "--published {input.published} --out {params.folder}"
+
+
+rule items:
+    input:
+        predictions=item_predictions(),
+    output:
+        tsv=f"{RESULTS}/tables/{ITEMS}.tsv",
+        md=f"{RESULTS}/tables/{ITEMS}.md",
+        tex=f"{RESULTS}/tables/{ITEMS}.tex",
+        html=report(
+            f"{RESULTS}/tables/{ITEMS}.html",
+            caption="../report/items.rst",
+            category="Tables",
+        ),
+    log:
+        f"{RESULTS}/logs/items.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/items.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(60),
+        gpu=0,
+    params:
+        config=CONFIG,
+        version=RUN.fingerprint(),
+        folder=subpath(output.tsv, parent=True),
+    shell:
+        "convnova --log {log} items --config {params.config} --out {params.folder}"
 
 
 rule figures:
@@ -151,6 +184,7 @@ rule report:
         scores=f"{RESULTS}/tables/scores.tsv",
         published=CATALOGUE / "published.csv",
         tables=tables(),
+        test_items=items(),
         figures=figures(),
         audits=audits(),
     output:
