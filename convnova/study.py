@@ -141,5 +141,5 @@ def _plot(table: pd.DataFrame, base: str) -> matplotlib.figure.Figure:
     axes.set_yticks(rows.index, rows["title"])
     axes.invert_yaxis()
     (about,) = table.loc[table["model"] == base, "title"]
-    axes.set_xlabel(f"to {about}; 95% interval over tasks and seeds")
+    axes.set_xlabel(f"difference to “{about}”;\n95% interval over tasks and seeds")
     return figure
