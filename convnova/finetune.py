@@ -23,7 +23,7 @@ from convnova.progress import log
 from convnova.provenance import describe, joules
 from convnova.randomness import torch_seed
 from convnova.tasks import TaskShard, read_task
-from convnova.train import Batch, History, train, write_log
+from convnova.train import CPU_BASES, Batch, History, train, write_log
 
 HELD_OUT = 0.1
 """Share of the training rows that becomes the validation part where a task has none."""
@@ -213,8 +213,8 @@ class Classification:
             )
         self.steps_per_epoch = -(-len(self.splits["train"]) // self.settings.batch_size)
         longest = max(rows.max_length for rows in self.splits.values())
-        at_once = max(1, EVALUATION_BASES // longest)
-        self.evaluation_batch = min(at_once, 2 * (self.settings.micro_batch or self.settings.batch_size))
+        fast = max(CPU_BASES // longest, 2 * (self.settings.micro_batch or self.settings.batch_size))
+        self.evaluation_batch = max(1, min(EVALUATION_BASES // longest, fast))
 
     def batch(self, step: int) -> Batch:
         """The rows of a step."""
