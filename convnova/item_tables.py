@@ -1,7 +1,7 @@
 """Pairs of models over the test items of each task: what saved predictions say and the scores alone do not.
 
-Made apart from the tables of scores, since predictions take longer to read. Tasks of many labels are left out: their score
-is a median AUROC over hundreds of labels, each of which would be ranked anew for every draw of items.
+Made apart from the tables of scores, since predictions take longer to read. Tasks of many labels are left out: their
+score is a median AUROC over hundreds of labels, each of which would be ranked anew for every draw of items.
 """
 
 import io
