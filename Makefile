@@ -13,14 +13,14 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .PHONY: run yeast test lint bedtools clean
 
 run: .venv/installed bedtools
-	snakemake --cores $(CORES) --rerun-incomplete
+	snakemake --cores $(CORES)
 
 yeast: .venv/installed bedtools
-	snakemake --cores $(CORES) --rerun-incomplete --configfile config/yeast_study.yaml --config data=$(DATA)
-	snakemake --cores $(CORES) --rerun-incomplete --configfile config/yeast_local.yaml --config data=$(DATA)
+	snakemake --cores $(CORES) --configfile config/yeast_study.yaml --config data=$(DATA)
+	snakemake --cores $(CORES) --configfile config/yeast_local.yaml --config data=$(DATA)
 
 test: .venv/installed-test bedtools
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml pytest --cov --cov-report=term:skip-covered --cov-fail-under=85
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 lint: .venv/installed-test
 	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow && snakemake --lint

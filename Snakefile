@@ -2,6 +2,8 @@
 #   snakemake --cores 8                                       config/config.yaml, the embedded run
 #   snakemake --cores 8 --configfile config/paper.yaml        the paper
 # Paths of results say what they are; `snakemake results/.../metrics.json` makes one number.
+import shutil
+
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -31,12 +33,17 @@ onstart:
         check_slurm(workflow.dag)
 
 
+# What `convnova finetune` keeps for the case that a job of several fine-tunings fails.
+onsuccess:
+    for kept in Path(RESULTS, "runs").glob("*/*/*/*/*/.finished"):
+        shutil.rmtree(kept)
+
+
 rule all:
     default_target: True
     input:
-        tables(),
-        items(),
-        figures(),
+        # Nobody should choose among candidates by the tables of test scores.
+        [] if RUN.search else [tables(), items(), figures()],
         [
             f"{RESULTS}/tables/audit.{form}"
             for form in ("tsv", "md", "html")
@@ -44,6 +51,7 @@ rule all:
         ],
         leaks(),
         study(),
-        f"{RESULTS}/report.html" if RUN.suites else [],
+        search(),
+        f"{RESULTS}/report.html" if RUN.suites and not RUN.search else [],
         f"{RESULTS}/tables/cost.tsv" if RUN.cost else [],
     localrule: True

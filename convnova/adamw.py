@@ -44,12 +44,12 @@ class AdamW:
             rows = [(p, p.grad, *next(state)) for p in group["params"]]
             rows = [row for row in rows if row[1] is not None]
             if rows:
-                before = [torch.tensor(float(self.steps - 1)) for _ in rows]
+                before = list(torch.full((len(rows),), float(self.steps - 1)).unbind())
                 parameters, gradients, means, squares = (list(column) for column in zip(*rows, strict=True))
                 adamw(
                     parameters, gradients, means, squares, [], before,
                     amsgrad=False, beta1=self.betas[0], beta2=self.betas[1], lr=lr,
-                    weight_decay=group["weight_decay"], eps=EPS, maximize=False,
+                    weight_decay=group["weight_decay"], eps=EPS, maximize=False, foreach=True,
                 )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:

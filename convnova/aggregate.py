@@ -74,6 +74,7 @@ def _rows(config: RunConfig, job: Job, metrics: dict[str, Any], path: Path) -> l
         "n_test": metrics["rows"]["test"],
         "best_epoch": metrics["best_epoch"],
         "parameters": metrics["parameters"],
+        "receptive_field": metrics["receptive_field"] or math.inf,
         "seconds": metrics["seconds"],
         "simulated": str(metrics["simulated"]).lower(),
         "path": str(path),

@@ -118,6 +118,9 @@ def _resolve(written: dict[str, Any], files: list[str], catalogue: Path) -> RunC
         name: _model(name, content, catalogue)
         for name, content in _as_mapping(written.get("models", default), ("models",)).items()
     }
+    if written.get("search") is not None:
+        written["models"] = _candidates(written)
+    written["recipes"] = _recipes(written.get("recipes"), written)
     used = {written["genome"], *(suite.get("genome") for suite in written["suites"].values())} - {None}
     written["genomes"] = {name: genomes[name] for name in sorted(used)}
     written["sources"] = _sources(written, catalogue, simulated)
@@ -233,6 +236,39 @@ def _model(name: str, changes: Any, catalogue: Path) -> dict[str, Any]:
             value = {**model.get(key, {}), **value}
         model[key] = value
     return model
+
+
+def _candidates(written: dict[str, Any]) -> dict[str, Any]:
+    """In place of each model one for every point of the grid; the models' names are kept in `search`."""
+    search = types.Search(**_as_mapping(written["search"], ("search",)))
+    if unknown := [key for key in search.training if key not in types.Training.model_fields]:
+        raise _Mistake(("search", "training", unknown[0]), f"unknown key; {nearest(unknown[0], _fields())}")
+    written["search"] = {**written["search"], "models": list(written["models"])}
+    found = {}
+    for name, model in written["models"].items():
+        for candidate, values in search.candidates(name).items():
+            changed = {part: {**model.get(part, {}), **values[part]} for part in ("training", "settings")}
+            suites = {
+                suite: {**own, **{part: {**own.get(part, {}), **values[part]} for part in ("training", "settings")}}
+                for suite, own in model.get("suites", {}).items()
+            }
+            title = ", ".join(f"{key} {value}" for part in values.values() for key, value in part.items())
+            found[candidate] = {**model, **changed, "suites": suites, "title": f"{model['title']}, {title}"}
+    return found
+
+
+def _recipes(folder: Any, written: dict[str, Any]) -> dict[str, Any]:
+    """The recipes of a folder, `<suite>/<task>/<model>.yaml`, that concern the run."""
+    if folder is None:
+        return {}
+    if not isinstance(folder, str) or not Path(folder).is_dir():
+        raise _Mistake(("recipes",), f"expected a folder of <suite>/<task>/<model>.yaml, found {folder!r}")
+    found = {}
+    for path in sorted(Path(folder).glob("*/*/*.yaml")):
+        suite, task, model = path.relative_to(folder).with_suffix("").parts
+        if task in written["suites"].get(suite, {"tasks": {}})["tasks"] and model in written["models"]:
+            found[f"{suite}/{task}/{model}"] = read_yaml(path)
+    return found
 
 
 def _sources(written: dict[str, Any], catalogue: Path, simulated: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The commands that read a finished or unfinished run: items, study, report, explain, status, crate, tensorboard."""
+"""The commands that read a run: items, study, search, recipes, report, explain, status, crate, tensorboard."""
 
 import argparse
 from collections.abc import Callable
@@ -19,6 +19,15 @@ def add_commands(commands: argparse._SubParsersAction, command: Callable[..., ar
     study.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
     study.add_argument("--tables", type=Path, required=True, metavar="DIR")
     study.add_argument("--figures", type=Path, required=True, metavar="DIR")
+
+    search = command(commands, "search", run_search, "the best of a grid of settings for each task, as recipes")
+    search.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
+    search.add_argument("--out", type=Path, required=True, metavar="DIR", help="for tables/search.* and recipes/")
+
+    recipes = command(commands, "recipes", run_recipes, "every hyperparameter of every model and task, with its source")
+    recipes.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
+    recipes.add_argument("--task", metavar="SUITE/TASK", help="this one alone")
+    recipes.add_argument("--model", metavar="MODEL", help="this one alone")
 
     report = command(commands, "report", run_report, "one HTML page of a run: tables, figures, and every way back")
     report.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
@@ -61,6 +70,22 @@ def run_study(options: argparse.Namespace) -> None:
     from convnova.study import write_study
 
     write_study(load_file(options.config), options.tables, options.figures)
+
+
+def run_search(options: argparse.Namespace) -> None:
+    """`convnova search`"""
+    from convnova.catalogue import load_file
+    from convnova.search import write_search
+
+    write_search(load_file(options.config), options.out)
+
+
+def run_recipes(options: argparse.Namespace) -> None:
+    """`convnova recipes`"""
+    from convnova.catalogue import load_file
+    from convnova.recipes import as_text
+
+    print(as_text(load_file(options.config), options.task, options.model))
 
 
 def run_report(options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, NamedTuple
@@ -33,6 +34,9 @@ FOLDS = 10
 """Parts of the training rows; by the protocol `cv` each in its turn chooses the epoch."""
 
 FILE_ROLES = ("train", "valid", "test", "archive", "intervals", "labels", "annotation")
+
+Origin = str | dict[str, str]
+"""Where values come from, such as `paper`, `released code`, `Caduceus` or `our search`: of all, or key by key."""
 
 
 def files_of(name: str, known: Iterable[str]) -> list[str]:
@@ -90,6 +94,7 @@ class Training(Strict):
     )
     patience: int | None = Field(None, ge=1, description="epochs without a better score before stopping")
     reverse_complement: bool = Field(False, description="read each training sequence from either strand, by chance")
+    source: Origin | None = Field(None, description="where these values come from; one for all, or key by key")
 
 
 class Pretraining(Training):
@@ -164,6 +169,7 @@ class Variant(Strict):
     settings: dict[str, Any] = {}
     training: Training = Training()
     strands: Strands | None = None
+    source: Origin | None = Field(None, description="where the settings come from; one for all, or key by key")
 
 
 class Model(Strict):
@@ -181,6 +187,43 @@ class Model(Strict):
     pretrain: Pretraining = Field(Pretraining(), description="what its pretraining does otherwise than the run's")
     suites: dict[str, Variant] = {}
     published: str | None = Field(None, description="this model's name in published.csv")
+    source: Origin | None = Field(None, description="where the settings come from; one for all, or key by key")
+
+
+class Recipe(Strict):
+    """What one model does otherwise on one task, and where each value comes from."""
+
+    settings: dict[str, Any] = {}
+    training: Training = Training()
+    source: Origin = Field(description="where the values come from; one for all, or key by key")
+    grid: str | None = Field(None, description="the table of everything that was tried")
+
+    @model_validator(mode="after")
+    def _names_its_sources(self) -> "Recipe":
+        keys = [*self.settings, *self.training.model_fields_set]
+        if isinstance(self.source, dict) and (missing := [key for key in keys if key not in self.source]):
+            raise ValueError(f"source: expected one for {', '.join(missing)} too")
+        return self
+
+
+class Search(Strict):
+    """Values that are tried, each with each, in place of every model of the run; the validation score chooses."""
+
+    training: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    settings: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    models: list[Name] = Field([], description="set when the config is resolved: the models that are searched for")
+
+    def candidates(self, model: str) -> dict[str, dict[str, dict[str, Any]]]:
+        """Name of each candidate to its `training` and `settings`."""
+        keys = [(part, key) for part in ("training", "settings") for key in getattr(self, part)]
+        found = {}
+        for values in itertools.product(*(getattr(self, part)[key] for part, key in keys)):
+            candidate: dict[str, dict[str, Any]] = {"training": {}, "settings": {}}
+            for (part, key), value in zip(keys, values, strict=True):
+                candidate[part][key] = value
+            words = [f"{key}-{value}" for (_, key), value in zip(keys, values, strict=True)]
+            found["--".join([model, *words])] = candidate
+        return found
 
 
 class Job(NamedTuple):
@@ -221,6 +264,8 @@ class RunConfig(Strict):
     suites: dict[Name, Suite] = {}
     cost: Cost | None = Field(None, description="measure what the models cost; default no")
     base: Name | None = Field(None, description="model that the others are variants of: a study by validation score")
+    search: Search | None = Field(None, description="settings to choose among by validation score")
+    recipes: dict[str, Recipe] = Field({}, description="by suite/task/model; written as the folder that holds them")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "RunConfig":
@@ -232,6 +277,9 @@ class RunConfig(Strict):
         pretrained = [name for name, model in self.models.items() if model.pretrained]
         if pretrained and self.genome is None:
             raise ValueError(f"models {pretrained} are pretrained, so `genome` must say on what")
+        for place, recipe in self.recipes.items():
+            if recipe.settings and place.split("/")[2] in pretrained:
+                raise ValueError(f"recipes.{place}.settings: expected none: its backbone is pretrained for all tasks")
         return self
 
     def jobs(self) -> Iterator[Job]:
@@ -260,19 +308,37 @@ class RunConfig(Strict):
         """The task of a job."""
         return self.suites[job.suite].tasks[job.task]
 
+    def recipe(self, job: Job) -> dict[str, tuple[Any, str]]:
+        """Every hyperparameter of a job: its value, and where that comes from.
+
+        Layers: defaults, suite, task, model, model on the suite, recipe, the run's own `finetune`; the last that names
+        a key counts. A layer that does not say where its values come from is named itself.
+        """
+        suite, task, name = job.suite, job.task, job.model
+        model, own = self.models[name], self.recipes.get(f"{suite}/{task}/{name}")
+        found = {
+            key: (field.default, "released code" if field.default else "default: not used")
+            for key, field in Training.model_fields.items()
+            if key != "source"
+        }
+        layers = [
+            (self.suites[suite].training, f"suites.{suite}.training"),
+            (self.task(job).training, f"suites.{suite}.tasks.{task}.training"),
+            (model.training, f"models.{name}.training"),
+            (model.suites.get(suite, Variant()).training, f"models.{name}.suites.{suite}.training"),
+            (self.finetune, "finetune"),
+        ]
+        if own:
+            layers.insert(-1, (own.training.model_copy(update={"source": own.source}), "recipe"))
+        for layer, place in layers:
+            for key in layer.model_fields_set - {"source"}:
+                source = layer.source.get(key) if isinstance(layer.source, dict) else layer.source
+                found[key] = (getattr(layer, key), source or place)
+        return found
+
     def training(self, job: Job) -> Training:
-        """Hyperparameters of a job: defaults, suite, task, model, model on the suite, the run's own `finetune`."""
-        model = self.models[job.model]
-        layers = (
-            self.suites[job.suite].training,
-            self.task(job).training,
-            model.training,
-            model.suites.get(job.suite, Variant()).training,
-            self.finetune,
-        )
-        return Training(
-            **{key: value for layer in layers for key, value in layer.model_dump(exclude_unset=True).items()}
-        )
+        """Hyperparameters of a job."""
+        return Training(**{key: value for key, (value, _) in self.recipe(job).items()})
 
     def pretraining(self, model: str) -> Pretraining:
         """Hyperparameters of a model's pretraining: the run's, with the model's own changes."""
@@ -284,6 +350,11 @@ class RunConfig(Strict):
     def settings(self, model: str, suite: str | None) -> dict[str, Any]:
         """Settings of a model's architecture, on one suite."""
         return {**self.models[model].settings, **self.models[model].suites.get(suite or "", Variant()).settings}
+
+    def job_settings(self, job: Job) -> dict[str, Any]:
+        """Settings of a job's architecture: those of the model on the suite, and of its recipe."""
+        own = self.recipes.get(f"{job.suite}/{job.task}/{job.model}")
+        return {**self.settings(job.model, job.suite), **(own.settings if own else {})}
 
     def strands(self, model: str, suite: str) -> Strands:
         """Which strands the model's predictions on the suite are the mean over."""
@@ -315,16 +386,18 @@ class RunConfig(Strict):
             self.pretraining_fingerprint(self.backbone(job.model, job.suite)) if self.is_pretrained(job) else None
         )
         model = self.models[job.model].model_dump(include={"architecture", "frozen", "head", "pooling"})
-        settings, strands = self.settings(job.model, job.suite), self.strands(job.model, job.suite)
-        return self.fingerprint(job, self.task(job), self.training(job), model, settings, strands, pretrain)
+        settings, strands = self.job_settings(job), self.strands(job.model, job.suite)
+        task = self.task(job).model_dump(exclude={"training": {"source"}})
+        training = self.training(job).model_dump(exclude={"source"})
+        return self.fingerprint(job, task, training, model, settings, strands, pretrain)
 
     def pretraining_fingerprint(self, backbone: str) -> str:
         """The hash of everything in the config that a pretraining depends on."""
         model, suite = self.backbones()[backbone]
         architecture = self.models[model].architecture
-        return self.fingerprint(
-            self.pretraining(model), architecture, self.settings(model, suite), self.genomes[self.genome or ""]
-        )
+        pretraining = self.pretraining(model).model_dump(exclude={"source"})
+        genome = self.genomes[self.genome or ""]
+        return self.fingerprint(pretraining, architecture, self.settings(model, suite), genome)
 
     def is_pretrained(self, job: Job) -> bool:
         """Whether the job starts from a checkpoint."""

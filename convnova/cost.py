@@ -3,8 +3,6 @@
 One process measures one model at one length, since the peak memory of a process never falls.
 """
 
-import resource
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from convnova.adamw import AdamW
 from convnova.config import RunConfig
 from convnova.files import write_json
+from convnova.memory import peak_resident
 from convnova.models import build_predictor, configure
 from convnova.progress import log
 from convnova.provenance import describe
@@ -130,8 +129,7 @@ def peak_memory(device: torch.device) -> int:
     """Bytes: of tensors on a GPU since it was last reset, of this process on a CPU since it began."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_resident()
 
 
 def device_name(device: torch.device) -> str:

@@ -152,8 +152,8 @@ def _settings(run: Run, job: Job, metrics: dict[str, Any]) -> list[str]:
     if "training" in metrics:
         return [_model(metrics), "training: " + _pairs(metrics["training"]), standing]
     if same and run.config:  # results of version 0.1.0 do not say it themselves
-        training = _pairs(run.config.training(job).model_dump())
-        return [_pairs(run.config.settings(job.model, job.suite)), "training: " + training, standing]
+        training = _pairs(run.config.training(job).model_dump(exclude={"source"}))
+        return [_pairs(run.config.job_settings(job)), "training: " + training, standing]
     return [standing]
 
 

@@ -1,5 +1,6 @@
 """One fine-tuning: a task, a model, a protocol and a seed become predictions and one set of scores."""
 
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -15,19 +16,20 @@ from convnova.batches import UNLABELLED, Labelled, Padding, collate, either_stra
 from convnova.checkpoint import load_strictly, load_weights
 from convnova.config import FOLDS, Job, RunConfig, Task, Training
 from convnova.errors import ConvNovaError
-from convnova.files import sha256, write_json
+from convnova.files import atomic, sha256, write_json
 from convnova.models import build_predictor, checkpoint_activations, configure
 from convnova.predict import interval, labels_of, per_batch, predict, score, write_predictions
 from convnova.progress import log
 from convnova.provenance import describe, joules
 from convnova.randomness import torch_seed
 from convnova.tasks import TaskShard, read_task
-from convnova.train import Batch, History, train, write_log
+from convnova.train import CPU_BASES, Batch, History, train, write_log
 
 HELD_OUT = 0.1
 """Share of the training rows that becomes the validation part where a task has none."""
 EVALUATION_BASES = 1 << 17
 """Bases that are predicted together, so that long sequences do not take more memory than training does."""
+RESULTS = ("log.csv", "predictions.parquet", "metrics.json")
 
 
 def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path | None, workers: int = 1) -> None:
@@ -48,6 +50,11 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
         ConvNovaError: weights that do not fit, a loss that is not finite, a task without rows.
     """
     started, energy = time.time(), joules()
+    paths = {"task": shard} | ({"weights": weights} if weights else {})
+    inputs = {name: {"path": str(path), "sha256": sha256(path)} for name, path in paths.items()}
+    made_for = config.fingerprint(config.job_fingerprint(job), [about["sha256"] for about in inputs.values()])
+    if restored(out, made_for):
+        return
     task, settings, data = config.task(job), config.training(job), read_task(shard)
     splits = split_rows(data, task, job)
     model = build(config, job, data, splits, weights)
@@ -55,7 +62,7 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
     padding = Padding(padded_length(model, pooled, splits), pooled)
     strands = config.strands(job.model, job.suite)
     objective = Classification(task, settings, job.seed, splits, padding, strands)
-    checkpoints = out / "checkpoints"
+    checkpoints = out / "checkpoints" / made_for
     history = train(
         model, objective, settings, job.seed, "/".join(map(str, job)), out / "log.csv", checkpoints, workers
     )
@@ -63,36 +70,58 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
     predicted = predict(model, splits["test"], padding, objective.evaluation_batch, strands)
     scores = score(task, labels_of(splits["test"]), predicted)
     about = {**job._asdict(), "metric": task.metric, **scores, "interval": interval(task, splits["test"], predicted)}
-    inputs = {"task": shard} | ({"weights": weights} if weights else {})
     about |= summary(history, model, splits, config, job)
     about["per_batch"] = per_batch(task, labels_of(splits["test"]), predicted, settings.batch_size)
-    provenance = describe(
-        started,
-        {name: {"path": str(path), "sha256": sha256(path)} for name, path in inputs.items()},
-        config.job_fingerprint(job),
-        energy,
-    )
+    provenance = describe(started, inputs, config.job_fingerprint(job), energy)
     fold = job.seed if job.protocol == "cv" else None
     write_predictions(
         out / "predictions.parquet", splits["test"], predicted, {"settings": provenance["settings"]}, fold
     )
     write_log(history, out / "log.csv")
     write_json(out / "metrics.json", {**about, "provenance": provenance})
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    if "SLURM_JOB_ID" in os.environ:
+        keep(out, made_for)
+
+
+def keep(out: Path, made_for: str) -> None:
+    """Give the results a second name, until the whole run has ended well.
+
+    Where one of several fine-tunings in a job fails, Snakemake deletes the results of all and runs all again.
+    """
+    kept = out / ".finished" / made_for
+    shutil.rmtree(kept.parent, ignore_errors=True)
+    kept.mkdir(parents=True)
+    for name in RESULTS:
+        os.link(out / name, kept / name)
+
+
+def restored(out: Path, made_for: str) -> bool:
+    """Take back what `keep` kept of the same settings and inputs, if it did."""
+    kept = out / ".finished" / made_for
+    if not (kept / RESULTS[-1]).exists():
+        return False
+    for name in RESULTS:
+        os.utime(kept / name)
+        with atomic(out / name) as path:
+            path.unlink()
+            os.link(kept / name, path)
+    log(f"finished before, by an attempt of this run that failed later; taken from {kept}")
+    return True
 
 
 def summary(
     history: History, model: nn.Module, splits: dict[str, Labelled], config: RunConfig, job: Job
 ) -> dict[str, Any]:
     """What a reader wants to know of a run besides its scores."""
-    about, settings = config.models[job.model], config.settings(job.model, job.suite)
+    about, settings = config.models[job.model], config.job_settings(job)
     return {
         "architecture": about.architecture,
         "settings": settings,
         "receptive_field": configure(about.architecture, settings).receptive_field,
         **about.model_dump(include={"frozen", "head"}),
         "strands": config.strands(job.model, job.suite),
-        "training": config.training(job).model_dump(),
+        "training": config.training(job).model_dump(exclude={"source"}),
         "best_epoch": history.best_epoch,
         "epochs": history.evaluations,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -148,7 +177,7 @@ def build(config: RunConfig, job: Job, data: TaskShard, splits: dict[str, Labell
     pretrained = config.is_pretrained(job)
     if pretrained != (weights is not None):
         raise ConvNovaError(f"{job.model}: expected {'pretrained' if pretrained else 'no'} weights, found {weights}")
-    about, settings = config.models[job.model], config.settings(job.model, job.suite)
+    about, settings = config.models[job.model], config.job_settings(job)
     outputs = data.split("train").labels.shape[1] if data.kind == "multilabel" else len(data.classes)
     longest = max(rows.max_length for rows in splits.values())
     pooled = pools_padding(config.training(job), job)
@@ -184,8 +213,8 @@ class Classification:
             )
         self.steps_per_epoch = -(-len(self.splits["train"]) // self.settings.batch_size)
         longest = max(rows.max_length for rows in self.splits.values())
-        at_once = max(1, EVALUATION_BASES // longest)
-        self.evaluation_batch = min(at_once, 2 * (self.settings.micro_batch or self.settings.batch_size))
+        fast = max(CPU_BASES // longest, 2 * (self.settings.micro_batch or self.settings.batch_size))
+        self.evaluation_batch = max(1, min(EVALUATION_BASES // longest, fast))
 
     def batch(self, step: int) -> Batch:
         """The rows of a step."""

@@ -13,7 +13,7 @@ from convnova.outputs import LONG_RANGE, PAPER_TABLES, PaperTable, sheet_titles
 from convnova.published import OUR_METRIC, incomparable, of_table, tolerance, verdict
 from convnova.scores import METRIC_TITLES, Plan
 from convnova.sheets import NAN, Sheet, change, mean_and_spread, number, text
-from convnova.table_forms import Entry, footnoted, reasons
+from convnova.table_forms import Entry, bases_read, footnoted, reasons
 from convnova.tables import signed
 
 HISTONE_MARKS = (
@@ -208,7 +208,7 @@ def _stages(scores: pd.DataFrame, plan: Plan) -> Sheet:
     models = [model for model in plan.models if "blocks" in settings.get(model, {})]
     lines = [
         [text(row.label), text(row.metric_title)]
-        + [Entry(str(settings[model]["blocks"]), settings[model]["blocks"]) for model in models]
+        + [Entry(str(blocks), blocks) for blocks in (_blocks(plan, row.task, model) for model in models)]
         for row in rows
     ]
     return Sheet(
@@ -223,6 +223,11 @@ def _stages(scores: pd.DataFrame, plan: Plan) -> Sheet:
     )
 
 
+def _blocks(plan: Plan, task: str, model: str) -> int:
+    own = plan.recipes.get(f"nucleotide_transformer/{task}/{model}", {})
+    return {**plan.settings["nucleotide_transformer"][model], **own}["blocks"]
+
+
 def _ablations(scores: pd.DataFrame, plan: Plan) -> Sheet:
     """Models down, what differs between them and their mean score in each suite across."""
     suites = list(plan.suites)
@@ -234,15 +239,18 @@ def _ablations(scores: pd.DataFrame, plan: Plan) -> Sheet:
         runs = scores[scores["model"] == model]
         words = ", ".join(f"{key} {settings[model][key]}" for key in differing if key in settings[model])
         sizes = runs.groupby("suite")["parameters"].mean().reindex(suites)
+        fields = runs.groupby("suite")["receptive_field"].mean().reindex(suites)
         line = [text(title), text(words)]
         for suite in suites:
             size = sizes[suite]
             line.append(Entry("" if size != size else f"{size / 1e6:.3g}M", size))
+            line.append(Entry("" if fields[suite] != fields[suite] else bases_read(fields[suite]), fields[suite]))
             for protocol in plan.protocols:
                 cell = runs[(runs["suite"] == suite) & (runs["protocol"] == protocol)]
                 line.append(number(float(cell.groupby("row")["score"].mean().mean()) if len(cell) else NAN))
         lines.append(line)
-    heads = [f"{plan.suites[suite]}: {what}" for suite in suites for what in ("parameters", *plan.protocols)]
+    columns = ("parameters", "receptive field", *plan.protocols)
+    heads = [f"{plan.suites[suite]}: {what}" for suite in suites for what in columns]
     return Sheet(
         "convnova_ablations",
         sheet_titles(plan)["convnova_ablations"],

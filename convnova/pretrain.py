@@ -31,7 +31,8 @@ def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path, workers:
     """Train a backbone on the genome and write `weights.safetensors`, its JSON and `log.csv` to `out`.
 
     The epoch with the lowest masked cross entropy on the validation intervals is kept. Training that was stopped
-    continues from `out/checkpoints`. Started by torchrun, the processes share the batch of each step.
+    continues from the checkpoints of the same settings and genome in `out/checkpoints`. Started by torchrun, the
+    processes share the batch of each step.
 
     Args:
         backbone: which of the config's pretrainings.
@@ -52,7 +53,10 @@ def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path, workers:
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     parts = {split: windows(genome, split, settings.length, settings.coverage) for split in ("train", "valid")}
     objective = MaskedLanguage(settings, parts["train"], parts["valid"])
-    checkpoints = out / "checkpoints"
+    shard = genome / "genome.safetensors"
+    inputs = {"genome": {"path": str(shard), "sha256": sha256(shard)}}
+    fingerprint = config.pretraining_fingerprint(backbone)
+    checkpoints = out / "checkpoints" / config.fingerprint(fingerprint, inputs["genome"]["sha256"])
     with processes() as group:
         history = train(
             model, objective, settings, settings.seed, f"pretrain {backbone}", out / "log.csv", checkpoints, workers,
@@ -60,7 +64,6 @@ def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path, workers:
         )  # fmt: skip
     if not group.first:
         return
-    shard = genome / "genome.safetensors"
     about = {
         "architecture": architecture,
         "settings": model_settings,
@@ -71,16 +74,11 @@ def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path, workers:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "bases": history.bases,
         "simulated": config.simulate is not None,
-        "provenance": describe(
-            started,
-            {"genome": {"path": str(shard), "sha256": sha256(shard)}},
-            config.pretraining_fingerprint(backbone),
-            energy,
-        ),
+        "provenance": describe(started, inputs, fingerprint, energy),
     }
     write_log(history, out / "log.csv")
     save_weights(history.best_weights, out / "weights.safetensors", about)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
 
 @dataclass

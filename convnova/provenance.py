@@ -3,7 +3,6 @@
 import ctypes
 import os
 import platform
-import resource
 import shlex
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from convnova import __version__
+from convnova.memory import peak_resident
 
 PACKAGES = ("torch", "numpy", "safetensors", "pydantic")
 DIRTY = "-dirty"
@@ -123,7 +123,7 @@ def describe(
         "hardware": hardware(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(time.time() - started, 3),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_memory_mb": peak_resident() // 2**20,
         "peak_gpu_memory_mb": torch.cuda.max_memory_allocated() // 2**20 if on_gpu else None,
         "joules": used(energy or {}),
     }

@@ -17,7 +17,7 @@ METRICS = ["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"]
 AUDIT = ["test_best", "per_batch", "per_batch_sorted"]
 """What other habits would have reported of the same training: the best epoch on test, means over batches of test in the
 file's order and sorted by class."""
-NUMBERS = ["score", "low", "high", *METRICS, *AUDIT, "n_test", "best_epoch", "parameters", "seconds"]
+NUMBERS = ["score", "low", "high", *METRICS, *AUDIT, "n_test", "best_epoch", "parameters", "receptive_field", "seconds"]
 COLUMNS = [*KEYS, "metric", *NUMBERS, "simulated", "path"]
 
 METRIC_TITLES = {
@@ -62,6 +62,8 @@ class Plan:
     """Suite to how many folds `cv` runs; by `cv` these are the seeds."""
     settings: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     """Suite to model to the settings of its architecture."""
+    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Suite/task/model to the settings that are otherwise on this task."""
 
     def seeds_of(self, suite: str, protocol: str) -> list[int]:
         """The seeds that a suite's cells by a protocol are to have."""
@@ -83,6 +85,7 @@ def plan_of(config: "RunConfig") -> Plan:
         simulated=config.simulate is not None,
         folds={name: suite.folds for name, suite in config.suites.items()},
         settings={suite: {name: config.settings(name, suite) for name in config.models} for suite in config.suites},
+        recipes={place: recipe.settings for place, recipe in config.recipes.items()},
     )
 
 

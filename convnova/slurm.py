@@ -50,8 +50,9 @@ def check(requests: Iterable[Request]) -> None:
     kinds = {request[1:]: request for request in requests}
     for request in kinds.values():
         if refusal := _refusal(request):
+            advice = _advice(request, refusal)
             raise ConvNovaError(
-                f"slurm: rule {request.rule} asks for {' '.join(request.options())}; {refusal}; {_advice(request)}"
+                f"slurm: rule {request.rule} asks for {' '.join(request.options())}; {refusal}; {advice}"
             )
 
 
@@ -91,8 +92,9 @@ def _minutes(limit: str) -> float:
     return 1440 * int(days or 0) + 60 * hours + minutes + seconds / 60
 
 
-def _advice(request: Request) -> str:
-    """Which key to set: the first of what is asked for without which Slurm would take the job."""
+def _advice(request: Request, refusal: str) -> str:
+    """Which key to set: the first of what is asked for without which Slurm would take the job, or the account, which
+    some clusters want to be named."""
     partition, training = "gpu_partition" if request.gpus else "partition", request.rule in ("pretrain", "finetune")
     keys = {
         "partition": partition,
@@ -107,6 +109,8 @@ def _advice(request: Request) -> str:
         without = request._replace(**{asked: Request._field_defaults[asked]})
         if without != request and not _refusal(without):
             return f"set `{key}` in {PROFILE}"
+    if "account" in refusal:
+        return f"set `account` in {PROFILE}, to one of those that `sacctmgr show associations user=$USER` lists"
     return f"ask for less in {PROFILE}, or for what `sinfo` lists"
 
 

@@ -123,7 +123,7 @@ def state_of(result: Path, log_file: Path, fingerprint: str, whole: bool = True)
         return ("done", "") if found == fingerprint else ("stale", f"made with other settings (hash {found})")
     if line := last_error(log_file):
         return ("interrupted" if any(word in line for word in STOPPED) else "failed"), line
-    signs = [log_file, result.parent / "log.csv", *result.parent.glob("checkpoints/*")]
+    signs = [log_file, result.parent / "log.csv", *result.parent.glob("checkpoints/*/*")]
     times = [path.stat().st_mtime for path in signs if path.exists()]
     if not times:
         return "missing", ""

@@ -7,6 +7,7 @@ interval over these pairs (95%). Tasks of one genome are not independent: it tel
 
 import io
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,21 +22,21 @@ from convnova.figures import COLOURS, GREY, NARROW, STYLE, empty_figure, save
 from convnova.files import write_text
 from convnova.sheets import NAN, Sheet, change, number, text, write
 from convnova.stats import LEVEL
-from convnova.table_forms import Entry
+from convnova.table_forms import Entry, bases_read
 
 PROTOCOL = "heldout"
-COLUMNS = ["model", "title", "parameters", "seconds", "pairs", "score", "difference", "low", "high"]
+COLUMNS = ["model", "title", "parameters", "receptive_field", "seconds", "pairs", "score", "difference", "low", "high"]
 
 
 def validation_scores(config: RunConfig) -> pd.DataFrame:
-    """A line a fine-tuning that is there: model, suite, task, seed, score, parameters and seconds.
+    """A line a fine-tuning that is there: model, suite, task, seed, score, parameters, receptive field (bp), seconds.
 
     Raises:
         ConvNovaError: the run does not hold out a validation part.
     """
     if PROTOCOL not in config.protocols:
         raise ConvNovaError(f"protocols: expected {PROTOCOL}, whose validation rows are no test rows")
-    return pd.DataFrame(_read(config), columns=["model", "suite", "task", "seed", "score", "parameters", "seconds"])
+    return pd.DataFrame(_read(config), columns=["model", "suite", "task", "seed", "score", *COLUMNS[2:5]])
 
 
 def _read(config: RunConfig) -> Iterator[tuple[Any, ...]]:
@@ -48,6 +49,7 @@ def _read(config: RunConfig) -> Iterator[tuple[Any, ...]]:
                     *_key(job),
                     max(epoch["score"] for epoch in found["epochs"]),
                     found["parameters"],
+                    found["receptive_field"] or math.inf,
                     found["seconds"],
                 )
 
@@ -75,10 +77,10 @@ def differences(scores: pd.DataFrame, base: str, titles: dict[str, str]) -> pd.D
         reach = np.nan
         if model != base and len(pairs) > 1:
             reach = t.ppf((1 + LEVEL) / 2, len(pairs) - 1) * pairs.std(ddof=1) / np.sqrt(len(pairs))
-        means = scores[scores["model"] == model][["parameters", "seconds", "score"]].mean()
+        means = scores[scores["model"] == model][[*COLUMNS[2:5], "score"]].mean()
         mean = pairs.mean()
-        cells = (model, title, int(means["parameters"]), means["seconds"], len(pairs), means["score"])
-        lines.append((*cells, mean, mean - reach, mean + reach))
+        about = (int(means["parameters"]), means["receptive_field"], means["seconds"], len(pairs), means["score"])
+        lines.append((model, title, *about, mean, mean - reach, mean + reach))
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
@@ -108,6 +110,7 @@ def sheet(table: pd.DataFrame) -> Sheet:
         [
             text(row.title),
             text(f"{row.parameters:,}"),
+            Entry(bases_read(row.receptive_field), row.receptive_field),
             Entry(f"{row.seconds:.0f}", row.seconds),
             number(row.score),
             change(row.difference if row.low == row.low else NAN),
@@ -121,7 +124,7 @@ def sheet(table: pd.DataFrame) -> Sheet:
         "Validation scores, test scores have no part in it; difference to the first row of each pair of task and seed, "
         "its mean and 95% interval.",
         f"the intervals of {apart} of {told.sum()} variants leave out zero.",
-        ["variant", "parameters", "seconds a job", "validation score", "difference", "95% interval"],
+        ["variant", "parameters", "receptive field", "seconds a job", "validation score", "difference", "95% interval"],
         lines,
     )
 
@@ -138,5 +141,5 @@ def _plot(table: pd.DataFrame, base: str) -> matplotlib.figure.Figure:
     axes.set_yticks(rows.index, rows["title"])
     axes.invert_yaxis()
     (about,) = table.loc[table["model"] == base, "title"]
-    axes.set_xlabel(f"to {about}; 95% interval over tasks and seeds")
+    axes.set_xlabel(f"difference to “{about}”;\n95% interval over tasks and seeds")
     return figure

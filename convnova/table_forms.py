@@ -1,5 +1,6 @@
 """The four forms of a table: TSV for reuse, Markdown, LaTeX and HTML for reading."""
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -137,6 +138,11 @@ def reasons(notes: list[str]) -> list[str]:
     return [f"[{number}] Not comparable: {reason}." for number, reason in enumerate(notes, 1)]
 
 
+def bases_read(bases: float) -> str:
+    """A receptive field in words; infinite is that of a model whose every output reads all there is."""
+    return f"{bases:.0f} bp" if math.isfinite(bases) else "whole sequence"
+
+
 def _note_lines(table: Table, laid: Grid) -> list[str]:
     """Why cells are not comparable, where the published numbers come from and how surely, what ours were made from."""
     found = [
@@ -147,7 +153,9 @@ def _note_lines(table: Table, laid: Grid) -> list[str]:
         for title, cell in found
         if cell
     ]
-    return [*reasons(laid.notes), *dict.fromkeys(sources), *filter(None, [table.made])]
+    fields = [f"{table.models[model]} {bases_read(bases)}" for model, bases in table.receptive_fields().items()]
+    read = f"Receptive field: {', '.join(fields)}." if fields else ""
+    return [*reasons(laid.notes), *dict.fromkeys(sources), *filter(None, [read, table.made])]
 
 
 def markdown(table: Table) -> str:

@@ -71,6 +71,15 @@ class Table:
         released, heldout = (self.cells.get((row, model, name), Cell()) for name in ("released", "heldout"))
         return released.mean - heldout.mean
 
+    def receptive_fields(self) -> dict[str, float]:
+        """Model, if it was run, to the bases that an output reads, infinite where that is the whole sequence."""
+        found = {}
+        for (_, model, _), cell in self.cells.items():
+            bases = dict(cell.other).get("receptive_field", NAN)
+            if bases == bases:
+                found[model] = bases
+        return found
+
     def compared(self, row: Row, model: str) -> Cell:
         """The cell by the protocol that the published numbers follow; if that was not run, the first."""
         comparison = COMPARISONS.get(self.suite)
@@ -131,7 +140,7 @@ def _measured(runs: pd.DataFrame, spread: float) -> Cell:
     """The cell of the runs of one row, model and protocol, one a seed; `spread` is the published one."""
     runs = runs.sort_values("seed")
     scores = runs["score"].to_numpy(float)
-    others = runs[[*METRICS, "n_test", "parameters", "seconds"]].mean()
+    others = runs[[*METRICS, "n_test", "parameters", "receptive_field", "seconds"]].mean()
     for name in AUDIT:
         others[f"{name}_gain"] = (runs[name] - runs["score"]).mean()
     return Cell(

@@ -24,6 +24,7 @@ from convnova.config import Training
 from convnova.distributed import ALONE, Processes
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
+from convnova.memory import peak_resident
 from convnova.progress import log, progress
 from convnova.randomness import torch_seed
 
@@ -182,7 +183,7 @@ def train(
         for bases, batch in ahead(read, range(history.step, total), workers):
             rate = learning_rate(history.step, total, settings)
             place = (history.step,) if processes.first else (history.step, processes.rank)
-            torch.manual_seed(torch_seed(seed, "dropout", *place))
+            seed_dropout(torch_seed(seed, "dropout", *place))
             at_once = min(fits, sequences_at_once(settings, batch.tokens, device))
             step_loss, fitted = take_step(parallel, objective, batch, optimizer, rate, settings, at_once, processes)
             fits = min(fits, fitted) if fitted < at_once else fits
@@ -212,6 +213,14 @@ def train(
                         f"{label}: stopped by a signal at step {history.step} of {total}; run it again to continue"
                     )
     return history
+
+
+def seed_dropout(seed: int) -> None:
+    """What `torch.manual_seed` does, a millisecond sooner: that formats a traceback for every kind of device there is
+    not, and keeps it."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)
 
 
 def sequences_at_once(settings: Training, tokens: Tensor, device: torch.device) -> int:
@@ -265,6 +274,7 @@ def take_step(
     if settings.clip is not None:
         nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
     optimizer.step(rate)
+    optimizer.zero_grad()
     return loss, at_once
 
 
@@ -276,8 +286,8 @@ def _accumulate(
     DistributedDataParallel gives the mean over processes, of which the sum is wanted: hence `world`.
     """
     device = next(model.parameters()).device
-    model.train()
-    model.zero_grad()
+    if not model.training:
+        model.train()
     total = torch.zeros((), device=device)
     parts = list(batch.split(at_once))
     for part in parts:
@@ -340,17 +350,11 @@ def _check_finite(loss: float, history: History, every: int, batch: Batch, check
 
 def _log_row(history: History, objective: Objective, split: str, loss: float, rate: float) -> None:
     on_gpu = torch.cuda.is_available()
-    memory = torch.cuda.max_memory_allocated() if on_gpu else _resident_bytes()
+    memory = torch.cuda.max_memory_allocated() if on_gpu else peak_resident()
     speed = history.bases / max(history.seconds, 1e-9)
     epoch = history.step / objective.steps_per_epoch
     values = (history.step, epoch, split, loss, rate, history.bases, history.seconds, speed, memory / 1e6)
     history.rows.append(dict(zip(LOG_COLUMNS, values, strict=True)))
-
-
-def _resident_bytes() -> int:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def write_log(history: History, path: Path) -> None:

@@ -23,7 +23,7 @@ def write(config, job, **changes) -> Path:
     """A metrics file with scores that tell the job."""
     content = {
         **job._asdict(), "metric": config.task(job).metric, "mcc": job.seed / 10, "auroc": 0.5, "best_epoch": 2,
-        "parameters": 7, "rows": {"test": 9}, "seconds": 1.5, "simulated": False,
+        "parameters": 7, "receptive_field": 193, "rows": {"test": 9}, "seconds": 1.5, "simulated": False,
         "epochs": [{"epoch": 1, "score": 0.3, "test": 0.6}, {"epoch": 2, "score": 0.4, "test": job.seed / 10}],
         "per_batch": {"batch_size": 8, "file": 0.08, "shuffled": 0.09, "sorted": 0.01},
         "groups": {name: {"auroc": 0.1 * i + job.seed} for i, name in enumerate(["DHS", "TF", "HM"])},

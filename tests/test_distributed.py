@@ -82,7 +82,7 @@ def test_two_processes_stop_together_and_one_goes_on(folder):
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode != 0
-    (checkpoint,) = (folder / "stopped/checkpoints").iterdir()
+    (checkpoint,) = (folder / "stopped/checkpoints").glob("*/*")
     assert 10 <= int(checkpoint.name.removeprefix("step-")) < 50
     run_one(folder, "stopped")
     assert losses(folder / "stopped").shape == (55,)

@@ -241,3 +241,23 @@ def test_padding_may_be_set_apart_from_the_protocol(tmp_path, protocol, padding)
     plain = metrics(Setting(tmp_path, epochs=1).run(protocol=protocol))
     assert told["training"]["padding"] == padding
     assert told["auroc"] != plain["auroc"]
+
+
+def test_in_a_job_of_slurm_a_finished_result_that_was_deleted_is_taken_back_for_the_same_settings(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    setting, job, shard = (
+        Setting(tmp_path, epochs=1),
+        Job("own", "motif", "convnova_scratch", "heldout", 1),
+        "1.safetensors",
+    )
+    out = setting.run()
+    files = [out / name for name in ("log.csv", "predictions.parquet", "metrics.json")]
+    before = [file.read_bytes() for file in files]
+    for file in files:
+        file.unlink()
+    finetune(setting.config, job, tmp_path / shard, out, None)
+    assert [file.read_bytes() for file in files] == before
+    finetune(Setting(tmp_path, epochs=2).config, job, tmp_path / shard, out, None)
+    assert len(metrics(out)["epochs"]) == 2 and files[-1].read_bytes() != before[-1]

@@ -55,14 +55,33 @@ def test_pretraining_learns_the_genome_and_keeps_the_best_epoch(genome, tmp_path
 
 def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(genome, tmp_path, monkeypatch):
     whole = run(config(), genome, tmp_path / "whole")
-    monkeypatch.setattr("convnova.train._signals", StopOnce)
+    stop_once(monkeypatch)
     with pytest.raises(Interrupted):
         run(config(), genome, tmp_path / "parts")
     assert not (tmp_path / "parts" / "weights.safetensors").exists()
     again = run(config(), genome, tmp_path / "parts")
     assert again["epochs"] == whole["epochs"]
-    one, other = (load_weights(tmp_path / name / "weights.safetensors")[0] for name in ("whole", "parts"))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert same_weights(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_checkpoint_of_other_settings_is_not_gone_on_from(genome, tmp_path, monkeypatch):
+    stop_once(monkeypatch)
+    with pytest.raises(Interrupted):
+        run(config(lr=1e-4), genome, tmp_path / "changed")
+    for name in ("whole", "changed"):
+        run(config(epochs=1), genome, tmp_path / name)
+    assert same_weights(tmp_path / "whole", tmp_path / "changed")
+    assert not (tmp_path / "changed" / "checkpoints").exists()
+
+
+def same_weights(*folders: Path) -> bool:
+    one, other = (load_weights(folder / "weights.safetensors")[0] for folder in folders)
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def stop_once(monkeypatch) -> None:
+    monkeypatch.setattr(StopOnce, "asked", 0)
+    monkeypatch.setattr("convnova.train._signals", StopOnce)
 
 
 class StopOnce:

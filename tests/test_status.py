@@ -122,7 +122,7 @@ def test_a_log_without_a_result_tells_by_its_end_and_age(small, last, ago, state
 def test_a_checkpoint_is_a_sign_of_life(small):
     shutil.rmtree(FOLDER)
     write_log("12:00:00 epoch 1: score 0.5\n", 7300)
-    (FOLDER / "checkpoints" / "step-000000004").mkdir(parents=True)
+    (FOLDER / "checkpoints" / "0123" / "step-000000004").mkdir(parents=True)
     assert states()[NAME][0] == "running"
 
 

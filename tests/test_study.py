@@ -42,7 +42,8 @@ def run(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True)
         content = {
             "epochs": [{"epoch": number, "score": score} for number, score in enumerate(scores, start=1)],
-            "mcc": 7.0, "parameters": 12, "seconds": 3.0, "provenance": {"settings": config.job_fingerprint(job)},
+            "mcc": 7.0, "parameters": 12, "receptive_field": 193, "seconds": 3.0,
+            "provenance": {"settings": config.job_fingerprint(job)},
         }  # fmt: skip
         path.write_text(json.dumps(content))
     return config, told
@@ -65,7 +66,7 @@ def test_the_command_writes_table_and_figure_and_test_scores_are_in_neither(run)
     table = pd.read_csv("tables/study.tsv", sep="\t")
     assert table["model"].tolist() == ["base", "other"] and table["score"].max() < 1
     text = Path("tables/study.md").read_text()
-    assert "| another | 12 | 3 |" in text and "7.0" not in text
+    assert "| another | 12 | 193 bp | 3 |" in text and "7.0" not in text
     assert all(Path(f"figures/study.{form}").stat().st_size > 5000 for form in ("pdf", "svg", "png"))
 
 

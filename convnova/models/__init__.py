@@ -58,6 +58,12 @@ def check_models(config: RunConfig, files: list[str] | None = None) -> None:
             except ConvNovaError as error:
                 key = ("models", name, *(("suites", suite) if suite in model.suites else ()))
                 raise ConvNovaError(f"{where(key, files or [])}{'.'.join(key)}.{error}") from error
+    for place, recipe in config.recipes.items():
+        suite, _, name = place.split("/")
+        try:
+            configure(config.models[name].architecture, {**config.settings(name, suite), **recipe.settings})
+        except ConvNovaError as error:
+            raise ConvNovaError(f"recipes.{place}.{error}") from error
 
 
 def check_use(model: Model, settings: Any, pretraining_length: int) -> None:

@@ -47,18 +47,43 @@ MinJobAge=300
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=1
 JobAcctGatherParams=OverMemoryKill
-AccountingStorageType=accounting_storage/none
+{accounting}
 {nodes}
 PartitionName=cpu Nodes=ALL Default=YES MaxTime=24:00:00 State=UP
 PartitionName=gpu Nodes=ALL Default=NO MaxTime=24:00:00 State=UP
 """
+NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
+ACCOUNTING = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=localhost
+AccountingStoragePort={port}
+AccountingStoragePass={folder}/munge/socket
+AccountingStorageEnforce=associations"""
+SLURMDBD = """\
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket
+DbdHost=localhost
+DbdPort={port}
+SlurmUser=root
+PidFile={folder}/run/slurmdbd.pid
+LogFile={folder}/log/slurmdbd.log
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={mysql_port}
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm
+"""
+DATABASE = "create database slurm; create user slurm@'%' identified by 'slurm'; grant all on slurm.* to slurm@'%'"
 
 
-def missing() -> str:
+def missing(accounting: bool = False) -> str:
     """Why a cluster cannot be started here; empty where it can."""
-    absent = [name for name in PROGRAMS if shutil.which(name) is None]
+    wanted = (*PROGRAMS, "slurmdbd", "mariadbd") if accounting else PROGRAMS
+    absent = [name for name in wanted if shutil.which(name) is None]
     if absent:
-        return f"no {', '.join(absent)}: apt-get install slurm-wlm munge"
+        packages = "slurm-wlm munge" + " slurmdbd mariadb-server" * accounting
+        return f"no {', '.join(absent)}: apt-get install {packages}"
     if os.geteuid() != 0:
         return f"only root can put {DEFAULT_PLACE}/slurm.conf"
     if (DEFAULT_PLACE / "slurm.conf").exists():
@@ -67,24 +92,44 @@ def missing() -> str:
 
 
 class Cluster:
-    """A running cluster whose parts can be stopped and started again."""
+    """A running cluster whose parts can be stopped and started again.
 
-    def __init__(self, folder: Path, nodes: int = 2, cpus: int = 8, memory_mb: int = 16_000, gpus: int = 2):
+    With accounting only users of the account `lab` may submit, and root is one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        nodes: int = 2,
+        cpus: int = 8,
+        memory_mb: int = 16_000,
+        gpus: int = 2,
+        accounting: bool = False,
+    ):
         self.folder, self.host = folder, socket.gethostname().split(".")[0]
         self.nodes = [f"node{number}" for number in range(nodes)]
         for name in ("munge", "run", "log", "state", "etc", *(f"spool/{node}" for node in self.nodes)):
             (folder / name).mkdir(parents=True, mode=0o700)
         (folder / "munge/key").write_bytes(os.urandom(1024))
         (folder / "munge/key").chmod(0o600)
-        ports = iter(_free_ports(nodes + 1))
+        *found, dbd_port, self.mysql_port = _free_ports(nodes + 3)
+        ports = iter(found)
         gres = f"Gres=gpu:{gpus}" if gpus else ""
         lines = [
             f"NodeName={node} NodeHostname={self.host} NodeAddr=127.0.0.1 Port={next(ports)} CPUs={cpus} "
             f"RealMemory={memory_mb} {gres} State=UNKNOWN"
             for node in self.nodes
         ]
-        text = CONFIGURATION.format(host=self.host, folder=folder, port=next(ports), nodes="\n".join(lines))
+        told = ACCOUNTING.format(folder=folder, port=dbd_port) if accounting else NO_ACCOUNTING
+        text = CONFIGURATION.format(
+            host=self.host, folder=folder, port=next(ports), nodes="\n".join(lines), accounting=told
+        )
         (folder / "etc/slurm.conf").write_text(text)
+        if accounting:
+            (folder / "etc/slurmdbd.conf").write_text(
+                SLURMDBD.format(folder=folder, port=dbd_port, mysql_port=self.mysql_port)
+            )
+            (folder / "etc/slurmdbd.conf").chmod(0o600)
         devices = [
             f"NodeName={node} Name=gpu File=/dev/tty[{place * gpus}-{(place + 1) * gpus - 1}]\n"
             for place, node in enumerate(self.nodes)
@@ -95,17 +140,35 @@ class Cluster:
     def start(self) -> None:
         """Everything, until all nodes are idle."""
         DEFAULT_PLACE.mkdir(exist_ok=True)
-        for name in ("slurm.conf", "gres.conf"):
-            (DEFAULT_PLACE / name).symlink_to(self.folder / "etc" / name)
+        for file in (self.folder / "etc").iterdir():
+            (DEFAULT_PLACE / file.name).symlink_to(file)
         munge = self.folder / "munge"
         _call(
             "munged", "--force", f"--key-file={munge}/key", f"--socket={munge}/socket",
             f"--pid-file={munge}/munged.pid", f"--log-file={munge}/log", f"--seed-file={munge}/seed",
         )  # fmt: skip
+        if (self.folder / "etc/slurmdbd.conf").exists():
+            self._start_accounting()
         self.start_controller()
         for node in self.nodes:
             self.start_node(node)
         self.wait_for(len(self.nodes))
+
+    def _start_accounting(self) -> None:
+        """A database, slurmdbd, and in it the account."""
+        data = self.folder / "mysql"
+        shared = ("--no-defaults", "--user=root", f"--datadir={data}")
+        _call("mariadb-install-db", *shared, "--auth-root-authentication-method=normal", "--skip-test-db")
+        place = (f"--socket={data}/socket", f"--port={self.mysql_port}", "--bind-address=127.0.0.1")
+        with (self.folder / "log/mariadb.log").open("w") as printed:
+            subprocess.Popen(
+                ["mariadbd", *shared, *place, f"--pid-file={self.folder}/run/mysql.pid"], stdout=printed, stderr=printed
+            )
+        _until("mariadb", "--no-defaults", "--user=root", f"--socket={data}/socket", "-e", DATABASE)
+        _call("slurmdbd")
+        _until("sacctmgr", "-i", "add", "cluster", "sandbox")
+        _call("sacctmgr", "-i", "add", "account", "lab", "description=lab", "organization=lab")
+        _call("sacctmgr", "-i", "add", "user", "root", "account=lab")
 
     def wait_for(self, nodes: int, seconds: float = 60) -> None:
         """Until so many nodes can take jobs."""
@@ -133,12 +196,12 @@ class Cluster:
         end = time.monotonic() + 20
         while self.ask("squeue", "-h") and time.monotonic() < end:
             time.sleep(0.2)
-        for pid_file in [*self.folder.glob("run/node*.pid"), self.folder / "run/slurmctld.pid"]:
+        for pid_file in sorted(self.folder.glob("run/*.pid"), reverse=True):
             self._end(pid_file)
         self._end(self.folder / "munge/munged.pid")
-        for name in ("slurm.conf", "gres.conf"):
-            if (DEFAULT_PLACE / name).is_symlink():
-                (DEFAULT_PLACE / name).unlink()
+        for file in (self.folder / "etc").iterdir():
+            if (DEFAULT_PLACE / file.name).resolve() == file:
+                (DEFAULT_PLACE / file.name).unlink()
 
     def ask(self, *words: str) -> str:
         """What a Slurm command prints; empty when it fails."""
@@ -172,6 +235,18 @@ def _call(*words: str) -> None:
     done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=60)
     if done.returncode:
         raise RuntimeError(f"{' '.join(words)}: {done.stderr}")
+
+
+def _until(*words: str, seconds: float = 60) -> None:
+    """Again and again, until it succeeds."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return _call(*words)
+        except RuntimeError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -1,16 +1,17 @@
 """The embedded run on a Slurm of two nodes and with `snakemake --cores 2`: the same tables, but for the seconds.
 
-python tests/slurm/embedded.py FOLDER        half an hour or more on two cores; FOLDER keeps both runs
+python tests/slurm/embedded.py FOLDER           half an hour or more on two cores; FOLDER keeps both runs
+python tests/slurm/embedded.py FOLDER short     one seed, one protocol, one epoch, two tasks a suite
 """
 
 import csv
 import io
-import shutil
 import sys
 import time
 from pathlib import Path
 
 import cluster
+import yaml
 
 import workflow
 
@@ -26,15 +27,28 @@ def without_times(name: str, content: bytes) -> bytes | list[list[str]]:
     return [[row[place] for place in kept] for row in rows]
 
 
-def main(folder: Path) -> int:
+def config(short: bool) -> dict:
+    """The embedded run's, or less of it."""
+    content = yaml.safe_load((workflow.ROOT / "config/config.yaml").read_text())
+    if short:
+        content |= {"seeds": [1], "protocols": ["heldout"]}
+        content["pretrain"] |= {"epochs": 1, "windows": 80}
+        for suite in content["suites"].values():
+            suite["training"]["epochs"] = 1
+            if "tasks" in suite:
+                suite["tasks"] = suite["tasks"][:2]
+    return content
+
+
+def main(folder: Path, short: bool) -> int:
     found = {}
     for name in ("slurm", "local"):
         here = folder / name
         here.mkdir(parents=True, exist_ok=True)
-        shutil.copy(workflow.ROOT / "config/config.yaml", here / "mine.yaml")
+        (here / "mine.yaml").write_text(yaml.safe_dump(config(short), sort_keys=False))
         began = time.monotonic()
         if name == "slurm":
-            filled = dict(gpu_partition="gpu", threads=1, pretrain_gb=4, finetune_gb=4, pack=9)
+            filled = dict(gpu_partition="gpu", threads=1, pretrain_gb=4, finetune_gb=4, finetune_hours=0.5, pack=9)
             with cluster.running(here / "cluster", cpus=2):
                 code, told = workflow.run(here, workflow.fill_in(here, **filled))
         else:
@@ -51,4 +65,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).resolve()))
+    sys.exit(main(Path(sys.argv[1]).resolve(), sys.argv[2:] == ["short"]))

@@ -2,9 +2,11 @@
 
     python tests/slurm/faults.py FOLDER [NAME ...]      a quarter of an hour on two cores; all faults, or those named
 
-Prints a line a fault. The undisturbed run is `snakemake --cores 2` in a folder of its own.
+Prints a line a fault: whether tables and weights are those of the undisturbed run (`snakemake --cores 2`, in a folder
+of its own), which finished results were computed again, and what was left half-written.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -20,8 +22,11 @@ import workflow
 
 TARGETS = ["results/own/tables/mine.md"]
 SAME = ("tables/mine.md", "pretrain/convnova/weights.safetensors")
-PROFILE = {"gpu_partition": "gpu", "threads": 1, "pretrain_gb": 2, "finetune_gb": 2, "attempts": 4}
+PROFILE = {"gpu_partition": "gpu", "threads": 1, "pretrain_gb": 2, "finetune_gb": 2, "finetune_hours": 1, "attempts": 4}
 SECONDS = 420
+SEEDS = [1, 2, 3]
+FINISHED = ("own/runs/*/*/*/*/*/metrics.json", "own/pretrain/*/weights.json")
+HALF = (".*.tmp", ".writing-*", "checkpoints", ".finished")
 
 
 class Run:
@@ -29,8 +34,11 @@ class Run:
 
     def __init__(self, folder: Path, slurm: cluster.Cluster, **profile: object):
         self.folder, self.slurm, self.restarts = folder, slurm, 0
-        folder.mkdir(parents=True, exist_ok=True)
+        self.results, self.seen = folder / "results", {}
+        self.results.mkdir(parents=True)
         data(folder)
+        if profile.pop("disk", False):
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", self.results], check=True)
         self.profile = workflow.fill_in(folder, **PROFILE | profile)
         self.main = self.start()
 
@@ -51,6 +59,17 @@ class Run:
                 return found[0]
             time.sleep(0.2)
 
+    def again(self) -> None:
+        """The restart by hand."""
+        self.main, self.restarts = self.start(), self.restarts + 1
+
+    def look(self) -> None:
+        """Remember what is finished: its provenance tells when it was computed."""
+        for pattern in FINISHED:
+            for path in self.results.glob(pattern):
+                with contextlib.suppress(FileNotFoundError):
+                    self.seen.setdefault(path, set()).add(path.read_bytes())
+
     def at_step(self) -> None:
         """Wait until pretraining is under way: its log grows with its epochs."""
         log = self.folder / "results/own/logs/pretrain/convnova.log"
@@ -58,15 +77,20 @@ class Run:
         while not log.exists() or not re.search(r"epoch \d+: ", log.read_text()) or log.stat().st_size == seen:
             time.sleep(0.2)
 
-    def end(self) -> None:
-        """Wait for the end, which is a good one."""
-        code = self.main.wait(timeout=SECONDS)
-        assert code == 0, (self.folder / "main.log").read_text()[-3000:]
+    def end(self, code: int = 0) -> None:
+        """Wait for the end, which is a good one unless another exit status is expected."""
+        limit = time.monotonic() + SECONDS
+        while self.main.poll() is None:
+            assert time.monotonic() < limit, "no end"
+            self.look()
+            time.sleep(0.2)
+        self.look()
+        assert self.main.returncode == code, (self.folder / "main.log").read_text()[-3000:]
 
 
 def data(folder: Path) -> None:
-    """A pretraining of some ten seconds, and two fine-tunings."""
-    workflow.own_data(folder, [1, 2], length=20_000, epochs=20)
+    """A pretraining of some ten seconds, and three fine-tunings."""
+    workflow.own_data(folder, SEEDS, length=20_000, epochs=20)
 
 
 def cancelled(run: Run) -> None:
@@ -118,7 +142,7 @@ def main_killed(run: Run) -> None:
     run.main.wait()
     unlock = run.start("--unlock")
     assert unlock.wait(timeout=SECONDS) == 0
-    run.main, run.restarts = run.start(), 1
+    run.again()
 
 
 def second_main(run: Run) -> None:
@@ -133,7 +157,60 @@ def over_memory(run: Run) -> None:
 
 
 def over_time(run: Run) -> None:
-    """One minute is given to what takes more; the next attempt goes on and has two."""
+    """The one minute it has passes while the training is held; Slurm wakes and ends it, the next attempt goes on."""
+    run.job("pretrain")
+    run.at_step()
+    os.kill(workflow.processes(run.folder, "pretrain")[0], signal.SIGSTOP)
+
+
+def packed(run: Run) -> None:
+    """Of several fine-tunings in one job the last is killed: Snakemake deletes what the others have finished."""
+    while len(list(run.results.glob(FINISHED[0]))) < len(SEEDS) - 1 or not workflow.processes(run.folder, "finetune"):
+        assert run.main.poll() is None, "ended too early"
+        time.sleep(0.05)
+        run.look()
+    os.kill(workflow.processes(run.folder, "finetune")[0], signal.SIGKILL)
+
+
+def full_disk(run: Run) -> None:
+    """The disk of the results fills up while the training runs; the restart by hand comes after room is made."""
+    run.job("pretrain")
+    run.at_step()
+    with contextlib.suppress(OSError), (run.results / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(1 << 12))
+    run.end(code=1)
+    (run.results / "filler").unlink()
+    run.again()
+
+
+def read_only(run: Run) -> None:
+    """The main process is stopped by Ctrl-C after pretraining; then the results cannot be written, then they can."""
+    while not (run.results / "own" / SAME[1]).exists():
+        assert run.main.poll() is None, "ended too early"
+        time.sleep(0.1)
+    run.main.send_signal(signal.SIGINT)
+    run.end(code=1)
+    subprocess.run(["mount", "-o", "remount,ro", run.results], check=True)
+    run.main = run.start()
+    run.end(code=1)
+    subprocess.run(["mount", "-o", "remount,rw", run.results], check=True)
+    run.again()
+
+
+def report(run: Run, whole: Path) -> str:
+    """What the fault has left, in words."""
+    one, other = ([(place / "results/own" / file).read_bytes() for file in SAME] for place in (whole, run.folder))
+    again = [str(path.relative_to(run.results)) for path, contents in run.seen.items() if len(contents) > 1]
+    half = [path.name for pattern in HALF for path in run.results.rglob(pattern)]
+    submitted = (run.folder / "main.log").read_text().count("has been submitted with SLURM jobid")
+    log = (run.results / "own/logs/pretrain/convnova.log").read_text()
+    went_on = "went on from a checkpoint, " if "continuing from" in log else ""
+    return (
+        f"{'the same' if one == other else 'OTHER'} tables and weights, {' '.join(again) or 'none'} again, "
+        f"{' '.join(half) or 'nothing'} half-written, {went_on}{submitted} jobs submitted, "
+        f"{run.restarts} restarts by hand"
+    )
 
 
 FAULTS: dict[str, tuple[Callable[[Run], None], dict]] = {
@@ -146,6 +223,9 @@ FAULTS: dict[str, tuple[Callable[[Run], None], dict]] = {
     "second_main": (second_main, {}),
     "over_memory": (over_memory, {"pretrain_gb": 0.3}),
     "over_time": (over_time, {"pretrain_hours": 1 / 60}),
+    "packed": (packed, {"pack": 3}),
+    "full_disk": (full_disk, {"disk": True, "attempts": 2}),
+    "read_only": (read_only, {"disk": True}),
 }
 
 
@@ -162,17 +242,18 @@ def main(folder: Path, names: list[str]) -> int:
             fault, profile = FAULTS[name]
             began = time.monotonic()
             run = Run(folder / name, slurm, **profile)
-            fault(run)
-            run.end()
-            results = [(place / "results/own" / file).read_bytes() for place in (whole, run.folder) for file in SAME]
-            same = results[: len(SAME)] == results[len(SAME) :]
-            submitted = (run.folder / "main.log").read_text().count("has been submitted with SLURM jobid")
-            failed += not same
-            print(
-                f"{name}: {'the same' if same else 'OTHER'} tables and weights, {submitted} jobs submitted, "
-                f"{run.restarts} restarts by hand, {time.monotonic() - began:.0f} s",
-                flush=True,
-            )
+            try:
+                fault(run)
+                run.end()
+                told = report(run, whole)
+            except AssertionError as error:
+                run.main.kill()
+                told = f"NOT AS IT SHOULD: {error}"
+            finally:
+                if profile.get("disk"):
+                    subprocess.run(["umount", "--lazy", run.results], check=True)
+            failed += not told.startswith("the same tables and weights, none again, nothing half-written")
+            print(f"{name}: {told}, {time.monotonic() - began:.0f} s", flush=True)
     return bool(failed)
 
 

@@ -203,6 +203,15 @@ def study():
     return tables + figures if RUN.base else []
 
 
+def search():
+    """The grid of a search."""
+    return (
+        [f"{RESULTS}/tables/search.{form}" for form in ("tsv", "md")]
+        if RUN.search
+        else []
+    )
+
+
 def by_attempt(amount):
     """A resource that doubles with every attempt."""
     return lambda wildcards, attempt: amount * 2 ** (attempt - 1)

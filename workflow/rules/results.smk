@@ -153,6 +153,32 @@ rule study:
         "convnova --log {log} study --config {params.config} --tables {params.tables} --figures {params.figures}"
 
 
+rule search:
+    input:
+        metrics=[f"{job.folder(RUN.run)}/metrics.json" for job in RUN.jobs()],
+    output:
+        tsv=f"{RESULTS}/tables/search.tsv",
+        md=report(f"{RESULTS}/tables/search.md", category="Search"),
+    log:
+        f"{RESULTS}/logs/search.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/search.tsv"
+    localrule: True
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=by_attempt(1000),
+        runtime=30,
+        gpu=0,
+    params:
+        config=CONFIG,
+        version=RUN.fingerprint(),
+        folder=subpath(output.tsv, ancestor=2),
+    shell:
+        "convnova --log {log} search --config {params.config} --out {params.folder}"
+
+
 rule report:
     input:
         scores=f"{RESULTS}/tables/scores.tsv",

@@ -1,0 +1,49 @@
+"""What each fine-tuning of a run is trained with, value by value, and where each value comes from."""
+
+from convnova.catalogue import nearest
+from convnova.config import Job, RunConfig
+from convnova.errors import ConvNovaError
+
+
+def as_text(config: RunConfig, task: str | None = None, model: str | None = None) -> str:
+    """A paragraph a task and model: each hyperparameter with its value and its source, tab-separated.
+
+    Args:
+        task: `suite/task`, for this one alone.
+        model: for this one alone.
+
+    Raises:
+        ConvNovaError: the run has no such task or model.
+    """
+    tasks = [f"{suite}/{name}" for suite, content in config.suites.items() for name in content.tasks]
+    for what, name, known in (("task", task, tasks), ("model", model, list(config.models))):
+        if name is not None and name not in known:
+            raise ConvNovaError(f"{what} {name!r}: {nearest(name, known)}")
+    return "\n\n".join(
+        _paragraph(config, one, name)
+        for one in ([task] if task else tasks)
+        for name in ([model] if model else config.models)
+    )
+
+
+def _paragraph(config: RunConfig, task: str, model: str) -> str:
+    job = Job(*task.split("/"), model, config.protocols[0], config.seeds[0])
+    own = config.recipes.get(f"{task}/{model}")
+    lines = [(key, value, source) for key, (value, source) in config.recipe(job).items()]
+    for key, value in config.job_settings(job).items():
+        lines.append((f"settings.{key}", value, _source_of_setting(config, job, key)))
+    if own and own.grid:
+        lines.append(("grid", own.grid, "all that was tried"))
+    return "\n".join([f"{task} {model}", *(f"{key}\t{value}\t{source}" for key, value, source in lines)])
+
+
+def _source_of_setting(config: RunConfig, job: Job, key: str) -> str:
+    own, model = config.recipes.get(f"{job.suite}/{job.task}/{job.model}"), config.models[job.model]
+    variant = model.suites.get(job.suite)
+    if own and key in own.settings:
+        place, source = "recipes", own.source
+    elif variant and key in variant.settings:
+        place, source = f"models.{job.model}.suites.{job.suite}.settings", variant.source
+    else:
+        place, source = f"models.{job.model}.settings", model.source
+    return (source.get(key) if isinstance(source, dict) else source) or place

@@ -1,0 +1,21 @@
+"""Accounts on a cluster that keeps some; in a module of its own, for only one cluster runs at a time."""
+
+import cluster
+import pytest
+
+from convnova.errors import ConvNovaError
+from convnova.slurm import Request, check
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("slurm")
+def test_an_account_that_one_may_not_use_is_one_line_that_says_which_key_to_set(tmp_path):
+    """A job without one gets the user's default account, as long as accounting knows the user."""
+    if why := cluster.missing(accounting=True):
+        pytest.skip(why)
+    with cluster.running(tmp_path, nodes=1, accounting=True) as slurm:
+        check([Request("pretrain", account="lab"), Request("finetune")])
+        for account in ("lap", ""):
+            with pytest.raises(ConvNovaError, match="Invalid account.*; set `account` in slurm/config.yaml"):
+                check([Request("finetune", account=account)])
+            slurm.ask("sacctmgr", "-i", "delete", "user", "root")

@@ -1,0 +1,69 @@
+"""Recipes: every hyperparameter has a source, and a wrong recipe is refused."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from convnova.catalogue import load, load_file
+from convnova.cli import main
+from convnova.config import Job
+from convnova.errors import ConvNovaError
+from convnova.models import check_models
+
+CATALOGUE = Path(__file__).resolve().parents[1] / "config"
+
+
+def lines_of(told: str) -> dict[str, list[str]]:
+    return {line.split("\t")[0]: line.split("\t")[1:] for line in told.splitlines() if "\t" in line}
+
+
+def test_every_value_of_the_papers_run_has_a_source(capsys):
+    arguments = ["recipes", "--config", str(CATALOGUE / "paper.yaml"), "--task", "nucleotide_transformer/H3"]
+    assert main([*arguments, "--model", "legnet"]) == 0
+    told = lines_of(capsys.readouterr().out)
+    assert told["lr"] == ["0.0006", "released code"] and told["weight_decay"] == ["1e-05", "released code"]
+    assert told["batch_size"] == ["256", "released code"] and told["settings.kernel"] == ["7", "Penzar et al. 2023"]
+    assert told["patience"] == ["None", "default: not used"]
+
+
+def test_what_the_run_says_itself_is_named_by_its_key():
+    config = load(
+        {"models": ["cnn"], "suites": {"gue": {"tasks": ["H3"], "training": {"lr": 0.2}}}, "finetune": {"epochs": 2}},
+        [], CATALOGUE,
+    )  # fmt: skip
+    recipe = config.recipe(Job("gue", "H3", "cnn", "heldout", 1))
+    assert recipe["lr"] == (0.2, "suites.gue.training") and recipe["epochs"] == (2, "finetune")
+
+
+def test_the_whole_of_the_paper_is_told_and_unknown_names_are_refused(capsys):
+    assert main(["recipes", "--config", str(CATALOGUE / "paper.yaml")]) == 0
+    config = load_file(CATALOGUE / "paper.yaml")
+    tasks = sum(len(suite.tasks) for suite in config.suites.values())
+    assert capsys.readouterr().out.count("weight_decay\t") == tasks * len(config.models)
+    assert main(["recipes", "--config", str(CATALOGUE / "paper.yaml"), "--model", "legnat"]) == 1
+    assert "did you mean 'legnet'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "recipe, model, told",
+    [
+        ({"training": {"lr": 1.0}}, "cnn", "recipes.gue/H3/cnn.source"),
+        ({"training": {"lr": 1.0}, "source": {"epochs": "paper"}}, "cnn", "source: expected one for lr too"),
+        ({"training": {"rl": 1.0}, "source": "paper"}, "cnn", "recipes.gue/H3/cnn.training.rl = 1.0: unknown key"),
+        ({"settings": {"blocks": 9}, "source": "paper"}, "convnova", "backbone is pretrained for all tasks"),
+        ({"settings": {"blokcs": 9}, "source": "paper"}, "convnova_scratch", "did you mean 'blocks'"),
+    ],
+)
+def test_a_wrong_recipe_is_refused(tmp_path, recipe, model, told):
+    path = tmp_path / "gue/H3" / f"{model}.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(yaml.safe_dump(recipe))
+    written = {"models": [model], "suites": {"gue": ["H3"]}, "genome": "hg38", "recipes": str(tmp_path)}
+    with pytest.raises(ConvNovaError, match=told):
+        check_models(load(written, [], CATALOGUE))
+
+
+def test_a_folder_that_is_not_there_is_refused():
+    with pytest.raises(ConvNovaError, match="recipes: expected a folder"):
+        load({"models": ["cnn"], "suites": {"gue": ["H3"]}, "recipes": "nowhere"}, [], CATALOGUE)

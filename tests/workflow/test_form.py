@@ -1,0 +1,79 @@
+"""The workflow's form: lint, pins, its graph for every config, and what it refuses."""
+
+import re
+
+import pytest
+import yaml
+from commands import ROOT, config_file, jobs, run, snakemake
+
+
+def test_the_workflow_is_lint_free_and_formatted():
+    assert "good condition" in run("snakemake", "--lint", folder=ROOT)
+    run("snakefmt", "--check", "Snakefile", "workflow", folder=ROOT)
+
+
+def test_environments_and_constraints_have_the_pins_of_the_package():
+    pins = set(re.findall(r'^    "([\w-]+==[\w.]+)",$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
+    constraints = set((ROOT / "constraints.txt").read_text().lower().splitlines())
+    assert len(pins) > 20 and pins <= constraints
+    (conda,) = (part["pip"] for part in _conda_parts() if isinstance(part, dict))
+    assert set(conda) - {"-e .."} <= pins and "torch==2.13.0" in conda
+
+
+def _conda_parts() -> list:
+    return yaml.safe_load((ROOT / "envs/convnova.yaml").read_text())["dependencies"]
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("config", {"finetune": 108, "simulate": 1, "fetch": 17, "items": 1}),
+        ("paper", {"finetune": 2240, "pretrain": 9, "task_shard": 28}),
+        ("yeast", {"finetune": 264, "fetch": 22, "pretrain": 1, "leaks": 1}),
+        ("ablations", {"finetune": 285, "pretrain": 1}),
+        ("search", {"finetune": 1944, "search": 1, "task_shard": 18}),
+        ("cost", {"cost": 45, "cost_tables": 1}),
+    ],
+)
+def test_the_whole_graph_is_built(tmp_path, name, expected):
+    counts = jobs(snakemake(tmp_path, "-n", "--configfile", str(ROOT / f"config/{name}.yaml")))
+    assert {rule: counts[rule] for rule in expected} == expected
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("yeast_local", {"finetune": 120, "pretrain": 1, "genome_shard": 2, "task_shard": 5, "leaks": 1}),
+        ("yeast_search", {"finetune": 32, "search": 1, "task_shard": 2}),
+        ("yeast_study", {"finetune": 96, "pretrain": 4, "genome_shard": 1, "task_shard": 2, "study": 1}),
+    ],
+)
+def test_the_yeast_runs_on_files_of_ones_own(tmp_path, name, expected):
+    """The graph needs the files' names alone; one that is missing is told with its key."""
+    content = (ROOT / f"config/{name}.yaml").read_text()
+    for path in re.findall(r"[\w./-]+\.gz", content):
+        (tmp_path / "files" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "files" / path).touch()
+    told = snakemake(tmp_path, "-n", "--configfile", str(ROOT / f"config/{name}.yaml"), "--config", "data=files")
+    assert {rule: jobs(told)[rule] for rule in expected} == expected
+    assert jobs(told).get("fetch", 0) == 0
+
+
+def test_a_task_of_a_folder_of_intervals_fetches_each_file_and_the_genome(tmp_path):
+    suites = {"genomic_benchmarks_intervals": ["human_nontata_promoters"], "gue": ["H3"]}
+    path = config_file(tmp_path, models=["cnn"], suites=suites)
+    told = snakemake(tmp_path, "-n", "-p", "--configfile", path)
+    assert jobs(told)["fetch"] == 5 + 2 + 3
+    source = "resources/raw/genomic_benchmarks/intervals/human_nontata_promoters/"
+    assert f" intervals={source} genome=resources/mine/genomes/hg38/genome.safetensors" in told
+    assert f" {source}train/negative.csv.gz, " in told
+
+
+def test_a_wrong_config_is_refused_before_any_job_starts(tmp_path):
+    path = config_file(tmp_path, models=["cnn"], suites={"nucleotide_transformer": ["H3"]}, sedes=[1])
+    told = snakemake(tmp_path, "--cores", "1", "--configfile", path, code=1)
+    (line,) = (line for line in told.splitlines() if "unknown key" in line)
+    assert "mine.yaml: sedes = [1]: unknown key; did you mean 'seeds'?" in line
+    assert "Traceback" not in told
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".snakemake") == ["mine.yaml"]
