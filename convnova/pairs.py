@@ -49,11 +49,12 @@ class OverItems:
         p = self.p_holm if self.pairs > 1 else self.p
         seeds = f", mean of {self.seeds} seeds, {self.a} higher in {self.higher}" if self.seeds > 1 else ""
         alone = f"; right alone: {self.a} on {self.only_a:.0f}, {self.b} on {self.only_b:.0f}"
+        alone *= self.only_a == self.only_a and self.test != "DeLong"
         return (
             f"{_compared(self.a, self.b, self.difference, p)} on {self.n:,} {self.items} "
             f"({self.metric} difference {self.difference:+.3f}{seeds}, "
             f"95% interval {self.low:+.3f} to {self.high:+.3f}; {self.test} {_p(self.p)}"
-            f"{_adjusted(self.pairs, p)}{alone if self.only_a == self.only_a else ''})."
+            f"{_adjusted(self.pairs, p)}{alone})."
         )
 
 
