@@ -112,17 +112,20 @@ def requeued(run: Run) -> None:
 
 
 def node_lost(run: Run) -> None:
-    """The node's daemon and all of the job's processes are gone at once; a minute later the node is back."""
+    """The node's daemons and all of the job's processes are gone at once; a minute later the node is back."""
     job = run.job("pretrain")
     run.at_step()
     node = run.slurm.ask("squeue", "-h", "-j", job, "-o", "%N").strip()
     run.slurm.stop_node(node, signal.SIGKILL)
+    gone = []
     for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"SLURM_JOB_ID={job}\0".encode() in (path / "environ").read_bytes():
-                os.kill(int(path.name), signal.SIGKILL)
-        except OSError:
-            continue
+        with contextlib.suppress(OSError):
+            daemon = (path / "cmdline").read_bytes().startswith(f"slurmstepd: [{job}.".encode())
+            if daemon or f"SLURM_JOB_ID={job}\0".encode() in (path / "environ").read_bytes():
+                gone.append((not daemon, int(path.name)))
+    for _, process in sorted(gone):  # the daemons first: they would tell of the others' end
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
     time.sleep(60)
     run.slurm.start_node(node)
 
@@ -186,7 +189,7 @@ def full_disk(run: Run) -> None:
 
 def read_only(run: Run) -> None:
     """The main process is stopped by Ctrl-C after pretraining; then the results cannot be written, then they can."""
-    while not (run.results / "own" / SAME[1]).exists():
+    while "3 of 8 steps" not in (run.folder / "main.log").read_text():
         assert run.main.poll() is None, "ended too early"
         time.sleep(0.1)
     run.main.send_signal(signal.SIGINT)

@@ -161,8 +161,12 @@ def slurm_request(job):
 
 def check_slurm(dag):
     """Stop before the first submission where Slurm would not take a job, and end what an earlier run left there."""
+    import snakemake_executor_plugin_slurm as plugin
     from convnova.slurm import cancel_left_over, check
 
+    # Once the controller has not answered, the plugin would ask sacct, which without accounting never answers.
+    if workflow.executor_settings.status_command == "squeue":
+        plugin.is_query_tool_available = lambda name: False
     jobs = [job for job in dag.get_jobs_or_groups() if not job.is_local]
     try:
         check(slurm_request(job) for job in jobs if job.is_group() or dag.needrun(job))
