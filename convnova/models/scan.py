@@ -30,14 +30,18 @@ def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d:
         y: (B, L, D).
     """
     if selective_scan_fn is not None and u.is_cuda:
-        channels_first = (x.transpose(1, 2).contiguous() for x in (u, delta))
-        states_first = (x.transpose(1, 2).contiguous() for x in (b, c))
-        return selective_scan_fn(*channels_first, a, *states_first, d).transpose(1, 2)
+        return by_kernels(u, delta, a, b, c, d)
     state, outputs = u.new_zeros(u.shape[0], *a.shape), []
     for parts in zip(*(x.split(SEGMENT, 1) for x in (u, delta, b, c)), strict=True):
         y, state = checkpoint(_segment, *parts, a, state, use_reentrant=False, preserve_rng_state=False)
         outputs.append(y)
     return torch.cat(outputs, 1) + d * u
+
+
+def by_kernels(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+    """`selective_scan` by the kernels of `mamba-ssm`, which want positions last: u, delta (B, D, L), b, c (B, N, L)."""
+    u, delta, b, c = (x.transpose(1, 2).contiguous() for x in (u, delta, b, c))
+    return selective_scan_fn(u, delta, a, b, c, d).transpose(1, 2)
 
 
 def _segment(u: Tensor, delta: Tensor, b: Tensor, c: Tensor, a: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from convnova.models import scan
 from convnova.models.hyenadna import long_convolution
 from convnova.models.scan import SEGMENT, Recurrence, selective_scan
 
@@ -52,6 +53,23 @@ def test_gradients_of_the_recurrence_are_those_of_finite_differences():
     a, b = (torch.rand(2, 9, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
     first = torch.rand(2, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(Recurrence.apply, (a, b, first))
+
+
+def test_the_kernels_of_mamba_ssm_get_what_they_ask_for(monkeypatch):
+    """They need CUDA; here their contract stands in for them: u, delta (B, D, L), A (D, N), B, C (B, N, L), D (D,)."""
+
+    def by_contract(u, delta, a, b, c, d):
+        assert all(x.is_contiguous() for x in (u, delta, b, c))
+        state, outputs = u.new_zeros(*u.shape[:2], a.shape[1]), []
+        for t in range(u.shape[2]):
+            inflow = torch.einsum("bd,bn->bdn", delta[..., t] * u[..., t], b[..., t])
+            state = torch.exp(torch.einsum("bd,dn->bdn", delta[..., t], a)) * state + inflow
+            outputs.append(torch.einsum("bdn,bn->bd", state, c[..., t]) + d * u[..., t])
+        return torch.stack(outputs, 2)
+
+    given = inputs(11, torch.float64)
+    monkeypatch.setattr(scan, "selective_scan_fn", by_contract)
+    torch.testing.assert_close(scan.by_kernels(*given), step_by_step(*given), atol=1e-10, rtol=1e-10)
 
 
 @pytest.mark.parametrize("both", [False, True])
