@@ -1,11 +1,12 @@
-"""The embedded run on a Slurm of two nodes and with `snakemake --cores 2`: the same tables, but for the seconds.
+"""The embedded run on a Slurm of two nodes and with `snakemake --cores 2`: the same tables, but for times and memory.
 
-python tests/slurm/embedded.py FOLDER           half an hour or more on two cores; FOLDER keeps both runs
+python tests/slurm/embedded.py FOLDER           ten minutes on two cores; FOLDER keeps both runs
 python tests/slurm/embedded.py FOLDER short     one seed, one protocol, one epoch, two tasks a suite
 """
 
 import csv
 import io
+import re
 import sys
 import time
 from pathlib import Path
@@ -15,16 +16,24 @@ import yaml
 
 import workflow
 
-TIMES = {"seconds"}
+TIMES = {"started", "seconds", "peak_memory_mb", "joules_processors"}
+TOLD = re.compile(rb"[\d.]+ min of wall time together, at most \d+ MB")
+"""What the last line of every table says of the cost of the run."""
 
 
 def without_times(name: str, content: bytes) -> bytes | list[list[str]]:
-    """The table as it is; of a TSV the columns that are not times."""
+    """The table but for times and memory: a TSV without those columns, another without those words."""
     if not name.endswith(".tsv"):
-        return content
+        return TOLD.sub(b"", content)
     rows = list(csv.reader(io.StringIO(content.decode()), delimiter="\t"))
     kept = [place for place, column in enumerate(rows[0]) if column not in TIMES]
     return [[row[place] for place in kept] for row in rows]
+
+
+def tables(folder: Path) -> dict[str, bytes | list[list[str]]]:
+    """Every table of the run, so compared."""
+    places = sorted((folder / "results/embedded/tables").iterdir())
+    return {path.name: without_times(path.name, path.read_bytes()) for path in places}
 
 
 def config(short: bool) -> dict:
@@ -57,8 +66,7 @@ def main(folder: Path, short: bool) -> int:
         if code:
             print(told)
             return code
-        places = sorted((here / "results/embedded/tables").iterdir())
-        found[name] = {path.name: without_times(path.name, path.read_bytes()) for path in places}
+        found[name] = tables(here)
     differ = [table for table in found["local"] if found["slurm"].get(table) != found["local"][table]]
     print(f"{len(found['local'])} tables, of which differ: {', '.join(differ) or 'none'}")
     return bool(differ or found["slurm"].keys() != found["local"].keys())
