@@ -18,7 +18,7 @@ from convnova.adamw import AdamW
 from convnova.config import RunConfig
 from convnova.files import write_json
 from convnova.memory import peak_resident
-from convnova.models import build_predictor, configure
+from convnova.models import build_predictor, configure, receptive_field
 from convnova.progress import log
 from convnova.provenance import describe
 from convnova.train import parameter_groups
@@ -40,7 +40,7 @@ def write_cost(config: RunConfig, model: str, length: int, out: Path) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found: dict[str, Any] = {"model": model, "title": about.title, "length": length, "device": device_name(device)}
     found["threads"] = torch.get_num_threads()
-    found["receptive_field"] = configure(about.architecture, settings).receptive_field
+    found["receptive_field"] = receptive_field(about.architecture, settings, "classes")
     torch.manual_seed(0)
     network = build_predictor(about.architecture, settings, "classes", 2, length).to(device)
     found["parameters"] = sum(parameter.numel() for parameter in network.parameters())

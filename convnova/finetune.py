@@ -17,7 +17,7 @@ from convnova.checkpoint import load_strictly, load_weights
 from convnova.config import FOLDS, Job, RunConfig, Task, Training
 from convnova.errors import ConvNovaError
 from convnova.files import atomic, sha256, write_json
-from convnova.models import build_predictor, checkpoint_activations, configure
+from convnova.models import build_predictor, checkpoint_activations, receptive_field
 from convnova.predict import interval, labels_of, per_batch, predict, score, write_predictions
 from convnova.progress import log
 from convnova.provenance import describe, joules
@@ -118,7 +118,7 @@ def summary(
     return {
         "architecture": about.architecture,
         "settings": settings,
-        "receptive_field": configure(about.architecture, settings).receptive_field,
+        "receptive_field": receptive_field(about.architecture, settings, config.suites[job.suite].tasks[job.task].kind),
         **about.model_dump(include={"frozen", "head"}),
         "strands": config.strands(job.model, job.suite),
         "training": config.training(job).model_dump(exclude={"source"}),

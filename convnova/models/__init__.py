@@ -4,7 +4,8 @@ A module `convnova.models.<architecture>` has a dataclass `Config` with `recepti
 most; None for the whole sequence) and a class `Backbone(Config)` with `width` and
 `forward(tokens (B, L), at=None) -> (B, L, width)`, or (M, width) at flat positions; or, where features of single bases
 are not what it makes, a function `predictor(config, kind, outputs, length, **options)` that returns the whole network.
-`Config.longest`, where there is one, is the longest sequence it can read. See docs/adding_a_model.md.
+`Config.longest`, where there is one, is the longest sequence it can read; `Config.receptive_field_per_base`, where
+there is one, is that of predictions of single bases. See docs/adding_a_model.md.
 """
 
 import importlib
@@ -40,6 +41,13 @@ def configure(architecture: str, settings: dict[str, Any]) -> Any:
         return module.Config(**settings)
     except ConvNovaError as error:
         raise ConvNovaError(f"settings.{error}") from error
+
+
+def receptive_field(architecture: str, settings: dict[str, Any], kind: str) -> int | None:
+    """Bases that a prediction of that kind sees at most; None for the whole sequence."""
+    config = configure(architecture, settings)
+    of_bases = getattr(config, "receptive_field_per_base", config.receptive_field)
+    return of_bases if kind == "per_base" else config.receptive_field
 
 
 def check_models(config: RunConfig, files: list[str] | None = None) -> None:

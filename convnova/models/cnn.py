@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from convnova.dna import OUTSIDE
+from convnova.models.layers import BatchNorm, Convolution, inside_of, masked
 
 TAPS = 8
 CHANNELS = (16, 8, 4)
@@ -27,39 +28,51 @@ class Config:
     embedding: int = 100
 
     receptive_field = None
-    """The linear layers read all positions (a prediction a base sees 22)."""
+    """The linear layers read all positions."""
+    receptive_field_per_base = 1 + len(CHANNELS) * (TAPS - 1)
 
 
 class CNN(nn.Module):
-    """The network for one output vector a sequence, or a base."""
+    """The network for one output vector a sequence of up to `length` bases."""
 
-    def __init__(self, config: Config, outputs: int, length: int | None):
+    def __init__(self, config: Config, outputs: int, length: int):
         super().__init__()
-        self.fixed_length = max(length, SHORTEST) if length is not None else None
+        self.fixed_length = rest = max(length, SHORTEST)
         self.embedding = nn.Embedding(OUTSIDE + 1, config.embedding, padding_idx=OUTSIDE)
         layers: list[nn.Module] = []
         for inputs, channels in zip((config.embedding, *CHANNELS[:-1]), CHANNELS, strict=True):
-            layers += [
-                nn.Conv1d(inputs, channels, TAPS, padding=0 if length else "same"),
-                nn.BatchNorm1d(channels),
-                nn.ReLU(),
-            ]
-            layers += [nn.MaxPool1d(2)] if length else []
-        self.convolutions = nn.Sequential(*layers)
-        if self.fixed_length is None:
-            self.head: nn.Module = nn.Linear(CHANNELS[-1], outputs)
-            return
-        rest = self.fixed_length
-        for _ in CHANNELS:
+            layers += [nn.Conv1d(inputs, channels, TAPS), nn.BatchNorm1d(channels), nn.ReLU(), nn.MaxPool1d(2)]
             rest = (rest - TAPS + 1) // 2
+        self.convolutions = nn.Sequential(*layers)
         self.head = nn.Sequential(nn.Linear(rest * CHANNELS[-1], HIDDEN), nn.Linear(HIDDEN, outputs))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits of (B, L) tokens: (B, outputs), or (B, L, outputs) a base."""
-        features = self.convolutions(self.embedding(tokens.long()).transpose(1, 2))
-        return self.head(features.transpose(1, 2) if self.fixed_length is None else features.flatten(1))
+        """Logits (B, outputs) of (B, L) tokens, L the fixed length."""
+        return self.head(self.convolutions(self.embedding(tokens.long()).transpose(1, 2)).flatten(1))
+
+
+class PerBaseCNN(nn.Module):
+    """The convolutions without pooling, for one output vector a base; padding leaves no trace."""
+
+    fixed_length = None
+
+    def __init__(self, config: Config, outputs: int):
+        super().__init__()
+        self.embedding = nn.Embedding(OUTSIDE + 1, config.embedding, padding_idx=OUTSIDE)
+        sizes = zip((config.embedding, *CHANNELS[:-1]), CHANNELS, strict=True)
+        self.convolutions = nn.ModuleList(Convolution(*size, TAPS) for size in sizes)
+        self.norms = nn.ModuleList(BatchNorm(channels) for channels in CHANNELS)
+        self.head = nn.Linear(CHANNELS[-1], outputs)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits (B, L, outputs) of (B, L) tokens."""
+        inside = inside_of(tokens)
+        x = masked(self.embedding(tokens.long()), inside)
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = norm(convolution(x), inside).relu()
+        return self.head(x)
 
 
 def predictor(config: Config, kind: str, outputs: int, length: int, **_: Any) -> nn.Module:
     """The network for a task of sequences up to `length` bases, with its own head and padding."""
-    return CNN(config, outputs, None if kind == "per_base" else length)
+    return PerBaseCNN(config, outputs) if kind == "per_base" else CNN(config, outputs, length)

@@ -89,9 +89,14 @@ class Config:
         return [dilation for dilation in one_each for _ in range(self.stacks)]
 
     @property
-    def receptive_field(self) -> int:
-        """Bases that one output position sees."""
-        return STEM_KERNEL + (self.kernel - 1) * sum(self.dilations)
+    def reach(self) -> int:
+        """Bases to either side that one output position of a branch sees."""
+        return STEM_KERNEL // 2 + self.kernel // 2 * sum(self.dilations)
+
+    @property
+    def receptive_field(self) -> int | None:
+        """Bases that one output position sees; None where the gate reads the sequence from its other end as well."""
+        return None if self.second_branch == "reverse_complement" else 2 * self.reach + 1
 
 
 class GatedConvolutionBlock(nn.Module):
@@ -209,8 +214,8 @@ class Backbone(nn.Module):
         if at is not None or torch.is_grad_enabled():
             return self._features(tokens, at)
         piece = CACHED // self.width if tokens.device.type == "cpu" else LONGEST
-        local = self.config.second_branch != "reverse_complement"
-        if tokens.shape[1] > 2 * piece > 4 * self.config.receptive_field and local:
+        field = self.config.receptive_field
+        if field is not None and tokens.shape[1] > 2 * piece > 4 * field:
             return self.in_windows(tokens, piece)
         return torch.cat([self._features(group, None) for group in tokens.split(max(1, piece // tokens.shape[1]))])
 
@@ -223,8 +228,8 @@ class Backbone(nn.Module):
         Raises:
             ConvNovaError: too short a window, or a second branch that reads from the other end.
         """
-        reach = self.config.receptive_field // 2
-        if window <= 2 * reach or self.config.second_branch == "reverse_complement":
+        reach = self.config.reach
+        if window <= 2 * reach or self.config.receptive_field is None:
             raise ConvNovaError(
                 f"window = {window}: expected the receptive field, {2 * reach + 1} bases, or more, and no second "
                 f"branch from the other end, found {self.config.second_branch}; predict the sequence as a whole"

@@ -33,9 +33,13 @@ class Config:
         if self.window < 1 or self.window % 2 == 0:
             raise ConvNovaError(f"window = {self.window}: expected an odd number of positions")
 
+    receptive_field = None
+    """All of a sequence."""
+
     @property
-    def receptive_field(self) -> None:
-        """All of a sequence."""
+    def receptive_field_per_base(self) -> int:
+        """The window and what its outermost words reach beyond it."""
+        return self.window + self.k - 1
 
 
 class Kmers(nn.Module):

@@ -34,8 +34,10 @@ class Config(convnova.Config):
         return [1] * (self.blocks * self.stacks)
 
     @property
-    def receptive_field(self) -> int:
+    def receptive_field(self) -> int | None:
         """Bases that one output position sees at most; how many depends on where in its window it lies."""
+        if self.second_branch == "reverse_complement":
+            return None
         levels = len(self.dilations) // 2
         reach, factor = self.kernel // 2, self.dilation_base
 

@@ -1,7 +1,8 @@
+import pytest
 import torch
 
 from convnova.dna import OUTSIDE
-from convnova.models.cnn import CNN, Config
+from convnova.models.cnn import CNN, Config, PerBaseCNN
 
 
 def test_the_layers_of_the_published_baseline():
@@ -19,6 +20,11 @@ def test_short_sequences_are_read_at_the_shortest_length_that_leaves_something()
     assert model(torch.full((2, 70), OUTSIDE, dtype=torch.uint8)).shape == (2, 3)
 
 
+def test_the_published_size_is_that_of_1024_bases():
+    """264K in Table 4.1 of HyenaDNA (arXiv 2306.15794), which does not say for which length."""
+    assert sum(p.numel() for p in CNN(Config(), outputs=2, length=1024).parameters()) == pytest.approx(264e3, rel=0.002)
+
+
 def test_an_output_a_base():
-    model = CNN(Config(embedding=8), outputs=9, length=None).eval()
+    model = PerBaseCNN(Config(embedding=8), outputs=9).eval()
     assert model(torch.zeros(2, 133, dtype=torch.uint8)).shape == (2, 133, 9)

@@ -15,7 +15,7 @@ from convnova.config import Pretraining
 from convnova.dna import COMPLEMENT, OUTSIDE
 from convnova.errors import ConvNovaError
 from convnova.genome import windows
-from convnova.models import build_backbone, build_predictor, check_models, configure
+from convnova.models import build_backbone, build_predictor, check_models, configure, receptive_field
 from convnova.models.heads import MaskedLanguageModel
 from convnova.models.layers import BatchNorm
 from convnova.pretrain import MaskedLanguage
@@ -27,6 +27,10 @@ TINY = {
     "convnova, gates added": ("convnova", {"width": 8, "kernel": 3, "blocks": 3, "gate": "sum"}),
     "convnova, one branch": ("convnova", {"width": 8, "kernel": 3, "blocks": 3, "second_branch": "none"}),
     "convnova, no gate": ("convnova", {"width": 8, "kernel": 3, "blocks": 3, "second_branch": "none", "gate": "none"}),
+    "convnova, reverse complement": (
+        "convnova",
+        {"width": 8, "kernel": 3, "blocks": 3, "second_branch": "reverse_complement"},
+    ),
     "unet": ("unet", {"width": 8, "kernel": 3, "blocks": 5, "dilation_base": 3}),
     "legnet": ("legnet", {"channels": [8, 8, 12], "kernel": 5}),
     "basenji2": ("basenji2", {"width": 16, "tower_blocks": 2, "dilated_blocks": 3, "dropout": 0.0}),
@@ -74,8 +78,17 @@ def test_every_architecture_is_tried_here():
 @every_architecture
 @pytest.mark.parametrize("kind", ["classes", "per_base"])
 def test_a_padded_batch_gives_what_single_sequences_give(name, kind):
+    _leaves_no_trace(TINY[name], kind)
+
+
+def test_a_padded_batch_gives_what_single_sequences_give_to_the_cnn_of_bases_too():
+    """Of whole sequences it has one length, to which all are padded, as its authors have it."""
+    _leaves_no_trace(("cnn", {}), "per_base")
+
+
+def _leaves_no_trace(of: tuple[str, dict], kind: str) -> None:
     torch.manual_seed(0)
-    model = stirred(build_predictor(*TINY[name], kind, 3, 200))
+    model = stirred(build_predictor(*of, kind, 3, 200))
     singles = [random_tokens(1, length, seed=length) for length in (17, 60, 41)]
     together = model(padded(singles, 73))
     for row, single in enumerate(singles):
@@ -84,15 +97,16 @@ def test_a_padded_batch_gives_what_single_sequences_give(name, kind):
         torch.testing.assert_close(same, alone, atol=1e-5, rtol=1e-5)
 
 
-@every_architecture
-def test_padding_leaves_no_trace_in_training_either(name):
+@pytest.mark.parametrize("name, kind", [*((name, "classes") for name in TINY), ("cnn", "per_base")])
+def test_padding_leaves_no_trace_in_training_either(name, kind):
     """Batch normalisation sees bases alone: the width of the padding changes neither outputs nor gradients."""
 
     def results(width: int) -> list[torch.Tensor]:
         torch.manual_seed(0)
-        model = stirred(build_predictor(*TINY[name], "classes", 3, 200)).train()
+        model = stirred(build_predictor(*TINY.get(name, (name, {})), kind, 3, 200)).train()
         output = model(padded([random_tokens(1, length, seed=length) for length in (17, 60, 41)], width))
-        output.square().sum().backward()
+        output = output[:, :60] if kind == "per_base" else output
+        (output.square() * (output.detach() != model.head.bias).any(-1, keepdim=True)).sum().backward()
         return [output.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
 
     for narrow, wide in zip(results(60), results(90), strict=True):
@@ -123,10 +137,23 @@ def test_one_substitution_moves_the_receptive_field_and_nothing_else(name):
     with torch.inference_mode():
         moved = (model(changed) - model(tokens)).abs().amax(-1) > 1e-12  # (changed base, output)
     reach = [int(seen[-1] - seen[0]) + 1 for seen in (column.nonzero().flatten() for column in moved.T)]
-    causal = "causal" in name
+    causal, mirrored = "causal" in name, "reverse" in name  # the one sees no more than half, the other two places
     assert max(reach) == (length if field is None else field), "of some output"
-    assert field is not None or causal or min(reach) > length - 3
+    assert field is not None or causal or mirrored or min(reach) > length - 3
     assert not causal or not moved.tril(-1).any(), "no output sees what comes after it"
+
+
+@pytest.mark.parametrize("architecture", ["cnn", "kmers"])
+def test_the_receptive_field_of_predictions_of_bases(architecture):
+    model, length = stirred(build_predictor(architecture, {}, "per_base", 3, 0)).double(), 240
+    tokens = torch.arange(length).remainder(3)[None]
+    changed = tokens.repeat(length, 1)
+    changed[torch.arange(length), torch.arange(length)] = 3
+    with torch.inference_mode():
+        moved = (model(changed) - model(tokens)).abs().amax(-1) > 1e-12
+    reach = [int(seen[-1] - seen[0]) + 1 for seen in (column.nonzero().flatten() for column in moved.T)]
+    assert max(reach) == receptive_field(architecture, {}, "per_base")
+    assert receptive_field(architecture, {}, "classes") is None
 
 
 @pytest.mark.parametrize("name", [name for name in TINY if "," not in name])

@@ -203,7 +203,10 @@ def read_only(run: Run) -> None:
 
 def report(run: Run, whole: Path) -> str:
     """What the fault has left, in words."""
-    one, other = ([(place / "results/own" / file).read_bytes() for file in SAME] for place in (whole, run.folder))
+    one, other = (
+        [workflow.without_costs((place / "results/own" / file).read_bytes()) for file in SAME]
+        for place in (whole, run.folder)
+    )
     again = [str(path.relative_to(run.results)) for path, contents in run.seen.items() if len(contents) > 1]
     half = [path.name for pattern in HALF for path in run.results.rglob(pattern)]
     submitted = (run.folder / "main.log").read_text().count("has been submitted with SLURM jobid")
@@ -233,6 +236,7 @@ FAULTS: dict[str, tuple[Callable[[Run], None], dict]] = {
 
 
 def main(folder: Path, names: list[str]) -> int:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would ours
     whole = folder / "undisturbed"
     if not (whole / "results/own" / SAME[0]).exists():
         whole.mkdir(parents=True)

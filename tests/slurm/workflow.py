@@ -22,6 +22,10 @@ IMPATIENT = [
 ]  # fmt: skip
 
 
+TOLD = re.compile(rb"[\d.]+ min of wall time together, at most \d+ MB")
+"""What the last line of a table says of the cost of its run."""
+
+
 def fill_in(folder: Path, **values: object) -> Path:
     """A copy of the profile with some of its list filled in."""
     text = (ROOT / "slurm/config.yaml").read_text()
@@ -74,6 +78,11 @@ def run(folder: Path, profile: Path | None, *words: str, environment: dict[str, 
 def tables(folder: Path) -> dict[str, bytes]:
     """Every table of the run by its name."""
     return {path.name: path.read_bytes() for path in sorted((folder / "results/own/tables").iterdir())}
+
+
+def without_costs(content: bytes) -> bytes:
+    """A file of results but for times and memory."""
+    return TOLD.sub(b"", content)
 
 
 def processes(folder: Path, step: str) -> list[int]:
