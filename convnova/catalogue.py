@@ -3,7 +3,8 @@
 import difflib
 import re
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -242,7 +243,10 @@ def _candidates(written: dict[str, Any]) -> dict[str, Any]:
     """In place of each model one for every point of the grid; the models' names are kept in `search`."""
     search = types.Search(**_as_mapping(written["search"], ("search",)))
     if unknown := [key for key in search.training if key not in types.Training.model_fields]:
-        raise _Mistake(("search", "training", unknown[0]), f"unknown key; {nearest(unknown[0], _fields())}")
+        raise _Mistake(
+            ("search", "training", unknown[0]),
+            f"unknown key; {nearest(unknown[0], sorted(types.Training.model_fields))}",
+        )
     written["search"] = {**written["search"], "models": list(written["models"])}
     found = {}
     for name, model in written["models"].items():
@@ -299,9 +303,28 @@ def _source(source: dict[str, Any], files: set[str], simulated: bool) -> dict[st
     }
 
 
-def _fields() -> list[str]:
-    models = [value for value in vars(types).values() if isinstance(value, type) and issubclass(value, BaseModel)]
-    return sorted({field for model in models for field in model.model_fields})
+def _type_at(path: list[Any]) -> Any:
+    """The type of the value at a path of the config."""
+    found: Any = types.RunConfig
+    for part in path:
+        found = found.model_fields[part].annotation if _is_model(found) else get_args(found)[-1]
+        if get_origin(found) in (Union, UnionType):
+            found = next(kind for kind in get_args(found) if kind is not NoneType)
+    return found
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _unknown(path: list[Any]) -> str:
+    """What to write in place of an unknown key: the part of this place that has such a key, or the nearest there is."""
+    kind, name = _type_at(path[:-1]), path[-1]
+    for part in kind.model_fields:
+        inner = _type_at([*path[:-1], part])
+        if _is_model(inner) and name in inner.model_fields:
+            return f"unknown key; it belongs under `{part}`"
+    return f"unknown key; {nearest(name, sorted(kind.model_fields))}"
 
 
 def _explain(detail: Any, files: list[str]) -> str:
@@ -310,7 +333,7 @@ def _explain(detail: Any, files: list[str]) -> str:
     key = ".".join(map(str, path))
     file = where(tuple(path), files)
     if detail["type"] == "extra_forbidden":
-        return f"{file}{key} = {detail['input']!r}: unknown key; {nearest(path[-1], _fields())}"
+        return f"{file}{key} = {detail['input']!r}: {_unknown(path)}"
     if detail["type"] == "literal_error":
         known = re.findall("'(.*?)'", detail["msg"])
         return f"{file}{key} = {detail['input']!r}: {nearest(detail['input'], known)}"

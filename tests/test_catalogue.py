@@ -91,6 +91,11 @@ def test_the_run_is_named_after_its_file_and_models_follow_from_the_genome():
         ({"run": "a/b"}, "run = 'a/b': string should match pattern"),
         ({"suites": None}, "suites: expected suites to fine-tune on, or a genome to pretrain on; found neither"),
         ({"models": "cnn"}, "models: expected a list of names or a mapping, found 'cnn'"),
+        ({"suites__mine__tasks__H3__lr": 0.1}, "suites.mine.tasks.H3.lr = 0.1: unknown key; it belongs under `training`"),
+        ({"epochs": 3}, "epochs = 3: unknown key; it belongs under `pretrain`"),
+        ({"finetune": {"seeds": [1]}}, "finetune.seeds = [1]: unknown key; expected one of batch_size, "),
+        ({"suites__mine__metric": "mcc"}, "suites.mine.metric = 'mcc': unknown key; "),
+        ({"models": {"cnn": {"widht": 8}}}, "models.cnn.widht = 8: unknown key; "),
         ({"genome": "g.fa", "pretrain": {"epoch": 3}}, "pretrain.epoch = 3: unknown key; did you mean 'epochs'?"),
     ],
 )  # fmt: skip

@@ -13,7 +13,7 @@ rule audit:
             else []
         ),
     output:
-        f"{RESULTS}/audit/{{suite}}/{{task}}.json",
+        audit=f"{RESULTS}/audit/{{suite}}/{{task}}.json",
     log:
         f"{RESULTS}/logs/audit/{{suite}}/{{task}}.log",
     benchmark:

@@ -3,7 +3,7 @@
 
 rule cost:
     output:
-        f"{RESULTS}/cost/{{model}}/{{length}}.json",
+        cost=f"{RESULTS}/cost/{{model}}/{{length}}.json",
     log:
         f"{RESULTS}/logs/cost/{{model}}/{{length}}.log",
     benchmark:

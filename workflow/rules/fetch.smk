@@ -5,7 +5,7 @@ if RUN.simulate:
 
     rule simulate:
         output:
-            MIRROR_SUMS,
+            sums=MIRROR_SUMS,
         log:
             f"{RESULTS}/logs/simulate.log",
         benchmark:
@@ -20,7 +20,7 @@ if RUN.simulate:
         params:
             seed=RUN.simulate.seed,
             version=RUN.fingerprint(),
-            folder=subpath(output[0], parent=True),
+            folder=subpath(output.sums, parent=True),
         shell:
             "convnova --log {log} simulate --seed {params.seed} --out {params.folder}"
 
@@ -29,7 +29,7 @@ rule fetch:
     input:
         mirror=MIRROR_SUMS if RUN.simulate else [],
     output:
-        f"{RAW}/{{source}}/{{name}}",
+        file=f"{RAW}/{{source}}/{{name}}",
     log:
         f"{RESULTS}/logs/fetch/{{source}}/{{name}}.log",
     benchmark:

@@ -32,7 +32,7 @@ rule tables:
         provenance=f"{RESULTS}/tables/provenance.tsv",
         published=CATALOGUE / "published.csv",
     output:
-        report(
+        tables=report(
             tables(),
             caption="../report/tables.rst",
             category="Tables",
@@ -97,7 +97,7 @@ rule figures:
             f"{RESULTS}/pretrain/{backbone}/log.csv" for backbone in RUN.backbones()
         ],
     output:
-        report(
+        figures=report(
             figures(),
             caption="../report/figures.rst",
             category="Figures",
@@ -188,7 +188,7 @@ rule report:
         figures=figures(),
         audits=audits(),
     output:
-        report(
+        page=report(
             f"{RESULTS}/report.html",
             caption="../report/report.rst",
             category="Report",

@@ -22,7 +22,7 @@ rule genome_shard:
         bed=lambda w, input: ["--bed", input.bed] if "bed" in input.keys() else [],
         chromosomes=genome_options,
         version=RUN.fingerprint(),
-        folder=subpath(output[0], parent=True),
+        folder=subpath(output.genome, parent=True),
     shell:
         "convnova --log {log} shard-genome --fasta {input.fasta} {params.bed} "
         "{params.chromosomes} --out {params.folder}"
@@ -32,7 +32,7 @@ rule task_shard:
     input:
         unpack(task_files),
     output:
-        f"{SHARDS}/tasks/{{suite}}/{{task}}.safetensors",
+        shard=f"{SHARDS}/tasks/{{suite}}/{{task}}.safetensors",
     log:
         f"{RESULTS}/logs/task_shard/{{suite}}/{{task}}.log",
     benchmark:
