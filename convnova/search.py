@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from convnova.config import RunConfig
+from convnova.config import Job, RunConfig
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
 from convnova.sheets import Sheet, mean_and_spread, text, write
-from convnova.study import validation_scores
+from convnova.study import PROTOCOL, validation_scores
 
 TABLE = "search"
 
@@ -75,9 +75,13 @@ def winners(table: pd.DataFrame, seeds: int) -> pd.DataFrame:
 
 
 def _recipe(config: RunConfig, line: dict[str, Any], table: Path) -> dict[str, Any]:
-    """What `convnova.config.Recipe` reads."""
-    parts = {part: line[part] for part in ("settings", "training") if line[part]}
-    return {**parts, "source": "our search", "grid": str(table)}
+    """What `convnova.config.Recipe` reads: all that made the winner, so that another run trains it as it was here."""
+    job = Job(line["suite"], line["task"], line["candidate"], PROTOCOL, config.seeds[0])
+    resolved = config.training(job).model_dump(exclude={"source"})
+    training = {key: value for key, value in resolved.items() if value is not None}
+    settings, searched = config.job_settings(job), {**line["training"], **line["settings"]}
+    told = {key: "our search" if key in searched else "not searched, as in our search" for key in settings | training}
+    return {"settings": settings, "training": training, "source": told, "grid": str(table)}
 
 
 def _sheet(config: RunConfig, table: pd.DataFrame, best: pd.DataFrame) -> Sheet:

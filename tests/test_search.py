@@ -24,7 +24,7 @@ CONFIG = {
     "protocols": ["heldout"],
     "models": ["convnova_scratch"],
     "search": GRID,
-    "suites": {"marks": {"format": "csv", "training": {"lr": 0.5}, "tasks": {"one": TASK, "two": TASK}}},
+    "suites": {"marks": {"format": "csv", "training": {"lr": 0.5, "epochs": 3}, "tasks": {"one": TASK, "two": TASK}}},
 }
 
 
@@ -81,11 +81,14 @@ def test_the_command_keeps_the_whole_grid_and_its_recipes_are_read_by_another_ru
     assert Path("results/mine/tables/search.md").read_text().count("**0.") == 2
     winner = winners(grid(config), 2).iloc[0]
     written = yaml.safe_load(Path("results/mine/recipes/marks/one/convnova_scratch.yaml").read_text())
-    assert written["grid"] == "results/mine/tables/search.tsv" and written["training"] == winner["training"]
-    later = load({**CONFIG, "search": None, "recipes": "results/mine/recipes"}, [], CATALOGUE)
+    assert written["grid"] == "results/mine/tables/search.tsv" and written["training"]["lr"] == winner["training"]["lr"]
+    elsewhere = {"marks": {**CONFIG["suites"]["marks"], "training": {"lr": 0.5, "epochs": 9}}}
+    later = load({**CONFIG, "search": None, "recipes": "results/mine/recipes", "suites": elsewhere}, [], CATALOGUE)
     job = Job("marks", "one", "convnova_scratch", "heldout", 1)
     assert later.training(job).lr == winner["training"]["lr"] != 0.5
-    assert later.job_settings(job)["blocks"] == winner["settings"]["blocks"]
+    as_searched = Job("marks", "one", winner["candidate"], "heldout", 1)
+    assert later.training(job) == config.training(as_searched) and later.training(job).epochs == 3
+    assert later.job_settings(job) == config.job_settings(as_searched)
     assert later.recipe(job)["lr"] == (winner["training"]["lr"], "our search")
     bare = load({**CONFIG, "search": None}, [], CATALOGUE)
     assert later.job_fingerprint(job) != bare.job_fingerprint(job) and bare.training(job).lr == 0.5
