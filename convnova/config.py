@@ -264,6 +264,9 @@ class RunConfig(Strict):
     suites: dict[Name, Suite] = {}
     cost: Cost | None = Field(None, description="measure what the models cost; default no")
     base: Name | None = Field(None, description="model that the others are variants of: a study by validation score")
+    against: dict[Name, Name] = Field(
+        {}, description="of a study: model to the one that it is set beside, if not the base"
+    )
     search: Search | None = Field(None, description="settings to choose among by validation score")
     recipes: dict[str, Recipe] = Field({}, description="by suite/task/model; written as the folder that holds them")
 
@@ -274,6 +277,8 @@ class RunConfig(Strict):
                 raise ValueError(f"{key} = {values}: each only once")
         if self.base is not None and (self.base not in self.models or "heldout" not in self.protocols):
             raise ValueError(f"base = {self.base}: expected one of the models, and heldout among the protocols")
+        if unknown := sorted({*self.against, *self.against.values()} - set(self.models)):
+            raise ValueError(f"against: expected models of this run, found {', '.join(unknown)}")
         pretrained = [name for name, model in self.models.items() if model.pretrained]
         if pretrained and self.genome is None:
             raise ValueError(f"models {pretrained} are pretrained, so `genome` must say on what")

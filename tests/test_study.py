@@ -61,12 +61,23 @@ def test_differences_are_paired_and_their_interval_is_that_of_the_paired_t_test(
     assert line["pairs"] == 6 and table["low"].isna().tolist() == [True, False]
 
 
+def test_a_model_is_held_against_the_one_that_is_named(run):
+    config, told = run
+    table = differences(validation_scores(config), "base", {"base": "the base", "other": "another"}, {"base": "other"})
+    assert table["against"].tolist() == ["another", "the base"]
+    assert table["difference"].tolist() == pytest.approx([-table["difference"][1], table["difference"][1]])
+    with pytest.raises(ConvNovaError, match="against: expected models of this run, found nobody"):
+        load({**CONFIG, "against": {"other": "nobody"}}, [], CATALOGUE)
+
+
 def test_the_command_writes_table_and_figure_and_test_scores_are_in_neither(run):
+    _, told = run
     assert main(["study", "--config", "config.yaml", "--tables", "tables", "--figures", "figures"]) == 0
     table = pd.read_csv("tables/study.tsv", sep="\t")
     assert table["model"].tolist() == ["base", "other"] and table["score"].max() < 1
     text = Path("tables/study.md").read_text()
-    assert "| another | 12 | 193 bp | 3 |" in text and "7.0" not in text
+    one, two = (np.mean([told["other", task, seed] for seed in (1, 2, 3)]) for task in ("one", "two"))
+    assert f"| another | 12 | 193 bp | 3 | {one:.3f} | {two:.3f} | " in text and "7.0" not in text
     assert all(Path(f"figures/study.{form}").stat().st_size > 5000 for form in ("pdf", "svg", "png"))
 
 
@@ -74,7 +85,7 @@ def test_results_of_other_settings_and_a_missing_base_are_left_out_or_refused(ru
     config, _ = run
     for path in Path("results/study/runs").rglob("base/heldout/*/metrics.json"):
         path.unlink()
-    with pytest.raises(ConvNovaError, match="base = 'base': expected fine-tunings of it, found those of other"):
+    with pytest.raises(ConvNovaError, match="base: expected fine-tunings of it, .* found those of other"):
         differences(validation_scores(config), "base", {"base": "the base"})
     changed = load({**CONFIG, "finetune": {"lr": 0.5}}, [], CATALOGUE)
     assert validation_scores(changed).empty
