@@ -1,6 +1,10 @@
 import gzip
 import hashlib
 import io
+import os
+import re
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -13,6 +17,8 @@ import scipy.io
 
 from convnova.dna import complement, decode, encode
 from convnova.simulate import write_mirror
+from convnova.simulate.genes import UPSTREAM
+from convnova.simulate.genome import make_genome
 
 TRANSFORMER = (
     "huggingface.co/datasets/InstaDeepAI/nucleotide_transformer_downstream_tasks/resolve/"
@@ -53,7 +59,9 @@ def digests(folder: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(mirror, tmp_path):
-    write_mirror(tmp_path / "again", seed=1)
+    """Also in another process, where sets and dictionaries of names have another order."""
+    words = [Path(sys.executable).with_name("convnova"), "simulate", "--seed", "1", "--out", tmp_path / "again"]
+    subprocess.run(words, env=os.environ | {"PYTHONHASHSEED": "7"}, check=True)
     write_mirror(tmp_path / "other", seed=2)
     first, again, other = digests(mirror), digests(tmp_path / "again"), digests(tmp_path / "other")
     assert first == again
@@ -82,6 +90,39 @@ def test_the_genome_has_gaps_lower_case_and_intervals_inside_it(mirror, genome):
     for name in genome.keys():  # noqa: SIM118
         train, test = (covered[split].get(name, set()) for split in ("train", "test"))
         assert not train & test
+
+
+def test_genes_of_both_strands_have_promoter_start_codon_and_stop_codon_in_frame(genome):
+    boxes, strands = {True: [], False: []}, set()
+    for place, gene in make_genome(1).genes:
+        locus = genome[place.chromosome][place.start : place.end].upper()
+        locus = opposite(locus) if place.strand == "-" else locus
+        strands.add(place.strand)
+        coding = "".join(locus[start:end] for start, end in gene.coding)
+        codons = re.findall("...", coding)
+        assert len(coding) % 3 == 0 and codons[0] == "ATG" and not {"TAA", "TAG", "TGA"} & set(codons)
+        assert locus[gene.coding[-1][1] :][:3] in {"TAA", "TAG", "TGA"}
+        assert all(locus[start:end][:2] == "GT" and locus[start:end][-2:] == "AG" for start, end in gene.introns)
+        boxes[gene.tata].append(bool(re.search("TATA[AT]A", locus[UPSTREAM - 35 : UPSTREAM - 20])))
+    assert strands == {"+", "-"}
+    assert np.mean(boxes[True]) > 0.7 and np.mean(boxes[False]) < 0.1 and min(map(len, boxes.values())) > 50
+
+
+@pytest.mark.parametrize(
+    "task, motifs",
+    [
+        ("enhancers", ["ATGA[CG]TCAT", "AGATAAGGA", "ACCGGAAGTG", "ATTTGCATA"]),
+        ("H3", ["TTACCCGGA", "CATATGTGCA", "GGTTCAAGA"]),
+        ("H4ac", ["AGTCGACTT", "CCGATATGG", "TGGACAAGC"]),
+    ],
+)
+def test_enhancers_and_domains_are_clusters_of_their_motifs(mirror, task, motifs):
+    """On either strand; the other class has them by chance alone, once in some thousand bases."""
+    found = {"0": [], "1": []}
+    for sequence, label in rows(mirror / TRANSFORMER / task / "test.fna"):
+        both = sequence.upper() + " " + opposite(sequence.upper())
+        found[label].append(sum(len(re.findall(motif, both)) for motif in motifs))
+    assert np.mean(found["1"]) > 5 > 0.5 > np.mean(found["0"])
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

@@ -100,7 +100,7 @@ def test_snakemakes_own_report_has_every_result_with_its_category(own):
     "name, content, told",
     [
         ("one.train.csv", "sequence,label\nMKVLE,1\n", r"one.train.csv.* row 1.*letter 'L'"),
-        ("one.test.csv", "sequence,label\n", r"one.test.csv|test.*no rows|empty"),
+        ("one.test.csv", "sequence,label\n", r"one.test.csv: expected rows of the split 'test', found"),
         ("one.test.csv", "sequence,label\nACGT,7\n", r"one.test.csv.*row 1.*'7'"),
         ("one.train.csv", "seq,label\nACGT,1\n", r"one.train.csv.*sequence"),
         ("genome.fa.gz", "\x1f\x8b\x08broken", r"genome.fa.gz: expected whole gzip"),
@@ -117,3 +117,12 @@ def test_bad_input_is_one_line_and_leaves_no_output(tmp_path, name, content, tol
     assert re.search(told, line), line
     assert "Traceback" not in printed
     assert not out.exists() and not list(out.parent.glob(".*"))
+
+
+def test_a_missing_file_is_refused_before_any_job(tmp_path):
+    data = OwnData(tmp_path)
+    (tmp_path / "two.test.csv").unlink()
+    told = data.run(code=1)
+    (line,) = (line for line in told.splitlines() if "two.test.csv" in line)
+    assert "suites.mine.tasks.two.test" in line and "Traceback" not in told
+    assert not (tmp_path / "results").exists() and not (tmp_path / "resources").exists()

@@ -1,0 +1,33 @@
+"""Compressed files that are not whole."""
+
+import gzip
+
+import pytest
+
+from convnova.errors import ConvNovaError
+from convnova.files import open_bytes
+
+WHOLE = gzip.compress(b"sequence,label\n" + b"".join(b"%dACGT,1\n" % number for number in range(5000)))
+DAMAGES = {
+    "ends early": WHOLE[: len(WHOLE) // 2],
+    "without its checksum": WHOLE[:-8],
+    "a byte turned": WHOLE[:-2000] + bytes([WHOLE[-2000] ^ 255]) + WHOLE[-1999:],
+    "no more than the first bytes": b"\x1f\x8b\x08broken",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_gzip_file_is_named_in_one_line(damage, tmp_path):
+    path = tmp_path / "train.csv.gz"
+    path.write_bytes(DAMAGES[damage])
+    told = "train.csv.gz: expected gzip data, found a .*fetch it again"
+    with pytest.raises(ConvNovaError, match=told) as caught, open_bytes(path) as stream:
+        stream.read()
+    assert "\n" not in str(caught.value)
+
+
+def test_the_content_and_not_the_name_says_what_is_compressed(tmp_path):
+    for name, content in (("a.csv", WHOLE), ("b.gz", gzip.decompress(WHOLE))):
+        (tmp_path / name).write_bytes(content)
+        with open_bytes(tmp_path / name) as stream:
+            assert stream.read() == gzip.decompress(WHOLE)
