@@ -166,7 +166,9 @@ def tolerance(scores: np.ndarray, half_interval: float, spread: float) -> float:
 
 def incomparable(suite: str, found: Published | None, protocol: str, metric: str, own_parameters: float) -> str:
     """Why a number of ours may not be held against the published one; nothing if it may, or if there is none."""
-    table, expected = COMPARISONS.get(suite, ("", ""))
+    if suite not in COMPARISONS:
+        return "other data than that of any published table"
+    table, expected = COMPARISONS[suite]
     if table is None:
         return "the paper's numbers are not known"
     if found is None:

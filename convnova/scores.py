@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from convnova.config import RunConfig
 
 KEYS = ["suite", "task", "row", "model", "protocol", "seed"]
-METRICS = ["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"]
+METRICS = ["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auroc_mean", "auprc"]
 AUDIT = ["test_best", "per_batch", "per_batch_sorted"]
 """What other habits would have reported of the same training: the best epoch on test, means over batches of test in the
 file's order and sorted by class."""

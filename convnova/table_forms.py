@@ -155,7 +155,22 @@ def _note_lines(table: Table, laid: Grid) -> list[str]:
     ]
     fields = [f"{table.models[model]} {bases_read(bases)}" for model, bases in table.receptive_fields().items()]
     read = f"Receptive field: {', '.join(fields)}." if fields else ""
-    return [*reasons(laid.notes), *dict.fromkeys(sources), *filter(None, [read, table.made])]
+    return [*reasons(laid.notes), *dict.fromkeys(sources), *_mean_areas(table), *filter(None, [read, table.made])]
+
+
+def _mean_areas(table: Table) -> Iterator[str]:
+    """Beside the median AUROC of a group of labels its mean, a sentence a protocol."""
+    for protocol in table.protocols:
+        groups = []
+        for row in table.rows:
+            areas = [
+                (title, dict(table.cells[row, model, protocol].other).get("auroc_mean", math.nan))
+                for model, title in table.models.items()
+            ]
+            told = ", ".join(f"{title} {area:.{SHOWN}f}" for title, area in areas if area == area)
+            groups += [f"{row.label}: {told}"] * bool(told)
+        if groups:
+            yield f"Mean AUROC over the labels of a group, {protocol}: {'; '.join(groups)}."
 
 
 def markdown(table: Table) -> str:

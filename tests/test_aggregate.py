@@ -26,7 +26,7 @@ def write(config, job, **changes) -> Path:
         "parameters": 7, "receptive_field": 193, "rows": {"test": 9}, "seconds": 1.5, "simulated": False,
         "epochs": [{"epoch": 1, "score": 0.3, "test": 0.6}, {"epoch": 2, "score": 0.4, "test": job.seed / 10}],
         "per_batch": {"batch_size": 8, "file": 0.08, "shuffled": 0.09, "sorted": 0.01},
-        "groups": {name: {"auroc": 0.1 * i + job.seed} for i, name in enumerate(["DHS", "TF", "HM"])},
+        "groups": {name: {"auroc": 0.1 * i + job.seed, "auroc_mean": 7 + i} for i, name in enumerate(["DHS", "TF", "HM"])},
         "interval": [0.0, 0.4], "provenance": {"settings": config.job_fingerprint(job)},
     } | changes  # fmt: skip
     path = Path(job.folder("x")) / "metrics.json"
@@ -42,6 +42,7 @@ def test_one_row_a_run_and_one_a_group_of_labels(config):
     scores = read_scores("scores.tsv")
     assert scores["row"].tolist() == ["H3", "H3", "DHS", "TF", "HM", "DHS", "TF", "HM"]
     assert scores["score"].tolist() == pytest.approx([0.1, 0.2, 1, 1.1, 1.2, 2, 2.1, 2.2])
+    assert scores["auroc_mean"].tolist()[2:] == [7, 8, 9] * 2 and scores["auroc_mean"].isna().sum() == 2
     assert scores["test_best"].tolist()[:2] == [0.6, 0.6] and scores["test_best"].isna().sum() == 6
     assert scores["per_batch"].tolist()[:2] == [0.08, 0.08] and scores["per_batch_sorted"].tolist()[:2] == [0.01, 0.01]
     assert scores["low"].tolist()[:2] == [0, 0] and scores["high"].tolist()[:2] == [0.4, 0.4]

@@ -105,4 +105,4 @@ def test_reasons_against_a_comparison(published):
     cohn = found("genomic_benchmarks", "human_enhancers_cohn", "ConvNova")
     assert "whether it was pretrained" in incomparable("genomic_benchmarks", cohn, "released", "accuracy", 386240)
     assert incomparable("gene_finding", None, "released", "mcc", 1e6) == "the paper's numbers are not known"
-    assert incomparable("mine", None, "released", "mcc", 1e6) == ""
+    assert incomparable("mine", None, "released", "mcc", 1e6) == "other data than that of any published table"
