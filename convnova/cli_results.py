@@ -28,6 +28,7 @@ def add_commands(commands: argparse._SubParsersAction, command: Callable[..., ar
     recipes.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
     recipes.add_argument("--task", metavar="SUITE/TASK", help="this one alone")
     recipes.add_argument("--model", metavar="MODEL", help="this one alone")
+    recipes.add_argument("--out", type=Path, metavar="DIR", help="write a recipe a task and model here instead")
 
     report = command(commands, "report", run_report, "one HTML page of a run: tables, figures, and every way back")
     report.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
@@ -83,9 +84,14 @@ def run_search(options: argparse.Namespace) -> None:
 def run_recipes(options: argparse.Namespace) -> None:
     """`convnova recipes`"""
     from convnova.catalogue import load_file
-    from convnova.recipes import as_text
+    from convnova.progress import log
+    from convnova.recipes import as_text, write_recipes
 
-    print(as_text(load_file(options.config), options.task, options.model))
+    config = load_file(options.config)
+    if options.out is None:
+        print(as_text(config, options.task, options.model))
+    else:
+        log(f"{options.out}: {len(write_recipes(config, options.out))} recipes")
 
 
 def run_report(options: argparse.Namespace) -> None:

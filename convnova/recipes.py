@@ -1,8 +1,13 @@
 """What each fine-tuning of a run is trained with, value by value, and where each value comes from."""
 
+from pathlib import Path
+
+import yaml
+
 from convnova.catalogue import nearest
 from convnova.config import Job, RunConfig
 from convnova.errors import ConvNovaError
+from convnova.files import write_text
 
 
 def as_text(config: RunConfig, task: str | None = None, model: str | None = None) -> str:
@@ -24,6 +29,29 @@ def as_text(config: RunConfig, task: str | None = None, model: str | None = None
         for one in ([task] if task else tasks)
         for name in ([model] if model else config.models)
     )
+
+
+def write_recipes(config: RunConfig, out: Path) -> list[Path]:
+    """Write a recipe a task and model, `<suite>/<task>/<model>.yaml`, every value with its source.
+
+    `recipes: DIR` in another config reads them. A pretrained model's settings are left out: they are of all tasks.
+    """
+    written = []
+    for suite, content in config.suites.items():
+        for task in content.tasks:
+            for model in config.models:
+                job = Job(suite, task, model, config.protocols[0], config.seeds[0])
+                training = {key: told for key, told in config.recipe(job).items() if told[0] is not None}
+                own = {} if config.is_pretrained(job) else config.job_settings(job)
+                settings = {key: (value, _source_of_setting(config, job, key)) for key, value in own.items()}
+                recipe = {
+                    "settings": {key: value for key, (value, _) in settings.items()},
+                    "training": {key: value for key, (value, _) in training.items()},
+                    "source": {key: source for key, (_, source) in {**settings, **training}.items()},
+                }
+                written.append(out / suite / task / f"{model}.yaml")
+                write_text(written[-1], yaml.safe_dump(recipe, sort_keys=False))
+    return written
 
 
 def _paragraph(config: RunConfig, task: str, model: str) -> str:

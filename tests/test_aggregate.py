@@ -26,7 +26,8 @@ def write(config, job, **changes) -> Path:
         "parameters": 7, "receptive_field": 193, "rows": {"test": 9}, "seconds": 1.5, "simulated": False,
         "epochs": [{"epoch": 1, "score": 0.3, "test": 0.6}, {"epoch": 2, "score": 0.4, "test": job.seed / 10}],
         "per_batch": {"batch_size": 8, "file": 0.08, "shuffled": 0.09, "sorted": 0.01},
-        "groups": {name: {"auroc": 0.1 * i + job.seed, "auroc_mean": 7 + i} for i, name in enumerate(["DHS", "TF", "HM"])},
+        "groups": {name: {"auroc": 0.1 * i + job.seed, "auroc_mean": 7 + i}
+                   for i, name in enumerate(("DHS", "TF", "HM"))},
         "interval": [0.0, 0.4], "provenance": {"settings": config.job_fingerprint(job)},
     } | changes  # fmt: skip
     path = Path(job.folder("x")) / "metrics.json"

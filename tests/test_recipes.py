@@ -10,6 +10,7 @@ from convnova.cli import main
 from convnova.config import Job
 from convnova.errors import ConvNovaError
 from convnova.models import check_models
+from convnova.recipes import as_text
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "config"
 
@@ -25,6 +26,24 @@ def test_every_value_of_the_papers_run_has_a_source(capsys):
     assert told["lr"] == ["0.0006", "released code"] and told["weight_decay"] == ["1e-05", "released code"]
     assert told["batch_size"] == ["256", "released code"] and told["settings.kernel"] == ["7", "Penzar et al. 2023"]
     assert told["patience"] == ["None", "default: not used"]
+    content = yaml.safe_load((CATALOGUE / "paper.yaml").read_text())
+    content["models"] |= yaml.safe_load((CATALOGUE / "pretrained_by_others.yaml").read_text())["models"]
+    content["models"] |= dict.fromkeys(path.stem for path in (CATALOGUE / "models").glob("*.yaml"))
+    for line in as_text(load(content, [], CATALOGUE)).splitlines():
+        assert not line.split("\t")[-1].startswith(("models.", "suites.", "finetune")), line
+
+
+def test_a_recipe_a_task_and_model_is_written_and_makes_the_same_run(tmp_path, capsys):
+    written = {"models": ["legnet", "cnn"], "suites": {"nucleotide_transformer": ["H3"], "gue": ["H4"]}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(written))
+    assert main(["recipes", "--config", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "recipes")]) == 0
+    assert len(list((tmp_path / "recipes").glob("*/*/*.yaml"))) == 4
+    told = yaml.safe_load((tmp_path / "recipes/nucleotide_transformer/H3/legnet.yaml").read_text())
+    assert told["training"]["lr"] == 6e-4 and told["source"]["lr"] == "released code"
+    assert told["source"].keys() == {**told["training"], **told["settings"]}.keys()
+    one, other = (load(written | more, [], CATALOGUE) for more in ({}, {"recipes": str(tmp_path / "recipes")}))
+    for job in one.jobs():
+        assert one.training(job) == other.training(job) and one.job_settings(job) == other.job_settings(job)
 
 
 def test_what_the_run_says_itself_is_named_by_its_key():
