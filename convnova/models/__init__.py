@@ -69,7 +69,10 @@ def check_models(config: RunConfig, files: list[str] | None = None) -> None:
     for place, recipe in config.recipes.items():
         suite, _, name = place.split("/")
         try:
-            configure(config.models[name].architecture, {**config.settings(name, suite), **recipe.settings})
+            settings = {**config.settings(name, suite), **recipe.settings}
+            configured = configure(config.models[name].architecture, settings)
+            task = place.rpartition("/")[0]
+            check_task(config.strands(name, suite), configured, task, config.suites[suite].tasks[task.split("/")[1]])
         except ConvNovaError as error:
             raise ConvNovaError(f"recipes.{place}.{error}") from error
 
@@ -97,12 +100,18 @@ def check_task(strands: str, settings: Any, name: str, task: Task) -> None:
     """Whether a model fits a task.
 
     Raises:
-        ConvNovaError: sequences longer than it can read, or strands averaged for an output a base.
+        ConvNovaError: sequences that are, or may be, longer than it can read, or strands averaged for an output a base.
     """
     if strands == "both" and task.kind == "per_base":
         raise ConvNovaError(
             f"strands = 'both': the labels of {name} are those of bases on one strand, so there is no mean to take; "
             "set `strands: forward` for this suite"
+        )
+    longest = getattr(settings, "longest", None)
+    if longest is not None and task.max_length is None:
+        raise ConvNovaError(
+            f"settings: the model reads {longest} bases at most, and {name} does not say how long its sequences are; "
+            f"set `max_length`, up to {longest}, for the task"
         )
     _check_length(name, task.max_length or 0, settings)
 

@@ -36,12 +36,20 @@ class Config:
     """The class of `transformers` that loads it: the one that its repository has."""
     remote_code: bool = False
     """Run the Python code that comes with the model: read it first."""
+    needs: str = ""
+    """Packages that its own code imports, with commas between them."""
     longest: int = 1 << 20
     """Bases of the longest sequence that it can read."""
 
     def __post_init__(self) -> None:
         if find_spec("transformers") is None:
             raise ConvNovaError("path: expected the package transformers, found none; pip install '.[pretrained]'")
+        for package in filter(None, self.needs.replace(" ", "").split(",")):
+            if find_spec(package) is None:
+                raise ConvNovaError(
+                    f"needs = {self.needs!r}: expected the package {package}, found none; "
+                    f"pip install {package.replace('_', '-')}, or leave the model out"
+                )
         if not self.path:
             raise ConvNovaError("path = '': expected a folder or the name of a model on the Hugging Face hub")
         if not self.revision and not Path(self.path).is_dir():

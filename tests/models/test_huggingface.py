@@ -239,6 +239,11 @@ def test_what_cannot_be_loaded_is_refused_with_what_to_do(settings, tmp_path, mo
         check(longest=300)
     with pytest.raises(ConvNovaError, match="loader = 'AutoTokenizer': expected one of AutoModel, "):
         check(loader="AutoTokenizer")
+    check(needs="torch, numpy")
+    with pytest.raises(
+        ConvNovaError, match="expected the package no_such_thing, found none; pip install no-such-thing"
+    ):
+        check(needs="torch, no_such_thing")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConvNovaError, match="expected a model that transformers .* loads with AutoModel"):
         Backbone(Config(str(tmp_path / "empty")))

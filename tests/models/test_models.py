@@ -271,6 +271,22 @@ def test_models_that_do_not_fit_are_refused_before_any_job(models, message):
         check_models(config)
 
 
+def test_sequences_of_unknown_length_and_recipes_are_held_against_the_longest_too(tmp_path):
+    short = {"hyenadna_scratch": {"settings": {"length": 100}, "suites": {}}}
+    own = {"mine": {"format": "csv", "tasks": {"one": {"train": "a.csv", "test": "b.csv"}}}}
+    with pytest.raises(ConvNovaError, match="reads 100 bases at most, and mine/one .* set `max_length`, up to 100"):
+        check_models(load({"suites": own, "models": short}, [], CATALOGUE))
+    (tmp_path / "nucleotide_transformer/H3").mkdir(parents=True)
+    recipe = "settings: {length: 200}\nsource: our search\n"
+    (tmp_path / "nucleotide_transformer/H3/hyenadna_scratch.yaml").write_text(recipe)
+    written = {"suites": {"nucleotide_transformer": ["H3"]}, "models": ["hyenadna_scratch"]}
+    written["recipes"] = str(tmp_path)
+    with pytest.raises(
+        ConvNovaError, match="recipes.*hyenadna_scratch.settings.length = 200: nucleotide_transformer/H3"
+    ):
+        check_models(load(written, [], CATALOGUE))
+
+
 def test_strands_cannot_be_averaged_where_every_base_has_a_label():
     models = {"convnova_scratch": {"strands": "both"}}
     config = load({"genome": "hg38", "suites": ["gene_finding"], "models": models}, [], CATALOGUE)
