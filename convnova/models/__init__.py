@@ -5,7 +5,8 @@ most; None for the whole sequence) and a class `Backbone(Config)` with `width` a
 `forward(tokens (B, L), at=None) -> (B, L, width)`, or (M, width) at flat positions; or, where features of single bases
 are not what it makes, a function `predictor(config, kind, outputs, length, **options)` that returns the whole network.
 `Config.longest`, where there is one, is the longest sequence it can read; `Config.receptive_field_per_base`, where
-there is one, is that of predictions of single bases. See docs/adding_a_model.md.
+there is one, is that of predictions of single bases; `check(config)` tries what can be tried before any job. See
+docs/adding_a_model.md.
 """
 
 import importlib
@@ -81,7 +82,7 @@ def check_use(model: Model, settings: Any, pretraining_length: int) -> None:
     """Whether a model can be used as the config says, whatever the task.
 
     Raises:
-        ConvNovaError: it cannot be pretrained or frozen, or has no head to choose.
+        ConvNovaError: it cannot be pretrained or frozen, has no head to choose, or what its own `check` says.
     """
     module = importlib.import_module(f"convnova.models.{model.architecture}")
     others = model.architecture == "huggingface"
@@ -94,6 +95,8 @@ def check_use(model: Model, settings: Any, pretraining_length: int) -> None:
         if not hasattr(module, "Backbone") and (chosen := getattr(model, key)) != default:
             raise ConvNovaError(f"{key} = {chosen!r}: {model.architecture} has a head of its own; leave `{key}` out")
     _check_length("windows of pretraining", pretraining_length, settings)
+    if hasattr(module, "check"):
+        module.check(settings)
 
 
 def check_task(strands: str, settings: Any, name: str, task: Task) -> None:

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -83,7 +84,7 @@ class Backbone(nn.Module):
         arguments = inspect.signature(self.network.forward).parameters
         self.masks = "attention_mask" in arguments
         self.padding = self.tokenizer.pad_token_id or 0
-        self.special = {*self.tokenizer.all_special_ids} - {self.tokenizer.unk_token_id}
+        self.special = special_tokens(self.tokenizer)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, L) tokens to (B, L, width); zeros at padding."""
@@ -127,27 +128,60 @@ class Backbone(nn.Module):
     def _is_with_head(self) -> bool:
         return "For" in type(self.network).__name__
 
-    def tokenize(self, bases: Any) -> Tokenized:
-        """Tokens of one sequence, uint8 (L,), by the network's own tokenizer.
+    def tokenize(self, bases: np.ndarray) -> Tokenized:
+        """Tokens of one sequence, uint8 (L,); errors as of `tokenized`."""
+        return tokenized(self.tokenizer, self.special, bases)
 
-        Raises:
-            ConvNovaError: its tokens do not cover the sequence, so no base could be told its token.
-        """
-        letters, fast = decode(bases), self.tokenizer.is_fast
-        encoded = self.tokenizer(letters, return_offsets_mapping=fast)
-        ids = list(encoded["input_ids"])
-        real = [token not in self.special for token in ids]
-        if fast:
-            widths = [end - start for start, end in encoded["offset_mapping"]]
-        else:
-            widths = list(map(len, self.tokenizer.convert_ids_to_tokens(ids)))
-        spans = [width for width, keep in zip(widths, real, strict=True) if keep]
-        if sum(spans) != len(letters):
-            raise ConvNovaError(
-                f"a sequence of {len(letters)} bases: expected tokens that cover it, found {sum(spans)} letters in "
-                f"{len(spans)} tokens of {type(self.tokenizer).__name__}; take another tokenizer"
-            )
-        return Tokenized(ids, real, spans)
+
+def special_tokens(tokenizer: Any) -> set[int]:
+    """Ids of class, separator and the like; what stands for unknown letters is none of them."""
+    return {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
+
+
+def tokenized(tokenizer: Any, special: set[int], bases: np.ndarray) -> Tokenized:
+    """Tokens of one sequence, uint8 (L,), by the network's own tokenizer.
+
+    Raises:
+        ConvNovaError: its tokens do not cover the sequence, so no base could be told its token.
+    """
+    letters, fast = decode(bases), tokenizer.is_fast
+    encoded = tokenizer(letters, return_offsets_mapping=fast)
+    ids = list(encoded["input_ids"])
+    real = [token not in special for token in ids]
+    if fast:
+        widths = [end - start for start, end in encoded["offset_mapping"]]
+    else:
+        widths = list(map(len, tokenizer.convert_ids_to_tokens(ids)))
+    spans = [width for width, keep in zip(widths, real, strict=True) if keep]
+    if sum(spans) != len(letters):
+        raise ConvNovaError(
+            f"a sequence of {len(letters)} bases: expected tokens that cover it, found {sum(spans)} letters in "
+            f"{len(spans)} tokens of {type(tokenizer).__name__}; take another tokenizer"
+        )
+    return Tokenized(ids, real, spans)
+
+
+SAMPLE = np.arange(100, dtype=np.uint8) * 7 % 11 % 4
+"""A sequence to try a tokenizer on before any job."""
+
+
+def check(config: Config) -> None:
+    """Try the tokenizer, if it is on this machine already; one that is still to be fetched is tried by the first job.
+
+    Raises:
+        ConvNovaError: as `tokenized`, for one that takes overlapping words, or drops what is left at an end.
+    """
+    import transformers
+
+    where = {"revision": config.revision or None, "trust_remote_code": config.remote_code}
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(config.path, local_files_only=True, **where)
+    except (OSError, ValueError, KeyError, ImportError):
+        return
+    try:
+        tokenized(tokenizer, special_tokens(tokenizer), SAMPLE)
+    except ConvNovaError as error:
+        raise ConvNovaError(f"settings.path = {config.path}: {error}") from error
 
 
 def load(config: Config) -> tuple[Any, nn.Module]:

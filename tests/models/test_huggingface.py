@@ -225,6 +225,18 @@ def test_fine_tuning_reaches_the_network_and_frozen_does_not(settings, frozen):
     assert all(torch.equal(after[name], before[name]) for name in before) == frozen
 
 
+def test_a_tokenizer_of_overlapping_words_is_refused_before_any_job(tmp_path):
+    """A base would lie in several tokens, so neither it nor the mean over a sequence's bases would have one vector."""
+    overlapping = CODE.replace("return list(text)", "return [text[i : i + 3] for i in range(len(text) - 2)]")
+    (tmp_path / "code.py").write_text(overlapping)
+    tokenizer = {"tokenizer_class": "TinyTokenizer", "auto_map": {"AutoTokenizer": ["code.TinyTokenizer", None]}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    model = {"dnabert2": {"settings": {"path": str(tmp_path), "remote_code": True}}}
+    config = load({"suites": {"nucleotide_transformer": ["H3"]}, "models": model}, [], CATALOGUE)
+    with pytest.raises(ConvNovaError, match="dnabert2.*expected tokens that cover it, .* take another tokenizer"):
+        check_models(config)
+
+
 def test_what_cannot_be_loaded_is_refused_with_what_to_do(settings, tmp_path, monkeypatch):
     suites = {"nucleotide_transformer": ["H3"]}
 
