@@ -17,6 +17,7 @@ from convnova.errors import ConvNovaError
 from convnova.files import write_text
 from convnova.sheets import Sheet, mean_and_spread, text, write
 from convnova.study import PROTOCOL, validation_scores
+from convnova.table_forms import bases_read
 
 TABLE = "search"
 
@@ -40,7 +41,8 @@ def grid(config: RunConfig) -> pd.DataFrame:
 
     Returns:
         suite, task, model, candidate; `scores`: validation scores, one a seed; `mean` and `spread` of these (standard
-        deviation, NaN of one); `training` and `settings`: the values that make the candidate.
+        deviation, NaN of one); `parameters`; `receptive_field` in bp; `training` and `settings`: the values that make
+        the candidate.
 
     Raises:
         ConvNovaError: the config searches for nothing.
@@ -52,8 +54,10 @@ def grid(config: RunConfig) -> pd.DataFrame:
     lines = []
     for (suite, task), model in itertools.product(tasks, config.search.models):
         for candidate, values in config.search.candidates(model).items():
-            own = scores[(scores[["suite", "task", "model"]] == [suite, task, candidate]).all(axis=1)]["score"]
-            told = {"scores": own.tolist(), "mean": own.mean(), "spread": own.std()}
+            own = scores[(scores[["suite", "task", "model"]] == [suite, task, candidate]).all(axis=1)]
+            score = own["score"]
+            told = {"scores": score.tolist(), "mean": score.mean(), "spread": score.std()}
+            told |= {"parameters": own["parameters"].mean(), "receptive_field": own["receptive_field"].mean()}
             lines.append({"suite": suite, "task": task, "model": model, "candidate": candidate, **told, **values})
     return pd.DataFrame(lines)
 
@@ -96,6 +100,8 @@ def _sheet(config: RunConfig, table: pd.DataFrame, best: pd.DataFrame) -> Sheet:
                 text(f"{line.suite}/{line.task}"),
                 text(line.model),
                 *(text(str(values[key])) for key in keys),
+                text("" if line.parameters != line.parameters else f"{line.parameters:,.0f}"),
+                text("" if line.parameters != line.parameters else bases_read(line.receptive_field)),
                 replace(score, bold=line.Index in best.index),
                 text(" ".join(f"{one:.4f}" for one in line.scores)),
             ]
@@ -106,6 +112,6 @@ def _sheet(config: RunConfig, table: pd.DataFrame, best: pd.DataFrame) -> Sheet:
         "Validation scores, mean and standard deviation over seeds; test scores have no part in it. In bold the best "
         "of each task and model, which is its recipe.",
         f"{len(table)} candidates, {len(best)} recipes.",
-        ["task", "model", *keys, "validation score", "of each seed"],
+        ["task", "model", *keys, "parameters", "receptive field", "validation score", "of each seed"],
         lines,
     )

@@ -77,6 +77,7 @@ def test_the_command_keeps_the_whole_grid_and_its_recipes_are_read_by_another_ru
     config, told = run
     assert main(["search", "--config", "config.yaml", "--out", "results/mine"]) == 0
     table = pd.read_csv("results/mine/tables/search.tsv", sep="\t")
+    assert table["receptive field"].eq("193 bp").all() and table["parameters"].eq(12).all()
     assert len(table) == 16 and table["validation score"].max() < 1
     assert Path("results/mine/tables/search.md").read_text().count("**0.") == 2
     winner = winners(grid(config), 2).iloc[0]
