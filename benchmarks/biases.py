@@ -4,8 +4,9 @@
 
 Reads from --data the GUE copies of a yeast histone mark and of TATA promoters (dev as train, test), and the yeast
 genome with its annotation; from these it cuts a task of its own whose sequences differ in length. Writes the config of
-two runs to --out, `biases` (heldout and released) and `biases_padding` (heldout, padding that counts), and runs the
-workflow on both. Run it where the Snakefile lies; what it says is in `results/<run>/tables/protocols.md`.
+two runs to --out, `biases` (heldout and released) and `biases_padding` (a study of padding and its side, by validation
+score), and runs the workflow on both. Run it where the Snakefile lies; what it says is in
+`results/biases/tables/protocols.md` and `results/biases_padding/tables/study.md`.
 """
 
 import argparse
@@ -91,13 +92,21 @@ def configs(data: Path, out: Path) -> dict[str, dict]:
     }
     lengths = {"genes": write_genes_or_between(data, out) | {"metric": "mcc"}}
     common = {"models": MODELS, "seeds": [1, 2, 3]}
+    styles = {"masked": "padding masked", "pooled": "counted, at the left", "pooled_right": "counted, at the right"}
+    padded = {
+        style: MODELS["convnova_scratch"]
+        | {"like": "convnova_scratch", "title": title, "training": FINETUNE | {"padding": style}}
+        for style, title in styles.items()
+    }
 
     def of_run(tasks: dict, **changes: object) -> dict:
         return common | {"suites": {"real": {"title": "Real tasks", "format": "csv", "tasks": tasks}}} | changes
 
     return {
         "biases": of_run(tasks | lengths, finetune=FINETUNE),
-        "biases_padding": of_run(lengths, finetune=FINETUNE | {"padding": "pooled"}, protocols=["heldout"]),
+        "biases_padding": of_run(
+            lengths, models=padded, base="masked", protocols=["heldout"], seeds=[1, 2, 3, 4, 5, 6]
+        ),
     }
 
 

@@ -10,6 +10,7 @@ machine, so how busy its processors were tells how much of the overhead is their
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -81,7 +82,8 @@ def slurm(jobs: int, pack: int, array: bool, cores: int) -> None:
         (folder / "Snakefile").write_text(SLEEPS.format(jobs=jobs))
         profile = workflow.fill_in(folder, pack=pack, gpus=0, threads=1, jobs=1000)
         text = (profile / "config.yaml").read_text().replace("configfile: config/paper.yaml", "")
-        text = text[: text.index("set-threads:")] + text[text.index("?if pack > 1:") :]
+        text = text[: text.index("set-threads:")] + text[text.index("groups:") :]
+        text = re.sub(r"^  (task_shard: shards|shards: \d+).*\n", "", text, flags=re.MULTILINE)
         (profile / "config.yaml").write_text(text)
         words = ["snakemake", "-s", str(folder / "Snakefile"), "--directory", str(folder), "--profile", str(profile)]
         words += ["--slurm-array-jobs", "finetune"] * array

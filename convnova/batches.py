@@ -45,12 +45,19 @@ class Labelled:
 class Padding:
     """How sequences are made equally long.
 
-    to: a length for all batches, or None for the longest of each batch. as_released: at the left with N, which
-    the model reads like any letter; otherwise at the right with OUTSIDE, which leaves no trace.
+    Attributes:
+        to: a length for all batches, or None for the longest of each batch.
+        counted: with N, which the model reads like any letter; otherwise with OUTSIDE, which leaves no trace.
+        left: at the left, as released; otherwise at the right.
     """
 
     to: int | None = None
-    as_released: bool = False
+    counted: bool = False
+    left: bool = False
+
+    def place(self, length: int, width: int) -> slice:
+        """Where in a line the sequence is."""
+        return slice(width - length, width) if self.left else slice(0, length)
 
 
 def rows_of_step(data: Labelled, batch_size: int, seed: int, epoch: int, place: int) -> np.ndarray:
@@ -70,12 +77,12 @@ def collate(data: Labelled, items: np.ndarray, padding: Padding) -> Batch:
     """Lay the items side by side: tokens (B, L) and targets (B,), (B, m) or, a base each, (B, L)."""
     lengths = data.lengths[items]
     width = max(padding.to or 0, int(lengths.max()))
-    tokens = np.full((len(items), width), N if padding.as_released else OUTSIDE, np.uint8)
+    tokens = np.full((len(items), width), N if padding.counted else OUTSIDE, np.uint8)
     per_base = data.kind == "per_base"
     targets = np.full(tokens.shape, UNLABELLED, np.int64) if per_base else data.labels[data.rows[items]]
     for line, (item, length) in enumerate(zip(items, lengths, strict=True)):
         start = data.offsets[data.rows[item]]
-        place = slice(width - length, width) if padding.as_released else slice(0, length)
+        place = padding.place(length, width)
         tokens[line, place] = data.tokens[start : start + length]
         if per_base:
             targets[line, place] = data.labels[start : start + length]
@@ -89,7 +96,7 @@ def opposite_strands(tokens: torch.Tensor, lengths: np.ndarray, padding: Padding
     """The reverse complement of each line of a batch, (B, L) uint8; padding stays where it is."""
     other, width = tokens.numpy().copy(), tokens.shape[1]
     for line, length in zip(other, lengths, strict=True):
-        place = slice(width - length, width) if padding.as_released else slice(0, length)
+        place = padding.place(length, width)
         line[place] = reverse_complement(line[place])
     return torch.from_numpy(other)
 

@@ -89,8 +89,8 @@ class Training(Strict):
     beta2: float = Field(0.999, ge=0, lt=1)
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient")
     precision: Literal["float32", "bfloat16"] = "float32"
-    padding: Literal["masked", "pooled"] | None = Field(
-        None, description="of fine-tuning: padding leaves no trace, or counts in the mean; default as the protocol says"
+    padding: Literal["masked", "pooled", "pooled_right"] | None = Field(
+        None, description="masked: leaves no trace; pooled: N at the left that counts; default as the protocol says"
     )
     patience: int | None = Field(None, ge=1, description="epochs without a better score before stopping")
     reverse_complement: bool = Field(False, description="read each training sequence from either strand, by chance")

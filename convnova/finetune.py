@@ -58,8 +58,9 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
     task, settings, data = config.task(job), config.training(job), read_task(shard)
     splits = split_rows(data, task, job)
     model = build(config, job, data, splits, weights)
-    pooled = pools_padding(settings, job)
-    padding = Padding(padded_length(model, pooled, splits), pooled)
+    style = padding_style(settings, job)
+    pooled = style != "masked"
+    padding = Padding(padded_length(model, pooled, splits), counted=pooled, left=style == "pooled")
     strands = config.strands(job.model, job.suite)
     objective = Classification(task, settings, job.seed, splits, padding, strands)
     checkpoints = out / "checkpoints" / made_for
@@ -158,9 +159,9 @@ def split_rows(data: TaskShard, task: Task, job: Job) -> dict[str, Labelled]:
     return {"train": labelled("train", kept), "valid": labelled("train", held_out), "test": test}
 
 
-def pools_padding(settings: Training, job: Job) -> bool:
-    """Whether padding counts in the mean: as the settings say, else by `released` alone."""
-    return settings.padding == "pooled" if settings.padding else job.protocol == "released"
+def padding_style(settings: Training, job: Job) -> str:
+    """Whether padding counts in the mean, and on which side it is: as the settings say, else by `released` alone."""
+    return settings.padding or ("pooled" if job.protocol == "released" else "masked")
 
 
 def padded_length(model: nn.Module, pooled: bool, splits: dict[str, Labelled]) -> int | None:
@@ -180,7 +181,7 @@ def build(config: RunConfig, job: Job, data: TaskShard, splits: dict[str, Labell
     about, settings = config.models[job.model], config.job_settings(job)
     outputs = data.split("train").labels.shape[1] if data.kind == "multilabel" else len(data.classes)
     longest = max(rows.max_length for rows in splits.values())
-    pooled = pools_padding(config.training(job), job)
+    pooled = padding_style(config.training(job), job) != "masked"
     options = {"pool_padding": pooled, "pooling": about.pooling, "head": about.head, "frozen": about.frozen}
     model = build_predictor(about.architecture, settings, data.kind, outputs, longest, **options)
     if config.training(job).checkpointing:

@@ -56,9 +56,7 @@ def _by_item(logits: torch.Tensor, data: Labelled, items: np.ndarray, padding: P
         )
     classes = logits.argmax(-1).to(torch.uint8).cpu().numpy()
     lengths = data.lengths[items]
-    if padding.as_released:
-        return [line[len(line) - length :] for line, length in zip(classes, lengths, strict=True)]
-    return [line[:length] for line, length in zip(classes, lengths, strict=True)]
+    return [line[padding.place(length, len(line))] for line, length in zip(classes, lengths, strict=True)]
 
 
 def labels_of(data: Labelled) -> np.ndarray:

@@ -40,8 +40,13 @@ def test_padding_at_the_right_with_outside():
     assert (batch.targets.tolist(), batch.count, batch.rows) == ([0, 1], 2, "1 to 2")
 
 
+def test_padding_that_counts_may_be_at_the_right_too():
+    batch = collate(labelled(["ACGT", "GG"], [1, 0]), np.array([1, 0]), Padding(to=5, counted=True))
+    assert batch.tokens.tolist() == [[2, 2, 4, 4, 4], [0, 1, 2, 3, 4]]
+
+
 def test_padding_as_released_is_n_at_the_left():
-    batch = collate(labelled(["ACGT", "GG"], [1, 0]), np.array([1, 0]), Padding(to=5, as_released=True))
+    batch = collate(labelled(["ACGT", "GG"], [1, 0]), np.array([1, 0]), Padding(to=5, counted=True, left=True))
     assert [decode(line) for line in batch.tokens.numpy()] == ["NNNGG", "NACGT"]
 
 
@@ -49,7 +54,7 @@ def test_labels_of_bases_follow_their_bases():
     data = labelled(["ACGT", "GG"], [0, 1, 2, 3, 7, 8], kind="per_base")
     right = collate(data, np.array([0, 1]), Padding())
     assert right.targets.tolist() == [[0, 1, 2, 3], [7, 8, UNLABELLED, UNLABELLED]]
-    left = collate(data, np.array([0, 1]), Padding(as_released=True))
+    left = collate(data, np.array([0, 1]), Padding(counted=True, left=True))
     assert left.targets.tolist() == [[0, 1, 2, 3], [UNLABELLED, UNLABELLED, 7, 8]]
     assert right.count == left.count == 6
 
@@ -86,7 +91,7 @@ def test_hold_out_never_returns_a_row_twice(count):
     assert len(set(kept) & set(held)) == 0
 
 
-@pytest.mark.parametrize("padding", [Padding(), Padding(8, as_released=True)])
+@pytest.mark.parametrize("padding", [Padding(), Padding(8, counted=True, left=True), Padding(8, counted=True)])
 def test_either_strand_is_the_sequence_or_its_reverse_complement(padding):
     data = labelled(["AACGT", "ACC", "GATTACA", "TTTT"] * 50, [0] * 200)
     items = np.arange(200)

@@ -299,4 +299,6 @@ def test_padding_of_the_other_strand_stays_where_it_is():
     flipped = opposite_strands(tokens, torch.tensor([4, 5]).numpy(), Padding())
     assert flipped.tolist() == [[4, 2, 3, 3, 5], [3, 2, 0, 0, 1]]
     left = torch.tensor([[4, 4, 0, 0, 1]], dtype=torch.uint8)
-    assert opposite_strands(left, torch.tensor([3]).numpy(), Padding(as_released=True)).tolist() == [[4, 4, 2, 3, 3]]
+    assert opposite_strands(left, torch.tensor([3]).numpy(), Padding(counted=True, left=True)).tolist() == [
+        [4, 4, 2, 3, 3]
+    ]

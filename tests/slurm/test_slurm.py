@@ -37,7 +37,7 @@ def slurm(tmp_path_factory):
 def test_the_profile_is_for_the_paper_and_what_is_filled_in_reaches_the_jobs(tmp_path):
     profile = yte.process_yaml((workflow.ROOT / "slurm/config.yaml").read_text(), require_use_yte=True)
     assert (profile["executor"], profile["configfile"]) == ("slurm", "config/paper.yaml")
-    assert "groups" not in profile and profile["default-resources"] == {"runtime": 60}
+    assert profile["groups"] == {"task_shard": "shards"} and profile["default-resources"] == {"runtime": 60}
     filled = workflow.fill_in(
         tmp_path, partition="cpu", gpu_partition="gpu", account="lab", gpus=4, gpu_type="a100", pack=5
     )
@@ -50,7 +50,8 @@ def test_the_profile_is_for_the_paper_and_what_is_filled_in_reaches_the_jobs(tmp
     ]
     assert trainings["finetune"]["slurm_partition"] == "gpu"
     assert [eval(trainings["finetune"]["mem_mb"], {"attempt": attempt}) for attempt in (1, 2, 3)] == [8e3, 16e3, 32e3]
-    assert profile["group-components"] == {"packed": 5}
+    assert profile["group-components"] == {"shards": 8, "packed": 5}
+    assert [eval(trainings["task_shard"]["runtime"], {"attempt": attempt}) for attempt in (1, 3)] == [30, 120]
 
 
 @pytest.mark.parametrize(

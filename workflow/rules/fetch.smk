@@ -10,6 +10,7 @@ if RUN.simulate:
             f"{RESULTS}/logs/simulate.log",
         benchmark:
             f"{RESULTS}/benchmarks/simulate.tsv"
+        localrule: True
         conda:
             CONDA
         threads: 1
