@@ -16,11 +16,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from convnova.figures import GREY, NARROW, STYLE, empty_figure, look, save
+from convnova.figures import COLOURS, GREY, NARROW, STYLE, empty_figure, look, save
 from convnova.lineage import read_result
 from convnova.outputs import comparison_titles
 from convnova.own_tables import means, pairs
 from convnova.scores import Plan, check
+from convnova.table_forms import bases_read
 
 FAINT = {"s": 10, "alpha": 0.5, "linewidths": 0, "zorder": 3}
 HAIR = {"color": "#dddddd", "linewidth": 0.5}
@@ -210,6 +211,28 @@ def training_time(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
     return figure
 
 
+def ablations(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
+    """Mean score over the tasks of a suite, a model a line with its receptive field, a point a seed."""
+    protocol, count = main_protocol(plan), len(plan.models)
+    figure, panels = _stacked(f"{title}, {protocol}", plan, [0.75 + 0.17 * count] * len(plan.suites), 2)
+    for axes, suite in zip(panels, plan.suites, strict=True):
+        runs = scores[(scores["suite"] == suite) & (scores["protocol"] == protocol)]
+        names = []
+        for place, (model, name) in enumerate(plan.models.items()):
+            of_model = runs[runs["model"] == model]
+            values, fields = of_model.groupby("seed")["score"].mean(), of_model["receptive_field"].dropna()
+            names.append(f"{name}, {bases_read(fields.iloc[0])}" if len(fields) else name)
+            axes.scatter(values, [place] * len(values), color=COLOURS[0], **FAINT)
+            axes.plot([values.mean()], [place], "|", color=COLOURS[0], markersize=7, markeredgewidth=1.5)
+        axes.set_yticks(range(count), names)
+        axes.set(ylim=(count - 0.5, -0.5), xlabel="mean score over tasks")
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.grid(axis="x", **HAIR)
+    _legend(figure, [_dot("one seed", alpha=0.6), _dot("mean", marker="|", markeredgewidth=1.5)])
+    return figure
+
+
 def learning(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
     """Score of every epoch, a line a seed: on the rows that choose the epoch, and dashed on test."""
     protocol = main_protocol(plan)
@@ -257,4 +280,5 @@ DRAWN: dict[str, Callable[[pd.DataFrame, Plan, str], Figure]] = {
     "protocols": protocols,
     "learning": learning,
     "training_time": training_time,
+    "ablations": ablations,
 }

@@ -74,6 +74,7 @@ def comparison_titles(run: "Plan | RunConfig") -> dict[str, str]:
         "protocols": ("Protocol against protocol", len(run.protocols) > 1),
         "learning": ("Scores of every epoch", True),
         "training_time": ("Score and training time", True),
+        "ablations": ("ConvNova Figure 4: ablations", len(run.models) > 1),
     }
     return {name: title for name, (title, wanted) in titles.items() if wanted and run.suites}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_up_scores import GOLDEN, NT, PLAN, thousand_runs
 
-from convnova.comparison_figures import alike, learning, training_time, write_comparisons
+from convnova.comparison_figures import ablations, alike, learning, training_time, write_comparisons
 from convnova.errors import ConvNovaError
 from convnova.figures import STYLE, look
 from convnova.outputs import comparison_titles
@@ -70,6 +70,16 @@ def test_training_time_is_a_point_a_seed(scores):
     expected = heldout.groupby(["model", "seed"])[["seconds", "score"]].mean()
     points = {tuple(np.round(offset, 6)) for dots in axes.collections for offset in dots.get_offsets().data}
     assert points == {tuple(np.round(row, 6)) for row in expected.to_numpy()}
+
+
+def test_ablations_are_a_line_a_model_with_its_receptive_field_and_a_point_a_seed(scores):
+    with matplotlib.rc_context(STYLE):
+        axes = ablations(scores.assign(receptive_field=193.0), ONE, "Ablations").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [f"{name}, 193 bp" for name in ONE.models.values()]
+    for place, (model, dots) in enumerate(zip(ONE.models, axes.collections, strict=True)):
+        heldout = scores[(scores["protocol"] == "heldout") & (scores["model"] == model)]
+        expected = [(score, place) for score in heldout.groupby("seed")["score"].mean()]
+        assert np.allclose(dots.get_offsets().data.reshape(-1, 2), np.reshape(expected, (-1, 2)))
 
 
 def test_a_score_outside_the_plan_is_refused(scores, tmp_path):

@@ -73,7 +73,15 @@ def test_every_link_on_the_page_leads_somewhere(page):
 
 def test_files_to_keep_are_those_of_the_run(page):
     kept = {attributes["download"]: attributes["href"] for _, attributes in page.tags if "download" in attributes}
-    of_suites = {"nucleotide_transformer", "ranks", "differences", "protocols", "learning", "training_time"}
+    of_suites = {
+        "nucleotide_transformer",
+        "ranks",
+        "differences",
+        "protocols",
+        "learning",
+        "training_time",
+        "ablations",
+    }
     figures = {f"{name}.{form}" for name in of_suites | {"pretraining"} for form in ("svg", "pdf", "png")}
     tables = {
         "nucleotide_transformer.tsv", "protocols.tsv", "comparisons.tsv", "convnova_table_1.tsv",
