@@ -252,7 +252,7 @@ def test_in_a_browser_it_sorts_opens_what_is_asked_for_and_fits(small, width):
     assert console == ""
     assert told["sorted"] == "heldout" and told["others"] == 1
     assert (told["before"], told["after"], told["top"]) == (False, True, True)
-    assert told["width"] <= 0 and told["figures"] == 7 and told["loaded"] == []
+    assert told["width"] <= 0 and told["figures"] == 8 and told["loaded"] == []
 
 
 @needs_chromium
