@@ -21,9 +21,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from convnova.checkpoint import load_strictly, load_weights
-from convnova.config import Pretraining, RunConfig
+from convnova.config import RunConfig
 from convnova.dna import N
 from convnova.genome import Windows, shard_genome, windows
+from convnova.hyperparameters import Pretraining
 from convnova.masking import MASK
 from convnova.models import build_backbone
 from convnova.models.heads import MaskedLanguageModel

@@ -9,10 +9,11 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, Field, StringConstraints, field_validator, model_validator
 
 from convnova import __version__
 from convnova.fetch import Source
+from convnova.hyperparameters import Origin, Pretraining, Strict, Training
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Protocol = Literal["heldout", "cv", "released"]
@@ -35,19 +36,10 @@ FOLDS = 10
 
 FILE_ROLES = ("train", "valid", "test", "archive", "intervals", "labels", "annotation")
 
-Origin = str | dict[str, str]
-"""Where values come from, such as `paper`, `released code`, `Caduceus` or `our search`: of all, or key by key."""
-
 
 def files_of(name: str, known: Iterable[str]) -> list[str]:
     """The files of a source that a name stands for: itself, or all files of the folder that it names by a `/`."""
     return [file for file in known if file.startswith(name)] if name.endswith("/") else [name]
-
-
-class Strict(BaseModel):
-    """A part of the config: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Simulate(Strict):
@@ -69,45 +61,6 @@ class Genome(Strict):
     train: list[str] = Field([], description="chromosomes trained on; default all others")
     valid: list[str] = []
     test: list[str] = []
-
-
-class Training(Strict):
-    """Hyperparameters of the one training loop; the defaults are those of the released code.
-
-    Suites, tasks, models and runs may each name some; the keys that are set count, the others are left to outer layers.
-    """
-
-    epochs: int = Field(20, ge=1)
-    batch_size: int = Field(128, ge=1, description="sequences a step, over all micro-batches")
-    micro_batch: int | None = Field(None, ge=1, description="sequences held in memory at once; default what fits")
-    checkpointing: bool = Field(False, description="compute activations twice instead of keeping them")
-    lr: float = Field(1e-3, gt=0, description="peak learning rate")
-    final_lr: float = Field(0.1, ge=0, le=1, description="end of the cosine, as a share of the peak")
-    warmup: float = Field(0.01, ge=0, lt=1, description="share of all steps with a rising rate")
-    weight_decay: float = Field(0.1, ge=0)
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
-    clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient")
-    precision: Literal["float32", "bfloat16"] = "float32"
-    padding: Literal["masked", "pooled", "pooled_right"] | None = Field(
-        None, description="masked: leaves no trace; pooled: N at the left that counts; default as the protocol says"
-    )
-    patience: int | None = Field(None, ge=1, description="epochs without a better score before stopping")
-    reverse_complement: bool = Field(False, description="read each training sequence from either strand, by chance")
-    source: Origin | None = Field(None, description="where these values come from; one for all, or key by key")
-
-
-class Pretraining(Training):
-    """Masked-language pretraining on windows of the genome."""
-
-    weight_decay: float = Field(0.0, ge=0)
-    epochs: int = Field(1, ge=1)
-    seed: int = Field(1, ge=0)
-    length: int = Field(1024, ge=16, description="bases a window")
-    coverage: Literal["whole", "first"] = "whole"
-    windows: int | None = Field(None, ge=1, description="training windows an epoch, drawn anew each epoch; default all")
-    masked: float = Field(0.15, gt=0, lt=1, description="share of the bases that are targets")
-    masking: Literal["once", "released"] = "once"
 
 
 class Task(Strict):
@@ -365,18 +318,28 @@ class RunConfig(Strict):
         """Which strands the model's predictions on the suite are the mean over."""
         return self.models[model].suites.get(suite, Variant()).strands or self.models[model].strands
 
-    def backbone(self, model: str, suite: str) -> str:
-        """Name of the pretraining that the model starts from on this suite."""
-        return f"{model}@{suite}" if self.settings(model, suite) != self.models[model].settings else model
+    def backbone(self, model: str, suite: str | None) -> str:
+        """Name of the pretraining that the model starts from on this suite.
+
+        Of models whose backbones are the same and pretrained alike the first one names it, and it is done once.
+        """
+        pretrained = (name for name, about in self.models.items() if about.pretrained)
+        wanted = self._pretrained_as(model, suite)
+        first = next((name for name in pretrained if self._pretrained_as(name, suite) == wanted), model)
+        return f"{first}@{suite}" if self.settings(first, suite) != self.models[first].settings else first
+
+    def _pretrained_as(self, model: str, suite: str | None) -> tuple[Any, ...]:
+        about = self.models[model]
+        return about.architecture, self.settings(model, suite), about.pretrain
 
     def backbones(self) -> dict[str, tuple[str, str | None]]:
         """Every pretraining of the run: its name to (model, suite whose settings it has)."""
         found: dict[str, tuple[str, str | None]] = {}
         for model, content in self.models.items():
             if content.pretrained:
-                for suite in self.suites or {"": None}:
-                    name = self.backbone(model, suite) if suite else model
-                    found[name] = (model, suite if "@" in name else None)
+                for suite in self.suites or [None]:
+                    name = self.backbone(model, suite)
+                    found.setdefault(name, (model, suite if "@" in name else None))
         return found
 
     def fingerprint(self, *parts: Any) -> str:

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from convnova.batches import UNLABELLED, Labelled, Padding, collate, either_strand, folds_of, hold_out, rows_of_step
 from convnova.checkpoint import load_strictly, load_weights
-from convnova.config import FOLDS, Job, RunConfig, Task, Training
+from convnova.config import FOLDS, Job, RunConfig, Task
 from convnova.errors import ConvNovaError
 from convnova.files import atomic, sha256, write_json
+from convnova.hyperparameters import Training
 from convnova.models import build_predictor, checkpoint_activations, receptive_field
 from convnova.predict import interval, labels_of, per_batch, predict, score, write_predictions
 from convnova.progress import log

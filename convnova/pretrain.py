@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnova.checkpoint import save_weights
-from convnova.config import Pretraining, RunConfig
+from convnova.config import RunConfig
 from convnova.distributed import processes
 from convnova.files import sha256
 from convnova.genome import Windows, windows
+from convnova.hyperparameters import Pretraining
 from convnova.masking import mask, mask_as_released
 from convnova.models import build_backbone, checkpoint_activations
 from convnova.models.heads import MaskedLanguageModel

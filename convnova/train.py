@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from convnova.adamw import AdamW
 from convnova.checkpoint import load_state, save_state
-from convnova.config import Training
 from convnova.distributed import ALONE, Processes
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
+from convnova.hyperparameters import Training
 from convnova.memory import peak_resident
 from convnova.progress import log, progress
 from convnova.randomness import torch_seed

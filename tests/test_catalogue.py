@@ -233,3 +233,44 @@ def test_a_model_like_another_with_a_pretraining_of_its_own():
     assert (config.pretraining("longer").epochs, config.pretraining("convnova").epochs) == (7, 1)
     assert config.pretraining_fingerprint("longer") != config.pretraining_fingerprint("convnova")
     assert config.training(Job("mine", "H3", "longer", "heldout", 1)).lr == 0.5
+
+
+def test_each_ablation_changes_one_thing():
+    config = load_file(CATALOGUE / "ablations.yaml")
+    published = config.models["published"]
+    changed = {}
+    for name, model in config.models.items():
+        assert model.settings["width"] == 16 and (model.pretrained or name != "pretrained")
+        changes = {key: value for key, value in model.settings.items() if published.settings.get(key) != value}
+        changed[name] = changes | ({"unet": True} if model.architecture == "unet" else {})
+        assert set(published.settings) <= set(model.settings) and model.training == published.training
+    one_each = {
+        "down_sampling": ("unet", True),
+        "gate_sum": ("gate", "sum"),
+        "one_branch": ("second_branch", "none"),
+        "reverse_complement": ("second_branch", "reverse_complement"),
+        **{f"kernel_{kernel}": ("kernel", kernel) for kernel in (3, 5, 7, 11)},
+        **{f"base_{base}": ("dilation_base", base) for base in (1, 2, 3)},
+        **{f"blocks_{blocks}": ("blocks", blocks) for blocks in (10, 15, 20)},
+        "ffn": ("ffn", True),
+        "final_conv": ("final_conv", True),
+    }
+    expected = {name: dict([change]) for name, change in one_each.items()}
+    without_gate = {"gate": "none", "second_branch": "none"}
+    assert changed == expected | {"published": {}, "pretrained": {}, "gate_none": without_gate}
+
+
+def test_equal_backbones_are_pretrained_once():
+    wide = {"like": "convnova", "title": "wide", "settings": {"width": 256}}
+    slow = {"like": "convnova", "title": "slow", "pretrain": {"lr": 1.0e-4}}
+    models = {"convnova_scratch": {}, "convnova": {}, "convnova_frozen": {}, "wide": wide, "slow": slow}
+    suites = ["nucleotide_transformer", "genomic_benchmarks"]
+    config = load({"genome": "hg38", "suites": suites, "models": models}, [], CATALOGUE)
+    assert config.backbones() == {
+        "convnova": ("convnova", None),
+        "convnova@genomic_benchmarks": ("convnova", "genomic_benchmarks"),
+        "wide": ("wide", None),
+        "slow": ("slow", None),
+        "slow@genomic_benchmarks": ("slow", "genomic_benchmarks"),
+    }
+    assert config.backbone("convnova_frozen", "genomic_benchmarks") == "convnova@genomic_benchmarks"

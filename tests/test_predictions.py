@@ -51,3 +51,26 @@ def test_bases_of_a_network_that_diverged_have_no_class(tmp_path):
 
     with pytest.raises(ConvNovaError, match="the training diverged"):
         predict(Diverged(), labelled(np.zeros(6, int), "per_base"), Padding(), 2)
+
+
+def test_the_mean_over_strands_of_independent_labels():
+    """A network that counts A and T: of the reverse complement it counts T and A."""
+
+    class Counts(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, tokens):
+            return self.weight * torch.stack([(tokens == 0).sum(1), (tokens == 3).sum(1)], 1)
+
+    tokens, labels = np.array([0, 0, 3, 1, 2, 0], np.uint8), np.zeros((3, 2), np.uint8)
+    data = Labelled(tokens, np.array([0, 2, 5, 6]), labels, "multilabel", np.array([1, 2]), 3)
+    forward, both = (predict(Counts(), data, Padding(), 2, strands) for strands in ("forward", "both"))
+
+    def sigmoid(x: float) -> float:
+        return 1 / (1 + np.exp(-x))
+
+    np.testing.assert_allclose(forward, [[0.5, sigmoid(1)], [sigmoid(1), 0.5]], rtol=1e-6)
+    mean = (sigmoid(1) + 0.5) / 2
+    np.testing.assert_allclose(both, [[mean, mean], [mean, mean]], rtol=1e-6)

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from convnova.checkpoint import load_weights
-from convnova.config import Training
 from convnova.errors import ConvNovaError
+from convnova.hyperparameters import Training
 from convnova.train import Batch, Interrupted, learning_rate, parameter_groups, train
 
 SETTINGS = Training(epochs=4, batch_size=8, lr=1e-2, weight_decay=0.1, warmup=0.1)
@@ -164,7 +164,7 @@ import resource, sys
 from pathlib import Path
 import torch
 from torch import nn
-from convnova.config import Training
+from convnova.hyperparameters import Training
 from convnova.train import Batch, train
 
 torch.set_num_threads(1)

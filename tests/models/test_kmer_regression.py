@@ -9,8 +9,8 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
-from convnova.config import Training
 from convnova.dna import OUTSIDE, encode
+from convnova.hyperparameters import Training
 from convnova.models.kmers import Config, predictor, words
 from convnova.train import Batch, train
 

@@ -4,21 +4,26 @@ import importlib
 import pkgutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 import convnova.models
-from convnova.batches import Padding, opposite_strands
+from convnova.batches import Padding, collate, opposite_strands
 from convnova.catalogue import load
-from convnova.config import Pretraining
+from convnova.checkpoint import save_weights
+from convnova.config import Job, Task
 from convnova.dna import COMPLEMENT, OUTSIDE
 from convnova.errors import ConvNovaError
+from convnova.finetune import Classification, build, split_rows
 from convnova.genome import windows
+from convnova.hyperparameters import Pretraining, Training
 from convnova.models import build_backbone, build_predictor, check_models, configure, receptive_field
 from convnova.models.heads import MaskedLanguageModel
 from convnova.models.layers import BatchNorm
 from convnova.pretrain import MaskedLanguage
+from convnova.tasks import read_task
 from convnova.train import train
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
@@ -169,6 +174,46 @@ def test_the_loss_falls_on_the_embedded_genome(name, finished, tmp_path, monkeyp
     assert history.evaluations[-1]["loss"] < 0.97 * before
 
 
+@pytest.mark.parametrize("name", ["cnn", "kmers", *(name for name in TINY if "," not in name)])
+def test_the_loss_of_a_task_falls_on_the_embedded_genome(name, finished, tmp_path):
+    data, task = read_task(finished / "resources/small/tasks/nucleotide_transformer/H3.safetensors"), Task()
+    splits = split_rows(data, task, Job("nucleotide_transformer", "H3", name, "heldout", 1))
+    torch.manual_seed(0)
+    model = build_predictor(*TINY.get(name, (name, {})), "classes", 2, splits["train"].max_length)
+    settings = Training(epochs=20, batch_size=16, lr=3e-3, warmup=0.1)
+    objective = Classification(task, settings, 1, splits, Padding(model.fixed_length))
+    rows = collate(splits["train"], np.arange(len(splits["train"])), objective.padding)
+
+    def loss() -> float:
+        with torch.inference_mode():
+            return objective.loss(model.eval(), rows).item() / len(rows.tokens)
+
+    before = loss()
+    history = train(model, objective, settings, 1, "test", tmp_path / "log.csv", tmp_path / "checkpoints")
+    assert history.step == 20 * objective.steps_per_epoch and loss() < 0.97 * before
+
+
+PRETRAINED = ["convnova", "convnova_frozen", "transformer", "hyenadna", "caduceus_ph", "caduceus_ps"]
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_fine_tuning_starts_from_the_pretrained_backbone(name, finished, tmp_path):
+    """Every model of the config that is pretrained here, at its published size."""
+    written = {"models": [name], "genome": "hg38", "suites": {"nucleotide_transformer": ["H3"]}}
+    config, job = load(written, [], CATALOGUE), Job("nucleotide_transformer", "H3", name, "heldout", 1)
+    torch.manual_seed(3)
+    backbone = build_backbone(config.models[name].architecture, config.settings(name, job.suite))
+    state = {key: tensor.clone() for key, tensor in MaskedLanguageModel(backbone).state_dict().items()}
+    save_weights(state, tmp_path / "weights.safetensors", {})
+    data = read_task(finished / "resources/small/tasks/nucleotide_transformer/H3.safetensors")
+    splits = split_rows(data, config.task(job), job)
+    model = build(config, job, data, splits, tmp_path / "weights.safetensors").backbone
+    found, expected = model.state_dict(), backbone.state_dict()
+    assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in found)
+    with pytest.raises(ConvNovaError, match="expected pretrained weights, found None"):
+        build(config, job, data, splits, None)
+
+
 def test_batch_normalisation_is_pytorchs_over_the_bases_alone():
     torch.manual_seed(0)
     x, inside = torch.randn(3, 9, 4), torch.arange(9) < torch.tensor([[9], [4], [6]])
@@ -183,11 +228,7 @@ PUBLISHED = [
     ("basenji2", {}, 5313, 30.09e6, "multimolecule.danling.org/models/basenji: human tracks"),
     ("hyenadna", {"causal": True}, 0, 436e3, "HyenaDNA Table 4.1"),
     ("hyenadna", {"causal": True, "width": 256}, 0, 1.64e6, "HyenaDNA Table 4.2: 1.6M"),
-    ("caduceus", {"width": 118}, 0, 470e3, "Caduceus Table 1"),
     ("caduceus", {"width": 118, "both_strands": True}, 0, 470e3, "Caduceus Table 1"),
-    ("caduceus", {}, 0, 1.9e6, "Caduceus Table 2"),
-    ("convnova", {}, 0, 1.7e6, "ConvNova Table 1"),
-    ("convnova", {"width": 64, "kernel": 5, "tail_expansion": 4, "final_conv": True}, 0, 386e3, "ConvNova Table 2"),
 ]
 
 
@@ -199,6 +240,24 @@ def test_parameter_counts_are_the_published_ones_within_two_percent(architecture
         else build_backbone(architecture, settings)
     )
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(published, rel=0.02), source
+
+
+IN_CONFIG = [
+    ("convnova", "nucleotide_transformer", 1.7e6, "ConvNova Table 1"),
+    ("convnova_scratch", "nucleotide_transformer", 1.7e6, "ConvNova Table 1"),
+    ("convnova", "genomic_benchmarks", 386e3, "ConvNova Table 2"),
+    ("convnova_frozen", "genomic_benchmarks", 386e3, "ConvNova Table 2"),
+    ("caduceus_ph", "nucleotide_transformer", 1.9e6, "Caduceus Table 2"),
+    ("caduceus_ps", "nucleotide_transformer", 1.9e6, "Caduceus Table 2"),
+    ("caduceus_ph", "genomic_benchmarks", 470e3, "Caduceus Table 1"),
+]
+
+
+@pytest.mark.parametrize("model, suite, published, source", IN_CONFIG)
+def test_the_models_of_the_config_have_the_published_sizes(model, suite, published, source):
+    config = load({"models": [model], "genome": "hg38", "suites": [suite]}, [], CATALOGUE)
+    network = build_backbone(config.models[model].architecture, config.settings(model, suite))
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(published, rel=0.02), source
 
 
 def test_the_u_net_has_the_parameters_of_convnova():

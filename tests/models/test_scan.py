@@ -88,3 +88,11 @@ def test_the_long_convolution_is_its_sum(both, dtype, tolerance):
                 expected[:, to] += backward[come - to] * v[:, come]
     found = long_convolution(v, kernel, backward if both else None)
     torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_gradients_of_the_long_convolution_are_those_of_finite_differences(both):
+    torch.manual_seed(0)
+    v, kernel, backward = (torch.randn(*shape, dtype=torch.float64) for shape in ((2, 7, 3), (7, 3), (7, 3)))
+    given = [v, kernel, *([backward] if both else [])]
+    assert torch.autograd.gradcheck(long_convolution, [tensor.requires_grad_() for tensor in given])

@@ -37,18 +37,20 @@ def _conda_parts() -> list:
 
 
 @pytest.mark.parametrize(
-    "name, expected",
+    "names, expected",
     [
         ("config", {"finetune": 108, "simulate": 1, "fetch": 17, "items": 1}),
         ("paper", {"finetune": 2240, "pretrain": 9, "task_shard": 28}),
+        ("paper every_model", {"finetune": 3920, "pretrain": 10, "task_shard": 28}),
         ("yeast", {"finetune": 264, "fetch": 22, "pretrain": 1, "leaks": 1}),
         ("ablations", {"finetune": 285, "pretrain": 1}),
         ("search", {"finetune": 1944, "search": 1, "task_shard": 18}),
         ("cost", {"cost": 45, "cost_tables": 1}),
     ],
 )
-def test_the_whole_graph_is_built(tmp_path, name, expected):
-    counts = jobs(snakemake(tmp_path, "-n", "--configfile", str(ROOT / f"config/{name}.yaml")))
+def test_the_whole_graph_is_built(tmp_path, names, expected):
+    files = [str(ROOT / f"config/{name}.yaml") for name in names.split()]
+    counts = jobs(snakemake(tmp_path, "-n", "--configfile", *files))
     assert {rule: counts[rule] for rule in expected} == expected
     assert not (tmp_path / "results").exists()
 

@@ -1,0 +1,53 @@
+"""Hyperparameters of training and pretraining: every one typed, every unknown key refused."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Origin = str | dict[str, str]
+"""Where values come from, such as `paper`, `released code`, `Caduceus` or `our search`: of all, or key by key."""
+
+
+class Strict(BaseModel):
+    """A part of the config: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Training(Strict):
+    """Hyperparameters of the one training loop; the defaults are those of the released code.
+
+    Suites, tasks, models and runs may each name some; the keys that are set count, the others are left to outer layers.
+    """
+
+    epochs: int = Field(20, ge=1)
+    batch_size: int = Field(128, ge=1, description="sequences a step, over all micro-batches")
+    micro_batch: int | None = Field(None, ge=1, description="sequences held in memory at once; default what fits")
+    checkpointing: bool = Field(False, description="compute activations twice instead of keeping them")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    final_lr: float = Field(0.1, ge=0, le=1, description="end of the cosine, as a share of the peak")
+    warmup: float = Field(0.01, ge=0, lt=1, description="share of all steps with a rising rate")
+    weight_decay: float = Field(0.1, ge=0)
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient")
+    precision: Literal["float32", "bfloat16"] = "float32"
+    padding: Literal["masked", "pooled", "pooled_right"] | None = Field(
+        None, description="masked: leaves no trace; pooled: N at the left that counts; default as the protocol says"
+    )
+    patience: int | None = Field(None, ge=1, description="epochs without a better score before stopping")
+    reverse_complement: bool = Field(False, description="read each training sequence from either strand, by chance")
+    source: Origin | None = Field(None, description="where these values come from; one for all, or key by key")
+
+
+class Pretraining(Training):
+    """Masked-language pretraining on windows of the genome."""
+
+    weight_decay: float = Field(0.0, ge=0)
+    epochs: int = Field(1, ge=1)
+    seed: int = Field(1, ge=0)
+    length: int = Field(1024, ge=16, description="bases a window")
+    coverage: Literal["whole", "first"] = "whole"
+    windows: int | None = Field(None, ge=1, description="training windows an epoch, drawn anew each epoch; default all")
+    masked: float = Field(0.15, gt=0, lt=1, description="share of the bases that are targets")
+    masking: Literal["once", "released"] = "once"
