@@ -48,7 +48,7 @@ def _segment(u: Tensor, delta: Tensor, b: Tensor, c: Tensor, a: Tensor, state: T
     """y without D u, (B, T, D), and the state after the segment, (B, D, N)."""
     decay = torch.exp(delta.unsqueeze(-1) * a)  # (B, T, D, N)
     states = Recurrence.apply(decay, (delta * u).unsqueeze(-1) * b.unsqueeze(2), state)
-    return torch.einsum("btdn,btn->btd", states, c), states[:, -1]
+    return torch.einsum("btdn,btn->btd", states, c), states[:, -1].clone()  # a view would keep all of them
 
 
 class Recurrence(torch.autograd.Function):

@@ -39,6 +39,16 @@ def test_the_scan_is_the_recurrence_in_values_and_gradients(length, dtype, toler
         torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
 
 
+def test_between_segments_only_the_state_is_kept():
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        selective_scan(*(tensor.requires_grad_() for tensor in inputs(130, torch.float32)))
+    u, _, a, *_ = inputs(130, torch.float32)
+    whole = u.numel() * a.shape[1] * u.element_size()
+    states = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in kept if x.shape[1:] == a.shape}
+    assert len(states) == 5 and sum(states.values()) < whole / 20
+
+
 def test_decays_that_vanish_within_a_segment_do_no_harm():
     """exp(-1000) is zero: forms of the scan that divide by the product of decays give infinity here."""
     given = inputs(2 * SEGMENT, torch.float32)
