@@ -37,6 +37,9 @@ LONGEST_NAME = 21
 TITLE_LINE = 30
 """Letters of a line of a suite's title over its panel."""
 
+LABEL_LINE = 26
+"""Letters of a line of a legend of two columns, or of a name beside a panel."""
+
 
 def write_comparisons(scores: pd.DataFrame, plan: Plan, out: str | Path) -> list[Path]:
     """Write every figure of all suites together, as `<name>.pdf`, `.svg` and `.png`.
@@ -70,6 +73,7 @@ def _legend(figure: Figure, handles: list[Line2D]) -> None:
 
 
 def _dot(label: str, **style: object) -> Line2D:
+    label = textwrap.fill(label, LABEL_LINE)
     return Line2D([], [], label=label, **{"color": GREY, "linestyle": "", "markersize": 4, "marker": "o", **style})
 
 
@@ -214,14 +218,14 @@ def training_time(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
 def ablations(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
     """Mean score over the tasks of a suite, a model a line with its receptive field, a point a seed."""
     protocol, count = main_protocol(plan), len(plan.models)
-    figure, panels = _stacked(f"{title}, {protocol}", plan, [0.75 + 0.17 * count] * len(plan.suites), 2)
+    figure, panels = _stacked(f"{title}, {protocol}", plan, [0.75 + 0.22 * count] * len(plan.suites), 2)
     for axes, suite in zip(panels, plan.suites, strict=True):
         runs = scores[(scores["suite"] == suite) & (scores["protocol"] == protocol)]
         names = []
         for place, (model, name) in enumerate(plan.models.items()):
             of_model = runs[runs["model"] == model]
             values, fields = of_model.groupby("seed")["score"].mean(), of_model["receptive_field"].dropna()
-            names.append(f"{name}, {bases_read(fields.iloc[0])}" if len(fields) else name)
+            names.append(textwrap.fill(f"{name}, {bases_read(fields.iloc[0])}" if len(fields) else name, LABEL_LINE))
             axes.scatter(values, [place] * len(values), color=COLOURS[0], **FAINT)
             axes.plot([values.mean()], [place], "|", color=COLOURS[0], markersize=7, markeredgewidth=1.5)
         axes.set_yticks(range(count), names)

@@ -20,16 +20,21 @@ RAPL = Path("/sys/class/powercap")
 
 
 def git_commit() -> str:
-    """The commit of this code, with `DIRTY` at its end where files differ from it; empty outside a checkout."""
-    folder = Path(__file__).resolve().parent
+    """The commit of this code, with `DIRTY` at its end where files differ from it; empty outside a checkout.
+
+    Results that are kept in the repository do not count: a run writes them anew.
+    """
     try:
-        told = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=folder, capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results")
+        return _git("rev-parse", "HEAD") + DIRTY * bool(changed)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return told.stdout.strip()
+
+
+def _git(*words: str) -> str:
+    folder = Path(__file__).resolve().parent
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.strip()
 
 
 def hardware() -> dict[str, Any]:

@@ -9,7 +9,6 @@ So a segment of T steps takes log2(T) rounds, each over all positions at once, a
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.utils.checkpoint import checkpoint
 
 try:  # the CUDA kernels of Mamba's authors, where they are installed
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
@@ -17,7 +16,7 @@ except ImportError:
     selective_scan_fn = None
 
 SEGMENT = 32
-"""Positions scanned at once; between segments only the state is kept for the way back."""
+"""Positions scanned at once; between segments the state alone is kept for the way back."""
 
 
 def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
@@ -31,11 +30,9 @@ def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d:
     """
     if selective_scan_fn is not None and u.is_cuda:
         return by_kernels(u, delta, a, b, c, d)
-    state, outputs = u.new_zeros(u.shape[0], *a.shape), []
-    for parts in zip(*(x.split(SEGMENT, 1) for x in (u, delta, b, c)), strict=True):
-        y, state = checkpoint(_segment, *parts, a, state, use_reentrant=False, preserve_rng_state=False)
-        outputs.append(y)
-    return torch.cat(outputs, 1) + d * u
+    wide = torch.promote_types(u.dtype, torch.float32)
+    with torch.autocast(u.device.type, enabled=False):
+        return Scan.apply(*(x.to(wide) for x in (u, delta, b, c, a))) + d * u
 
 
 def by_kernels(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
@@ -44,11 +41,44 @@ def by_kernels(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Ten
     return selective_scan_fn(u, delta, a, b, c, d).transpose(1, 2)
 
 
+class Scan(torch.autograd.Function):
+    """y without D u, segment by segment; on the way back each is computed again, from the state that it began with."""
+
+    @staticmethod
+    def forward(ctx, u, delta, b, c, a):  # noqa: ANN001, ANN205
+        """(B, L, D)."""
+        segments = [slice(first, first + SEGMENT) for first in range(0, u.shape[1], SEGMENT)]
+        y, state = torch.empty_like(u), u.new_zeros(u.shape[0], *a.shape)
+        begins = u.new_empty(len(segments), *state.shape)
+        for begin, at in zip(begins, segments, strict=True):
+            begin.copy_(state)
+            y[:, at], state = _segment(u[:, at], delta[:, at], b[:, at], c[:, at], a, begin)
+        ctx.save_for_backward(u, delta, b, c, a, begins)
+        ctx.segments = segments
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy):  # noqa: ANN001, ANN205
+        """From the last segment to the first, each passing on the gradient of the state that it began with."""
+        *along, a, begins = ctx.saved_tensors
+        gradients, da, dstate = [torch.empty_like(x) for x in along], torch.zeros_like(a), torch.zeros_like(begins[0])
+        for begin, at in zip(reversed(begins), reversed(ctx.segments), strict=True):
+            given = [x.detach().requires_grad_() for x in (*(x[:, at] for x in along), a, begin)]
+            with torch.enable_grad():
+                found = _segment(*given)
+            *parts, of_a, dstate = torch.autograd.grad(found, given, (dy[:, at], dstate))
+            for gradient, part in zip(gradients, parts, strict=True):
+                gradient[:, at] = part
+            da += of_a
+        return *gradients, da
+
+
 def _segment(u: Tensor, delta: Tensor, b: Tensor, c: Tensor, a: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     """y without D u, (B, T, D), and the state after the segment, (B, D, N)."""
     decay = torch.exp(delta.unsqueeze(-1) * a)  # (B, T, D, N)
     states = Recurrence.apply(decay, (delta * u).unsqueeze(-1) * b.unsqueeze(2), state)
-    return torch.einsum("btdn,btn->btd", states, c), states[:, -1].clone()  # a view would keep all of them
+    return torch.einsum("btdn,btn->btd", states, c), states[:, -1]
 
 
 class Recurrence(torch.autograd.Function):
