@@ -3,10 +3,11 @@
     python benchmarks/biases.py --data DIR --out DIR --cores 2
 
 Reads from --data the GUE copies of a yeast histone mark and of TATA promoters (dev as train, test), and the yeast
-genome with its annotation; from these it cuts a task of its own whose sequences differ in length. Writes the config of
-two runs to --out, `biases` (heldout and released) and `biases_padding` (a study of padding and its side, by validation
-score), and runs the workflow on both. Run it where the Snakefile lies; what it says is in
-`results/biases/tables/protocols.md` and `results/biases_padding/tables/study.md`.
+genome with its annotation; from these it cuts two tasks of its own whose sequences differ in length. Writes the configs
+of three runs to --out: `biases` (heldout and released), `biases_padding` (a study of padding and its side, by
+validation score, on the two tasks) and `biases_padding_embedded` (the same on the simulated genome), and runs the
+workflow on each. Run it where the Snakefile lies; what it says is in `results/biases/tables/protocols.md` and
+`results/biases_padding*/tables/study.md`.
 """
 
 import argparse
@@ -32,6 +33,7 @@ SHORTEST, LONGEST = 60, 500
 ROWS = {"train": 1000, "test": 800}
 TEST_CHROMOSOMES = ("XIII", "XIV", "XV", "XVI")
 MODELS = {"convnova_scratch": {"settings": {"width": 16}, "suites": {}}}
+EMBEDDED = {"epochs": 3, "batch_size": 4, "lr": 2.0e-3, "beta2": 0.95, "warmup": 0.2}
 FINETUNE = {"epochs": 5, "batch_size": 32, "lr": 4.0e-3, "warmup": 0.1}
 
 
@@ -43,8 +45,8 @@ def chromosomes(fasta: Path) -> dict[str, str]:
     return {name: "".join(parts) for name, parts in found.items()}
 
 
-def genes(annotation: Path) -> dict[str, list[tuple[int, int]]]:
-    """Chromosome to the merged intervals of its genes, 0-based and half-open, ascending."""
+def genes(annotation: Path) -> dict[str, list[tuple[int, int, str]]]:
+    """Chromosome to start, end and strand of its genes, 0-based and half-open, ascending."""
     names, found = {}, {}
     with gzip.open(annotation, "rt") as stream:
         for line in stream:
@@ -52,61 +54,101 @@ def genes(annotation: Path) -> dict[str, list[tuple[int, int]]]:
             if len(fields) == 9 and fields[2] == "region" and (name := re.search(r"chromosome=(\w+)", fields[8])):
                 names[fields[0]] = name[1]
             if len(fields) == 9 and fields[2] == "gene" and fields[0] in names:
-                found.setdefault(names[fields[0]], []).append((int(fields[3]) - 1, int(fields[4])))
-    merged: dict[str, list[tuple[int, int]]] = {}
-    for name, intervals in found.items():
-        for start, end in sorted(intervals):
-            before = merged.setdefault(name, [])
-            if before and start <= before[-1][1]:
-                before[-1] = (before[-1][0], max(end, before[-1][1]))
-            else:
-                before.append((start, end))
-    return merged
+                found.setdefault(names[fields[0]], []).append((int(fields[3]) - 1, int(fields[4]), fields[6]))
+    return {name: sorted(intervals) for name, intervals in found.items()}
 
 
-def write_genes_or_between(data: Path, out: Path) -> dict[str, str]:
-    """A task: sequence inside a gene (1) or between two (0); both classes have the same lengths, 60 to 500 bases."""
+def merged(intervals: list[tuple[int, int, str]]) -> list[tuple[int, int]]:
+    """Those that overlap or touch as one."""
+    joined: list[tuple[int, int]] = []
+    for start, end, _ in intervals:
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def write_tasks(data: Path, out: Path) -> dict[str, dict[str, str]]:
+    """Two tasks of sequences of 60 to 500 bases, 1,000 to train on and 800 of other chromosomes to test.
+
+    genes: inside a gene (1) or between two (0); both classes have the same lengths.
+    strands: a piece of a gene as its messenger reads (1) or as the opposite strand does (0), by chance.
+    """
     sequences = chromosomes(data / "genome_yeast_R64/Saccharomyces_cerevisiae.R64-1-1.dna.toplevel.fa.gz")
+    found = genes(data / "genome_yeast_R64/GCA_000146045.2_R64.annotation.gff.gz")
+    return {
+        "genes": _write(out, "genes", inside_or_between(sequences, found)),
+        "strands": _write(out, "strands", strands_of_genes(sequences, found)),
+    }
+
+
+def inside_or_between(sequences: dict[str, str], found: dict[str, list[tuple[int, int, str]]]) -> dict[str, list[str]]:
+    """Lines of the task `genes`, by split."""
     random = np.random.default_rng(1)
     rows: dict[str, list[str]] = {"train": [], "test": []}
-    for name, intervals in genes(data / "genome_yeast_R64/GCA_000146045.2_R64.annotation.gff.gz").items():
-        split = "test" if name in TEST_CHROMOSOMES else "train"
-        for (first, left), (right, _) in zip(intervals, intervals[1:], strict=False):
+    for name, intervals in found.items():
+        joined = merged(intervals)
+        for (first, left), (right, _) in zip(joined, joined[1:], strict=False):
             length = right - left
             if not SHORTEST <= length <= LONGEST or left - first < length:
                 continue
             start = int(random.integers(first, left - length + 1))
-            rows[split] += [f"{sequences[name][left:right]},0", f"{sequences[name][start : start + length]},1"]
+            lines = [f"{sequences[name][left:right]},0", f"{sequences[name][start : start + length]},1"]
+            rows["test" if name in TEST_CHROMOSOMES else "train"] += lines
+    return {split: [lines[row] for row in random.permutation(len(lines))] for split, lines in rows.items()}
+
+
+def strands_of_genes(sequences: dict[str, str], found: dict[str, list[tuple[int, int, str]]]) -> dict[str, list[str]]:
+    """Lines of the task `strands`, by split."""
+    random = np.random.default_rng(2)
+    rows: dict[str, list[str]] = {"train": [], "test": []}
+    for name, intervals in found.items():
+        for start, end, strand in intervals:
+            length, label = int(random.integers(SHORTEST, LONGEST + 1)), int(random.integers(2))
+            if end - start < length:
+                continue
+            first = int(random.integers(start, end - length + 1))
+            piece = sequences[name][first : first + length]
+            if (strand == "+") != bool(label):
+                piece = piece.translate(str.maketrans("ACGT", "TGCA"))[::-1]
+            rows["test" if name in TEST_CHROMOSOMES else "train"].append(f"{piece},{label}")
+    return {split: [lines[row] for row in random.permutation(len(lines))] for split, lines in rows.items()}
+
+
+def _write(out: Path, name: str, rows: dict[str, list[str]]) -> dict[str, str]:
     for split, lines in rows.items():
-        chosen = random.permutation(len(lines))[: ROWS[split]]
-        text = "sequence,label\n" + "".join(f"{lines[row]}\n" for row in chosen)
-        (out / f"genes_{split}.csv").write_text(text)
-    return {split: str(out / f"genes_{split}.csv") for split in rows}
+        (out / f"{name}_{split}.csv").write_text("\n".join(["sequence,label", *lines[: ROWS[split]]]) + "\n")
+    return {split: str(out / f"{name}_{split}.csv") for split in rows} | {"metric": "mcc"}
 
 
 def configs(data: Path, out: Path) -> dict[str, dict]:
-    """The two runs."""
+    """The runs."""
     tasks = {
         task: {role: str(data / path) for role, path in files.items()} | {"metric": "mcc"}
         for task, files in CSV.items()
     }
-    lengths = {"genes": write_genes_or_between(data, out) | {"metric": "mcc"}}
-    common = {"models": MODELS, "seeds": [1, 2, 3]}
+    lengths = write_tasks(data, out)
     styles = {"masked": "padding masked", "pooled": "counted, at the left", "pooled_right": "counted, at the right"}
     padded = {
-        style: MODELS["convnova_scratch"]
-        | {"like": "convnova_scratch", "title": title, "training": FINETUNE | {"padding": style}}
+        style: MODELS["convnova_scratch"] | {"like": "convnova_scratch", "title": title, "training": {"padding": style}}
         for style, title in styles.items()
     }
-
-    def of_run(tasks: dict, **changes: object) -> dict:
-        return common | {"suites": {"real": {"title": "Real tasks", "format": "csv", "tasks": tasks}}} | changes
-
+    real = {"title": "Real tasks", "format": "csv"}
+    study = {"models": padded, "base": "masked", "protocols": ["heldout"], "seeds": [1, 2, 3, 4, 5, 6]}
+    embedded = {
+        "nucleotide_transformer": {"tasks": ["H3", "H4"], "training": EMBEDDED},
+        "genomic_benchmarks": {"tasks": ["human_enhancers_ensembl", "human_ocr_ensembl"], "training": EMBEDDED},
+    }
     return {
-        "biases": of_run(tasks | lengths, finetune=FINETUNE),
-        "biases_padding": of_run(
-            lengths, models=padded, base="masked", protocols=["heldout"], seeds=[1, 2, 3, 4, 5, 6]
-        ),
+        "biases": {
+            "models": MODELS,
+            "seeds": [1, 2, 3],
+            "suites": {"real": real | {"tasks": tasks | {"genes": lengths["genes"]}}},
+            "finetune": FINETUNE,
+        },
+        "biases_padding": study | {"suites": {"real": real | {"tasks": lengths, "training": FINETUNE}}},
+        "biases_padding_embedded": study | {"simulate": {"seed": 1}, "suites": embedded},
     }
 
 

@@ -88,6 +88,16 @@ def _recipe(config: RunConfig, line: dict[str, Any], table: Path) -> dict[str, A
     return {"settings": settings, "training": training, "source": told, "grid": str(table)}
 
 
+def _fixed(config: RunConfig) -> str:
+    """The settings of each model that are not searched."""
+    search, told = config.search, []
+    for model in search.models:  # type: ignore[union-attr]
+        settings = config.models[next(iter(search.candidates(model)))].settings  # type: ignore[union-attr]
+        kept = [f"{key} {value}" for key, value in settings.items() if key not in search.settings]  # type: ignore[union-attr]
+        told.append(f"{model} {', '.join(kept) or 'as its defaults'}")
+    return "; ".join(told)
+
+
 def _sheet(config: RunConfig, table: pd.DataFrame, best: pd.DataFrame) -> Sheet:
     """The whole grid, the winner of each task in bold."""
     keys = [*config.search.training, *config.search.settings]  # type: ignore[union-attr]
@@ -110,7 +120,7 @@ def _sheet(config: RunConfig, table: pd.DataFrame, best: pd.DataFrame) -> Sheet:
         TABLE,
         "Search",
         "Validation scores, mean and standard deviation over seeds; test scores have no part in it. In bold the best "
-        "of each task and model, which is its recipe.",
+        f"of each task and model, which is its recipe. The same in all: {_fixed(config)}.",
         f"{len(table)} candidates, {len(best)} recipes.",
         ["task", "model", *keys, "parameters", "receptive field", "validation score", "of each seed"],
         lines,
