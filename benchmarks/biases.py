@@ -136,10 +136,7 @@ def configs(data: Path, out: Path) -> dict[str, dict]:
     }
     real = {"title": "Real tasks", "format": "csv"}
     study = {"models": padded, "base": "masked", "protocols": ["heldout"], "seeds": [1, 2, 3, 4, 5, 6]}
-    embedded = {
-        "nucleotide_transformer": {"tasks": ["H3", "H4"], "training": EMBEDDED},
-        "genomic_benchmarks": {"tasks": ["human_enhancers_ensembl", "human_ocr_ensembl"], "training": EMBEDDED},
-    }
+    embedded = {"nucleotide_transformer": {"tasks": ["H3", "H4"], "training": EMBEDDED}}
     return {
         "biases": {
             "models": MODELS,

@@ -63,11 +63,13 @@ def load_file(path: str | Path, catalogue: Path = CATALOGUE) -> RunConfig:
 
 
 def check_files(config: RunConfig, files: list[str]) -> None:
-    """See that files of the user's own are there, before any job needs them.
+    """See that files of the user's own are there, and that the simulation makes the others, before any job needs them.
 
     Raises:
         ConvNovaError: the first that is not; names the config file and the key.
     """
+    if config.simulate:
+        _check_simulated(config, files)
     own = {
         ("suites", name, "tasks", task, role): path
         for name, suite in config.suites.items()
@@ -81,6 +83,17 @@ def check_files(config: RunConfig, files: list[str]) -> None:
     for key, path in own.items():
         if not Path(path).exists():
             raise ConvNovaError(f"{where(key, files)}{'.'.join(key)} = {path!r}: expected a file, found nothing")
+
+
+def _check_simulated(config: RunConfig, files: list[str]) -> None:
+    from convnova.simulate.tasks import GENOMIC_BENCHMARKS, NUCLEOTIDE_TRANSFORMER
+
+    made = {"nucleotide_transformer": list(NUCLEOTIDE_TRANSFORMER), "genomic_benchmarks": list(GENOMIC_BENCHMARKS)}
+    for name, suite in config.suites.items():
+        for task in suite.tasks:
+            if suite.source is not None and task not in made.get(suite.format, [task]):
+                key, known = ("suites", name, "tasks"), ", ".join(made[suite.format])
+                raise ConvNovaError(f"{where(key, files)}{'.'.join(key)}: {task} is not simulated; there are {known}")
 
 
 def save(config: RunConfig, path: str | Path) -> None:

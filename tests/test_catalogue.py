@@ -115,6 +115,14 @@ def test_a_file_that_is_not_there_is_named_with_its_key(tmp_path):
         check_files(load(written(genome="x/g.fa", **present), [], CATALOGUE), [])
 
 
+def test_a_task_that_is_not_simulated_is_named_with_those_that_are():
+    content = {"simulate": {"seed": 1}, "models": ["cnn"], "suites": {"genomic_benchmarks": ["human_ocr_ensembl"]}}
+    with pytest.raises(ConvNovaError, match="human_ocr_ensembl is not simulated; there are demo_coding.*nontata"):
+        check_files(load(content, [], CATALOGUE), [])
+    check_files(load(content | {"suites": {"genomic_benchmarks": ["human_nontata_promoters"]}}, [], CATALOGUE), [])
+    check_files(load_file(CATALOGUE / "config.yaml"), [])
+
+
 def test_of_several_files_the_one_with_the_mistake_is_named(tmp_path):
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     first.write_text(yaml.safe_dump(written(seeds=[0.5])))
