@@ -74,6 +74,14 @@ def test_the_yeast_runs_on_files_of_ones_own(tmp_path, name, expected):
     assert jobs(told).get("fetch", 0) == 0
 
 
+def test_yeast_with_the_split_of_gue(tmp_path):
+    content = yaml.safe_load((ROOT / "config/yeast.yaml").read_text())
+    content["suites"] = {"gue": content["suites"].pop("nucleotide_transformer"), **content["suites"]}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    found = jobs(snakemake(tmp_path, "-n", "--configfile", str(tmp_path / "mine.yaml")))
+    assert (found["finetune"], found["task_shard"], found["fetch"]) == (264, 11, 3 * 10 + 2)
+
+
 def test_a_task_of_a_folder_of_intervals_fetches_each_file_and_the_genome(tmp_path):
     suites = {"genomic_benchmarks_intervals": ["human_nontata_promoters"], "gue": ["H3"]}
     path = config_file(tmp_path, models=["cnn"], suites=suites)
