@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from convnova.config import Job, RunConfig
+from convnova.config import Job, RunConfig, Search
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
 from convnova.sheets import Sheet, mean_and_spread, text, write
@@ -88,19 +88,20 @@ def _recipe(config: RunConfig, line: dict[str, Any], table: Path) -> dict[str, A
     return {"settings": settings, "training": training, "source": told, "grid": str(table)}
 
 
-def _fixed(config: RunConfig) -> str:
+def _fixed(config: RunConfig, search: Search) -> str:
     """The settings of each model that are not searched."""
-    search, told = config.search, []
-    for model in search.models:  # type: ignore[union-attr]
-        settings = config.models[next(iter(search.candidates(model)))].settings  # type: ignore[union-attr]
-        kept = [f"{key} {value}" for key, value in settings.items() if key not in search.settings]  # type: ignore[union-attr]
+    told = []
+    for model in search.models:
+        settings = config.models[next(iter(search.candidates(model)))].settings
+        kept = [f"{key} {value}" for key, value in settings.items() if key not in search.settings]
         told.append(f"{model} {', '.join(kept) or 'as its defaults'}")
     return "; ".join(told)
 
 
 def _sheet(config: RunConfig, table: pd.DataFrame, best: pd.DataFrame) -> Sheet:
     """The whole grid, the winner of each task in bold."""
-    keys = [*config.search.training, *config.search.settings]  # type: ignore[union-attr]
+    search: Search = config.search  # type: ignore[assignment]  # `grid` has seen to it
+    keys = [*search.training, *search.settings]
     lines = []
     for line in table.itertuples():
         score = mean_and_spread(line.scores, len(config.seeds), line.spread)
@@ -120,7 +121,7 @@ def _sheet(config: RunConfig, table: pd.DataFrame, best: pd.DataFrame) -> Sheet:
         TABLE,
         "Search",
         "Validation scores, mean and standard deviation over seeds; test scores have no part in it. In bold the best "
-        f"of each task and model, which is its recipe. The same in all: {_fixed(config)}.",
+        f"of each task and model, which is its recipe. The same in all: {_fixed(config, search)}.",
         f"{len(table)} candidates, {len(best)} recipes.",
         ["task", "model", *keys, "parameters", "receptive field", "validation score", "of each seed"],
         lines,
