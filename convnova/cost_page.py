@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 from convnova.errors import ConvNovaError
 from convnova.figures import COLOURS, MARKERS, STYLE, WIDE, empty_figure, save
@@ -134,5 +135,8 @@ def _panel(name: str) -> Callable[[Axes, list[dict[str, Any]], dict[str, Any]], 
         points = [(line["length"], line[name]) for line in lines if name in line]
         axes.plot(*zip(*points, strict=True) if points else ([], []), label=lines[0]["title"], linewidth=1, **look)
         axes.set(xscale="log", yscale="log", xlabel="length (bp)", ylabel=COLUMNS[name])
+        lengths = sorted({line["length"] for line in lines})
+        axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
+        axes.xaxis.set_minor_locator(NullLocator())
 
     return draw_lines
