@@ -93,6 +93,8 @@ def test_a_gpu_that_does_not_count_and_one_without_the_library_are_left_out(with
 def checkout(tmp_path, monkeypatch) -> Path:
     """A git repository with one commit, where the package seems to lie."""
     (tmp_path / "package.py").write_text("1\n")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/scores.tsv").write_text("1\n")
     for words in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a"]):
         subprocess.run(["git", *words], cwd=tmp_path, check=True)
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "package.py"))
@@ -101,6 +103,7 @@ def checkout(tmp_path, monkeypatch) -> Path:
 
 def test_commit_and_whether_files_differ_from_it(checkout):
     known = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True).stdout.strip()
+    (checkout / "results/scores.tsv").write_text("2\n")
     clean = provenance.describe(time.time(), {}, "hash")
     (checkout / "package.py").write_text("2\n")
     changed = provenance.describe(time.time(), {}, "hash")
