@@ -3,11 +3,13 @@
 Jobs' steps forget SLURM_CONF, so its configuration is linked to from the default place; for that one has to be root.
 """
 
+import fcntl
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,8 +88,10 @@ def missing(accounting: bool = False) -> str:
         return f"no {', '.join(absent)}: apt-get install {packages}"
     if os.geteuid() != 0:
         return f"only root can put {DEFAULT_PLACE}/slurm.conf"
-    if (DEFAULT_PLACE / "slurm.conf").exists():
-        return f"{DEFAULT_PLACE}/slurm.conf is there: this machine has a Slurm of its own, or one is still running"
+    with one_at_a_time():
+        there = (DEFAULT_PLACE / "slurm.conf").exists()
+    if there:
+        return f"{DEFAULT_PLACE}/slurm.conf is there: this machine has a Slurm of its own, or one was left running"
     return ""
 
 
@@ -221,14 +225,23 @@ class Cluster:
 
 
 @contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Waits for a cluster that another process of the tests has."""
+    with (Path(tempfile.gettempdir()) / "convnova-tests-slurm.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def running(folder: Path, **options: int) -> Iterator[Cluster]:
     """A cluster that is stopped at the end of the block, whatever happens."""
     cluster = Cluster(folder, **options)
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
+    with one_at_a_time():
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()
 
 
 def _call(*words: str) -> None:

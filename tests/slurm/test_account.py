@@ -1,4 +1,4 @@
-"""Accounts on a cluster that keeps some; in a module of its own, for only one cluster runs at a time."""
+"""Accounts on a cluster that keeps some; only one cluster runs at a time."""
 
 import cluster
 import pytest
@@ -8,7 +8,6 @@ from convnova.slurm import Request, check
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("slurm")
 def test_an_account_that_one_may_not_use_is_one_line_that_says_which_key_to_set(tmp_path):
     """A job without one gets the user's default account, as long as accounting knows the user."""
     if why := cluster.missing(accounting=True):

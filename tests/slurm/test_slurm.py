@@ -22,7 +22,6 @@ from convnova.slurm import Request, cancel_left_over, check
 
 SMALL = {"threads": 1, "pretrain_gb": 2, "finetune_gb": 2}
 TARGET = "results/own/pretrain/convnova/weights.safetensors"
-pytestmark = pytest.mark.xdist_group("slurm")  # one cluster at a time
 
 
 @pytest.fixture(scope="module")

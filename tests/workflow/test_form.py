@@ -60,7 +60,7 @@ def test_the_whole_graph_is_built(tmp_path, names, expected):
     [
         ("yeast_local", {"finetune": 120, "pretrain": 1, "genome_shard": 2, "task_shard": 5, "leaks": 1}),
         ("yeast_search", {"finetune": 32, "search": 1, "task_shard": 2}),
-        ("yeast_study", {"finetune": 96, "pretrain": 4, "genome_shard": 1, "task_shard": 2, "study": 1}),
+        ("yeast_study", {"finetune": 96, "pretrain": 3, "genome_shard": 1, "task_shard": 2, "study": 1}),
     ],
 )
 def test_the_yeast_runs_on_files_of_ones_own(tmp_path, name, expected):
