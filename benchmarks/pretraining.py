@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from convnova.batches import Batch
 from convnova.checkpoint import load_strictly, load_weights
 from convnova.config import RunConfig
 from convnova.dna import N
@@ -29,7 +30,6 @@ from convnova.masking import MASK
 from convnova.models import build_backbone
 from convnova.models.heads import MaskedLanguageModel
 from convnova.pretrain import MaskedLanguage, pretrain
-from convnova.train import Batch
 
 LETTERS = 4
 

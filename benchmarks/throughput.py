@@ -12,7 +12,8 @@ this machine's own matrix products measured in the same run, and the peak memory
     released    the authors' model, as shipped: float32
     plain       ours as its equations stand, at every position
     fast        ours as the pipeline uses it; in pretraining the last block and the tail at masked positions only; on a
-                GPU in bfloat16 three times: plain, compiled by PyTorch, and fast (`convnova.models.fused`)
+                GPU in bfloat16 three times: plain, compiled by PyTorch, and fast (`convnova.models.fused` and, in
+                training, `convnova.graphs`)
 """
 
 import argparse
@@ -35,6 +36,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from convnova.batches import Batch
+from convnova.graphs import SAME_SHAPE, Graphs
 from convnova.models.convnova import Backbone, Config, GatedConvolutionBlock, from_released
 from convnova.models.heads import MaskedLanguageModel
 from convnova.train import CPU_BASES
@@ -154,16 +157,16 @@ def entrants(case: Case, released: str | None, device: str) -> list[Entrant]:
     parts = -(-case.batch * case.length // CPU_BASES) if device == "cpu" else 1
     found.append(Entrant("fast", step(ours, ours, with_head, parts)))
     if device == "cuda":
-        found += on_a_gpu(ours, with_head, step)
+        found += on_a_gpu(case, ours, step, tokens, at)
     return found
 
 
-FLOPS_OF = {"fast bfloat16": "plain bfloat16"}
-"""Whose FLOPs stand for an entrant's: PyTorch cannot count what Triton's kernels do, nor the bytes that they move."""
+FLOPS_OF = {"fast bfloat16": "plain bfloat16", "compiled bfloat16": "plain bfloat16"}
+"""Whose FLOPs stand for an entrant's: PyTorch cannot count what compiled kernels do, nor the bytes that they move."""
 
 
-def on_a_gpu(ours: nn.Module, with_head: bool, step: Callable) -> list[Entrant]:
-    """Ours in bfloat16: plain and compiled by PyTorch, and as the pipeline uses it."""
+def on_a_gpu(case: Case, ours: nn.Module, step: Callable, tokens: Tensor, at: Tensor) -> list[Entrant]:
+    """Ours in bfloat16: plain and compiled by PyTorch, and as the pipeline uses it, where training replays graphs."""
     plain = copy.deepcopy(ours)
     for block in plain.modules():
         if isinstance(block, GatedConvolutionBlock):
@@ -176,8 +179,29 @@ def on_a_gpu(ours: nn.Module, with_head: bool, step: Callable) -> list[Entrant]:
 
         return forward
 
-    ways = {"plain bfloat16": plain, "compiled bfloat16": torch.compile(plain), "fast bfloat16": ours}
-    return [Entrant(name, step(model, in_bfloat16(model), with_head)) for name, model in ways.items()]
+    def backward(batch: Batch, count: Tensor) -> Tensor:
+        output = in_bfloat16(ours)(batch.tokens, batch.at)
+        if case.mode == "finetune":
+            loss = output.mean(1).square().sum() / count
+        else:
+            loss = F.cross_entropy(output.float(), batch.targets, reduction="sum") / count
+        loss.backward()
+        return loss.detach()
+
+    def fast() -> Callable[[], Tensor]:
+        if case.mode == "infer":
+            return step(ours, in_bfloat16(ours), False)
+        graphs, letters = Graphs.of(ours), tokens.cpu()
+        if case.mode == "finetune":
+            batch = Batch(letters, letters, tokens.numel())
+        else:
+            batch = Batch(letters, letters.flatten()[at.cpu()], len(at), at.cpu()).filled(SAME_SHAPE)
+        batch = batch.to(tokens.device)
+        return lambda: graphs.run(backward, batch, batch.count)
+
+    ways = {"plain bfloat16": plain, "compiled bfloat16": torch.compile(plain)}
+    found = [Entrant(name, step(model, in_bfloat16(model), False)) for name, model in ways.items()]
+    return [*found, Entrant("fast bfloat16", fast())]
 
 
 class Traffic(TorchDispatchMode):
@@ -217,15 +241,18 @@ def matrix_rate(device: str, size: int) -> float:
     return 2 * size**3 / min(seconds(lambda: a @ b, device) for _ in range(10))
 
 
-def peak_bytes(index: int, name: str, released: str | None, device: str, threads: int) -> int:
-    """Memory that one step needs beyond model and inputs, in a process that did nothing else."""
+def peak_bytes(run: Callable[[], Tensor]) -> int:
+    """Memory on the GPU that the first step needs beyond model and inputs."""
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def peak_bytes_on_cpu(index: int, name: str, released: str | None, threads: int) -> int:
+    """The same in main memory, in a process that did nothing else."""
     torch.set_num_threads(threads)
-    run = dict(entrants(CASES[device][index], released, device))[name]
-    if device == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        run()
-        return torch.cuda.max_memory_allocated() - before
+    run = dict(entrants(CASES["cpu"][index], released, "cpu"))[name]
     before = peak_resident_bytes()
     run()
     return peak_resident_bytes() - before
@@ -241,6 +268,7 @@ def measure(index: int, asked: argparse.Namespace, rate: float) -> list[dict]:
     """One case: check that all agree, then time them in turns."""
     case = CASES[asked.device][index]
     ways = entrants(case, asked.released, asked.device)
+    peaks = {way.name: peak_bytes(way.run) for way in ways} if asked.device == "cuda" else {}
     outputs = [way.run() for way in ways for _ in range(2)][1::2]
     times = {way.name: [] for way in ways}
     for _ in range(asked.rounds):
@@ -253,9 +281,10 @@ def measure(index: int, asked: argparse.Namespace, rate: float) -> list[dict]:
         with FlopCounterMode(display=False) as flops:
             dict(ways)[counted]()
         with Traffic() as traffic:
-            way.run()
-        with multiprocessing.get_context("spawn").Pool(1) as fresh:
-            memory = fresh.apply(peak_bytes, (index, way.name, asked.released, asked.device, asked.threads))
+            dict(ways)[counted]()
+        if asked.device == "cpu":
+            with multiprocessing.get_context("spawn").Pool(1) as fresh:
+                peaks[way.name] = fresh.apply(peak_bytes_on_cpu, (index, way.name, asked.released, asked.threads))
         median = statistics.median(times[way.name])
         first = times[ways[0].name]
         rows.append({
@@ -269,7 +298,7 @@ def measure(index: int, asked: argparse.Namespace, rate: float) -> list[dict]:
             "flops_per_base": flops.get_total_flops() / bases,
             "bytes_per_base": traffic.bytes / bases if counted == way.name else math.nan,
             "share_of_matrix_rate": flops.get_total_flops() / median / rate,
-            "peak_bytes_per_base": memory / bases,
+            "peak_bytes_per_base": peaks[way.name] / bases,
             "difference": float((output.float() - outputs[0].float()).abs().max() / outputs[0].float().abs().max()),
         })  # fmt: skip
     return rows
@@ -289,15 +318,15 @@ def main() -> None:
     rate = matrix_rate(asked.device, 8192 if asked.device == "cuda" else 2048)
     name = torch.cuda.get_device_name() if asked.device == "cuda" else f"{asked.threads} threads of a CPU"
     print(f"torch {torch.__version__}, {name}, matrix products {rate / 1e9:,.0f} GFLOP/s\n")
-    print("case              entrant            ms   Mb/s  ratio  kFLOP/b  kB/b  share  peak kB/b  difference")
+    print("case              entrant                ms    Mb/s  ratio  kFLOP/b  kB/b  share  peak kB/b  difference")
     results = []
     for index, case in enumerate(CASES[asked.device]):
         if asked.only in case.name:
             for row in measure(index, asked, rate):
                 results.append(row)
                 print(
-                    f"{row['case']:17} {row['entrant']:17} {row['milliseconds']:5.0f} "
-                    f"{row['bases_per_second'] / 1e6:6.3f} {row['ratio']:6.2f} {row['flops_per_base'] / 1e3:8.0f} "
+                    f"{row['case']:17} {row['entrant']:17} {row['milliseconds']:7.2f} "
+                    f"{row['bases_per_second'] / 1e6:7.3f} {row['ratio']:6.2f} {row['flops_per_base'] / 1e3:8.0f} "
                     f"{row['bytes_per_base'] / 1e3:5.0f} {row['share_of_matrix_rate']:6.2f} "
                     f"{row['peak_bytes_per_base'] / 1e3:10.1f}  {row['difference']:.1e}",
                     flush=True,

@@ -1,20 +1,77 @@
-"""Batches of labelled sequences: the rows of a step, and sequences of different lengths side by side."""
+"""What a step reads, and batches of labelled sequences: their rows, and different lengths side by side."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from convnova.config import FOLDS
+from convnova.distributed import Processes
 from convnova.dna import OUTSIDE, N, reverse_complement
 from convnova.randomness import generator, order
-from convnova.train import Batch
 
 POOL = 16
 """Batches whose rows are sorted by length together, so that little of a batch is padding."""
 
 UNLABELLED = -100
 """Label of a padded base; PyTorch's cross entropy leaves it out."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step reads.
+
+    tokens: (B, L) uint8. targets: whatever the objective's loss compares with, a row a sequence, or one for each of
+    `at`. count: targets that have a loss. at: ascending flat positions b * L + l for which alone there is an output.
+    rows: where the sequences come from, for messages.
+    """
+
+    tokens: Tensor
+    targets: Tensor
+    count: int
+    at: Tensor | None = None
+    rows: str = ""
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        at = None if self.at is None else self.at.to(device, non_blocking=True)
+        tokens, targets = (part.to(device, non_blocking=True) for part in (self.tokens, self.targets))
+        return Batch(tokens, targets, self.count, at, self.rows)
+
+    def filled(self, multiple: int) -> "Batch":
+        """With positions in `at` that are no targets, up to a multiple: so that many batches have one shape."""
+        if self.at is None or not (missing := -len(self.at) % multiple):
+            return self
+        free = torch.ones(self.tokens.numel(), dtype=torch.bool)
+        free[self.at] = False
+        at, order = torch.cat([self.at, free.nonzero().flatten()[:missing]]).sort()
+        return replace(self, at=at, targets=F.pad(self.targets, (0, missing), value=UNLABELLED)[order])
+
+    def share(self, processes: Processes) -> "Batch":
+        """The rows that one of several processes takes. All take some: where there are too few rows, the first one
+        again, for a loss that does not count (no `count`)."""
+        size = -(-len(self.tokens) // processes.world)
+        parts = list(self.split(size))
+        if processes.rank < len(parts):
+            return parts[processes.rank]
+        return replace(next(self.split(1)), count=0)
+
+    def split(self, size: int) -> "Iterator[Batch]":
+        """Parts of at most `size` sequences; `count` stays that of the whole batch."""
+        if size >= len(self.tokens):
+            yield self
+            return
+        length = self.tokens.shape[1]
+        for first in range(0, len(self.tokens), size):
+            tokens, rows, at = self.tokens[first : first + size], slice(first, first + size), None
+            if self.at is not None:
+                edges = torch.tensor([first * length, (first + size) * length], device=self.at.device)
+                rows = slice(*torch.searchsorted(self.at, edges).tolist())
+                at = self.at[rows] - first * length
+            yield Batch(tokens, self.targets[rows], self.count, at, self.rows)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convnova.batches import UNLABELLED, Labelled, Padding, collate, either_strand, folds_of, hold_out, rows_of_step
+from convnova.batches import (
+    UNLABELLED,
+    Batch,
+    Labelled,
+    Padding,
+    collate,
+    either_strand,
+    folds_of,
+    hold_out,
+    rows_of_step,
+)
 from convnova.checkpoint import load_strictly, load_weights
 from convnova.config import FOLDS, Job, RunConfig, Task
 from convnova.errors import ConvNovaError
@@ -24,7 +34,7 @@ from convnova.progress import log
 from convnova.provenance import describe, joules
 from convnova.randomness import torch_seed
 from convnova.tasks import TaskShard, read_task
-from convnova.train import CPU_BASES, Batch, History, train, write_log
+from convnova.train import CPU_BASES, History, train, write_log
 
 HELD_OUT = 0.1
 """Share of the training rows that becomes the validation part where a task has none."""

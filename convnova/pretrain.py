@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convnova.batches import Batch
 from convnova.checkpoint import save_weights
 from convnova.config import RunConfig
 from convnova.distributed import processes
@@ -22,7 +23,7 @@ from convnova.models import build_backbone, checkpoint_activations
 from convnova.models.heads import MaskedLanguageModel
 from convnova.provenance import describe, joules
 from convnova.randomness import order, torch_seed
-from convnova.train import Batch, sequences_at_once, train, write_log
+from convnova.train import sequences_at_once, train, write_log
 
 MASKINGS = {"once": mask, "released": mask_as_released}
 MOST_VALIDATION_WINDOWS = 2048

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,10 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from convnova.adamw import AdamW
+from convnova.batches import Batch
 from convnova.checkpoint import load_state, save_state
 from convnova.distributed import ALONE, Processes
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
+from convnova.graphs import SAME_SHAPE, Graphs
 from convnova.hyperparameters import Training
 from convnova.memory import peak_resident
 from convnova.progress import log, progress
@@ -33,51 +35,6 @@ LOG_ROWS = 500
 CHECKPOINT_SECONDS = 300.0
 CPU_BASES = 8192
 """Bases at once on a CPU: about what its caches hold of one activation of the paper's model."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What a step reads.
-
-    tokens: (B, L) uint8. targets: whatever the objective's loss compares with, a row a sequence, or one for each of
-    `at`. count: targets that have a loss. at: ascending flat positions b * L + l for which alone there is an output.
-    rows: where the sequences come from, for messages.
-    """
-
-    tokens: Tensor
-    targets: Tensor
-    count: int
-    at: Tensor | None = None
-    rows: str = ""
-
-    def to(self, device: torch.device) -> "Batch":
-        """The same on another device."""
-        at = None if self.at is None else self.at.to(device, non_blocking=True)
-        tokens, targets = (part.to(device, non_blocking=True) for part in (self.tokens, self.targets))
-        return Batch(tokens, targets, self.count, at, self.rows)
-
-    def share(self, processes: Processes) -> "Batch":
-        """The rows that one of several processes takes. All take some: where there are too few rows, the first one
-        again, for a loss that does not count (no `count`)."""
-        size = -(-len(self.tokens) // processes.world)
-        parts = list(self.split(size))
-        if processes.rank < len(parts):
-            return parts[processes.rank]
-        return replace(next(self.split(1)), count=0)
-
-    def split(self, size: int) -> "Iterator[Batch]":
-        """Parts of at most `size` sequences; `count` stays that of the whole batch."""
-        if size >= len(self.tokens):
-            yield self
-            return
-        length = self.tokens.shape[1]
-        for first in range(0, len(self.tokens), size):
-            tokens, rows, at = self.tokens[first : first + size], slice(first, first + size), None
-            if self.at is not None:
-                edges = torch.tensor([first * length, (first + size) * length], device=self.at.device)
-                rows = slice(*torch.searchsorted(self.at, edges).tolist())
-                at = self.at[rows] - first * length
-            yield Batch(tokens, self.targets[rows], self.count, at, self.rows)
 
 
 class Objective(Protocol):
@@ -175,9 +132,12 @@ def train(
         if processes.first:
             save_state(checkpoints, history.step, model, optimizer, vars(history))
 
+    graphs = Graphs.of(model) if processes.world == 1 else None
+
     def read(step: int) -> tuple[int, Batch]:
         batch = objective.batch(step)
-        return batch.tokens.numel(), batch.share(processes).to(device)
+        own = batch.share(processes) if graphs is None else batch.filled(SAME_SHAPE)
+        return batch.tokens.numel(), own.to(device)
 
     with progress(label, total, "steps", history.step) as bar, _signals() as signalled:
         for bases, batch in ahead(read, range(history.step, total), workers):
@@ -185,7 +145,9 @@ def train(
             place = (history.step,) if processes.first else (history.step, processes.rank)
             seed_dropout(torch_seed(seed, "dropout", *place))
             at_once = min(fits, sequences_at_once(settings, batch.tokens, device))
-            step_loss, fitted = take_step(parallel, objective, batch, optimizer, rate, settings, at_once, processes)
+            step_loss, fitted = take_step(
+                parallel, objective, batch, optimizer, rate, settings, at_once, processes, graphs
+            )
             fits = min(fits, fitted) if fitted < at_once else fits
             loss += step_loss
             history.step += 1
@@ -241,6 +203,7 @@ def take_step(
     settings: Training,
     at_once: int,
     processes: Processes,
+    graphs: Graphs | None = None,
 ) -> tuple[Tensor, int]:
     """One step of the optimizer, its gradient summed over micro-batches of at most `at_once` sequences.
 
@@ -255,7 +218,7 @@ def take_step(
     """
     while True:
         try:
-            loss = _accumulate(model, objective, batch, settings, at_once, processes)
+            loss = _accumulate(model, objective, batch, settings, at_once, processes, graphs)
             break
         except RuntimeError as error:
             if not _out_of_memory(error):
@@ -279,7 +242,13 @@ def take_step(
 
 
 def _accumulate(
-    model: nn.Module, objective: Objective, batch: Batch, settings: Training, at_once: int, processes: Processes
+    model: nn.Module,
+    objective: Objective,
+    batch: Batch,
+    settings: Training,
+    at_once: int,
+    processes: Processes,
+    graphs: Graphs | None,
 ) -> Tensor:
     """Leave the gradient of the mean loss over the whole batch's targets in the model; return that loss.
 
@@ -288,14 +257,20 @@ def _accumulate(
     device = next(model.parameters()).device
     if not model.training:
         model.train()
+
+    def backward(part: Batch, count: int | Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+            loss = objective.loss(model, part) * (processes.world * bool(batch.count)) / count
+        loss.backward()
+        return loss.detach()
+
+    parts, count = list(batch.split(at_once)), max(1, batch.count)
+    if graphs is not None and len(parts) == 1 and (loss := graphs.run(backward, batch, count)) is not None:
+        return loss
     total = torch.zeros((), device=device)
-    parts = list(batch.split(at_once))
     for part in parts:
         with processes.unsynchronised(model, part is not parts[-1]):
-            with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-                loss = objective.loss(model, part) * (processes.world * bool(batch.count)) / max(1, batch.count)
-            loss.backward()
-        total += loss.detach() / processes.world
+            total += backward(part, count) / processes.world
     return processes.total(total)
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from convnova.batches import Batch
 from convnova.catalogue import load, load_file, save
 from convnova.checkpoint import load_weights
 from convnova.distributed import Processes
 from convnova.genome import shard_genome
 from convnova.pretrain import pretrain
-from convnova.train import Batch
 
 BIN = Path(sys.executable).parent
 CATALOGUE = Path(__file__).resolve().parents[1] / "config"

@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from convnova.batches import Batch
 from convnova.checkpoint import load_weights
 from convnova.errors import ConvNovaError
 from convnova.hyperparameters import Training
-from convnova.train import Batch, Interrupted, learning_rate, parameter_groups, train
+from convnova.train import Interrupted, learning_rate, parameter_groups, train
 
 SETTINGS = Training(epochs=4, batch_size=8, lr=1e-2, weight_decay=0.1, warmup=0.1)
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from convnova.checkpoint import load_strictly
-from convnova.dna import COMPLEMENT, OUTSIDE
+from convnova.dna import OUTSIDE
 from convnova.errors import ConvNovaError
 from convnova.models import fused, sparing
 from convnova.models.convolution import convolve
@@ -116,26 +116,27 @@ class GatedConvolutionBlock(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width)) if config.ffn else None
 
     def forward(
-        self, x: Tensor, c: Tensor | None, inside: Tensor | None, at: Tensor | None = None
+        self, x: Tensor, c: Tensor | None, inside: Tensor | None, at: Tensor | None = None, last: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """Update both branches.
 
         Args:
             x, c: (B, L, d), the sequence branch and the second branch, or None where the gate reads x.
             inside: (B, L, 1), 0 at padding and 1 elsewhere, or None without padding.
-            at: (M,) positions b * L + l at which alone the result is wanted.
+            at: (M,) different positions b * L + l at which alone the result is wanted, of the `last` block.
+            last: the second branch is not wanted.
 
         Returns:
-            x, the gate if there is one: both (B, L, d), or (M, d) with `at`. The second branch becomes c + gate.
+            x: (B, L, d), or (M, d) with `at`. c: (B, L, d), or None if there is none or it is not wanted.
         """
-        c = x if c is None else c
-        if self.fast and self.gate == "product" and at is None and fused.applies(x, self):
-            x, gate = fused.gated_convolution(self, x, c, inside)
-        else:
-            x, gate = self._update(x, c, inside, at)
+        last, read = last or c is None, x if c is None else c
+        regular = self.gate == "product" and not (self.training and self.dropout)
+        if self.fast and regular and fused.applies(x, x.shape[-1]):
+            return fused.gated_convolution(self, x, read, inside, at, last)
+        x, gate = self._update(x, read, inside, at)
         if self.ffn is not None:
             x = x + self.ffn(x)
-        return x, gate
+        return x, None if last else c + gate
 
     def _update(self, x: Tensor, c: Tensor, inside: Tensor | None, at: Tensor | None) -> tuple[Tensor, Tensor | None]:
         h = self._convolve(self.conv, self.norm, x, inside, at)
@@ -179,6 +180,11 @@ class Backbone(nn.Module):
     """
 
     checkpointing = False
+
+    @property
+    def recordable(self) -> bool:
+        """Whether nothing in a step waits for the GPU (see `convnova.graphs`)."""
+        return not self.checkpointing
 
     def __init__(self, config: Config):
         super().__init__()
@@ -245,12 +251,12 @@ class Backbone(nn.Module):
         call = again if self.checkpointing and torch.is_grad_enabled() else _call
         x, c = call(self._stems, tokens)
         padding = tokens == OUTSIDE
-        inside = (~padding).unsqueeze(-1).to(x.dtype) if padding.any() else None
+        # a GPU is not waited for, to learn whether there is any
+        inside = (~padding).unsqueeze(-1).to(x.dtype) if tokens.is_cuda or padding.any() else None
         *earlier, last = self.blocks
         for block in earlier:
-            x, gate = call(block, x, c, inside)
-            c = None if c is None else c + gate
-        x, _ = call(last, x, c, inside, at)
+            x, c = call(block, x, c, inside)
+        x, _ = call(last, x, c, inside, at, True)
         return call(self._finish, x)
 
     def _finish(self, x: Tensor) -> Tensor:
@@ -261,22 +267,32 @@ class Backbone(nn.Module):
     def _stems(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         """Both stems: (B, L, d) twice; of one branch (B, L, d) and None.
 
-        The second branch's complement is taken by exchanging the input channels of its weights, so both stems
+        The second branch's complement is taken by exchanging the input channels of its weights, so both stems can
         share one matrix product over windows of one-hot letters.
         """
+        own, bias = self.stem.weight, self.stem.bias
         if self.second_stem is None:
-            return F.gelu(_stem(tokens, self.stem.weight, self.stem.bias)), None
-        complement = self.second_stem.weight[:, COMPLEMENT[:LETTERS].tolist()]  # (d, 5, 9)
-        bias = self.stem.bias, self.second_stem.bias
-        if self.config.second_branch == "complement":
-            both = F.gelu(_stem(tokens, torch.cat([self.stem.weight, complement]), torch.cat(bias)))
-            return both[..., : self.width], both[..., self.width :]
-        c = _stem(reverse(tokens), complement, bias[1])
-        return F.gelu(_stem(tokens, self.stem.weight, bias[0])), F.gelu(c)
+            return self._stem(tokens, own, bias), None
+        other, other_bias = self.second_stem.weight, self.second_stem.bias
+        complement = torch.cat(
+            [other[:, : LETTERS - 1].flip(1), other[:, LETTERS - 1 :]], 1
+        )  # A C G T to T G C A, and N
+        if self.config.second_branch == "reverse_complement":
+            return self._stem(tokens, own, bias), self._stem(reverse(tokens), complement, other_bias)
+        if fused.applies(tokens, self.width):
+            return self._stem(tokens, own, bias), self._stem(tokens, complement, other_bias)
+        both = self._stem(tokens, torch.cat([own, complement]), torch.cat([bias, other_bias]))
+        return both[..., : self.width], both[..., self.width :]
+
+    def _stem(self, tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """GELU of the convolution of one-hot letters with `weight` (out, 5, 9): (B, L, out)."""
+        if fused.applies(tokens, self.width):
+            return fused.stem(tokens, weight, bias)
+        return F.gelu(_stem(tokens, weight, bias))
 
 
 def _stem(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Convolve one-hot letters with `weight` (out, 5, 9): (B, L, out), as one product over overlapping windows."""
+    """The same without GELU, as one product over overlapping windows."""
     reach = STEM_KERNEL // 2
     padded = F.pad(tokens.long(), (reach, reach), value=OUTSIDE)
     letters = F.one_hot(padded, LETTERS + 1)[..., :LETTERS].to(weight.dtype).contiguous()  # (B, L + 8, 5)

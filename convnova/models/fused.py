@@ -1,19 +1,19 @@
-"""The gated convolution block in a few Triton kernels, for training and inference on an NVIDIA GPU in bfloat16.
+"""The stem and the gated convolution block in a few Triton kernels, in bfloat16 on an NVIDIA Hopper GPU.
 
-    h = conv(LayerNorm(x))    a = gate_conv(LayerNorm'(c))    gate = sigmoid(a)    x' = x + GELU(h) gate
+    n = LayerNorm(x)    h = conv(n)         x' = x + GELU(h) gate    z = V x' + v    x'' = x' + LayerNorm''(GELU(z))
+    m = LayerNorm'(c)   a = gate_conv(m)    gate = sigmoid(a)        c' = c + gate
 
-Forward is two kernels: one writes both layer norms, one computes both convolutions as matrix products over taps and
-what follows them, without writing anything between. The norm is a kernel of its own because a convolution that
-normalised what it gathers would do so once a tap. Backward is one kernel for what is elementwise and, for either
-branch, one for the transposed convolution with the gradient of the norm and one for the weights.
+A block forward is four kernels: both norms; both convolutions, as matrix products over taps; gate and residual; and
+the `ffn` (V, v and its norm). Backward is the same in reverse order, the convolutions with transposed weights, and one
+kernel for the gradients of the weights. What is elementwise is not part of the kernel of the convolutions, whose
+registers are full of sums. The stem is a matrix product with one-hot rows that are made in registers.
 
-Precision is that of the plain block under bfloat16 autocast, or better: norms of x and c, weights, h, the gate and the
-gradients of h and a are rounded to bfloat16; everything computed from them, and sums, is float32. x' has the type of
-x, and the gradients of x and c have theirs; the gate is bfloat16. So the branches have the types that they have
-without this module: bfloat16 from the stems, and float32 in the sequence branch after a first `ffn`. Parameters and
-their gradients are float32.
+Precision is that of the plain model under bfloat16 autocast, or better: norms of x and c, weights, h, a and their
+gradients are rounded to bfloat16; everything computed from them, and sums, is float32. x' and x'' have the type of x,
+c' that of c, and gradients have theirs: bfloat16, as they come from the stem. Parameters and their gradients are
+float32.
 
-Kept for backward, a base and block: x, c and, in bfloat16, their norms, h and the gate.
+Kept for backward, a base and block: x, c and, in bfloat16, n, m, h and a; with an `ffn` x' as well.
 
 This module can be imported without triton and without a GPU; `applies` says where it can be used.
 """
@@ -28,66 +28,56 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 HOPPER = (9, 0)
+WIDTHS = (64, 128, 256)
 PROGRAMS = 264
-"""Programs, about, that share the sum over positions in a weight's gradient: two for each of 132 multiprocessors."""
+"""Programs, about, that share a sum over positions: two for each of 132 multiprocessors."""
 ELEMENTS = 2048
-"""Numbers that a program holds of each tensor where there is no convolution: 16 a thread."""
+"""Numbers that a program of four warps holds of each tensor where there is no matrix product: 16 a thread."""
 STEPS = 4
-"""Times that a program of the elementwise gradients does so, for fewer parts of the biases' sums."""
+"""Times that a program of the gate's gradients does so, for fewer parts of the biases' sums."""
+KERNELS = (
+    "stem", "stem_gradient", "normalise", "convolve", "gate", "ffn", "ffn_gradients", "gate_gradients",
+    "norm_gradients", "weight_gradients",
+)  # fmt: skip
+TABLE_ROWS = 64
+"""Of a stem's table: nine taps of five letters, the bias, and zeros."""
 
 
 class Tile(NamedTuple):
-    """What one program computes and how: rows x columns, `inner` channels or positions at a time.
-
-    A thread may use `registers`, few enough that multiprocessors hold two programs or more (but for the input gradient
-    at width 256), of which one can multiply while another computes activations.
-    """
+    """What one program computes and how: rows x columns, `inner` channels or positions at a time."""
 
     rows: int
     columns: int
     inner: int
     warps: int
     stages: int
-    registers: int
 
     @property
     def options(self) -> dict[str, int]:
         """What Triton is told when it compiles a kernel."""
-        return {"num_warps": self.warps, "num_stages": self.stages, "maxnreg": self.registers}
+        return {"num_warps": self.warps, "num_stages": self.stages}
 
 
-FORWARD = {
-    64: Tile(128, 64, 64, 4, 3, 168),
-    128: Tile(128, 128, 64, 8, 3, 128),
-    256: Tile(128, 128, 64, 8, 3, 128),
-}
-"""By width; no other width is supported."""
-INPUT_GRADIENT = {
-    64: Tile(128, 64, 64, 4, 3, 168),
-    128: Tile(128, 128, 64, 8, 3, 128),
-    256: Tile(64, 256, 64, 8, 4, 255),
-}
-"""Whole rows, for the gradient of the norm."""
-WEIGHT_GRADIENT = {
-    64: Tile(64, 64, 64, 4, 3, 168),
-    128: Tile(128, 128, 64, 8, 3, 128),
-    256: Tile(128, 128, 64, 8, 3, 128),
-}
+CONVOLUTION = {64: Tile(128, 64, 64, 4, 4), 128: Tile(128, 128, 64, 4, 3), 256: Tile(128, 128, 64, 4, 3)}
+"""By width. So small that a multiprocessor holds two programs, of which one can multiply while another one stores."""
+WEIGHT_GRADIENT = {64: Tile(64, 64, 64, 4, 4), 128: Tile(128, 128, 64, 4, 3), 256: Tile(128, 128, 64, 4, 3)}
+STEM = {64: (64, 4), 128: (64, 8), 256: (32, 16)}
+"""Rows and warps by width: as large as registers allow."""
+FFN = {64: (64, 4), 128: (32, 4), 256: (32, 8)}
 
 
-def applies(x: Tensor, block: nn.Module) -> bool:
-    """Whether `gated_convolution` can take the place of the plain operations: x (B, L, d) as `block` is called now.
+def applies(x: Tensor, width: int) -> bool:
+    """Whether `stem` and `gated_convolution` can take the place of the plain operations on tensors where x is.
 
-    It does on a Hopper GPU under bfloat16 autocast, at widths 64, 128 and 256, without dropout and outside
-    `torch.compile`, where triton is installed.
+    They do on a Hopper GPU under bfloat16 autocast, at widths 64, 128 and 256 and outside `torch.compile`, where
+    triton is installed.
     """
     return (
         not torch.compiler.is_compiling()
         and x.is_cuda
         and torch.is_autocast_enabled("cuda")
         and torch.get_autocast_dtype("cuda") == torch.bfloat16
-        and x.shape[-1] in FORWARD
-        and not (block.training and block.dropout)
+        and width in WIDTHS
         and torch.cuda.get_device_capability(x.device) == HOPPER
         and _triton_is_installed()
     )
@@ -98,120 +88,211 @@ def _triton_is_installed() -> bool:
     return torch.version.cuda is not None and find_spec("triton") is not None
 
 
-def gated_convolution(block: nn.Module, x: Tensor, c: Tensor, inside: Tensor | None) -> tuple[Tensor, Tensor]:
-    """x' and the gate of a `GatedConvolutionBlock`, without its `ffn`.
+def stem(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """GELU of the convolution of one-hot letters (B, L) with weight (d, 5, 9): (B, L, d) in bfloat16."""
+    rows = torch.cat([weight.permute(2, 1, 0).flatten(0, 1), bias[None]])
+    table = nn.functional.pad(rows, (0, 0, 0, TABLE_ROWS - len(rows))).to(torch.bfloat16)
+    with torch.cuda.device_of(tokens):
+        return _Stem.apply(tokens.to(torch.uint8).contiguous(), table)
+
+
+class _Stem(torch.autograd.Function):
+    """Rows of a table (64, d), looked up and added, and GELU of that."""
+
+    @staticmethod
+    def forward(ctx, tokens, table):  # noqa: ANN001, ANN205
+        ctx.save_for_backward(tokens, table)
+        x = torch.empty(*tokens.shape, table.shape[1], dtype=torch.bfloat16, device=tokens.device)
+        width, (rows, warps) = table.shape[1], STEM[table.shape[1]]
+        _kernels().stem[(_tiles(tokens.numel(), rows),)](
+            tokens, table, x, tokens.numel(), tokens.shape[1], D=width, ROWS=rows, num_warps=warps
+        )
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dx):  # noqa: ANN001, ANN205
+        tokens, table = ctx.saved_tensors
+        width, (rows, warps) = table.shape[1], STEM[table.shape[1]]
+        steps = _tiles(tokens.numel(), PROGRAMS * rows)
+        parts = torch.empty(_tiles(tokens.numel(), steps * rows), *table.shape, device=table.device)
+        _kernels().stem_gradient[(len(parts),)](
+            tokens, table, dx.contiguous(), parts, tokens.numel(), tokens.shape[1], D=width, ROWS=rows, STEPS=steps,
+            num_warps=warps,
+        )  # fmt: skip
+        return None, parts.sum(0)
+
+
+def gated_convolution(
+    block: nn.Module, x: Tensor, c: Tensor, inside: Tensor | None, at: Tensor | None = None, last: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """What a `GatedConvolutionBlock` with two branches and gates that multiply returns.
 
     Args:
         x, c: (B, L, d), the sequence branch and the second branch.
         inside: (B, L, 1), 0 at padding and 1 elsewhere, or None without padding.
+        at: (M,) different positions b * L + l at which alone the result is wanted.
+        last: the second branch is not wanted.
 
     Returns:
-        x' of the type of x, the gate in bfloat16: both (B, L, d).
+        x'' of the type of x, (B, L, d) or (M, d) with `at`; and c' (B, L, d) of the type of c, or None if `last`.
     """
-    branches = (block.norm, block.conv), (block.gate_norm, block.gate_conv)
-    parameters = [parameter for pair in branches for layer in pair for parameter in (layer.weight, layer.bias)]
+    layers = [block.norm, block.conv, block.gate_norm, block.gate_conv]
+    layers += [] if block.ffn is None else [block.ffn[0], block.ffn[2]]
+    parameters = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
     inside = None if inside is None else inside.flatten().contiguous()
     with torch.cuda.device_of(x):
         return _GatedConvolution.apply(
-            x.contiguous(), c.contiguous(), inside, block.dilation, torch.is_grad_enabled(), *parameters
+            x.contiguous(), c.contiguous(), inside, at, block.dilation, last, torch.is_grad_enabled(), *parameters
         )
 
 
 class _GatedConvolution(torch.autograd.Function):
-    """Both directions; `parameters` are norm scale and shift, weight and bias of either branch."""
+    """Both directions. `parameters` are norm scale and shift, weight and bias of either branch, and of an `ffn` weight
+    and bias, norm scale and shift."""
 
     @staticmethod
-    def forward(ctx, x, c, inside, dilation, differentiable, *parameters):  # noqa: ANN001, ANN205
-        n, m = _norms(x, c, inside, parameters)
-        x_after, gate, h = _convolve_and_gate(x, n, m, dilation, parameters, differentiable)
+    def forward(ctx, x, c, inside, at, dilation, last, differentiable, *parameters):  # noqa: ANN001, ANN205
+        scale, shift, weight, bias, gate_scale, gate_shift, gate_weight, gate_bias, *ffn = parameters
+        norms = _norms(x, c, inside, scale, shift, gate_scale, gate_shift)
+        weights = torch.stack([weight, gate_weight]).permute(0, 3, 2, 1).to(torch.bfloat16).contiguous()
+        convolved = _convolutions(norms, weights, torch.stack([bias, gate_bias]), dilation)
+        x_between, c_after = _gate(x, c, convolved, at, last)
+        ffn = [ffn[0].t().to(torch.bfloat16).contiguous(), *ffn[1:]] if ffn else []
+        x_after = _ffn(x_between, *ffn) if ffn else x_between
         if differentiable:
-            ctx.save_for_backward(x, c, inside, n, m, h, gate, *parameters)
+            ffn = [x_between, *ffn] if ffn else []
+            ctx.save_for_backward(x, c, inside, at, norms, convolved, weights, scale, gate_scale, *ffn)
             ctx.dilation = dilation
             ctx.set_materialize_grads(False)
-        return x_after, gate
+        return x_after, c_after
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, dx_after, dgate):  # noqa: ANN001, ANN205
-        x, c, inside, n, m, h, gate, *parameters = ctx.saved_tensors
-        scale, _, weight, _, gate_scale, _, gate_weight, _ = parameters
-        dx_after = torch.zeros_like(x) if dx_after is None else dx_after.contiguous()
-        dgate = None if dgate is None else dgate.contiguous()
-        dh, da, dbias, dgate_bias = _activation_gradients(dx_after, dgate, h, gate)
-        dx, *dnorm = _input_gradient(dh, weight, x, scale, inside, dx_after, ctx.dilation)
-        dc, *dgate_norm = _input_gradient(da, gate_weight, c, gate_scale, inside, None, ctx.dilation)
-        dweight = _weight_gradient(n, dh, weight.shape[2], ctx.dilation)
-        dgate_weight = _weight_gradient(m, da, weight.shape[2], ctx.dilation)
-        return dx, dc, None, None, None, *dnorm, dweight, dbias, *dgate_norm, dgate_weight, dgate_bias
+    def backward(ctx, dx_after, dc_after):  # noqa: ANN001, ANN205
+        x, c, inside, at, norms, convolved, weights, scale, gate_scale, *ffn = ctx.saved_tensors
+        if dx_after is None:
+            dx_after = torch.zeros_like(x) if at is None else x.new_zeros(len(at), x.shape[2])
+        dx_after = dx_after.to(x.dtype).contiguous()
+        dc_after = None if dc_after is None else dc_after.contiguous()
+        dx_between, dffn = _ffn_gradients(dx_after, *ffn) if ffn else (dx_after, ())
+        dx_everywhere, dconvolved, dbiases = _gate_gradients(dx_between, dc_after, convolved, at)
+        dnorms = _convolutions(dconvolved, weights, None, -ctx.dilation)
+        dx, dc, (dscale, dshift, dgate_scale, dgate_shift) = _norm_gradients(
+            *dnorms, x, c, scale, gate_scale, inside, dx_everywhere, dc_after
+        )
+        dweight, dgate_weight = _weight_gradients(norms, dconvolved, weights.shape[1], ctx.dilation)
+        dbranch, dgate_branch = (
+            (dscale, dshift, dweight, dbiases[0]),
+            (dgate_scale, dgate_shift, dgate_weight, dbiases[1]),
+        )
+        return dx, dc, None, None, None, None, None, *dbranch, *dgate_branch, *dffn
 
 
-def _norms(x: Tensor, c: Tensor, inside: Tensor | None, parameters: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    """Both layer norms (B, L, d), in bfloat16."""
-    scale, shift, _, _, gate_scale, gate_shift, _, _ = parameters
-    n, m = _bfloat16_like(x), _bfloat16_like(c)
+def _norms(
+    x: Tensor, c: Tensor, inside: Tensor | None, scale: Tensor, shift: Tensor, gate_scale: Tensor, gate_shift: Tensor
+) -> Tensor:
+    """n and m (2, B, L, d), in bfloat16."""
+    norms = torch.empty(2, *x.shape, dtype=torch.bfloat16, device=x.device)
     count, width = x.shape[0] * x.shape[1], x.shape[2]
     rows = ELEMENTS // width
-    grid = (_tiles(count, rows),)
-    _kernels().normalise[grid](x, c, scale, shift, gate_scale, gate_shift, inside, n, m, count, D=width, ROWS=rows)
-    return n, m
-
-
-def _convolve_and_gate(
-    x: Tensor, n: Tensor, m: Tensor, dilation: int, parameters: tuple[Tensor, ...], keep: bool
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """x', the gate and, to `keep`, h: all (B, L, d)."""
-    _, _, weight, bias, _, _, gate_weight, gate_bias = parameters
-    x_after, gate, h = torch.empty_like(x), torch.empty_like(n), torch.empty_like(n) if keep else None
-    count, width, tile = x.shape[0] * x.shape[1], x.shape[2], FORWARD[x.shape[2]]
-    grid = (_tiles(count, tile.rows) * (width // tile.columns),)
-    _kernels().convolve_and_gate[grid](
-        x, n, m, _from_to(weight), bias, _from_to(gate_weight), gate_bias, x_after, gate, h, count, x.shape[1],
-        dilation, D=width, TAPS=weight.shape[2], ROWS=tile.rows, COLUMNS=tile.columns, INNER=tile.inner,
-        **tile.options,
-    )  # fmt: skip
-    return x_after, gate, h
-
-
-def _activation_gradients(
-    dx_after: Tensor, dgate: Tensor | None, h: Tensor, gate: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """dh and da (B, L, d), and their sums over positions (d,), which are the gradients of the biases."""
-    count, width = h.shape[0] * h.shape[1], h.shape[2]
-    rows = ELEMENTS // width
-    programs = _tiles(count, rows * STEPS)
-    dh, da = torch.empty_like(h), torch.empty_like(h)
-    sums = torch.empty(programs, 2, width, device=h.device)
-    _kernels().activation_gradients[(programs,)](
-        dx_after, dgate, h, gate, dh, da, sums, count, D=width, ROWS=rows, STEPS=STEPS
+    _kernels().normalise[(_tiles(count, rows),)](
+        x, c, scale, shift, gate_scale, gate_shift, inside, *norms, count, D=width, ROWS=rows
     )
-    return dh, da, *sums.sum(0)
+    return norms
 
 
-def _input_gradient(
-    dh: Tensor, weight: Tensor, x: Tensor, scale: Tensor, inside: Tensor | None, dx_after: Tensor | None, dilation: int
+def _convolutions(norms: Tensor, weights: Tensor, biases: Tensor | None, dilation: int) -> Tensor:
+    """h and a (2, B, L, d) from weights (2, taps, from, to). With a negative dilation the transposed convolutions."""
+    (_, batch, length, width), taps = norms.shape, weights.shape[1]
+    tile, transposed, convolved = CONVOLUTION[width], dilation < 0, torch.empty_like(norms)
+    _kernels().convolve[(2 * batch * _tiles(length, tile.rows) * (width // tile.columns),)](
+        _described(norms.flatten(0, 1), 1, tile.rows, tile.inner),
+        _described(weights.flatten(0, 2), *((tile.columns, tile.inner) if transposed else (tile.inner, tile.columns))),
+        biases, convolved, batch, length, dilation, D=width, TAPS=taps, ROWS=tile.rows, COLUMNS=tile.columns,
+        INNER=tile.inner, TRANSPOSED=transposed, **tile.options,
+    )  # fmt: skip
+    return convolved
+
+
+def _gate(x: Tensor, c: Tensor, convolved: Tensor, at: Tensor | None, last: bool) -> tuple[Tensor, Tensor | None]:
+    """x', (B, L, d) or (M, d), and c' unless this is the `last` block."""
+    width = x.shape[2]
+    x_after = torch.empty_like(x) if at is None else x.new_empty(len(at), width)
+    c_after = None if last else torch.empty_like(c)
+    count, rows = x_after.numel() // width, ELEMENTS // width
+    _kernels().gate[(_tiles(count, rows),)](x, c, *convolved, at, x_after, c_after, count, D=width, ROWS=rows)
+    return x_after, c_after
+
+
+def _gate_gradients(
+    dx_after: Tensor, dc_after: Tensor | None, convolved: Tensor, at: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """dx (B, L, d) through conv(LayerNorm(x)), plus dx_after, and the gradients (d,) of the norm's scale and shift."""
-    count, width, tile = x.shape[0] * x.shape[1], x.shape[2], INPUT_GRADIENT[x.shape[2]]
-    programs = _tiles(count, tile.rows)
-    dx, sums = torch.empty_like(x), torch.empty(programs, 2, width, device=x.device)
-    _kernels().input_gradient[(programs,)](
-        dh, _to_from(weight), x, scale, inside, dx_after, dx, sums, count, x.shape[1], dilation,
-        D=width, TAPS=weight.shape[2], ROWS=tile.rows, INNER=tile.inner, **tile.options,
-    )  # fmt: skip
-    return dx, *sums.sum(0)
+    """dx' everywhere (B, L, d), and dh and da (2, B, L, d), all zero where nothing was wanted; sums (2, d) of dh and da
+    over positions, the gradients of the biases."""
+    width = convolved.shape[-1]
+    count, rows = dx_after.numel() // width, ELEMENTS // width
+    dconvolved = torch.empty_like(convolved) if at is None else torch.zeros_like(convolved)
+    dx = None if at is None else torch.zeros_like(convolved[0], dtype=dx_after.dtype)
+    sums = torch.empty(_tiles(count, rows * STEPS), 2, width, device=convolved.device)
+    _kernels().gate_gradients[(len(sums),)](
+        dx_after, dc_after, *convolved, at, dx, *dconvolved, sums, count, D=width, ROWS=rows, STEPS=STEPS
+    )
+    return dx_after if dx is None else dx, dconvolved, sums.sum(0)
 
 
-def _weight_gradient(n: Tensor, dh: Tensor, taps: int, dilation: int) -> Tensor:
-    """Gradient (d_out, d_in, taps) of the weight of h = conv(n), in float32."""
-    count, width, tile = n.shape[0] * n.shape[1], n.shape[2], WEIGHT_GRADIENT[n.shape[2]]
+def _ffn(x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """x'' of x', (..., d), with weight (from, to)."""
+    x_after, width, (rows, warps) = torch.empty_like(x), x.shape[-1], FFN[x.shape[-1]]
+    count = x.numel() // width
+    _kernels().ffn[(_tiles(count, rows),)](
+        x, weight, bias, scale, shift, x_after, count, D=width, ROWS=rows, num_warps=warps
+    )
+    return x_after
+
+
+def _ffn_gradients(
+    dx_after: Tensor, x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, _: Tensor
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """dx' (..., d), and the gradients of weight, bias, scale and shift."""
+    width, (rows, warps) = x.shape[-1], FFN[x.shape[-1]]
+    count, dz, dx = x.numel() // width, torch.empty_like(x, dtype=torch.bfloat16), torch.empty_like(dx_after)
+    sums = torch.empty(_tiles(count, rows), 3, width, device=x.device)
+    _kernels().ffn_gradients[(len(sums),)](
+        dx_after, x, weight, bias, scale, dz, dx, sums, count, D=width, ROWS=rows, num_warps=warps
+    )
+    flat = (tensor.view(1, 1, -1, width) for tensor in (x.to(torch.bfloat16), dz))
+    (dweight,) = _weight_gradients(*flat, 1, 0)
+    dscale, dshift, dbias = sums.sum(0)
+    return dx, (dweight.squeeze(2), dbias, dscale, dshift)
+
+
+def _norm_gradients(
+    dn: Tensor, dm: Tensor, x: Tensor, c: Tensor, scale: Tensor, gate_scale: Tensor, inside: Tensor | None,
+    dx_after: Tensor, dc_after: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """dx and dc (B, L, d), and the gradients (4, d) of scale and shift of both norms."""
+    count, width = x.shape[0] * x.shape[1], x.shape[2]
+    rows = ELEMENTS // width
+    dx, dc, sums = torch.empty_like(x), torch.empty_like(c), x.new_empty(_tiles(count, rows), 4, width).float()
+    _kernels().norm_gradients[(len(sums),)](
+        dn, dm, x, c, scale, gate_scale, inside, dx_after, dc_after, dx, dc, sums, count, D=width, ROWS=rows
+    )
+    return dx, dc, sums.sum(0)
+
+
+def _weight_gradients(n: Tensor, dh: Tensor, taps: int, dilation: int) -> Tensor:
+    """Gradients (branches, d_out, d_in, taps), in float32, of the weights of convolutions from n to h, both
+    (branches, B, L, d)."""
+    (branches, batch, length, width), tile = n.shape, WEIGHT_GRADIENT[n.shape[-1]]
     programs = taps * (width // tile.columns) ** 2
-    splits = max(1, min(PROGRAMS // programs, _tiles(count, tile.inner)))
-    parts = torch.empty(splits, taps, width, width, device=n.device)
-    _kernels().weight_gradient[(programs, splits)](
-        n, dh, parts, count, n.shape[1], dilation, D=width, TAPS=taps, ROWS=tile.inner, COLUMNS=tile.columns,
-        **tile.options,
+    splits = max(1, min(PROGRAMS // programs, batch * _tiles(length, tile.inner)))
+    parts = torch.empty(branches, splits, taps, width, width, device=n.device)
+    _kernels().weight_gradients[(programs, splits, branches)](
+        *(_described(tensor.flatten(0, 1), 1, tile.inner, tile.columns) for tensor in (n, dh)),
+        parts, batch, length, dilation, D=width, TAPS=taps, ROWS=tile.inner, COLUMNS=tile.columns, **tile.options,
     )  # fmt: skip
-    return parts.sum(0).permute(2, 1, 0)
+    return parts.sum(1).permute(0, 3, 2, 1)
 
 
 def _kernels() -> ModuleType:
@@ -220,18 +301,11 @@ def _kernels() -> ModuleType:
     return fused_kernels
 
 
-def _from_to(weight: Tensor) -> Tensor:
-    """(d_out, d_in, taps) as (taps, d_in, d_out) in bfloat16."""
-    return weight.permute(2, 1, 0).to(torch.bfloat16).contiguous()
+def _described(tensor: Tensor, *box: int) -> object:
+    """The tensor in memory as the GPU's copy engine reads it, a `box` at a time."""
+    from triton.tools.tensor_descriptor import TensorDescriptor
 
-
-def _to_from(weight: Tensor) -> Tensor:
-    """(d_out, d_in, taps) as (taps, d_out, d_in) in bfloat16."""
-    return weight.permute(2, 0, 1).to(torch.bfloat16).contiguous()
-
-
-def _bfloat16_like(x: Tensor) -> Tensor:
-    return torch.empty_like(x, dtype=torch.bfloat16)
+    return TensorDescriptor.from_tensor(tensor, list(box))
 
 
 def _tiles(count: int, size: int) -> int:

@@ -1,12 +1,14 @@
-"""Triton kernels of the gated convolution block. Importing this needs triton; `fused` does it when they are wanted.
+"""Triton kernels of the stem and the gated convolution block. Importing this needs triton; `fused` does it when they
+are wanted.
 
-The names are those of the block's equations:
+The names are those of the block's equations, in which the layers of `ffn` are a product with V, GELU and a norm:
 
-    n = LayerNorm(x)    h = conv(n)    x' = x + GELU(h) gate
-    m = LayerNorm'(c)   a = gate_conv(m)    gate = sigmoid(a)
+    n = LayerNorm(x)    h = conv(n)         x' = x + GELU(h) gate    z = V x' + v    x'' = x' + LayerNorm''(GELU(z))
+    m = LayerNorm'(c)   a = gate_conv(m)    gate = sigmoid(a)        c' = c + gate
 
-and `d` before a name is the gradient of the loss with respect to it. Activations are (B, L, D) contiguous, read as
-`count` = B L rows of D channels; a row's place in its sequence is row % L. Weights are (taps, from, to). What is
+and `d` before a name is the gradient of the loss with respect to it. Activations are (B, L, D) contiguous; what is
+independent from row to row reads them as `count` = B L rows of D channels. Convolutions read tiles through tensor
+descriptors, for which positions beyond the ends of a sequence are zeros. Weights are (taps, from, to). What is
 multiplied is bfloat16; sums, norms and activation functions are float32. Nothing is added atomically: sums over
 positions are written a part a program and added up afterwards, so the same inputs give the same bits.
 """
@@ -18,8 +20,12 @@ EPSILON = tl.constexpr(1e-5)
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 """Triton's interpreter multiplies the bits of bfloat16 numbers as if they were integers and truncates when it converts
 to them; in it both are done in float32."""
-SIZES = ["count", "length", "dilation"]
+SIZES = ["count", "batch", "length", "dilation"]
 """Arguments for whose values Triton should not compile a kernel again."""
+LETTERS = tl.constexpr(5)
+STEM_TAPS = tl.constexpr(9)
+STEM_ROWS = tl.constexpr(64)
+"""Rows of a stem's table: one for each tap and letter, one for the bias, and zeros up to a power of two."""
 
 
 @triton.jit
@@ -69,6 +75,51 @@ def _normalised(x, D: tl.constexpr):
 
 
 @triton.jit
+def _through_norm(dnormalised, normalised, inverse_deviation, D: tl.constexpr):
+    """The gradient of what `_normalised` was given."""
+    along = normalised * (tl.sum(dnormalised * normalised, 1) / D)[:, None]
+    return (dnormalised - (tl.sum(dnormalised, 1) / D)[:, None] - along) * inverse_deviation[:, None]
+
+
+@triton.jit
+def _one_hot(tokens, rows, count, length):
+    """(R, STEM_ROWS) of what the stem sees at `rows`: nine letters and a one for the bias."""
+    columns = tl.arange(0, STEM_ROWS)
+    offset = columns // LETTERS - STEM_TAPS // 2
+    place = (rows % length)[:, None] + offset[None, :]
+    known = (rows < count)[:, None] & (place >= 0) & (place < length) & (columns < STEM_TAPS * LETTERS)[None, :]
+    letters = tl.load(tokens + rows.to(tl.int64)[:, None] + offset[None, :], mask=known, other=LETTERS)
+    one = (letters == (columns % LETTERS)[None, :]) | (columns == STEM_TAPS * LETTERS)[None, :]
+    return one.to(tl.float32).to(tl.bfloat16)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def stem(tokens, table, x, count, length, D: tl.constexpr, ROWS: tl.constexpr):
+    """x = GELU(one-hot letters times table): tokens (B, L) uint8, table (STEM_ROWS, D)."""
+    rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, D)
+    weights = tl.load(table + tl.arange(0, STEM_ROWS)[:, None] * D + columns[None, :])
+    total = _add_product(tl.zeros((ROWS, D), dtype=tl.float32), _one_hot(tokens, rows, count, length), weights)
+    _store(x, rows.to(tl.int64)[:, None] * D + columns[None, :], _gelu(total), (rows < count)[:, None])
+
+
+@triton.jit(do_not_specialize=SIZES)
+def stem_gradient(
+    tokens, table, dx, parts, count, length, D: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr
+):  # fmt: skip
+    """Each program's part, over its ROWS STEPS rows, of the table's gradient: parts (programs, STEM_ROWS, D)."""
+    columns, inner = tl.arange(0, D), tl.arange(0, STEM_ROWS)
+    weights = tl.load(table + inner[:, None] * D + columns[None, :])
+    total = tl.zeros((STEM_ROWS, D), dtype=tl.float32)
+    for step in range(STEPS):
+        rows = (tl.program_id(0) * STEPS + step) * ROWS + tl.arange(0, ROWS)
+        seen = _one_hot(tokens, rows, count, length)
+        z = _add_product(tl.zeros((ROWS, D), dtype=tl.float32), seen, weights)
+        dx_here = _load(dx, rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None])
+        total = _add_product(total, tl.trans(seen), _cast(dx_here * _gelu_slope(z), tl.bfloat16))
+    tl.store(parts + (tl.program_id(0) * STEM_ROWS + inner)[:, None] * D + columns[None, :], total)
+
+
+@triton.jit
 def _norm_rows(x, scale, shift, inside, n, rows, count, D: tl.constexpr):
     columns = tl.arange(0, D)
     place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
@@ -81,132 +132,186 @@ def _norm_rows(x, scale, shift, inside, n, rows, count, D: tl.constexpr):
 
 @triton.jit(do_not_specialize=SIZES)
 def normalise(x, c, scale, shift, gate_scale, gate_shift, inside, n, m, count, D: tl.constexpr, ROWS: tl.constexpr):
-    """Both branches' layer norms, zero where `inside` (count,) is."""
+    """n and m, zero where `inside` (count,) is."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     _norm_rows(x, scale, shift, inside, n, rows, count, D)
     _norm_rows(c, gate_scale, gate_shift, inside, m, rows, count, D)
 
 
-@triton.jit
-def _convolution(
-    n, weight, rows, columns, count, length, dilation, D: tl.constexpr, TAPS: tl.constexpr, INNER: tl.constexpr
-):
-    """`rows` and `columns` of the convolution of n with weight (TAPS, D, D): one matrix product over all taps.
+@triton.jit(do_not_specialize=SIZES)
+def convolve(
+    n, weight, bias, h, batch, length, dilation, D: tl.constexpr, TAPS: tl.constexpr, ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr, INNER: tl.constexpr, TRANSPOSED: tl.constexpr,
+):  # fmt: skip
+    """h of n and a of m, one after the other in (2 B, L, D): a matrix product over all taps.
 
-    Positions beyond the ends of the row's own sequence are zeros.
+    A program computes ROWS positions of one sequence and COLUMNS channels.
+
+    n: descriptor of (2 B, L, D) in tiles (1, ROWS, INNER). weight: of (2 TAPS D, D) in tiles (INNER, COLUMNS), or, to
+    convolve with the transposed weights, (COLUMNS, INNER). bias: (2, D), or None.
     """
-    inner, place = tl.arange(0, INNER), rows % length
-    total = tl.zeros((rows.shape[0], columns.shape[0]), dtype=tl.float32)
+    program, tiles = tl.program_id(0), tl.cdiv(length, ROWS)
+    tile, column = program // (D // COLUMNS), program % (D // COLUMNS) * COLUMNS
+    sequence, first = tile // tiles, tile % tiles * ROWS
+    branch = sequence // batch
+    total = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
     for step in range(TAPS * (D // INNER)):
-        tap, channels = step // (D // INNER), step % (D // INNER) * INNER + inner
-        offset = (tap - TAPS // 2) * dilation
-        known = (rows < count) & (place + offset >= 0) & (place + offset < length)
-        source = (rows + offset).to(tl.int64)[:, None] * D + channels[None, :]
-        taken = tl.load(n + source, mask=known[:, None], other=0.0)
-        weights = tl.load(weight + (tap * D + channels)[:, None] * D + columns[None, :])
+        tap, channel = step % TAPS, step // TAPS * INNER
+        taken = n.load([sequence, first + (tap - TAPS // 2) * dilation, channel]).reshape(ROWS, INNER)
+        row = (branch * TAPS + tap) * D
+        if TRANSPOSED:
+            weights = tl.trans(weight.load([row + column, channel]))
+        else:
+            weights = weight.load([row + channel, column])
         total = _add_product(total, taken, weights)
-    return total
-
-
-@triton.jit(do_not_specialize=SIZES)
-def convolve_and_gate(
-    x, n, m, weight, bias, gate_weight, gate_bias, x_after, gate, h, count, length, dilation,
-    D: tl.constexpr, TAPS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
-):  # fmt: skip
-    """x' and the gate, for ROWS positions and COLUMNS channels a program; h too, unless it is None."""
-    program = tl.program_id(0)
-    rows = program // (D // COLUMNS) * ROWS + tl.arange(0, ROWS)
-    columns = program % (D // COLUMNS) * COLUMNS + tl.arange(0, COLUMNS)
-    place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
-    h_here = _convolution(n, weight, rows, columns, count, length, dilation, D, TAPS, INNER)
-    # rounded now, h takes half the registers while a is summed
-    h_here = _cast(h_here + tl.load(bias + columns)[None, :], n.dtype.element_ty)
-    if h is not None:
-        tl.store(h + place, h_here, mask=there)
-    a = _convolution(m, gate_weight, rows, columns, count, length, dilation, D, TAPS, INNER)
-    gate_here = tl.sigmoid(a + tl.load(gate_bias + columns)[None, :])
-    _store(gate, place, gate_here, there)
-    _store(x_after, place, _load(x, place, there) + _gelu(h_here.to(tl.float32)) * gate_here, there)
+    columns, place = column + tl.arange(0, COLUMNS), first + tl.arange(0, ROWS)
+    if bias is not None:
+        total += tl.load(bias + branch * D + columns)[None, :]
+    rows = sequence.to(tl.int64) * length + place
+    _store(h, rows[:, None] * D + columns[None, :], total, (place < length)[:, None])
 
 
 @triton.jit
-def _activation_gradients(dx_after, dgate, h, gate, place, there):
-    dupdate, h_here, gate_here = _load(dx_after, place, there), _load(h, place, there), _load(gate, place, there)
-    dgate_here = dupdate * _gelu(h_here)
-    if dgate is not None:
-        dgate_here += _load(dgate, place, there)
-    return dupdate * gate_here * _gelu_slope(h_here), dgate_here * gate_here * (1 - gate_here)
+def _places(at, rows, there):
+    """Where in (B, L) the rows of a result are: `at`, or everywhere in order."""
+    if at is None:
+        places = rows.to(tl.int64)
+    else:
+        places = tl.load(at + rows, mask=there, other=0)
+    return places
 
 
 @triton.jit(do_not_specialize=SIZES)
-def activation_gradients(
-    dx_after, dgate, h, gate, dh, da, dbiases, count, D: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr
-):  # fmt: skip
-    """dh and da, and each program's sums of them over its ROWS STEPS rows: dbiases (programs, 2, D).
+def gate(x, c, h, a, at, x_after, c_after, count, D: tl.constexpr, ROWS: tl.constexpr):
+    """x' and c' of `count` positions, those `at` unless it is None; `c_after` may be None."""
+    rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, D)
+    place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
+    source = _places(at, rows, rows < count)[:, None] * D + columns[None, :]
+    gate = tl.sigmoid(_load(a, source, there))
+    if c_after is not None:
+        _store(c_after, place, _load(c, source, there) + gate, there)
+    _store(x_after, place, _load(x, source, there) + _gelu(_load(h, source, there)) * gate, there)
 
-    dgate may be None.
+
+@triton.jit(do_not_specialize=SIZES)
+def gate_gradients(
+    dx_after, dc_after, h, a, at, dx, dh, da, sums, count, D: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr
+):  # fmt: skip
+    """dh and da, at the places of `gate`, where dx, if it is not None, is dx_after; `dc_after` may be None.
+
+    sums (programs, 2, D) are each program's sums of dh and da over its ROWS STEPS positions.
     """
     columns = tl.arange(0, D)
     dbias, dgate_bias = tl.zeros((ROWS, D), dtype=tl.float32), tl.zeros((ROWS, D), dtype=tl.float32)
     for step in range(STEPS):
         rows = (tl.program_id(0) * STEPS + step) * ROWS + tl.arange(0, ROWS)
         place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
-        dh_here, da_here = _activation_gradients(dx_after, dgate, h, gate, place, there)
-        _store(dh, place, dh_here, there)
-        _store(da, place, da_here, there)
+        source = _places(at, rows, rows < count)[:, None] * D + columns[None, :]
+        dx_here, h_here = _load(dx_after, place, there), _load(h, source, there)
+        gate = tl.sigmoid(_load(a, source, there))
+        dgate = dx_here * _gelu(h_here)
+        if dc_after is not None:
+            dgate += _load(dc_after, place, there)
+        dh_here, da_here = dx_here * gate * _gelu_slope(h_here), dgate * gate * (1 - gate)
+        _store(dh, source, dh_here, there)
+        _store(da, source, da_here, there)
+        if dx is not None:
+            _store(dx, source, dx_here, there)
         dbias += dh_here
         dgate_bias += da_here
-    sums = dbiases + tl.program_id(0) * 2 * D + columns
+    sums += tl.program_id(0) * 2 * D + columns
     tl.store(sums, tl.sum(dbias, 0))
     tl.store(sums + D, tl.sum(dgate_bias, 0))
 
 
 @triton.jit(do_not_specialize=SIZES)
-def input_gradient(
-    dh, weight, x, scale, inside, dx_after, dx, dnorms, count, length, dilation,
-    D: tl.constexpr, TAPS: tl.constexpr, ROWS: tl.constexpr, INNER: tl.constexpr,
-):  # fmt: skip
-    """dx through h = conv(LayerNorm(x)), plus dx_after unless it is None.
-
-    weight is (TAPS, D of h, D of x). dnorms (programs, 2, D) are each program's sums for the norm's scale and shift.
-    """
+def ffn(x, weight, bias, scale, shift, x_after, count, D: tl.constexpr, ROWS: tl.constexpr):
+    """x'' of x', with weight (from, to)."""
     rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, D)
     place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
-    dn = _convolution(dh, weight, rows, columns, count, length, -dilation, D, TAPS, INNER)
+    weights = tl.load(weight + columns[:, None] * D + columns[None, :])
+    x_here = _load(x, place, there)
+    z = _add_product(tl.zeros((ROWS, D), dtype=tl.float32), _cast(x_here, tl.bfloat16), weights)
+    normalised, _ = _normalised(_gelu(z + tl.load(bias + columns)[None, :]), D)
+    result = normalised * tl.load(scale + columns)[None, :] + tl.load(shift + columns)[None, :]
+    _store(x_after, place, x_here + result, there)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def ffn_gradients(
+    dx_after, x, weight, bias, scale, dz, dx, sums, count, D: tl.constexpr, ROWS: tl.constexpr
+):  # fmt: skip
+    """dz and dx', and each program's sums for scale and shift of the norm and for the bias: sums (programs, 3, D)."""
+    rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, D)
+    place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
+    weights = tl.load(weight + columns[:, None] * D + columns[None, :])
+    x_here = _cast(_load(x, place, there), tl.bfloat16)
+    z = _add_product(tl.zeros((ROWS, D), dtype=tl.float32), x_here, weights) + tl.load(bias + columns)[None, :]
+    normalised, inverse_deviation = _normalised(_gelu(z), D)
+    dx_here = _load(dx_after, place, there)
+    sums += tl.program_id(0) * 3 * D + columns
+    tl.store(sums, tl.sum(dx_here * normalised, 0))
+    tl.store(sums + D, tl.sum(dx_here, 0))
+    dz_here = _through_norm(dx_here * tl.load(scale + columns)[None, :], normalised, inverse_deviation, D)
+    dz_here *= _gelu_slope(z)
+    tl.store(sums + 2 * D, tl.sum(dz_here, 0))
+    dz_here = _cast(dz_here, tl.bfloat16)
+    tl.store(dz + place, dz_here, mask=there)
+    _store(dx, place, _add_product(dx_here, dz_here, tl.trans(weights)), there)
+
+
+@triton.jit
+def _norm_gradient(dn, x, scale, inside, dx_after, dx, sums, rows, count, D: tl.constexpr):
+    columns = tl.arange(0, D)
+    place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
+    dn_here = _load(dn, place, there)
     if inside is not None:
-        dn *= _load(inside, rows, rows < count)[:, None]
+        dn_here *= _load(inside, rows, rows < count)[:, None]
     normalised, inverse_deviation = _normalised(_load(x, place, there), D)
-    sums = dnorms + tl.program_id(0) * 2 * D + columns
-    tl.store(sums, tl.sum(dn * normalised, 0))
-    tl.store(sums + D, tl.sum(dn, 0))
-    dn *= tl.load(scale + columns)[None, :]
-    along = normalised * (tl.sum(dn * normalised, 1) / D)[:, None]
-    result = (dn - (tl.sum(dn, 1) / D)[:, None] - along) * inverse_deviation[:, None]
+    tl.store(sums + columns, tl.sum(dn_here * normalised, 0))
+    tl.store(sums + D + columns, tl.sum(dn_here, 0))
+    dn_here *= tl.load(scale + columns)[None, :]
+    result = _through_norm(dn_here, normalised, inverse_deviation, D)
     if dx_after is not None:
         result += _load(dx_after, place, there)
     _store(dx, place, result, there)
 
 
 @triton.jit(do_not_specialize=SIZES)
-def weight_gradient(
-    n, dh, parts, count, length, dilation,
-    D: tl.constexpr, TAPS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+def norm_gradients(
+    dn, dm, x, c, scale, gate_scale, inside, dx_after, dc_after, dx, dc, sums, count,
+    D: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    """One tap's sum of n[l + offset] dh[l] over one part of all rows l: parts (splits, TAPS, D of n, D of dh)."""
+    """dx through n, plus dx_after, and dc through m, plus dc_after unless it is None.
+
+    sums (programs, 4, D) are each program's sums for scale and shift of both norms.
+    """
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    sums += tl.program_id(0) * 4 * D
+    _norm_gradient(dn, x, scale, inside, dx_after, dx, sums, rows, count, D)
+    _norm_gradient(dm, c, gate_scale, inside, dc_after, dc, sums + 2 * D, rows, count, D)
+
+
+@triton.jit(do_not_specialize=SIZES)
+def weight_gradients(
+    n, dh, parts, batch, length, dilation, D: tl.constexpr, TAPS: tl.constexpr, ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """Sums of n[l + offset] dh[l] for each tap: parts (branches, splits, TAPS, D of n, D of dh), each over some of the
+    tiles of ROWS positions of a branch's sequences.
+
+    n, dh: descriptors of (branches B, L, D) in tiles (1, ROWS, COLUMNS).
+    """
     tiles: tl.constexpr = D // COLUMNS
-    program, part, splits = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
-    tap, channels = program // (tiles * tiles), program // tiles % tiles * COLUMNS + tl.arange(0, COLUMNS)
-    columns = program % tiles * COLUMNS + tl.arange(0, COLUMNS)
-    offset, steps = (tap - TAPS // 2) * dilation, tl.cdiv(tl.cdiv(count, ROWS), splits)
+    program, part, splits, branch = tl.program_id(0), tl.program_id(1), tl.num_programs(1), tl.program_id(2)
+    tap, channel = program // (tiles * tiles), program // tiles % tiles * COLUMNS
+    column, offset, chunks = program % tiles * COLUMNS, (tap - TAPS // 2) * dilation, tl.cdiv(length, ROWS)
+    first_chunk = part * batch * chunks // splits
     total = tl.zeros((COLUMNS, COLUMNS), dtype=tl.float32)
-    for step in range(steps):
-        rows = (part * steps + step) * ROWS + tl.arange(0, ROWS)
-        source = rows % length + offset
-        there, known = rows < count, (rows < count) & (source >= 0) & (source < length)
-        taken = (rows + offset).to(tl.int64)[:, None] * D + channels[None, :]
-        here = rows.to(tl.int64)[:, None] * D + columns[None, :]
-        inputs = tl.load(n + taken, mask=known[:, None], other=0.0)
-        gradients = tl.load(dh + here, mask=there[:, None], other=0.0)
+    for chunk in range(first_chunk, (part + 1) * batch * chunks // splits):
+        sequence, first = branch * batch + chunk // chunks, chunk % chunks * ROWS
+        inputs = n.load([sequence, first + offset, channel]).reshape(ROWS, COLUMNS)
+        gradients = dh.load([sequence, first, column]).reshape(ROWS, COLUMNS)
         total = _add_product(total, tl.trans(inputs), gradients)
-    place = ((part * TAPS + tap) * D + channels).to(tl.int64)
-    tl.store(parts + place[:, None] * D + columns[None, :], total)
+    place = (((branch * splits + part) * TAPS + tap) * D + channel + tl.arange(0, COLUMNS)).to(tl.int64)
+    tl.store(parts + place[:, None] * D + column + tl.arange(0, COLUMNS)[None, :], total)

@@ -64,6 +64,8 @@ class Config(convnova.Config):
 class Backbone(convnova.Backbone):
     """Tokens to features, one vector a base."""
 
+    recordable = False
+
     def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
         x, c = self._stems(tokens)
@@ -83,5 +85,4 @@ class Backbone(convnova.Backbone):
         return self._finish(chosen(x, at))
 
     def _block(self, block: convnova.GatedConvolutionBlock, x: Tensor, c: Tensor, inside: Tensor | None) -> tuple:
-        x, gate = block(x, c, None if inside is None else inside.to(x.dtype))
-        return x, c + gate
+        return block(x, c, None if inside is None else inside.to(x.dtype))

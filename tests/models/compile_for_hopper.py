@@ -1,6 +1,7 @@
-"""Compile every kernel of the fused block as it is launched, for a Hopper GPU that need not be there.
+"""Compile every kernel of the fused stem and block as it is launched, for a Hopper GPU that need not be there.
 
-Triton's interpreter accepts more than its compiler does, and knows no limits of shared memory.
+Prints a line a kernel: name, registers a thread and bytes of shared memory. Triton's interpreter accepts more than its
+compiler does, and knows no limits of shared memory.
 """
 
 import torch
@@ -8,11 +9,12 @@ import triton
 from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 from convnova.models import fused, fused_kernels
 from convnova.models.convnova import Config, GatedConvolutionBlock
 
-POINTERS = {torch.bfloat16: "*bf16", torch.float32: "*fp32"}
+POINTERS = {torch.uint8: "*u8", torch.int64: "*i64", torch.bfloat16: "*bf16", torch.float32: "*fp32"}
 SHARED_MEMORY = 227 * 1024
 """Bytes that one program may use."""
 
@@ -30,21 +32,33 @@ class Compiled:
         names = self.kernel.arg_names
         tiles = {name: options.pop(name) for name in names if name in options}
         arguments = dict(zip(names, values, strict=False)) | tiles
-        tensors = {name: POINTERS[value.dtype] for name, value in arguments.items() if isinstance(value, Tensor)}
-        sizes = {name: "i32" for name in names if name in fused_kernels.SIZES}
-        types = {name: {**tensors, **sizes}.get(name, "constexpr") for name in names}
+        types = {name: self.type_of(name, value) for name, value in arguments.items()}
         constants = {name: arguments[name] for name in names if types[name] == "constexpr"}
-        aligned = {(names.index(name),): [["tt.divisibility", 16]] for name in tensors}
+        aligned = {(names.index(name),): [["tt.divisibility", 16]] for name, kind in types.items() if kind[0] == "*"}
         source = ASTSource(self.kernel, types, constants, aligned)
         compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
         assert compiled.metadata.shared <= SHARED_MEMORY, f"{self.kernel.__name__} {arguments}: too much shared memory"
         print(self.kernel.__name__)
 
+    def type_of(self, name: str, value: object) -> str:
+        """How Triton's compiler names the type of an argument."""
+        if isinstance(value, TensorDescriptor):
+            return f"tensordesc<bf16{value.block_shape}>"
+        if isinstance(value, Tensor):
+            return POINTERS[value.dtype]
+        return "i32" if name in {p.name for p in self.kernel.params if p.do_not_specialize} else "constexpr"
+
 
 if __name__ == "__main__":
-    for name in ("normalise", "convolve_and_gate", "activation_gradients", "input_gradient", "weight_gradient"):
+    for name in fused.KERNELS:
         setattr(fused_kernels, name, Compiled(getattr(fused_kernels, name)))
-    for width in fused.FORWARD:
-        x, c = (torch.zeros(1, 8, width, dtype=torch.bfloat16, requires_grad=True) for _ in range(2))
-        after, gate = fused.gated_convolution(GatedConvolutionBlock(Config(width=width), 4), x, c, None)
-        (after.sum() + gate.sum()).backward()
+    for width in fused.WIDTHS:
+        tokens, at = torch.zeros(1, 8, dtype=torch.uint8), torch.arange(3)
+        for ffn in (False, True):
+            block = GatedConvolutionBlock(Config(width=width, ffn=ffn), 4)
+            for chosen in (None, at):
+                x, c = (
+                    fused.stem(tokens, torch.zeros(width, 5, 9), torch.zeros(width, requires_grad=True)) for _ in "xc"
+                )
+                x, c = fused.gated_convolution(block, x, c, None, chosen, chosen is not None)
+                (x.sum() + (0 if c is None else c.sum())).backward()

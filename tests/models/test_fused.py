@@ -1,4 +1,4 @@
-"""The fused block against the plain one in float64; on a GPU, or without one in Triton's interpreter."""
+"""The fused stem and block against the plain ones in float64; on a GPU, or without one in Triton's interpreter."""
 
 import copy
 import os
@@ -14,6 +14,7 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # triton reads it when it is imported; nothing but this file imports it
 pytest.importorskip("triton", reason="triton is not installed: the fused block cannot run, here or in its interpreter")
 
+from convnova.dna import OUTSIDE
 from convnova.models import fused
 from convnova.models.convnova import Backbone, Config, GatedConvolutionBlock
 
@@ -26,38 +27,58 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def random_block(width: int, kernel: int, dilation: int, device: torch.device) -> GatedConvolutionBlock:
+@pytest.fixture
+def applied(device, monkeypatch) -> None:
+    """Models use the fused form under autocast; on CPU they are made to believe that it applies."""
+    if device.type == "cpu":
+        monkeypatch.setattr(fused, "applies", lambda x, width: torch.is_autocast_enabled("cpu"))
+
+
+def random_block(
+    width: int, kernel: int, dilation: int, device: torch.device, ffn: bool = False
+) -> GatedConvolutionBlock:
     """A block whose norms have scales and shifts that matter."""
     torch.manual_seed(width + kernel + dilation)
-    block = GatedConvolutionBlock(Config(width=width, kernel=kernel), dilation)
-    for norm in (block.norm, block.gate_norm):
+    block = GatedConvolutionBlock(Config(width=width, kernel=kernel, ffn=ffn), dilation)
+    for norm in (block.norm, block.gate_norm, *([block.ffn[2]] if ffn else [])):
         torch.nn.init.normal_(norm.weight, 1, 0.3)
         torch.nn.init.normal_(norm.bias, 0, 0.3)
     return block.to(device)
 
 
 def random_inputs(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> list[Tensor]:
-    """x, c and gradients of the loss with respect to x' and the gate. All but x and x' are bfloat16."""
+    """x, c and gradients of the loss with respect to both results. All but x and its are bfloat16."""
     torch.manual_seed(sum(shape))
-    x, c, dx_after, dgate = (torch.randn(shape, device=device).bfloat16() for _ in range(4))
-    return [(1.5 * x + 0.5).to(dtype), 2 * c - 0.5, dx_after.to(dtype), dgate]
+    x, c, dx_after, dc_after = (torch.randn(shape, device=device).bfloat16() for _ in range(4))
+    return [(1.5 * x + 0.5).to(dtype), 2 * c - 0.5, dx_after.to(dtype), dc_after]
 
 
-def run(way: str, block: GatedConvolutionBlock, inputs: list[Tensor], inside: Tensor | None) -> dict[str, Tensor]:
-    """Outputs and all gradients: `fused`, `plain` under bfloat16 autocast, or `exact` in float64."""
+def run(
+    way: str, block: GatedConvolutionBlock, inputs: list[Tensor], inside: Tensor | None, at: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Outputs and all gradients: `fused`, `plain` under bfloat16 autocast, or `exact` in float64.
+
+    With `at` the block is the last one, and the gradient is that of some of the rows.
+    """
     block = copy.deepcopy(block)
     block.fast = False
     if way == "exact":
         block, inputs = block.double(), [tensor.double() for tensor in inputs]
         inside = None if inside is None else inside.double()
     x, c = (tensor.clone().requires_grad_() for tensor in inputs[:2])
+    call = fused.gated_convolution if way == "fused" else GatedConvolutionBlock.__call__
     with torch.autocast(x.device.type, torch.bfloat16, enabled=way != "exact"):
-        outputs = fused.gated_convolution(block, x, c, inside) if way == "fused" else block(x, c, inside)
-    if way != "exact":
-        assert [output.dtype for output in outputs] == [x.dtype, torch.bfloat16]
-    torch.autograd.backward(outputs, inputs[2:])
+        x_after, c_after = call(block, x, c, inside, at, at is not None)
+    if at is None:
+        torch.autograd.backward([x_after, c_after], [inputs[2].to(x_after.dtype), inputs[3]])
+    else:
+        assert c_after is None
+        x_after.backward(inputs[2].flatten(0, 1)[: len(at)].to(x_after.dtype))
+    if way == "fused":
+        assert x_after.dtype == x.dtype and (c_after is None or c_after.dtype == c.dtype)
+    results = {"x'": x_after} if at is not None else {"x'": x_after, "c'": c_after}
     gradients = {name: parameter.grad for name, parameter in block.named_parameters()}
-    return {"x'": outputs[0].detach(), "gate": outputs[1].detach(), "x": x.grad, "c": c.grad, **gradients}
+    return {name: tensor.detach() for name, tensor in results.items()} | {"x": x.grad, "c": c.grad, **gradients}
 
 
 def error(found: Tensor, exact: Tensor) -> float:
@@ -65,10 +86,10 @@ def error(found: Tensor, exact: Tensor) -> float:
 
 
 def assert_no_worse_than_plain(
-    block: GatedConvolutionBlock, inputs: list[Tensor], inside: Tensor | None = None
+    block: GatedConvolutionBlock, inputs: list[Tensor], inside: Tensor | None = None, at: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Compare outputs and gradients of both with the float64 block; returns the fused block's."""
-    exact, plain, ours = (run(way, block, inputs, inside) for way in ("exact", "plain", "fused"))
+    exact, plain, ours = (run(way, block, inputs, inside, at) for way in ("exact", "plain", "fused"))
     for name, wanted in exact.items():
         found, allowed = error(ours[name], wanted), TOLERANCE * error(plain[name], wanted)
         assert found <= allowed, f"{name}: {found:.2e} from the float64 block, at most {allowed:.2e} expected"
@@ -78,18 +99,35 @@ def assert_no_worse_than_plain(
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize(
-    "kernel, dilation, batch, length",
-    [(5, 1, 2, 70), (9, 1, 1, 129), (5, 4, 3, 37), (9, 4, 2, 100), (5, 16, 2, 150), (9, 16, 1, 20), (9, 16, 3, 1)],
+    "kernel, dilation, batch, length, ffn",
+    [
+        (5, 1, 2, 70, True),
+        (9, 1, 1, 129, False),
+        (5, 4, 3, 37, False),
+        (9, 4, 2, 100, True),
+        (5, 16, 2, 150, False),
+        (9, 16, 1, 20, True),
+        (9, 16, 3, 1, False),
+    ],
 )
-def test_error_is_that_of_the_plain_block_in_bfloat16(kernel, dilation, batch, length, dtype, device):
+def test_error_is_that_of_the_plain_block_in_bfloat16(kernel, dilation, batch, length, ffn, dtype, device):
     inputs = random_inputs((batch, length, 64), dtype, device)
-    assert_no_worse_than_plain(random_block(64, kernel, dilation, device), inputs)
+    assert_no_worse_than_plain(random_block(64, kernel, dilation, device, ffn), inputs)
 
 
 @pytest.mark.parametrize("width", [128, 256])
 def test_other_widths(width, device):
     inputs = random_inputs((2, 45, width), torch.bfloat16, device)
-    assert_no_worse_than_plain(random_block(width, 5, 4, device), inputs)
+    assert_no_worse_than_plain(random_block(width, 5, 4, device, ffn=True), inputs)
+
+
+@pytest.mark.parametrize("ffn", [False, True])
+def test_chosen_positions_of_the_last_block(ffn, device):
+    at = torch.tensor([0, 3, 36, 37, 73, 80, 110], device=device)
+    inputs = random_inputs((3, 37, 64), torch.bfloat16, device)
+    chosen = assert_no_worse_than_plain(random_block(64, 9, 4, device, ffn), inputs, None, at)
+    everywhere = run("fused", random_block(64, 9, 4, device, ffn), inputs, None)
+    assert torch.equal(chosen["x'"], everywhere["x'"].flatten(0, 1)[at])
 
 
 def test_sums_over_positions_in_few_uneven_parts(device, monkeypatch):
@@ -105,28 +143,28 @@ def test_padding_is_zeros_to_the_convolutions(device):
     padded = assert_no_worse_than_plain(block, inputs, inside)
     alone = run("fused", block, [tensor[:1, :31] for tensor in inputs], None)
     assert torch.equal(padded["x'"][0, :31], alone["x'"][0])
-    assert torch.equal(padded["gate"][0, :31], alone["gate"][0])
-    assert not padded["c"][0, 31:].any()
+    assert torch.equal(padded["c'"][0, :31], alone["c'"][0])
+    assert torch.equal(padded["c"][0, 31:], inputs[3][0, 31:])  # nothing but what comes from c' = c + gate
 
 
 def test_sequences_of_a_batch_do_not_see_each_other(device):
-    block, inputs = random_block(64, 9, 4, device), random_inputs((3, 41, 64), torch.bfloat16, device)
+    block, inputs = random_block(64, 9, 4, device, ffn=True), random_inputs((3, 41, 64), torch.bfloat16, device)
     others = [tensor.clone() for tensor in inputs]
     for tensor in others:
         tensor[0], tensor[2] = torch.nan, torch.nan
     together, apart = (run("fused", block, tensors, None) for tensors in (inputs, others))
-    for name in ("x'", "gate", "x", "c"):
+    for name in ("x'", "c'", "x", "c"):
         assert torch.isfinite(apart[name][1]).all()
         assert torch.equal(apart[name][1], together[name][1])
 
 
 def test_the_same_bits_twice(device):
-    block, inputs = random_block(64, 5, 4, device), random_inputs((2, 150, 64), torch.bfloat16, device)
+    block, inputs = random_block(64, 5, 4, device, ffn=True), random_inputs((2, 150, 64), torch.bfloat16, device)
     first, second = (run("fused", block, inputs, None) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("unused", ["x'", "gate"])
+@pytest.mark.parametrize("unused", ["x'", "c'"])
 def test_gradients_where_one_output_is_not_used(unused, device):
     block, inputs = random_block(64, 5, 1, device), random_inputs((1, 20, 64), torch.bfloat16, device)
     gradients = []
@@ -141,7 +179,7 @@ def test_gradients_where_one_output_is_not_used(unused, device):
 
 
 def test_the_same_outputs_without_gradients(device):
-    block, (x, c, *_) = random_block(64, 5, 1, device), random_inputs((1, 20, 64), torch.bfloat16, device)
+    block, (x, c, *_) = random_block(64, 5, 1, device, ffn=True), random_inputs((1, 20, 64), torch.bfloat16, device)
     with_gradients = fused.gated_convolution(block, x, c, None)
     with torch.inference_mode():
         without = fused.gated_convolution(block, x, c, None)
@@ -149,38 +187,78 @@ def test_the_same_outputs_without_gradients(device):
     assert with_gradients[0].requires_grad and not without[0].requires_grad
 
 
-def test_a_model_uses_it_where_it_applies(device, monkeypatch):
-    """All blocks but the one at chosen positions; on CPU made to believe that it applies."""
+@pytest.mark.parametrize("width, batch, length", [(64, 3, 37), (128, 1, 130), (256, 2, 1)])
+def test_stem_is_the_convolution_of_one_hot_letters(width, batch, length, device):
+    torch.manual_seed(width)
+    convolution = torch.nn.Conv1d(5, width, 9, padding=4).to(device)
+    tokens = torch.randint(0, OUTSIDE + 1, (batch, length), dtype=torch.uint8, device=device)
+    dx = torch.randn(batch, length, width, device=device).bfloat16()
+    letters = torch.nn.functional.one_hot(tokens.long(), OUTSIDE + 1)[..., :OUTSIDE].mT
+    found = []
+    for way in ("exact", "plain", "fused"):
+        layer = copy.deepcopy(convolution)
+        if way == "fused":
+            x = fused.stem(tokens, layer.weight, layer.bias)
+        else:
+            layer = layer.double() if way == "exact" else layer
+            with torch.autocast(device.type, torch.bfloat16, enabled=way == "plain"):
+                x = torch.nn.functional.gelu(layer(letters.to(layer.weight.dtype)).mT)
+        x.backward(dx.to(x.dtype))
+        found.append([x, layer.weight.grad, layer.bias.grad])
+    for exact, plain, ours in zip(*found, strict=True):
+        assert error(ours, exact) <= TOLERANCE * error(plain, exact)
+
+
+@pytest.mark.parametrize("second_branch", ["complement", "reverse_complement", "none"])
+@pytest.mark.parametrize("chosen", [False, True])
+def test_a_model_uses_it_where_it_applies(second_branch, chosen, device, applied, monkeypatch):
+    """The stems and all blocks, to the same features and gradients."""
     torch.manual_seed(5)
-    model = Backbone(Config(width=64, kernel=5, blocks=3, ffn=True)).to(device)
-    tokens, at = torch.randint(0, 4, (2, 30), device=device), torch.tensor([3, 44], device=device)
+    model = Backbone(Config(width=64, kernel=5, blocks=3, ffn=True, second_branch=second_branch)).to(device)
+    tokens = torch.randint(0, 4, (2, 30), device=device)
+    tokens[1, 20:] = OUTSIDE
+    at = torch.arange(1, 49, 3, device=device) if chosen else None
     calls = []
-    if device.type == "cpu":
-        monkeypatch.setattr(fused, "applies", lambda x, block: True)
-    real = fused.gated_convolution
+    real, real_stem = fused.gated_convolution, fused.stem
     monkeypatch.setattr(fused, "gated_convolution", lambda *inputs: calls.append(inputs[0]) or real(*inputs))
+    monkeypatch.setattr(fused, "stem", lambda *inputs: calls.append("stem") or real_stem(*inputs))
+
+    def features_and_gradients(network: Backbone) -> list[Tensor]:
+        features = network(tokens, at)
+        features = features if chosen else features[tokens != OUTSIDE]
+        loss = features.double().square().sum()
+        return [features, *torch.autograd.grad(loss, list(network.parameters()))]
+
     with torch.autocast(device.type, torch.bfloat16):
-        features = model(tokens, at)
-        assert calls == list(model.blocks[:2])
-        for block in model.blocks:
-            block.fast = False
-        plain = model(tokens, at)
-    assert len(calls) == 2
-    exact = model.double()(tokens, at)
-    assert error(features, exact) <= TOLERANCE * error(plain, exact)
+        ours = features_and_gradients(model)
+        stems = 1 if second_branch == "none" else 2
+        assert calls == ["stem"] * stems + list(model.blocks)
+        monkeypatch.setattr(fused, "applies", lambda x, width: False)
+        plain = features_and_gradients(model)
+    assert len(calls) == stems + len(model.blocks)
+    for mine, theirs, exact in zip(ours, plain, features_and_gradients(model.double()), strict=True):
+        assert error(mine, exact) <= TOLERANCE * error(theirs, exact)
 
 
 def test_where_it_does_not_apply(device):
-    x, block = torch.zeros(1, 8, 64, device=device), random_block(64, 5, 1, device)
-    assert not fused.applies(x.cpu(), block)
-    assert not fused.applies(x, block)
+    x = torch.zeros(1, 8, 64, device=device)
+    assert not fused.applies(x.cpu(), 64)
+    assert not fused.applies(x, 64)
     with torch.autocast(device.type, torch.bfloat16):
         on_hopper = device.type == "cuda" and torch.cuda.get_device_capability() == fused.HOPPER
-        assert fused.applies(x, block) == on_hopper
-        assert not fused.applies(torch.zeros(1, 8, 12, device=device), block)
-        block.dropout = 0.1
-        assert not fused.applies(x, block)
-        assert fused.applies(x, block.eval()) == on_hopper
+        assert fused.applies(x, 64) == on_hopper
+        assert not fused.applies(x, 12)
+
+
+def test_a_block_with_dropout_is_plain_in_training(device, applied, monkeypatch):
+    block, (x, c, *_) = random_block(64, 5, 1, device), random_inputs((1, 20, 64), torch.bfloat16, device)
+    block.dropout, calls, real = 0.1, [], fused.gated_convolution
+    monkeypatch.setattr(fused, "gated_convolution", lambda *inputs: calls.append(1) or real(*inputs))
+    with torch.autocast(device.type, torch.bfloat16):
+        block(x, c, None)
+        assert not calls
+        block.eval()(x, c, None)
+    assert calls
 
 
 @pytest.mark.slow
@@ -190,4 +268,5 @@ def test_all_kernels_compile_for_hopper(tmp_path):
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.split()) == 7 * len(fused.FORWARD)
+    names = set(done.stdout.split())
+    assert names == {*fused.KERNELS}
