@@ -64,7 +64,7 @@ def write_costs(
         scores: a model's mean score, where it has one.
     """
     lines = [cost | ({"score": scores[cost["model"]]} if cost["model"] in scores else {}) for cost in costs]
-    raw = [["model", *COLUMNS, "device", "threads", "out_of_memory"]]
+    raw = [["model", *COLUMNS, "device", "precision", "threads", "out_of_memory"]]
     raw += [[_exact(line.get(name, "")) for name in raw[0]] for line in lines]
     write_text(tables / "cost.tsv", "".join("\t".join(row) + "\n" for row in raw))
     write(_sheet(lines, simulated), tables, ("md", "html"))
@@ -77,7 +77,7 @@ def _exact(value: Any) -> str:
 
 def _sheet(lines: list[dict[str, Any]], simulated: bool) -> Sheet:
     """The costs for reading."""
-    machines = sorted({f"{line['device']}, {line['threads']} threads" for line in lines})
+    machines = sorted({_machine(line) for line in lines})
     caption = (
         "Medians of repeats after a warm-up; memory is the peak, on a CPU of the whole process. FLOPs: matrix "
         "products, convolutions and attention alone."
@@ -85,6 +85,12 @@ def _sheet(lines: list[dict[str, Any]], simulated: bool) -> Sheet:
     summary = f"measured on {'; '.join(machines)}."
     cells = [[_short(line, name) for name in COLUMNS] for line in lines]
     return Sheet("cost", "Cost", caption, summary, list(COLUMNS.values()), cells, simulated=simulated)
+
+
+def _machine(line: dict[str, Any]) -> str:
+    return (
+        f"{line['threads']} threads of a CPU" if line["device"] == "cpu" else f"{line['device']} in {line['precision']}"
+    )
 
 
 def _short(line: dict[str, Any], name: str) -> Entry:

@@ -34,7 +34,7 @@ PROGRAMS = 264
 ELEMENTS = 2048
 """Numbers that a program of four warps holds of each tensor where there is no matrix product: 16 a thread."""
 STEPS = 4
-"""Times that a program of the gate's gradients does so, for fewer parts of the biases' sums."""
+"""Times that a program does so that sums over positions as well, for fewer parts of the sums."""
 KERNELS = (
     "stem", "stem_gradient", "normalise", "convolve", "gate", "ffn", "ffn_gradients", "gate_gradients",
     "norm_gradients", "weight_gradients",
@@ -61,9 +61,10 @@ class Tile(NamedTuple):
 CONVOLUTION = {64: Tile(128, 64, 64, 4, 4), 128: Tile(128, 128, 64, 4, 3), 256: Tile(128, 128, 64, 4, 3)}
 """By width. So small that a multiprocessor holds two programs, of which one can multiply while another one stores."""
 WEIGHT_GRADIENT = {64: Tile(64, 64, 64, 4, 4), 128: Tile(128, 128, 64, 4, 3), 256: Tile(128, 128, 64, 4, 3)}
-STEM = {64: (64, 4), 128: (64, 8), 256: (32, 16)}
-"""Rows and warps by width: as large as registers allow."""
-FFN = {64: (64, 4), 128: (32, 4), 256: (32, 8)}
+STEM = (64, 64)
+"""Positions and channels of a program."""
+FFN_ROWS, FFN_GRADIENT_ROWS, FFN_CHANNELS = 64, 32, 16
+"""Positions of a program, forward and backward, and channels of each of its warps: as large as registers allow."""
 
 
 def applies(x: Tensor, width: int) -> bool:
@@ -102,10 +103,10 @@ class _Stem(torch.autograd.Function):
     @staticmethod
     def forward(ctx, tokens, table):  # noqa: ANN001, ANN205
         ctx.save_for_backward(tokens, table)
-        x = torch.empty(*tokens.shape, table.shape[1], dtype=torch.bfloat16, device=tokens.device)
-        width, (rows, warps) = table.shape[1], STEM[table.shape[1]]
-        _kernels().stem[(_tiles(tokens.numel(), rows),)](
-            tokens, table, x, tokens.numel(), tokens.shape[1], D=width, ROWS=rows, num_warps=warps
+        (rows, columns), width, count = STEM, table.shape[1], tokens.numel()
+        x = torch.empty(*tokens.shape, width, dtype=torch.bfloat16, device=tokens.device)
+        _kernels().stem[(_tiles(count, rows), width // columns)](
+            tokens, table, x, count, tokens.shape[1], D=width, ROWS=rows, COLUMNS=columns
         )
         return x
 
@@ -113,12 +114,12 @@ class _Stem(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, dx):  # noqa: ANN001, ANN205
         tokens, table = ctx.saved_tensors
-        width, (rows, warps) = table.shape[1], STEM[table.shape[1]]
-        steps = _tiles(tokens.numel(), PROGRAMS * rows)
-        parts = torch.empty(_tiles(tokens.numel(), steps * rows), *table.shape, device=table.device)
-        _kernels().stem_gradient[(len(parts),)](
-            tokens, table, dx.contiguous(), parts, tokens.numel(), tokens.shape[1], D=width, ROWS=rows, STEPS=steps,
-            num_warps=warps,
+        (rows, columns), width, count = STEM, table.shape[1], tokens.numel()
+        steps = _tiles(count, PROGRAMS * rows)
+        parts = torch.empty(_tiles(count, steps * rows), *table.shape, device=table.device)
+        _kernels().stem_gradient[(len(parts), width // columns)](
+            tokens, table, dx.contiguous(), parts, count, tokens.shape[1], D=width, ROWS=rows, COLUMNS=columns,
+            STEPS=steps,
         )  # fmt: skip
         return None, parts.sum(0)
 
@@ -243,10 +244,10 @@ def _gate_gradients(
 
 def _ffn(x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """x'' of x', (..., d), with weight (from, to)."""
-    x_after, width, (rows, warps) = torch.empty_like(x), x.shape[-1], FFN[x.shape[-1]]
+    x_after, width = torch.empty_like(x), x.shape[-1]
     count = x.numel() // width
-    _kernels().ffn[(_tiles(count, rows),)](
-        x, weight, bias, scale, shift, x_after, count, D=width, ROWS=rows, num_warps=warps
+    _kernels().ffn[(_tiles(count, FFN_ROWS),)](
+        x, weight, bias, scale, shift, x_after, count, D=width, ROWS=FFN_ROWS, num_warps=width // FFN_CHANNELS
     )
     return x_after
 
@@ -255,15 +256,20 @@ def _ffn_gradients(
     dx_after: Tensor, x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, _: Tensor
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """dx' (..., d), and the gradients of weight, bias, scale and shift."""
-    width, (rows, warps) = x.shape[-1], FFN[x.shape[-1]]
-    count, dz, dx = x.numel() // width, torch.empty_like(x, dtype=torch.bfloat16), torch.empty_like(dx_after)
-    sums = torch.empty(_tiles(count, rows), 3, width, device=x.device)
+    width, dz = x.shape[-1], torch.empty_like(x, dtype=torch.bfloat16)
+    count = x.numel() // width
+    sums = torch.empty(_tiles(count, FFN_GRADIENT_ROWS), 3, width, device=x.device)
     _kernels().ffn_gradients[(len(sums),)](
-        dx_after, x, weight, bias, scale, dz, dx, sums, count, D=width, ROWS=rows, num_warps=warps
-    )
-    flat = (tensor.view(1, 1, -1, width) for tensor in (x.to(torch.bfloat16), dz))
+        dx_after, x, weight, bias, scale, dz, sums, count, D=width, ROWS=FFN_GRADIENT_ROWS,
+        num_warps=width // FFN_CHANNELS,
+    )  # fmt: skip
+    flat = [tensor.view(1, 1, -1, width) for tensor in (x.to(torch.bfloat16), dz)]
     (dweight,) = _weight_gradients(*flat, 1, 0)
     dscale, dshift, dbias = sums.sum(0)
+    if dx_after.dtype == torch.bfloat16:
+        dx = torch.addmm(dx_after.view(-1, width), flat[1][0, 0], weight.t()).view_as(dx_after)
+    else:
+        dx = dx_after + dz @ weight.t()
     return dx, (dweight.squeeze(2), dbias, dscale, dshift)
 
 
@@ -273,11 +279,12 @@ def _norm_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """dx and dc (B, L, d), and the gradients (4, d) of scale and shift of both norms."""
     count, width = x.shape[0] * x.shape[1], x.shape[2]
-    rows = ELEMENTS // width
-    dx, dc, sums = torch.empty_like(x), torch.empty_like(c), x.new_empty(_tiles(count, rows), 4, width).float()
-    _kernels().norm_gradients[(len(sums),)](
-        dn, dm, x, c, scale, gate_scale, inside, dx_after, dc_after, dx, dc, sums, count, D=width, ROWS=rows
-    )
+    rows, dx, dc = ELEMENTS // width, torch.empty_like(x), torch.empty_like(c)
+    sums = torch.empty(_tiles(count, rows * STEPS), 4, width, device=x.device)
+    _kernels().norm_gradients[(len(sums), 2)](
+        dn, dm, x, c, scale, gate_scale, inside, dx_after, dc_after, dx, dc, sums, count,
+        D=width, ROWS=rows, STEPS=STEPS,
+    )  # fmt: skip
     return dx, dc, sums.sum(0)
 
 

@@ -94,26 +94,29 @@ def _one_hot(tokens, rows, count, length):
 
 
 @triton.jit(do_not_specialize=SIZES)
-def stem(tokens, table, x, count, length, D: tl.constexpr, ROWS: tl.constexpr):
+def stem(tokens, table, x, count, length, D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """x = GELU(one-hot letters times table): tokens (B, L) uint8, table (STEM_ROWS, D)."""
-    rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, D)
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     weights = tl.load(table + tl.arange(0, STEM_ROWS)[:, None] * D + columns[None, :])
-    total = _add_product(tl.zeros((ROWS, D), dtype=tl.float32), _one_hot(tokens, rows, count, length), weights)
+    seen = _one_hot(tokens, rows, count, length)
+    total = _add_product(tl.zeros((ROWS, COLUMNS), dtype=tl.float32), seen, weights)
     _store(x, rows.to(tl.int64)[:, None] * D + columns[None, :], _gelu(total), (rows < count)[:, None])
 
 
 @triton.jit(do_not_specialize=SIZES)
 def stem_gradient(
-    tokens, table, dx, parts, count, length, D: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr
+    tokens, table, dx, parts, count, length, D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    STEPS: tl.constexpr,
 ):  # fmt: skip
     """Each program's part, over its ROWS STEPS rows, of the table's gradient: parts (programs, STEM_ROWS, D)."""
-    columns, inner = tl.arange(0, D), tl.arange(0, STEM_ROWS)
+    columns, inner = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS), tl.arange(0, STEM_ROWS)
     weights = tl.load(table + inner[:, None] * D + columns[None, :])
-    total = tl.zeros((STEM_ROWS, D), dtype=tl.float32)
+    total = tl.zeros((STEM_ROWS, COLUMNS), dtype=tl.float32)
     for step in range(STEPS):
         rows = (tl.program_id(0) * STEPS + step) * ROWS + tl.arange(0, ROWS)
         seen = _one_hot(tokens, rows, count, length)
-        z = _add_product(tl.zeros((ROWS, D), dtype=tl.float32), seen, weights)
+        z = _add_product(tl.zeros((ROWS, COLUMNS), dtype=tl.float32), seen, weights)
         dx_here = _load(dx, rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None])
         total = _add_product(total, tl.trans(seen), _cast(dx_here * _gelu_slope(z), tl.bfloat16))
     tl.store(parts + (tl.program_id(0) * STEM_ROWS + inner)[:, None] * D + columns[None, :], total)
@@ -238,10 +241,8 @@ def ffn(x, weight, bias, scale, shift, x_after, count, D: tl.constexpr, ROWS: tl
 
 
 @triton.jit(do_not_specialize=SIZES)
-def ffn_gradients(
-    dx_after, x, weight, bias, scale, dz, dx, sums, count, D: tl.constexpr, ROWS: tl.constexpr
-):  # fmt: skip
-    """dz and dx', and each program's sums for scale and shift of the norm and for the bias: sums (programs, 3, D)."""
+def ffn_gradients(dx_after, x, weight, bias, scale, dz, sums, count, D: tl.constexpr, ROWS: tl.constexpr):
+    """dz, and each program's sums for scale and shift of the norm and for the bias: sums (programs, 3, D)."""
     rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, D)
     place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
     weights = tl.load(weight + columns[:, None] * D + columns[None, :])
@@ -255,41 +256,48 @@ def ffn_gradients(
     dz_here = _through_norm(dx_here * tl.load(scale + columns)[None, :], normalised, inverse_deviation, D)
     dz_here *= _gelu_slope(z)
     tl.store(sums + 2 * D, tl.sum(dz_here, 0))
-    dz_here = _cast(dz_here, tl.bfloat16)
-    tl.store(dz + place, dz_here, mask=there)
-    _store(dx, place, _add_product(dx_here, dz_here, tl.trans(weights)), there)
+    _store(dz, place, dz_here, there)
 
 
 @triton.jit
-def _norm_gradient(dn, x, scale, inside, dx_after, dx, sums, rows, count, D: tl.constexpr):
+def _norm_gradient(
+    dn, x, scale, inside, dx_after, dx, sums, count, D: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr
+):  # fmt: skip
     columns = tl.arange(0, D)
-    place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
-    dn_here = _load(dn, place, there)
-    if inside is not None:
-        dn_here *= _load(inside, rows, rows < count)[:, None]
-    normalised, inverse_deviation = _normalised(_load(x, place, there), D)
-    tl.store(sums + columns, tl.sum(dn_here * normalised, 0))
-    tl.store(sums + D + columns, tl.sum(dn_here, 0))
-    dn_here *= tl.load(scale + columns)[None, :]
-    result = _through_norm(dn_here, normalised, inverse_deviation, D)
-    if dx_after is not None:
-        result += _load(dx_after, place, there)
-    _store(dx, place, result, there)
+    dscale, dshift = tl.zeros((ROWS, D), dtype=tl.float32), tl.zeros((ROWS, D), dtype=tl.float32)
+    for step in range(STEPS):
+        rows = (tl.program_id(0) * STEPS + step) * ROWS + tl.arange(0, ROWS)
+        place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
+        dn_here = _load(dn, place, there)
+        if inside is not None:
+            dn_here *= _load(inside, rows, rows < count)[:, None]
+        normalised, inverse_deviation = _normalised(_load(x, place, there), D)
+        dscale += dn_here * normalised
+        dshift += dn_here
+        dn_here *= tl.load(scale + columns)[None, :]
+        result = _through_norm(dn_here, normalised, inverse_deviation, D)
+        if dx_after is not None:
+            result += _load(dx_after, place, there)
+        _store(dx, place, result, there)
+    tl.store(sums + columns, tl.sum(dscale, 0))
+    tl.store(sums + D + columns, tl.sum(dshift, 0))
 
 
 @triton.jit(do_not_specialize=SIZES)
 def norm_gradients(
     dn, dm, x, c, scale, gate_scale, inside, dx_after, dc_after, dx, dc, sums, count,
-    D: tl.constexpr, ROWS: tl.constexpr,
+    D: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr,
 ):  # fmt: skip
-    """dx through n, plus dx_after, and dc through m, plus dc_after unless it is None.
+    """dx through n, plus dx_after, by the programs 0 of the second axis; and dc through m, plus dc_after unless it is
+    None, by the programs 1.
 
-    sums (programs, 4, D) are each program's sums for scale and shift of both norms.
+    sums (programs, 4, D) are each program's sums, over its ROWS STEPS positions, for scale and shift of both norms.
     """
-    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     sums += tl.program_id(0) * 4 * D
-    _norm_gradient(dn, x, scale, inside, dx_after, dx, sums, rows, count, D)
-    _norm_gradient(dm, c, gate_scale, inside, dc_after, dc, sums + 2 * D, rows, count, D)
+    if tl.program_id(1) == 0:
+        _norm_gradient(dn, x, scale, inside, dx_after, dx, sums, count, D, ROWS, STEPS)
+    else:
+        _norm_gradient(dm, c, gate_scale, inside, dc_after, dc, sums + 2 * D, count, D, ROWS, STEPS)
 
 
 @triton.jit(do_not_specialize=SIZES)
