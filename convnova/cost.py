@@ -25,7 +25,7 @@ from convnova.train import parameter_groups
 
 BASES, BASES_ON_GPU = 8192, 131_072
 """Bases a step: as many sequences as make that, or one."""
-FEWEST, SECONDS, SECONDS_ON_GPU = 3, 10.0, 1.0
+FEWEST, SECONDS, SECONDS_ON_GPU = 3, 10.0, 0.3
 """Repeats of a measurement, and how long it goes on beyond them; a GPU's vary less."""
 
 

@@ -4,16 +4,15 @@
     m = LayerNorm'(c)   a = gate_conv(m)    gate = sigmoid(a)        c' = c + gate
 
 A block forward is four kernels: both norms; both convolutions, as matrix products over taps; gate and residual; and
-the `ffn` (V, v and its norm). Backward is the same in reverse order, the convolutions with transposed weights, and one
-kernel for the gradients of the weights. What is elementwise is not part of the kernel of the convolutions, whose
-registers are full of sums. The stem is a matrix product with one-hot rows that are made in registers.
+what follows z, a matrix product of PyTorch's. Backward is the same in reverse order, the convolutions with transposed
+weights, and one kernel for the gradients of the weights. What is elementwise is not part of the kernel of the
+convolutions, whose registers are full of sums. The stem is a matrix product with one-hot rows made in registers.
 
-Precision is that of the plain model under bfloat16 autocast, or better: norms of x and c, weights, h, a and their
-gradients are rounded to bfloat16; everything computed from them, and sums, is float32. x' and x'' have the type of x,
-c' that of c, and gradients have theirs: bfloat16, as they come from the stem. Parameters and their gradients are
-float32.
+Precision is that of the plain model under bfloat16 autocast: norms of x and c, weights, h, a, z and their gradients are
+rounded to bfloat16; everything computed from them, and sums, is float32. x' and x'' have the type of x, c' that of c,
+and gradients have theirs: bfloat16, as they come from the stem. Parameters and their gradients are float32.
 
-Kept for backward, a base and block: x, c and, in bfloat16, n, m, h and a; with an `ffn` x' as well.
+Kept for backward, a base and block: x, c and, in bfloat16, n, m, h and a; with an `ffn` x' and z as well.
 
 This module can be imported without triton and without a GPU; `applies` says where it can be used.
 """
@@ -63,8 +62,6 @@ CONVOLUTION = {64: Tile(128, 64, 64, 4, 4), 128: Tile(128, 128, 64, 4, 3), 256: 
 WEIGHT_GRADIENT = {64: Tile(64, 64, 64, 4, 4), 128: Tile(128, 128, 64, 4, 3), 256: Tile(128, 128, 64, 4, 3)}
 STEM = (64, 64)
 """Positions and channels of a program."""
-FFN_ROWS, FFN_GRADIENT_ROWS, FFN_CHANNELS = 64, 32, 16
-"""Positions of a program, forward and backward, and channels of each of its warps: as large as registers allow."""
 
 
 def applies(x: Tensor, width: int) -> bool:
@@ -159,10 +156,13 @@ class _GatedConvolution(torch.autograd.Function):
         weights = torch.stack([weight, gate_weight]).permute(0, 3, 2, 1).to(torch.bfloat16).contiguous()
         convolved = _convolutions(norms, weights, torch.stack([bias, gate_bias]), dilation)
         x_between, c_after = _gate(x, c, convolved, at, last)
-        ffn = [ffn[0].t().to(torch.bfloat16).contiguous(), *ffn[1:]] if ffn else []
-        x_after = _ffn(x_between, *ffn) if ffn else x_between
+        x_after = x_between
+        if ffn:
+            ffn_weight, ffn_bias, ffn_scale, ffn_shift = ffn
+            ffn_weight = ffn_weight.to(torch.bfloat16)
+            x_after, z = _ffn(x_between, ffn_weight, ffn_bias, ffn_scale, ffn_shift)
+            ffn = [x_between, z, ffn_weight, ffn_scale]
         if differentiable:
-            ffn = [x_between, *ffn] if ffn else []
             ctx.save_for_backward(x, c, inside, at, norms, convolved, weights, scale, gate_scale, *ffn)
             ctx.dilation = dilation
             ctx.set_materialize_grads(False)
@@ -242,34 +242,29 @@ def _gate_gradients(
     return dx_after if dx is None else dx, dconvolved, sums.sum(0)
 
 
-def _ffn(x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """x'' of x', (..., d), with weight (from, to)."""
+def _ffn(x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """x'' and z of x', (..., d), with weight (to, from)."""
+    z = nn.functional.linear(x.to(torch.bfloat16), weight, bias.to(torch.bfloat16))
     x_after, width = torch.empty_like(x), x.shape[-1]
-    count = x.numel() // width
-    _kernels().ffn[(_tiles(count, FFN_ROWS),)](
-        x, weight, bias, scale, shift, x_after, count, D=width, ROWS=FFN_ROWS, num_warps=width // FFN_CHANNELS
-    )
-    return x_after
+    count, rows = x.numel() // width, ELEMENTS // width
+    _kernels().ffn[(_tiles(count, rows),)](x, z, scale, shift, x_after, count, D=width, ROWS=rows)
+    return x_after, z
 
 
 def _ffn_gradients(
-    dx_after: Tensor, x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, _: Tensor
+    dx_after: Tensor, x: Tensor, z: Tensor, weight: Tensor, scale: Tensor
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """dx' (..., d), and the gradients of weight, bias, scale and shift."""
-    width, dz = x.shape[-1], torch.empty_like(x, dtype=torch.bfloat16)
-    count = x.numel() // width
-    sums = torch.empty(_tiles(count, FFN_GRADIENT_ROWS), 3, width, device=x.device)
-    _kernels().ffn_gradients[(len(sums),)](
-        dx_after, x, weight, bias, scale, dz, sums, count, D=width, ROWS=FFN_GRADIENT_ROWS,
-        num_warps=width // FFN_CHANNELS,
-    )  # fmt: skip
-    flat = [tensor.view(1, 1, -1, width) for tensor in (x.to(torch.bfloat16), dz)]
-    (dweight,) = _weight_gradients(*flat, 1, 0)
+    width, dz = x.shape[-1], torch.empty_like(z)
+    count, rows = x.numel() // width, ELEMENTS // width
+    sums = torch.empty(_tiles(count, rows * STEPS), 3, width, device=x.device)
+    _kernels().ffn_gradients[(len(sums),)](dx_after, z, scale, dz, sums, count, D=width, ROWS=rows, STEPS=STEPS)
+    (dweight,) = _weight_gradients(*(rows.view(1, 1, -1, width) for rows in (x.to(torch.bfloat16), dz)), 1, 0)
     dscale, dshift, dbias = sums.sum(0)
     if dx_after.dtype == torch.bfloat16:
-        dx = torch.addmm(dx_after.view(-1, width), flat[1][0, 0], weight.t()).view_as(dx_after)
+        dx = torch.addmm(dx_after.view(-1, width), dz.view(-1, width), weight).view_as(dx_after)
     else:
-        dx = dx_after + dz @ weight.t()
+        dx = dx_after + dz @ weight
     return dx, (dweight.squeeze(2), dbias, dscale, dshift)
 
 

@@ -228,35 +228,36 @@ def gate_gradients(
 
 
 @triton.jit(do_not_specialize=SIZES)
-def ffn(x, weight, bias, scale, shift, x_after, count, D: tl.constexpr, ROWS: tl.constexpr):
-    """x'' of x', with weight (from, to)."""
+def ffn(x, z, scale, shift, x_after, count, D: tl.constexpr, ROWS: tl.constexpr):
+    """x'' of x' and z."""
     rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, D)
     place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
-    weights = tl.load(weight + columns[:, None] * D + columns[None, :])
-    x_here = _load(x, place, there)
-    z = _add_product(tl.zeros((ROWS, D), dtype=tl.float32), _cast(x_here, tl.bfloat16), weights)
-    normalised, _ = _normalised(_gelu(z + tl.load(bias + columns)[None, :]), D)
+    normalised, _ = _normalised(_gelu(_load(z, place, there)), D)
     result = normalised * tl.load(scale + columns)[None, :] + tl.load(shift + columns)[None, :]
-    _store(x_after, place, x_here + result, there)
+    _store(x_after, place, _load(x, place, there) + result, there)
 
 
 @triton.jit(do_not_specialize=SIZES)
-def ffn_gradients(dx_after, x, weight, bias, scale, dz, sums, count, D: tl.constexpr, ROWS: tl.constexpr):
+def ffn_gradients(dx_after, z, scale, dz, sums, count, D: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr):
     """dz, and each program's sums for scale and shift of the norm and for the bias: sums (programs, 3, D)."""
-    rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, D)
-    place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
-    weights = tl.load(weight + columns[:, None] * D + columns[None, :])
-    x_here = _cast(_load(x, place, there), tl.bfloat16)
-    z = _add_product(tl.zeros((ROWS, D), dtype=tl.float32), x_here, weights) + tl.load(bias + columns)[None, :]
-    normalised, inverse_deviation = _normalised(_gelu(z), D)
-    dx_here = _load(dx_after, place, there)
+    columns = tl.arange(0, D)
+    dscale, dshift = tl.zeros((ROWS, D), dtype=tl.float32), tl.zeros((ROWS, D), dtype=tl.float32)
+    dbias = tl.zeros((ROWS, D), dtype=tl.float32)
+    for step in range(STEPS):
+        rows = (tl.program_id(0) * STEPS + step) * ROWS + tl.arange(0, ROWS)
+        place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
+        z_here, dx_here = _load(z, place, there), _load(dx_after, place, there)
+        normalised, inverse_deviation = _normalised(_gelu(z_here), D)
+        dscale += dx_here * normalised
+        dshift += dx_here
+        dx_here *= tl.load(scale + columns)[None, :]
+        dz_here = _through_norm(dx_here, normalised, inverse_deviation, D) * _gelu_slope(z_here)
+        dbias += dz_here
+        _store(dz, place, dz_here, there)
     sums += tl.program_id(0) * 3 * D + columns
-    tl.store(sums, tl.sum(dx_here * normalised, 0))
-    tl.store(sums + D, tl.sum(dx_here, 0))
-    dz_here = _through_norm(dx_here * tl.load(scale + columns)[None, :], normalised, inverse_deviation, D)
-    dz_here *= _gelu_slope(z)
-    tl.store(sums + 2 * D, tl.sum(dz_here, 0))
-    _store(dz, place, dz_here, there)
+    tl.store(sums, tl.sum(dscale, 0))
+    tl.store(sums + D, tl.sum(dshift, 0))
+    tl.store(sums + 2 * D, tl.sum(dbias, 0))
 
 
 @triton.jit
