@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from convnova.adamw import AdamW
 from convnova.config import RunConfig
 from convnova.files import write_json
-from convnova.memory import peak_resident
+from convnova.memory import no_more_than_available, peak_resident
 from convnova.models import build_predictor, configure, receptive_field
 from convnova.progress import log
 from convnova.provenance import describe
@@ -27,6 +27,8 @@ BASES, BASES_ON_GPU = 8192, 131_072
 """Bases a step: as many sequences as make that, or one."""
 FEWEST, SECONDS, SECONDS_ON_GPU = 3, 10.0, 0.3
 """Repeats of a measurement, and how long it goes on beyond them; a GPU's vary less."""
+LONG = 30.0
+"""Seconds of a run in which whatever happens but once, as in the first one, makes no difference."""
 
 
 def write_cost(config: RunConfig, model: str, length: int, out: Path) -> None:
@@ -49,7 +51,8 @@ def write_cost(config: RunConfig, model: str, length: int, out: Path) -> None:
     tokens = torch.randint(0, 4, (sequences, length), device=device).to(torch.uint8)
     found["sequences"] = len(tokens)
     try:
-        found |= measure(network, tokens)
+        with no_more_than_available():
+            found |= measure(network, tokens)
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
@@ -110,21 +113,28 @@ def training_step(network: nn.Module, tokens: Tensor) -> Callable[[], None]:
 
 
 def timed(run: Callable[[], Any], device: torch.device) -> tuple[float, float]:
-    """The median of the seconds of several runs after one that warms up, and the peak memory in MB.
+    """The median of the seconds of several runs and the peak memory in MB. The first one warms up, and counts only if
+    it is `LONG`.
 
     On a GPU the memory of tensors, on a CPU that of the whole process, with some 300 MB of Python and PyTorch.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    run()
-    times: list[float] = []
+    first, times = seconds_of(run, device), []
+    if first > LONG:
+        times.append(first)
     while len(times) < FEWEST or sum(times) < (SECONDS_ON_GPU if device.type == "cuda" else SECONDS):
-        synchronise(device)
-        began = time.perf_counter()
-        run()
-        synchronise(device)
-        times.append(time.perf_counter() - began)
+        times.append(seconds_of(run, device))
     return median(times), peak_memory(device) / 1e6
+
+
+def seconds_of(run: Callable[[], Any], device: torch.device) -> float:
+    """Of one run."""
+    synchronise(device)
+    began = time.perf_counter()
+    run()
+    synchronise(device)
+    return time.perf_counter() - began
 
 
 def synchronise(device: torch.device) -> None:

@@ -1,8 +1,10 @@
-"""Peak memory of this process."""
+"""Memory of this process: its peak, and where it ends."""
 
 import re
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -15,3 +17,22 @@ def peak_resident() -> int:
     if status.is_file() and (found := re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)):
         return int(found[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+@contextmanager
+def no_more_than_available() -> Iterator[None]:
+    """Within the block an allocation that the machine has no memory for fails; otherwise Linux would grant it, and end
+    the process when it is used. Elsewhere than on Linux nothing changes."""
+    told = Path("/proc/meminfo")
+    if not told.is_file():
+        yield
+        return
+    available = int(re.search(r"^MemAvailable:\s+(\d+) kB", told.read_text(), re.MULTILINE)[1]) * 1024
+    held = int(re.search(r"^VmData:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)[1]) * 1024
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = held + available if hard == resource.RLIM_INFINITY else min(held + available, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

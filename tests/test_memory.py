@@ -1,8 +1,10 @@
-"""Peak memory: what a process itself has held, not the one that started it."""
+"""Memory: what a process itself has held, not the one that started it, and where it ends."""
 
 import json
 import subprocess
 import sys
+
+import pytest
 
 PARENT = """
 import json, subprocess, sys
@@ -20,3 +22,30 @@ def test_it_grows_with_what_is_held_and_a_child_begins_anew():
     before, after, child = json.loads(told)
     assert after - before > 250_000_000
     assert 5_000_000 < child < 100_000_000
+
+
+HALVES = """
+import re
+from pathlib import Path
+import torch
+from convnova.memory import no_more_than_available
+size = 600 * int(re.search(r"MemAvailable:\\s+(\\d+)", Path("/proc/meminfo").read_text())[1])
+
+def hold() -> str:
+    try:
+        one, other = torch.empty(size, dtype=torch.uint8), torch.empty(size, dtype=torch.uint8)
+        return "granted"
+    except RuntimeError as error:
+        return "memory" if "memory" in str(error) else str(error)
+
+with no_more_than_available():
+    within = hold()
+print(within, hold())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="not Linux: allocations are not limited")
+def test_what_there_is_no_memory_for_is_refused_rather_than_granted():
+    """Twice 0.6 of what is available, none of it used."""
+    told = subprocess.run([sys.executable, "-c", HALVES], capture_output=True, check=True, text=True).stdout
+    assert told.split() == ["memory", "granted"]
