@@ -6,7 +6,8 @@
 A block forward is four kernels: both norms; both convolutions, as matrix products over taps; gate and residual; and
 what follows z, a matrix product of PyTorch's. Backward is the same in reverse order, the convolutions with transposed
 weights, and one kernel for the gradients of the weights. What is elementwise is not part of the kernel of the
-convolutions, whose registers are full of sums. The stem is a matrix product with one-hot rows made in registers.
+convolutions, whose registers are full of sums. The stem is a matrix product with one-hot rows made in registers. Where
+only some positions are wanted, what follows the convolutions is computed there alone.
 
 Precision is that of the plain model under bfloat16 autocast: norms of x and c, weights, h, a, z and their gradients are
 rounded to bfloat16; everything computed from them, and sums, is float32. x' and x'' have the type of x, c' that of c,
@@ -183,11 +184,9 @@ class _GatedConvolution(torch.autograd.Function):
             *dnorms, x, c, scale, gate_scale, inside, dx_everywhere, dc_after
         )
         dweight, dgate_weight = _weight_gradients(norms, dconvolved, weights.shape[1], ctx.dilation)
-        dbranch, dgate_branch = (
-            (dscale, dshift, dweight, dbiases[0]),
-            (dgate_scale, dgate_shift, dgate_weight, dbiases[1]),
-        )
-        return dx, dc, None, None, None, None, None, *dbranch, *dgate_branch, *dffn
+        dbias, dgate_bias = dbiases
+        own = dscale, dshift, dweight, dbias, dgate_scale, dgate_shift, dgate_weight, dgate_bias
+        return dx, dc, None, None, None, None, None, *own, *dffn
 
 
 def _norms(
