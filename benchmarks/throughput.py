@@ -162,8 +162,8 @@ def entrants(case: Case, released: str | None, device: str) -> list[Entrant]:
 
 
 FLOPS_OF = {"compiled bfloat16": "plain bfloat16", "fast bfloat16": "fast"}
-"""Whose FLOPs, those that are needed, stand for an entrant's: PyTorch cannot count what compiled kernels do, nor the bytes
-that they move."""
+"""Whose FLOPs, those that are needed, stand for an entrant's: PyTorch cannot count what compiled kernels do, nor the
+bytes that they move."""
 
 
 def on_a_gpu(case: Case, ours: nn.Module, step: Callable, tokens: Tensor, at: Tensor) -> list[Entrant]:

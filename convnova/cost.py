@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from convnova.adamw import AdamW
 from convnova.config import RunConfig
@@ -88,12 +88,21 @@ def predicted(network: nn.Module, tokens: Tensor) -> Tensor:
         return network(tokens)
 
 
+def attention_on_cpu(query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, **__: Any) -> int:
+    """Operations of attention over heads of these shapes."""
+    return sdpa_flop_count(query, key, value)
+
+
+COUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_on_cpu}
+"""What PyTorch's counter leaves out."""
+
+
 def operations(network: nn.Module, tokens: Tensor) -> int:
     """Floating-point operations of one prediction."""
     for part in network.modules():
         if hasattr(part, "fast"):
             part.fast = False
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    with torch.inference_mode(), FlopCounterMode(display=False, custom_mapping=COUNTED) as counter:
         network.eval()(tokens)
     return counter.get_total_flops()
 

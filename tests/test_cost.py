@@ -62,6 +62,15 @@ def test_operations_are_those_of_a_count_by_hand():
     assert cost.operations(model, torch.zeros(1, length, dtype=torch.uint8)) == expected
 
 
+def test_attention_is_counted():
+    """Of two layers and 50 positions: each reads 50 others, twice 2 operations a channel."""
+    settings, length = {"width": 32, "layers": 2, "heads": 2, "expansion": 2}, 50
+    model = build_predictor("transformer", settings, "classes", 2, length)
+    linear = sum(module.weight.numel() for module in model.modules() if isinstance(module, nn.Linear)) - 2 * 32
+    expected = 2 * (linear * length + 2 * 32) + 2 * 4 * 32 * length**2
+    assert cost.operations(model, torch.zeros(1, length, dtype=torch.uint8)) == expected
+
+
 @pytest.mark.parametrize("taken, median", [([9, 4, 1, 2], 2), ([50, 40, 60], 50)])
 def test_throughput_is_the_median_after_a_warm_up_unless_a_run_is_long(taken, median, monkeypatch):
     clock = iter([0, *(time for run in itertools.accumulate(taken) for time in (run, run))])

@@ -166,7 +166,8 @@ from pathlib import Path
 import torch
 from torch import nn
 from convnova.hyperparameters import Training
-from convnova.train import Batch, train
+from convnova.batches import Batch
+from convnova.train import train
 
 torch.set_num_threads(1)
 
