@@ -108,7 +108,8 @@ def _short(line: dict[str, Any], name: str) -> Entry:
 def draw(lines: list[dict[str, Any]], simulated: bool, out: Path) -> list[Path]:
     """Score against operations where there are scores, and throughput and memory against length."""
     models = list(dict.fromkeys(line["model"] for line in lines))
-    panels = [_panel("inference_bases_per_second"), _panel("training_memory_mb")]
+    lengths = sorted({line["length"] for line in lines})
+    panels = [_panel(name, lengths) for name in ("inference_bases_per_second", "training_memory_mb")]
     if any("score" in line for line in lines):
         panels.insert(0, _score_panel)
     with matplotlib.rc_context(STYLE):
@@ -134,14 +135,13 @@ def _score_panel(axes: Axes, lines: list[dict[str, Any]], look: dict[str, Any]) 
     axes.set(xscale="log", xlabel=f"FLOPs a base, at {line['length']:,} bp", ylabel="mean score")
 
 
-def _panel(name: str) -> Callable[[Axes, list[dict[str, Any]], dict[str, Any]], None]:
+def _panel(name: str, lengths: list[int]) -> Callable[[Axes, list[dict[str, Any]], dict[str, Any]], None]:
     """What draws a measured quantity of one model against length."""
 
     def draw_lines(axes: Axes, lines: list[dict[str, Any]], look: dict[str, Any]) -> None:
         points = [(line["length"], line[name]) for line in lines if name in line]
         axes.plot(*zip(*points, strict=True) if points else ([], []), label=lines[0]["title"], linewidth=1, **look)
         axes.set(xscale="log", yscale="log", xlabel="length (bp)", ylabel=COLUMNS[name])
-        lengths = sorted({line["length"] for line in lines})
         axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
         axes.xaxis.set_minor_locator(NullLocator())
 

@@ -7,7 +7,7 @@ import torch
 import yaml
 from torch import nn
 
-from convnova import cost
+from convnova import cost, cost_page
 from convnova.cli import main
 from convnova.cost_page import mean_scores, read_costs
 from convnova.models import build_predictor
@@ -142,3 +142,13 @@ def test_a_model_or_file_that_is_not_there_is_named(measured, capsys):
     wrong.write_text("{}")
     assert tables((config, [wrong])) == 1
     assert "expected what `convnova cost` writes" in capsys.readouterr().err
+
+
+def test_every_length_is_on_the_axis_also_where_the_last_model_has_fewer(tmp_path, monkeypatch):
+    line = {"title": "a", "inference_bases_per_second": 1.0, "training_memory_mb": 2.0}
+    lines = [{**line, "model": model, "length": length} for model, length in [("a", 512), ("a", 4096), ("b", 512)]]
+    kept = []
+    monkeypatch.setattr(cost_page, "save", lambda figure, path: kept.append(figure) or [])
+    cost_page.draw(lines, False, tmp_path)
+    for axes in kept[0].axes:
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["512", "4,096"]
