@@ -203,7 +203,7 @@ def take_step(
     settings: Training,
     at_once: int,
     processes: Processes,
-    graphs: Graphs | None = None,
+    graphs: Graphs | None,
 ) -> tuple[Tensor, int]:
     """One step of the optimizer, its gradient summed over micro-batches of at most `at_once` sequences.
 

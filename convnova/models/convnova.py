@@ -274,9 +274,8 @@ class Backbone(nn.Module):
         if self.second_stem is None:
             return self._stem(tokens, own, bias), None
         other, other_bias = self.second_stem.weight, self.second_stem.bias
-        complement = torch.cat(
-            [other[:, : LETTERS - 1].flip(1), other[:, LETTERS - 1 :]], 1
-        )  # A C G T to T G C A, and N
+        bases, n = other.split([LETTERS - 1, 1], 1)
+        complement = torch.cat([bases.flip(1), n], 1)  # A C G T to T G C A
         if self.config.second_branch == "reverse_complement":
             return self._stem(tokens, own, bias), self._stem(reverse(tokens), complement, other_bias)
         if fused.applies(tokens, self.width):

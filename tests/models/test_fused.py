@@ -18,8 +18,8 @@ from convnova.dna import OUTSIDE
 from convnova.models import fused
 from convnova.models.convnova import Backbone, Config, GatedConvolutionBlock
 
-TOLERANCE = 2.0
-"""The largest error, in multiples of the error that the plain block makes in bfloat16."""
+TOLERANCE = 2.0 if torch.cuda.is_available() else 1.5
+"""The largest error, in multiples of the error that the plain block makes in bfloat16. On an H200 1.503 was seen."""
 
 
 @pytest.fixture
