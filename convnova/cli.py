@@ -312,20 +312,22 @@ def _load_torch(threads: int) -> None:
     gc.enable()
     torch.set_num_threads(threads)
     if torch.version.cuda:
-        from convnova.gpus import take_gpu
+        from convnova.gpus import take_gpus
 
-        take_gpu()
+        take_gpus()
 
 
 def run_pretrain(options: argparse.Namespace) -> None:
     """`convnova pretrain`"""
     from convnova.catalogue import load_file, nearest
+    from convnova.gpus import take_gpus
 
     config = load_file(options.config)
     if options.backbone not in config.backbones():
         raise ConvNovaError(f"backbone {options.backbone!r}: {nearest(options.backbone, list(config.backbones()))}")
     if options.processes > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(options.processes)]
+        take_gpus(options.processes)
         os.execv(sys.executable, [sys.executable, *launcher, "--no-python", "--", *sys.argv])
     _load_torch(options.threads)
     from convnova.pretrain import pretrain

@@ -1,17 +1,18 @@
-"""Which GPU a process may have: each is lent to one process at a time, by a lock that ends with the process."""
+"""Which GPUs a process may have: each is lent to one process at a time, by a lock that ends with the process."""
 
-import fcntl
 import os
-import tempfile
+import random
+import socket
 import time
 from pathlib import Path
 
+from convnova.errors import ConvNovaError
 from convnova.progress import log
 
 SECONDS_BETWEEN_TRIES = 1.0
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
-_held: list[int] = []
+_held: list[socket.socket] = []
 
 
 def visible() -> list[str]:
@@ -21,36 +22,63 @@ def visible() -> list[str]:
     return sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
 
 
-def take_gpu() -> str | None:
-    """Wait for a GPU that no other process of this machine holds, and let CUDA see only that.
+def take_gpus(count: int = 1) -> list[str]:
+    """Wait until `count` GPUs are held by no other process of this machine, and let CUDA see only those.
 
-    To be called before CUDA is. The lock is the kernel's (flock), so a killed process holds none.
+    To be called before CUDA is. All are taken at once or none, so that two trainings never wait for each other's. A
+    process that torchrun has started has the one of its rank: whoever started torchrun has taken them.
 
     Returns:
-        Its name, or None on a machine without one.
+        Their names; none on a machine without GPUs.
+
+    Raises:
+        ConvNovaError: more are wanted than there are.
     """
     names, waiting = visible(), False
-    while names:
-        for name in names:
-            if (handle := _lock(name)) is not None:
-                _held.append(handle)
-                os.environ[VISIBLE] = name
-                return name
-        if not waiting:
-            log(f"waiting for one of the GPUs {', '.join(names)}: other processes hold them all")
-            waiting = True
-        time.sleep(SECONDS_BETWEEN_TRIES)
-    return None
+    rank = int(os.environ.get("LOCAL_RANK", -1))
+    wanted = max(count, rank + 1)
+    if names and wanted > len(names):
+        raise ConvNovaError(f"expected {wanted} GPUs, a process each, found {len(names)}; `{VISIBLE}=` is for CPUs")
+    if rank >= 0:
+        names = names[rank : rank + 1]
+    elif names:
+        while len(taken := _take(names, count)) < count:
+            if not waiting:
+                log(f"waiting for {count} of the GPUs {', '.join(names)}: other processes hold too many of them")
+                waiting = True
+            time.sleep(SECONDS_BETWEEN_TRIES * random.uniform(0.5, 1))
+        names = taken
+    if names:
+        os.environ[VISIBLE] = ",".join(names)
+    return names
 
 
-def _lock(name: str) -> int | None:
-    """A descriptor that holds the GPU as long as it is open; None if another one does."""
-    path = Path(tempfile.gettempdir()) / f"convnova-gpu-{name}.lock"
-    # Not made anew where it is another user's: in a folder with the sticky bit that is refused.
-    handle = os.open(path, os.O_RDONLY) if path.exists() else os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+def _take(names: list[str], count: int) -> list[str]:
+    """The first `count` GPUs that are free, now held; none if there are fewer."""
+    found = {}
+    for name in names:
+        if len(found) < count and (held := _lock(name)):
+            found[name] = held
+    if len(found) < count:
+        for held in found.values():
+            held.close()
+        return []
+    _held.extend(found.values())
+    return list(found)
+
+
+def _lock(name: str) -> socket.socket | None:
+    """What holds the GPU until it is closed, also across an exec; None if another process holds it.
+
+    An abstract socket: the kernel knows it by its name alone, and no file is left. In a job of Slurm's the name belongs
+    to the job, for there the GPUs of every job may be counted from 0.
+    """
+    job = os.environ.get("SLURM_JOB_ID", "") if VISIBLE in os.environ else ""
+    held = socket.socket(socket.AF_UNIX)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
+        held.bind(f"\0convnova-gpu-{job}-{name}")
+    except OSError:
+        held.close()
         return None
-    return handle
+    held.set_inheritable(True)
+    return held
