@@ -38,9 +38,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from convnova.batches import Batch
 from convnova.graphs import SAME_SHAPE, Graphs
+from convnova.hyperparameters import Training
 from convnova.models.convnova import Backbone, Config, GatedConvolutionBlock, from_released
 from convnova.models.heads import MaskedLanguageModel
-from convnova.train import CPU_BASES
+from convnova.train import sequences_at_once
 
 MASKED = 0.15
 PRETRAINING = Config(width=128, kernel=9, ffn=True)
@@ -154,7 +155,7 @@ def entrants(case: Case, released: str | None, device: str) -> list[Entrant]:
         if isinstance(block, GatedConvolutionBlock):
             block.fast = False
     found.append(Entrant("plain", step(plain, plain, False)))
-    parts = -(-case.batch * case.length // CPU_BASES) if device == "cpu" else 1
+    parts = -(-case.batch // sequences_at_once(Training(), tokens, torch.device(device)))
     found.append(Entrant("fast", step(ours, ours, with_head, parts)))
     if device == "cuda":
         found += on_a_gpu(case, ours, step, tokens, at)

@@ -27,14 +27,14 @@ from convnova.checkpoint import load_strictly
 from convnova.dna import OUTSIDE
 from convnova.errors import ConvNovaError
 from convnova.models import fused, sparing
-from convnova.models.convolution import convolve
+from convnova.models.convolution import Pointwise, convolve
 from convnova.models.heads import LETTERS, MaskedLanguageModel
 
 STEM_KERNEL = 9
 LARGEST_DILATION = 1024
 SECOND_BRANCHES = ("complement", "reverse_complement", "none")
 GATES = ("product", "sum", "none")
-CACHED = 1 << 20
+CACHED = 1 << 21
 """Numbers of one activation that a CPU's caches hold while a piece of a batch passes through, in prediction."""
 LONGEST = 1 << 20
 """Bases that a GPU predicts at once."""
@@ -113,7 +113,7 @@ class GatedConvolutionBlock(nn.Module):
         self.norm, self.gate_norm = nn.LayerNorm(width), nn.LayerNorm(width) if gated else None
         self.conv = nn.Conv1d(width, width, config.kernel)
         self.gate_conv = nn.Conv1d(width, width, config.kernel) if gated else None
-        self.ffn = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width)) if config.ffn else None
+        self.ffn = nn.Sequential(Pointwise(width, width), nn.GELU(), nn.LayerNorm(width)) if config.ffn else None
 
     def forward(
         self, x: Tensor, c: Tensor | None, inside: Tensor | None, at: Tensor | None = None, last: bool = False
@@ -169,7 +169,7 @@ def convolve_at(h: Tensor, conv: nn.Conv1d, dilation: int, at: Tensor) -> Tensor
     padded = F.pad(h, (0, 0, reach, reach)).flatten(0, 1)  # (B * (L + 2 reach), d)
     first = at + torch.div(at, length, rounding_mode="floor") * (2 * reach)
     rows = first[:, None] + dilation * torch.arange(taps, device=at.device)  # (M, k)
-    gathered = padded[rows.flatten()].view(len(at), -1)  # (M, k d)
+    gathered = padded[rows].flatten(1)  # (M, k d)
     return F.linear(gathered, conv.weight.permute(0, 2, 1).flatten(1), conv.bias)
 
 
@@ -195,16 +195,16 @@ class Backbone(nn.Module):
         blocks = (GatedConvolutionBlock(config, dilation) for dilation in config.dilations[:: config.stacks])
         self.blocks = nn.ModuleList(copy.deepcopy(block) for block in blocks for _ in range(config.stacks))
         self.tail = nn.Sequential(
-            nn.Linear(self.width, inner),
+            Pointwise(self.width, inner),
             nn.GELU(),
-            nn.Linear(inner, inner),
+            Pointwise(inner, inner),
             nn.LayerNorm(inner),
-            nn.Linear(inner, inner),
+            Pointwise(inner, inner),
             nn.GELU(),
-            nn.Linear(inner, self.width),
+            Pointwise(inner, self.width),
             nn.LayerNorm(self.width),
         )
-        pointwise = (nn.Linear(self.width, self.width), nn.GELU(), nn.Linear(self.width, self.width))
+        pointwise = (Pointwise(self.width, self.width), nn.GELU(), Pointwise(self.width, self.width))
         self.final_conv = nn.Sequential(*pointwise) if config.final_conv else None
 
     def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:

@@ -8,6 +8,7 @@ from convnova.models.convolution import (
     INPUT,
     OUTPUT,
     WEIGHT,
+    Pointwise,
     convolve,
     convolve_by_five,
     five_products_pay,
@@ -51,12 +52,28 @@ def test_five_products_make_three_outputs_of_three_taps():
 
 
 def test_the_rounding_error_of_five_products_stays_near_that_of_the_plain_sum():
-    h, weight, bias, _ = inputs(2, 300, 128, 9, torch.float32)
+    h, weight, bias, dy = inputs(2, 300, 128, 9, torch.float32)
     exact = pytorchs(h.double(), weight.double(), bias.double(), 4)
     plain, five = ((way(h, weight, bias, 4) - exact).abs().max() for way in (convolve, convolve_by_five))
     assert five < 8 * plain
+    exact = gradients(dy.double(), h.double(), weight.double(), 4)
+    for right, plain, five in zip(exact, gradients(dy, h, weight, 4), gradients_by_five(dy, h, weight, 4), strict=True):
+        assert (five - right).abs().max() < 8 * (plain - right).abs().max()
 
 
 def test_where_five_products_pay():
     assert five_products_pay(128, 9, 4, 1024) and five_products_pay(128, 9, 1, 500)
     assert not five_products_pay(64, 9, 1, 1024) and not five_products_pay(128, 3, 256, 300)
+    assert not five_products_pay(128, 9, 64, 500)  # a third of the taps lies outside
+
+
+@pytest.mark.parametrize("shape", [(6,), (0, 6), (2, 7, 6), (2, 0, 6)])
+def test_a_pointwise_layer_is_a_linear_layer(shape):
+    torch.manual_seed(1)
+    layer, x = Pointwise(6, 5).double(), torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+    leaves = x, layer.weight, layer.bias
+    y, expected = layer(x), F.linear(*leaves)
+    torch.testing.assert_close(y, expected)
+    dy = torch.randn_like(y)
+    for found, right in zip(torch.autograd.grad(y, leaves, dy), torch.autograd.grad(expected, leaves, dy), strict=True):
+        torch.testing.assert_close(found, right)
