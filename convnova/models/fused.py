@@ -13,7 +13,8 @@ Precision is that of the plain model under bfloat16 autocast: norms of x and c, 
 rounded to bfloat16; everything computed from them, and sums, is float32. x' and x'' have the type of x, c' that of c,
 and gradients have theirs: bfloat16, as they come from the stem. Parameters and their gradients are float32.
 
-Kept for backward, a base and block: x, c and, in bfloat16, n, m, h and a; with an `ffn` x' and z as well.
+Kept for backward, a base and block: x, c and, in bfloat16, h and a; with an `ffn` x' and z as well. n and m are
+computed again.
 
 This module can be imported without triton and without a GPU; `applies` says where it can be used.
 """
@@ -164,7 +165,7 @@ class _GatedConvolution(torch.autograd.Function):
             x_after, z = _ffn(x_between, ffn_weight, ffn_bias, ffn_scale, ffn_shift)
             ffn = [x_between, z, ffn_weight, ffn_scale]
         if differentiable:
-            ctx.save_for_backward(x, c, inside, at, norms, convolved, weights, scale, gate_scale, *ffn)
+            ctx.save_for_backward(x, c, inside, at, convolved, weights, scale, shift, gate_scale, gate_shift, *ffn)
             ctx.dilation = dilation
             ctx.set_materialize_grads(False)
         return x_after, c_after
@@ -172,18 +173,20 @@ class _GatedConvolution(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, dx_after, dc_after):  # noqa: ANN001, ANN205
-        x, c, inside, at, norms, convolved, weights, scale, gate_scale, *ffn = ctx.saved_tensors
+        x, c, inside, at, convolved, weights, scale, shift, gate_scale, gate_shift, *ffn = ctx.saved_tensors
         if dx_after is None:
             dx_after = torch.zeros_like(x) if at is None else x.new_zeros(len(at), x.shape[2])
         dx_after = dx_after.to(x.dtype).contiguous()
         dc_after = None if dc_after is None else dc_after.contiguous()
         dx_between, dffn = _ffn_gradients(dx_after, *ffn) if ffn else (dx_after, ())
         dx_everywhere, dconvolved, dbiases = _gate_gradients(dx_between, dc_after, convolved, at)
+        dweight, dgate_weight = _weight_gradients(
+            _norms(x, c, inside, scale, shift, gate_scale, gate_shift), dconvolved, weights.shape[1], ctx.dilation
+        )
         dnorms = _convolutions(dconvolved, weights, None, -ctx.dilation)
         dx, dc, (dscale, dshift, dgate_scale, dgate_shift) = _norm_gradients(
             *dnorms, x, c, scale, gate_scale, inside, dx_everywhere, dc_after
         )
-        dweight, dgate_weight = _weight_gradients(norms, dconvolved, weights.shape[1], ctx.dilation)
         dbias, dgate_bias = dbiases
         own = dscale, dshift, dweight, dbias, dgate_scale, dgate_shift, dgate_weight, dgate_bias
         return dx, dc, None, None, None, None, None, *own, *dffn
