@@ -23,7 +23,6 @@ from convnova.adamw import AdamW
 from convnova.batches import Labelled, Padding, collate
 from convnova.catalogue import load
 from convnova.config import Job, RunConfig
-from convnova.distributed import ALONE
 from convnova.finetune import Classification
 from convnova.memory import peak_resident
 from convnova.models import build_predictor
@@ -86,7 +85,7 @@ def measure(model: str, sequences: int) -> dict:
     def training() -> None:
         optimizer = AdamW(parameter_groups(network, settings.weight_decay), betas=(settings.beta1, settings.beta2))
         at_once = sequences_at_once(settings, batch.tokens, device)
-        loss, _ = take_step(network, objective, batch, optimizer, 1e-3, settings, at_once, ALONE)
+        loss, _ = take_step(network, objective, batch, optimizer, 1e-3, settings, at_once)
         found["at_once"], found["loss"] = at_once, round(loss.item(), 3)
 
     def evaluation() -> None:

@@ -108,7 +108,7 @@ def load_state(folder: Path, model: nn.Module, optimizer: AdamW) -> dict | None:
     for path in _checkpoints(folder):
         try:
             weights, _ = load_weights(path / "weights.safetensors")
-            state = torch.load(path / "state.pt", weights_only=True)
+            state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
         except Exception as error:  # whatever a damaged pickle or zip raises
             log(f"{path}: damaged, passed over ({type(error).__name__}: {error})")
             continue

@@ -34,7 +34,7 @@ from convnova.progress import log
 from convnova.provenance import describe, joules
 from convnova.randomness import torch_seed
 from convnova.tasks import TaskShard, read_task
-from convnova.train import CPU_BASES, History, train, write_log
+from convnova.train import CPU_BASES, History, in_precision, train, write_log
 
 HELD_OUT = 0.1
 """Share of the training rows that becomes the validation part where a task has none."""
@@ -79,7 +79,8 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
         model, objective, settings, job.seed, "/".join(map(str, job)), out / "log.csv", checkpoints, workers
     )
     load_strictly(model, history.best_weights, "the best epoch")
-    predicted = predict(model, splits["test"], padding, objective.evaluation_batch, strands)
+    with in_precision(settings, next(model.parameters()).device):
+        predicted = predict(model, splits["test"], padding, objective.evaluation_batch, strands)
     scores = score(task, labels_of(splits["test"]), predicted)
     about = {**job._asdict(), "metric": task.metric, **scores, "interval": interval(task, splits["test"], predicted)}
     about |= summary(history, model, splits, config, job)

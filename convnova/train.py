@@ -5,12 +5,12 @@ ends with the same weights, bit for bit, as one that was not (on CPU with the sa
 """
 
 import math
-import signal
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,12 +29,18 @@ from convnova.hyperparameters import Training
 from convnova.memory import peak_resident
 from convnova.progress import log, progress
 from convnova.randomness import torch_seed
+from convnova.signals import Stopped, signals
 
-LOG_COLUMNS = ("step", "epoch", "split", "loss", "lr", "bases", "seconds", "bases_per_second", "memory_mb")
+LOG_COLUMNS = (
+    "step", "epoch", "split", "loss", "lr", "bases", "seconds", "bases_per_second", "memory_mb", "seconds_left"
+)  # fmt: skip
 LOG_ROWS = 500
-CHECKPOINT_SECONDS = 300.0
-CPU_BASES = 8192
-"""Bases at once on a CPU: about what its caches hold of one activation of the paper's model."""
+LOG_SECONDS = 10.0
+"""Between two writings of the log."""
+CHECKPOINT_SECONDS = float(os.environ.get("CONVNOVA_CHECKPOINT_SECONDS", "300"))
+"""Between two checkpoints of a training."""
+CPU_BASES = 16384
+"""Bases at once on a CPU: more are no faster."""
 
 
 class Objective(Protocol):
@@ -64,7 +70,10 @@ class History:
     step: int = 0
     bases: int = 0
     seconds: float = 0.0
-    unlogged_loss: float = 0.0
+    unlogged: list[float] = field(default_factory=list)
+    """Losses of the steps since the last row."""
+    fits: int = sys.maxsize
+    """Sequences at once that did fit into memory, where more did not."""
 
 
 class Interrupted(ConvNovaError):
@@ -123,57 +132,75 @@ def train(
     history = History(**(load_state(checkpoints, model, optimizer) or {}))
     total = settings.epochs * objective.steps_per_epoch
     every = max(1, total // LOG_ROWS)
-    loss = torch.tensor(history.unlogged_loss, device=device)
-    parallel = processes.parallel(model)
-    began, saved, fits = time.monotonic() - history.seconds, time.monotonic(), sys.maxsize
+    losses = torch.zeros(every, device=device)
+    losses[: len(history.unlogged)] = torch.tensor(history.unlogged)
+    parallel, graphs = processes.parallel(model), Graphs.of(model) if processes.world == 1 else None
+    began, saved, logged = time.monotonic() - history.seconds, time.monotonic(), time.monotonic()
+
+    def check() -> None:
+        """Stop where a loss since the last row is not finite."""
+        _check_finite(losses[: (history.step - 1) % every + 1], history.step, objective, checkpoints)
 
     def save() -> None:
-        history.unlogged_loss = loss.item()
+        if history.step:
+            check()
+        history.unlogged = losses[: history.step % every].tolist()
         if processes.first:
             save_state(checkpoints, history.step, model, optimizer, vars(history))
-
-    graphs = Graphs.of(model) if processes.world == 1 else None
 
     def read(step: int) -> tuple[int, Batch]:
         batch = objective.batch(step)
         own = batch.share(processes) if graphs is None else batch.filled(SAME_SHAPE)
         return batch.tokens.numel(), own.to(device)
 
-    with progress(label, total, "steps", history.step) as bar, _signals() as signalled:
-        for bases, batch in ahead(read, range(history.step, total), workers):
-            rate = learning_rate(history.step, total, settings)
-            place = (history.step,) if processes.first else (history.step, processes.rank)
-            seed_dropout(torch_seed(seed, "dropout", *place))
-            at_once = min(fits, sequences_at_once(settings, batch.tokens, device))
-            step_loss, fitted = take_step(
-                parallel, objective, batch, optimizer, rate, settings, at_once, processes, graphs
-            )
-            fits = min(fits, fitted) if fitted < at_once else fits
-            loss += step_loss
-            history.step += 1
-            history.bases += bases
-            history.seconds = time.monotonic() - began
-            if history.step % every == 0:
-                mean = loss.item() / every
-                loss.zero_()
-                _check_finite(mean, history, every, batch, checkpoints)
-                _log_row(history, objective, "train", mean, rate)
-            bar.update(1, f"loss {history.rows[-1]['loss']:.3f}" if history.rows else "")
-            if history.step % objective.steps_per_epoch == 0:
-                _check_finite(loss.item(), history, history.step % every, batch, checkpoints)
-                _evaluate(model, objective, history, rate, processes)
-                if processes.first:
-                    write_log(history, log_file)
-                if _out_of_patience(history, settings):
+    def goes_on(leave: Callable[[], AbstractContextManager]) -> bool:
+        """Evaluate, where an epoch has ended. Whether training goes on."""
+        epoch, place = divmod(history.step, objective.steps_per_epoch)
+        if place or len(history.evaluations) == epoch:
+            return True
+        _evaluate(model, objective, history, settings, processes, leave)
+        if processes.first:
+            write_log(history, log_file)
+        return not _out_of_patience(history, settings)
+
+    with progress(label, total, "steps", history.step) as bar, signals() as asked:
+        # among several processes none may leave before the others
+        leave = asked.leaving if processes.world == 1 and device.type == "cpu" else nullcontext
+        try:
+            going = goes_on(leave)
+            for bases, batch in ahead(read, range(history.step, total if going else history.step), workers):
+                place = (history.step,) if processes.first else (history.step, processes.rank)
+                at_once = min(history.fits, sequences_at_once(settings, batch.tokens, device))
+                loss, fitted = take_step(
+                    parallel, objective, batch, optimizer, learning_rate(history.step, total, settings), settings,
+                    at_once, processes, graphs, torch_seed(seed, "dropout", *place), leave,
+                )  # fmt: skip
+                history.fits = fitted if fitted < at_once else history.fits
+                losses[history.step % every] = loss
+                history.step += 1
+                history.bases += bases
+                history.seconds = time.monotonic() - began
+                ended = history.step % objective.steps_per_epoch == 0
+                if device.type == "cpu" or ended or history.step % every == 0:
+                    check()
+                if history.step % every == 0:
+                    _log_row(history, objective, "train", losses.mean().item(), settings)
+                    if processes.first and time.monotonic() - logged > LOG_SECONDS:
+                        write_log(history, log_file)
+                        logged = time.monotonic()
+                bar.update(1, f"loss {history.rows[-1]['loss']:.3f}" if history.rows else "")
+                if not goes_on(leave):
                     break
-            stop = processes.any(signalled())
-            if stop or time.monotonic() - saved > checkpoint_seconds:
-                save()
-                saved = time.monotonic()
-                if stop:
-                    raise Interrupted(
-                        f"{label}: stopped by a signal at step {history.step} of {total}; run it again to continue"
-                    )
+                if processes.any(asked.received):
+                    raise Stopped
+                if time.monotonic() - saved > checkpoint_seconds:
+                    save()
+                    saved = time.monotonic()
+        except Stopped:
+            save()
+            raise Interrupted(
+                f"{label}: stopped by a signal at step {history.step} of {total}; run it again to continue"
+            ) from None
     return history
 
 
@@ -188,10 +215,12 @@ def seed_dropout(seed: int) -> None:
 def sequences_at_once(settings: Training, tokens: Tensor, device: torch.device) -> int:
     """Sequences of a step whose activations are in memory together, if no less has to do.
 
-    On a CPU not many: more would not be faster, and would take more memory.
+    On a CPU large batches go in equal parts, of half of CPU_BASES to all: in less memory, and no slower.
     """
-    whole = len(tokens) if device.type == "cuda" else max(1, CPU_BASES // tokens.shape[1])
-    return min(len(tokens), settings.micro_batch or whole)
+    count, length = tokens.shape
+    small = device.type == "cuda" or count * length < CPU_BASES
+    parts = 1 if small else max(2, math.ceil(count * length / CPU_BASES))
+    return min(count, settings.micro_batch or math.ceil(count / parts))
 
 
 def take_step(
@@ -202,13 +231,16 @@ def take_step(
     rate: float,
     settings: Training,
     at_once: int,
-    processes: Processes,
-    graphs: Graphs | None,
+    processes: Processes = ALONE,
+    graphs: Graphs | None = None,
+    seed: int = 0,
+    leave: Callable[[], AbstractContextManager] = nullcontext,
 ) -> tuple[Tensor, int]:
     """One step of the optimizer, its gradient summed over micro-batches of at most `at_once` sequences.
 
     Where these do not fit into memory, halves are tried until one sequence does not; but not among several processes,
-    which would wait for the one that tries again.
+    which would wait for the one that tries again. `seed` is dropout's. While gradients are computed the step can be
+    left without a trace, by an exception out of the block that `leave` makes.
 
     Returns:
         The mean loss over all targets, detached, and how many sequences at once did fit.
@@ -217,8 +249,10 @@ def take_step(
         ConvNovaError: not even one sequence fits, or, in one of several processes, not as many as the settings say.
     """
     while True:
+        seed_dropout(seed)
         try:
-            loss = _accumulate(model, objective, batch, settings, at_once, processes, graphs)
+            with leave():
+                loss = _accumulate(model, objective, batch, settings, at_once, processes, graphs)
             break
         except RuntimeError as error:
             if not _out_of_memory(error):
@@ -259,7 +293,7 @@ def _accumulate(
         model.train()
 
     def backward(part: Batch, count: int | Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        with in_precision(settings, device):
             loss = objective.loss(model, part) * (processes.world * bool(batch.count)) / count
         loss.backward()
         return loss.detach()
@@ -272,6 +306,11 @@ def _accumulate(
         with processes.unsynchronised(model, part is not parts[-1]):
             total += backward(part, count) / processes.world
     return processes.total(total)
+
+
+def in_precision(settings: Training, device: torch.device) -> AbstractContextManager:
+    """A block in which a model computes in the precision that the settings say, trained or not."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
@@ -295,14 +334,21 @@ def ahead(make: Callable[[int], Any], steps: range, workers: int) -> Iterator[An
                 future.cancel()
 
 
-def _evaluate(model: nn.Module, objective: Objective, history: History, rate: float, processes: Processes) -> None:
+def _evaluate(
+    model: nn.Module,
+    objective: Objective,
+    history: History,
+    settings: Training,
+    processes: Processes,
+    leave: Callable[[], AbstractContextManager],
+) -> None:
     """Score the model at the end of an epoch and keep its weights if it is the best so far."""
     epoch = history.step // objective.steps_per_epoch
     model.eval()
-    with torch.inference_mode():
+    with leave(), torch.inference_mode(), in_precision(settings, next(model.parameters()).device):
         result = processes.from_first(lambda: objective.evaluate(model))
     history.evaluations.append({"epoch": epoch, **result})
-    _log_row(history, objective, "valid", result.get("loss", math.nan), rate)
+    _log_row(history, objective, "valid", result.get("loss", math.nan), settings)
     if result["score"] > history.best_score:
         history.best_score, history.best_epoch = result["score"], epoch
         history.best_weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
@@ -314,21 +360,27 @@ def _out_of_patience(history: History, settings: Training) -> bool:
     return settings.patience is not None and epochs >= settings.patience
 
 
-def _check_finite(loss: float, history: History, every: int, batch: Batch, checkpoints: Path) -> None:
-    if not math.isfinite(loss):
-        good = max(checkpoints.glob("step-*"), default="none")
-        raise ConvNovaError(
-            f"the loss is {loss} at one of the steps {history.step - every + 1} to {history.step} "
-            f"(rows of the last: {batch.rows or 'unnamed'}; last good checkpoint: {good}); lower the learning rate"
-        )
+def _check_finite(losses: Tensor, step: int, objective: Objective, checkpoints: Path) -> None:
+    """Of `losses`, those of the steps before `step`, the first that is not finite stops the training."""
+    if losses.isfinite().all():
+        return
+    first = int(losses.isfinite().int().argmin())
+    place, good = step - len(losses) + first, max(checkpoints.glob("step-*"), default="none")
+    raise ConvNovaError(
+        f"the loss is {losses[first]} at step {place + 1} (its rows: {objective.batch(place).rows or 'unnamed'}; "
+        f"last good checkpoint: {good}); lower the learning rate"
+    )
 
 
-def _log_row(history: History, objective: Objective, split: str, loss: float, rate: float) -> None:
+def _log_row(history: History, objective: Objective, split: str, loss: float, settings: Training) -> None:
     on_gpu = torch.cuda.is_available()
     memory = torch.cuda.max_memory_allocated() if on_gpu else peak_resident()
+    total = settings.epochs * objective.steps_per_epoch
+    rate = learning_rate(history.step - 1, total, settings)
     speed = history.bases / max(history.seconds, 1e-9)
+    left = (total - history.step) * history.seconds / history.step
     epoch = history.step / objective.steps_per_epoch
-    values = (history.step, epoch, split, loss, rate, history.bases, history.seconds, speed, memory / 1e6)
+    values = (history.step, epoch, split, loss, rate, history.bases, history.seconds, speed, memory / 1e6, left)
     history.rows.append(dict(zip(LOG_COLUMNS, values, strict=True)))
 
 
@@ -344,16 +396,3 @@ def _cell(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
     return "" if math.isnan(value) else f"{value:.6g}"
-
-
-@contextmanager
-def _signals() -> Iterator[Callable[[], bool]]:
-    """Within the block SIGTERM and SIGUSR1 only set a flag, which the yielded function tells."""
-    received: list[int] = []
-    numbers = (signal.SIGTERM, signal.SIGUSR1)
-    before = [signal.signal(number, lambda number, _: received.append(number)) for number in numbers]
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

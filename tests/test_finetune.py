@@ -1,4 +1,8 @@
+import itertools
 import json
+import os
+import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +15,12 @@ from convnova.catalogue import load
 from convnova.checkpoint import load_weights, save_weights
 from convnova.config import Job
 from convnova.errors import ConvNovaError
-from convnova.finetune import finetune, split_rows
+from convnova.finetune import Classification, finetune, split_rows
 from convnova.models import build_backbone
 from convnova.models.heads import MaskedLanguageModel
 from convnova.predict import per_batch, predict
 from convnova.tasks import read_task, shard_task
+from convnova.train import Interrupted
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "config"
 SETTINGS = {"width": 8, "kernel": 5, "blocks": 2}
@@ -115,6 +120,23 @@ def test_the_same_seed_gives_the_same_scores_and_another_does_not(setting):
     first, again, other = (predictions(setting.run(seed=seed))[2] for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(setting, monkeypatch, capsys):
+    whole, loss, calls = predictions(setting.run())[2], Classification.loss, itertools.count(1)
+
+    def stopping(self, model, batch):
+        if next(calls) == 25:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return loss(self, model, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Classification, "loss", stopping)
+        with pytest.raises(Interrupted, match="at step 24 of"):
+            setting.run()
+    setting.sharded -= 1  # into the same folder
+    assert np.array_equal(predictions(setting.run())[2], whole)
+    assert re.search("continuing from .*/step-000000024", capsys.readouterr().err)
 
 
 def test_micro_batches_change_nothing_but_rounding(tmp_path):

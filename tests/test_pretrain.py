@@ -1,5 +1,9 @@
+import itertools
 import json
 import math
+import os
+import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +14,7 @@ from convnova.catalogue import load
 from convnova.checkpoint import load_weights
 from convnova.cli import main
 from convnova.genome import shard_genome
-from convnova.pretrain import pretrain
+from convnova.pretrain import MaskedLanguage, pretrain
 from convnova.train import Interrupted
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "config"
@@ -53,14 +57,15 @@ def test_pretraining_learns_the_genome_and_keeps_the_best_epoch(genome, tmp_path
     assert (tmp_path / "log.csv").read_text().count(",valid,") == 3
 
 
-def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(genome, tmp_path, monkeypatch):
+def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(genome, tmp_path, monkeypatch, capsys):
     whole = run(config(), genome, tmp_path / "whole")
     stop_once(monkeypatch)
     with pytest.raises(Interrupted):
         run(config(), genome, tmp_path / "parts")
     assert not (tmp_path / "parts" / "weights.safetensors").exists()
-    again = run(config(), genome, tmp_path / "parts")
-    assert again["epochs"] == whole["epochs"]
+    pretrain(config(), "convnova", genome, tmp_path / "parts", workers=3)
+    assert re.search("continuing from .*/step-000000012", capsys.readouterr().err)
+    assert json.loads((tmp_path / "parts" / "weights.json").read_text())["epochs"] == whole["epochs"]
     assert same_weights(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -80,24 +85,15 @@ def same_weights(*folders: Path) -> bool:
 
 
 def stop_once(monkeypatch) -> None:
-    monkeypatch.setattr(StopOnce, "asked", 0)
-    monkeypatch.setattr("convnova.train._signals", StopOnce)
+    """A signal in the 13th step of the first run."""
+    loss, calls = MaskedLanguage.loss, itertools.count(1)
 
+    def stopping(self, model, batch):
+        if next(calls) == 13:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return loss(self, model, batch)
 
-class StopOnce:
-    """Stands for the signal handlers: the first run is told to stop at its 13th step."""
-
-    asked = 0
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return False
-
-    def __call__(self):
-        StopOnce.asked += 1
-        return StopOnce.asked == 13
+    monkeypatch.setattr(MaskedLanguage, "loss", stopping)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 import math
 import os
+import random
+import re
 import signal
 import subprocess
 import sys
@@ -13,10 +15,17 @@ import torch.nn.functional as F
 from torch import nn
 
 from convnova.batches import Batch
-from convnova.checkpoint import load_weights
+from convnova.checkpoint import load_strictly, load_weights
 from convnova.errors import ConvNovaError
 from convnova.hyperparameters import Training
-from convnova.train import Interrupted, learning_rate, parameter_groups, train
+from convnova.train import (
+    Interrupted,
+    _check_finite,
+    learning_rate,
+    parameter_groups,
+    sequences_at_once,
+    train,
+)
 
 SETTINGS = Training(epochs=4, batch_size=8, lr=1e-2, weight_decay=0.1, warmup=0.1)
 
@@ -70,8 +79,8 @@ def weights(model: nn.Module) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
-class StopAfter(Regression):
-    """Ask the process to stop, as a scheduler does, when a step's batch is made."""
+class StopIn(Regression):
+    """Ask the process to stop, as a scheduler does, in the middle of a step."""
 
     def __init__(self, step: int):
         super().__init__()
@@ -83,16 +92,46 @@ class StopAfter(Regression):
         return super().loss(model, batch)
 
 
-@pytest.mark.parametrize("step", [0, 9, 10, 23])
-def test_stopped_by_a_signal_and_continued_is_bit_for_bit_the_undisturbed_run(tmp_path, step, log_rows):
-    whole, history = run(tmp_path / "whole")
-    with pytest.raises(Interrupted, match=f"stopped by a signal at step {step + 1} of 40"):
-        run(tmp_path / "parts", StopAfter(step))
-    continued, again = run(tmp_path / "parts", workers=3)
-    assert torch.equal(weights(continued), weights(whole))
+def assert_same(one: tuple, other: tuple) -> None:
+    """Two trainings have the same weights, losses and evaluations, bit for bit."""
+    (model, history), (model_again, again) = one, other
+    assert torch.equal(weights(model_again), weights(model))
     assert again.evaluations == history.evaluations
     assert [row["loss"] for row in again.rows] == [row["loss"] for row in history.rows]
     assert all(torch.equal(again.best_weights[name], tensor) for name, tensor in history.best_weights.items())
+
+
+@pytest.mark.parametrize("step", [0, 9, 10, 23])
+def test_stopped_by_a_signal_and_continued_is_bit_for_bit_the_undisturbed_run(tmp_path, step, log_rows, capsys):
+    """The step under way when the signal comes is left, and taken again."""
+    whole = run(tmp_path / "whole")
+    with pytest.raises(Interrupted, match=f"stopped by a signal at step {step} of 40"):
+        run(tmp_path / "parts", StopIn(step))
+    assert_same(run(tmp_path / "parts", workers=3), whole)
+    assert f"step-{step:09d}" in continued_from(capsys)
+
+
+def continued_from(capsys) -> str:
+    """What the log says of the checkpoint."""
+    return re.search("continuing from (.*)", capsys.readouterr().err).group(1)
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 4])
+def test_stopped_in_an_evaluation_and_continued_it_is_made_once(tmp_path, epoch, log_rows, capsys):
+    class StopInEvaluation(Regression):
+        evaluated = 0
+
+        def evaluate(self, model):
+            self.evaluated += 1
+            if self.evaluated == epoch:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().evaluate(model)
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(Interrupted, match=f"stopped by a signal at step {10 * epoch} of 40"):
+        run(tmp_path / "parts", StopInEvaluation())
+    assert_same(run(tmp_path / "parts"), whole)
+    assert f"step-{10 * epoch:09d}" in continued_from(capsys)
 
 
 KILLED = """
@@ -110,9 +149,10 @@ test_train.run(pathlib.Path(sys.argv[1]), Slow(), checkpoint_seconds=0)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wait", [0.15, 0.4])
-def test_killed_at_any_moment_and_continued_is_bit_for_bit_the_undisturbed_run(tmp_path, wait):
-    whole, history = run(tmp_path / "whole")
+@pytest.mark.parametrize("share", [0.2, 0.7])
+def test_killed_at_any_moment_and_continued_is_bit_for_bit_the_undisturbed_run(tmp_path, share, capsys):
+    wait = share * random.random()
+    whole = run(tmp_path / "whole")
     script = KILLED.format(tests=str(Path(__file__).parent))
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "parts")])
     while not list((tmp_path / "parts" / "checkpoints").glob("step-*")):
@@ -121,15 +161,14 @@ def test_killed_at_any_moment_and_continued_is_bit_for_bit_the_undisturbed_run(t
     time.sleep(wait)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    continued, again = run(tmp_path / "parts")
-    assert torch.equal(weights(continued), weights(whole))
-    assert again.evaluations == history.evaluations
+    assert_same(run(tmp_path / "parts", workers=2), whole)
+    assert "step-" in continued_from(capsys), wait
 
 
-def test_a_damaged_checkpoint_is_passed_over_and_the_newest_two_are_kept(tmp_path):
+def test_a_damaged_checkpoint_is_passed_over_and_the_newest_two_are_kept(tmp_path, capsys):
     whole, _ = run(tmp_path / "whole")
     with pytest.raises(Interrupted):
-        run(tmp_path / "parts", StopAfter(17), checkpoint_seconds=0)
+        run(tmp_path / "parts", StopIn(18), checkpoint_seconds=0)
     steps = sorted(path.name for path in (tmp_path / "parts" / "checkpoints").iterdir())
     assert steps == ["step-000000017", "step-000000018"]
     state = tmp_path / "parts" / "checkpoints" / "step-000000018" / "state.pt"
@@ -137,6 +176,8 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_newest_two_are_kept(tmp_pat
     (tmp_path / "parts" / "checkpoints" / ".writing-abc").mkdir()
     continued, _ = run(tmp_path / "parts")
     assert torch.equal(weights(continued), weights(whole))
+    told = capsys.readouterr().err
+    assert "step-000000018: damaged, passed over" in told and re.search("continuing from .*/step-000000017", told)
     assert not (tmp_path / "parts" / "checkpoints" / ".writing-abc").exists()
 
 
@@ -248,26 +289,64 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path):
     assert (history.best_epoch, history.best_score, len(history.evaluations)) == (2, 0.7, 4)
 
 
-def test_a_loss_that_is_not_finite_stops_and_names_step_rows_and_checkpoint(tmp_path):
-    with pytest.raises(ConvNovaError, match=r"loss is (nan|inf) at one of the steps 13 to 13 .*rows of step 12.*none"):
-        run(tmp_path, Regression(spoil=12))
-
-
-@pytest.mark.parametrize("step", [9, 39])
-def test_it_stops_before_an_evaluation_whenever_the_log_is_written(tmp_path, monkeypatch, step):
-    """Rows of the log are means of three steps; neither epoch ends with one."""
-    monkeypatch.setattr("convnova.train.LOG_ROWS", 13)
-    told = rf"loss is (nan|inf) at one of the steps {step + 1} to {step + 1} .*rows of step {step}"
-    with pytest.raises(ConvNovaError, match=told):
+@pytest.mark.parametrize("step", [0, 12, 39])
+def test_a_loss_that_is_not_finite_stops_and_names_step_and_rows(tmp_path, step, log_rows):
+    with pytest.raises(ConvNovaError, match=rf"loss is (nan|inf) at step {step + 1} .*rows of step {step};.*none\)"):
         run(tmp_path, Regression(spoil=step))
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path):
+    with pytest.raises(ConvNovaError, match=r"at step 13 .*last good checkpoint: .*step-000000012\)"):
+        run(tmp_path, Regression(spoil=12), checkpoint_seconds=0)
+
+
+def test_of_losses_that_are_looked_at_together_the_first_bad_one_is_named(tmp_path):
+    losses = torch.tensor([1, 2, math.nan, math.inf])
+    with pytest.raises(ConvNovaError, match="loss is nan at step 29 .*rows of step 28;"):
+        _check_finite(losses, 30, Regression(), tmp_path)
+    _check_finite(losses[:2], 30, Regression(), tmp_path)
+
+
+def test_weights_of_another_shape_are_refused_with_both_shapes():
+    other = nn.Linear(4, 2)
+    with pytest.raises(ConvNovaError, match=r"missing nothing, left over nothing, .*expected \(2, 3\), found \(2, 4\)"):
+        load_strictly(nn.Linear(3, 2), other.state_dict(), "here")
+
+
+@pytest.mark.parametrize(
+    "count, length, at_once",
+    [(16, 512, 16), (31, 512, 31), (32, 512, 16), (64, 500, 32), (100, 500, 25), (2, 40_000, 1)],
+)
+def test_large_batches_go_in_equal_parts_on_a_cpu(count, length, at_once):
+    tokens = torch.empty(count, length)
+    assert sequences_at_once(Training(), tokens, torch.device("cpu")) == at_once
+    assert sequences_at_once(Training(micro_batch=3), tokens, torch.device("cpu")) == min(count, 3)
+    assert sequences_at_once(Training(), tokens, torch.device("cuda")) == count
+
+
+def test_precision_is_that_of_training_and_evaluation(tmp_path):
+    seen = set()
+
+    class Seen(Regression):
+        def loss(self, model, batch):
+            seen.add(("loss", model(batch.tokens).dtype))
+            return super().loss(model, batch)
+
+        def evaluate(self, model):
+            seen.add(("evaluate", model(self.batch(0).tokens).dtype))
+            return {"score": 0.0}
+
+    run(tmp_path, Seen(), SETTINGS.model_copy(update={"precision": "bfloat16"}))
+    assert seen == {("loss", torch.bfloat16), ("evaluate", torch.bfloat16)}
 
 
 def test_the_log_has_a_row_a_step_and_one_an_evaluation(tmp_path):
     run(tmp_path)
     lines = (tmp_path / "log.csv").read_text().splitlines()
-    assert lines[0] == "step,epoch,split,loss,lr,bases,seconds,bases_per_second,memory_mb"
+    assert lines[0] == "step,epoch,split,loss,lr,bases,seconds,bases_per_second,memory_mb,seconds_left"
     assert (len(lines), sum(",valid," in line for line in lines)) == (45, 4)
     last = lines[-2].split(",")
+    assert [line.split(",")[-1] for line in lines[-2:]] == ["0", "0"] and float(lines[1].split(",")[-1]) > 0
     assert (last[0], last[2], float(last[4]), last[5]) == ("40", "train", pytest.approx(1e-3), str(40 * 36))
 
 

@@ -12,6 +12,7 @@ import workflow
 from convnova.catalogue import load, save
 from convnova.checkpoint import load_weights
 from convnova.cli import main
+from convnova.signals import Signals
 
 
 def pretrain(out: Path) -> int:
@@ -49,14 +50,16 @@ def remount(disk: Path, option: str) -> None:
 
 @contextlib.contextmanager
 def asked_to_stop():
-    yield lambda: True
+    asked = Signals()
+    asked.received = True
+    yield asked
 
 
 @pytest.mark.parametrize("stopped", [True, False], ids=["at a checkpoint", "at the end"])
 def test_a_full_disk_is_one_line_and_the_next_run_ends_as_undisturbed(disk, monkeypatch, capsys, stopped):
     with monkeypatch.context() as patch:
         if stopped:
-            patch.setattr("convnova.train._signals", asked_to_stop)
+            patch.setattr("convnova.train.signals", asked_to_stop)
         assert pretrain(disk / "out") == 1
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "error: " in line)
     assert "disk/out" in line and ("make room and run again" in line or "No space left" in line)
