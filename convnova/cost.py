@@ -4,7 +4,8 @@ One process measures one model at one length, since the peak memory of a process
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from convnova.adamw import AdamW
 from convnova.config import RunConfig
+from convnova.dna import reverse_complement
 from convnova.files import write_json
 from convnova.memory import no_more_than_available, peak_resident
 from convnova.models import build_predictor, configure, receptive_field
@@ -34,8 +36,9 @@ LONG = 30.0
 def write_cost(config: RunConfig, model: str, length: int, out: Path) -> None:
     """Measure one model at one length, and write what came of it as JSON: in float32 on a CPU, in bfloat16 on a GPU.
 
-    The model predicts two classes of random sequences, with random weights: neither matters to what it costs.
-    Where memory ends, that is the result.
+    The model predicts two classes of random sequences, with random weights: neither matters to what it costs. It has
+    the head, the pooling and the frozen part that the config gives it, and predicts from as many strands. Where memory
+    ends, that is the result, beside what was measured until there.
     """
     started, about = time.time(), config.models[model]
     settings = at_length(about.architecture, dict(about.settings), length)
@@ -45,19 +48,14 @@ def write_cost(config: RunConfig, model: str, length: int, out: Path) -> None:
     found["precision"] = "bfloat16" if device.type == "cuda" else "float32"
     found["receptive_field"] = receptive_field(about.architecture, settings, "classes")
     torch.manual_seed(0)
-    network = build_predictor(about.architecture, settings, "classes", 2, length).to(device)
+    options = about.model_dump(include={"pooling", "head", "frozen"})
+    found |= {"strands": about.strands, **options}
+    network = build_predictor(about.architecture, settings, "classes", 2, length, **options).to(device)
     found["parameters"] = sum(parameter.numel() for parameter in network.parameters())
     sequences = max(1, (BASES_ON_GPU if device.type == "cuda" else BASES) // length)
     tokens = torch.randint(0, 4, (sequences, length), device=device).to(torch.uint8)
     found["sequences"] = len(tokens)
-    try:
-        with no_more_than_available():
-            found |= measure(network, tokens)
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
-            raise
-        log(f"{model} at {length} bases: out of memory")
-        found["out_of_memory"] = True
+    found |= measure(network, tokens, about.strands)
     write_json(out, {**found, "provenance": describe(started, {}, config.fingerprint(about, length))})
 
 
@@ -67,19 +65,48 @@ def at_length(architecture: str, settings: dict[str, Any], length: int) -> dict[
     return settings | ({"length": length} if "length" in fields else {})
 
 
-def measure(network: nn.Module, tokens: Tensor) -> dict[str, float]:
+def measure(network: nn.Module, tokens: Tensor, strands: str = "forward") -> dict[str, Any]:
     """Operations a base, bases a second and peak memory in MB, of prediction and of a training step.
 
     Operations are the products and sums of matrix products, convolutions and attention that one prediction asks for,
     two each, in the plain form of every layer; Fourier transforms, scans and all that is elementwise are not counted.
+
+    Args:
+        strands: `both` where a prediction is the mean over a sequence and its reverse complement, which is two passes;
+            training reads one.
+
+    Returns:
+        What there was memory for; where there was too little for some of it, `out_of_memory` besides.
     """
-    network.eval()
-    with torch.inference_mode():
-        seconds, memory = timed(lambda: predicted(network, tokens), tokens.device)
-    found = {"inference_bases_per_second": tokens.numel() / seconds, "inference_memory_mb": memory}
-    seconds, memory = timed(training_step(network, tokens), tokens.device)
-    found |= {"training_bases_per_second": tokens.numel() / seconds, "training_memory_mb": memory}
-    return found | {"flops_per_base": operations(network, tokens[:1]) / tokens.shape[1]}
+    sides = [tokens]
+    if strands == "both":
+        sides.append(torch.from_numpy(reverse_complement(tokens.cpu().numpy()).copy()).to(tokens.device))
+    found: dict[str, Any] = {}
+    with where_memory_ends(found, "prediction"):
+        network.eval()
+        with torch.inference_mode():
+            seconds, memory = timed(lambda: [predicted(network, side) for side in sides], tokens.device)
+        found |= {"inference_bases_per_second": tokens.numel() / seconds, "inference_memory_mb": memory}
+    with where_memory_ends(found, "training"):
+        seconds, memory = timed(training_step(network, tokens), tokens.device)
+        found |= {"training_bases_per_second": tokens.numel() / seconds, "training_memory_mb": memory}
+    network.zero_grad()
+    with where_memory_ends(found, "counting operations"):
+        found["flops_per_base"] = sum(operations(network, side[:1]) for side in sides) / tokens.shape[1]
+    return found
+
+
+@contextmanager
+def where_memory_ends(found: dict[str, Any], what: str) -> Iterator[None]:
+    """Within the block a lack of memory is no error: `found` says `out_of_memory`."""
+    try:
+        with no_more_than_available():
+            yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        log(f"{what}: out of memory")
+        found["out_of_memory"] = True
 
 
 def predicted(network: nn.Module, tokens: Tensor) -> Tensor:

@@ -132,7 +132,8 @@ def _score_panel(axes: Axes, lines: list[dict[str, Any]], look: dict[str, Any]) 
     line = lines[0]
     if "score" in line and "flops_per_base" in line:
         axes.plot([line["flops_per_base"]], [line["score"]], linestyle="", **look)
-    axes.set(xscale="log", xlabel=f"FLOPs a base, at {line['length']:,} bp", ylabel="mean score")
+        axes.set_xscale("log")  # which an axis without a value cannot be
+    axes.set(xlabel=f"FLOPs a base, at {line['length']:,} bp", ylabel="mean score")
 
 
 def _panel(name: str, lengths: list[int]) -> Callable[[Axes, list[dict[str, Any]], dict[str, Any]], None]:
@@ -141,7 +142,9 @@ def _panel(name: str, lengths: list[int]) -> Callable[[Axes, list[dict[str, Any]
     def draw_lines(axes: Axes, lines: list[dict[str, Any]], look: dict[str, Any]) -> None:
         points = [(line["length"], line[name]) for line in lines if name in line]
         axes.plot(*zip(*points, strict=True) if points else ([], []), label=lines[0]["title"], linewidth=1, **look)
-        axes.set(xscale="log", yscale="log", xlabel="length (bp)", ylabel=COLUMNS[name])
+        axes.set(xscale="log", xlabel="length (bp)", ylabel=COLUMNS[name])
+        if points:
+            axes.set_yscale("log")
         axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
         axes.xaxis.set_minor_locator(NullLocator())
 

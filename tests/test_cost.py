@@ -81,20 +81,88 @@ def test_throughput_is_the_median_after_a_warm_up_unless_a_run_is_long(taken, me
     assert (seconds, len(calls)) == (median, len(taken)) and memory > 50
 
 
-def test_where_memory_ends_that_is_the_result(measured, monkeypatch):
-    class Greedy(nn.Module):
-        weight = nn.Parameter(torch.zeros(1))
+class Greedy(nn.Module):
+    """Needs a petabyte, always or in training alone."""
 
-        def forward(self, tokens):
-            return torch.empty(1 << 50)
+    def __init__(self, always: bool):
+        super().__init__()
+        self.always, self.layer = always, nn.Linear(1, 2)
 
-    monkeypatch.setattr(cost, "build_predictor", lambda *_: Greedy())
+    def forward(self, tokens):
+        return torch.empty(1 << 50) if self.always or self.training else self.layer(tokens[:, :1].float())
+
+
+@pytest.mark.parametrize("always", [True, False])
+def test_where_memory_ends_that_is_the_result_beside_what_was_measured_until_there(measured, monkeypatch, always):
+    monkeypatch.setattr(cost, "SECONDS", 0.0)
+    monkeypatch.setattr(cost, "build_predictor", lambda *_, **__: Greedy(always))
     config, _ = measured
-    out = config.parent / "greedy.json"
+    out = config.parent / f"greedy_{always}.json"
     words = ["--model", "convnova_scratch", "--length", "64", "--out", str(out), "--threads", "1"]
     assert main(["cost", "--config", str(config), *words]) == 0
     (told,) = read_costs([out])
     assert told["out_of_memory"] is True and "training_memory_mb" not in told
+    known = {"inference_bases_per_second", "inference_memory_mb", "flops_per_base"}
+    assert known & set(told) == (set() if always else known)
+    assert tables((config, [out])) == 0
+    assert (config.parent / "t/cost.md").read_text().count("out of memory") == (4 if always else 2)
+
+
+def told_of(tmp_path, model: dict) -> dict:
+    """What `cost` writes of a model at 32 bases, in next to no time."""
+    config = tmp_path / "mine.yaml"
+    config.write_text(yaml.safe_dump({"genome": "hg38", "models": {"mine": model}, "cost": {"lengths": [32]}}))
+    words = ["--config", str(config), "--model", "mine", "--length", "32", "--out", str(tmp_path / "told.json")]
+    assert main(["cost", *words, "--threads", "1"]) == 0
+    return json.loads((tmp_path / "told.json").read_text())
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(cost, "SECONDS", 0.0)
+    monkeypatch.setattr(cost, "BASES", 64)
+
+
+SMALL = {"like": "convnova", "title": "mine", "settings": {"width": 8, "kernel": 3, "blocks": 2}}
+
+
+def test_predictions_from_both_strands_cost_two_passes_and_training_one(tmp_path, quick, monkeypatch):
+    read, predicted = [], cost.predicted
+    monkeypatch.setattr(
+        cost,
+        "predicted",
+        lambda network, tokens: (read.append((network.training, tokens.tolist())), predicted(network, tokens))[1],
+    )
+    one = told_of(tmp_path, SMALL)
+    read.clear()
+    both = told_of(tmp_path, SMALL | {"strands": "both"})
+    assert (one["strands"], both["strands"]) == ("forward", "both")
+    assert both["flops_per_base"] == 2 * one["flops_per_base"] and both["parameters"] == one["parameters"]
+    own, opposite = (tokens for training, tokens in read[:2] if not training)
+    assert opposite == [[3 - base for base in reversed(line)] for line in own]
+    assert all(tokens == own for training, tokens in read if training)
+
+
+def test_the_head_and_the_frozen_part_are_those_of_the_config(tmp_path, quick, monkeypatch):
+    """BEND's head: 3 x 8 x 64 + 3 x 64 x 64 products a base more, and a linear layer of 64 in place of 8."""
+    built, build = [], cost.build_predictor
+    monkeypatch.setattr(
+        cost, "build_predictor", lambda *args, **options: built.append(build(*args, **options)) or built[-1]
+    )
+    plain, own = told_of(tmp_path, SMALL), told_of(tmp_path, SMALL | {"frozen": True, "head": "cnn", "pooling": "max"})
+    assert own["flops_per_base"] - plain["flops_per_base"] == 2 * (3 * 8 * 64 + 3 * 64 * 64) + 2 * 2 * (64 - 8) / 32
+    assert own["parameters"] - plain["parameters"] == (3 * 8 + 1 + 3 * 64 + 1) * 64 + 2 * (64 - 8)
+    network = built[-1]
+    assert network.pooling == "max" and all(p.grad is None for p in network.backbone.parameters())
+    assert not any(p.requires_grad for p in network.backbone.parameters())
+
+
+def test_a_gpu_is_waited_for_before_each_look_at_the_clock(monkeypatch):
+    done = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: done.append("waited"))
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: done.append("clock") or len(done))
+    cost.seconds_of(lambda: done.append("ran"), torch.device("cuda"))
+    assert done == ["waited", "clock", "ran", "waited", "clock"]
 
 
 def tables(measured, *words: str) -> int:
@@ -152,3 +220,30 @@ def test_every_length_is_on_the_axis_also_where_the_last_model_has_fewer(tmp_pat
     cost_page.draw(lines, False, tmp_path)
     for axes in kept[0].axes:
         assert [label.get_text() for label in axes.get_xticklabels()] == ["512", "4,096"]
+
+
+def test_scores_are_drawn_against_operations_a_point_a_model(tmp_path, monkeypatch):
+    """Operations at the first length alone; a model without a score, or without operations, has no point."""
+    costs = [("a", 512, 2e5), ("a", 4096, 9e9), ("b", 512, 4e6), ("c", 512, 7e6), ("d", 512, None)]
+    scores = {"a": 0.61, "b": 0.58, "d": 0.9}
+    lines = [
+        {
+            "model": model,
+            "title": model.upper(),
+            "length": length,
+            "device": "cpu",
+            "threads": 1,
+            "precision": "float32",
+        }
+        | ({"flops_per_base": flops} if flops else {})
+        for model, length, flops in costs
+    ]
+    kept = []
+    monkeypatch.setattr(cost_page, "save", lambda figure, path: kept.append(figure) or [])
+    cost_page.write_costs(lines, scores, False, tmp_path, tmp_path)
+    axes = kept[0].axes[0]
+    drawn = [tuple(map(tuple, line.get_xydata())) for line in axes.lines]
+    assert [points for points in drawn if points] == [((2e5, 0.61),), ((4e6, 0.58),)]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("FLOPs a base, at 512 bp", "mean score")
+    colours = {line.get_label(): line.get_color() for line in kept[0].axes[1].lines}
+    assert [line.get_color() for line in axes.lines] == [colours["A"], colours["B"]]
