@@ -85,6 +85,21 @@ def test_forward_is_the_papers_equations(ffn, final_conv, kernel):
     torch.testing.assert_close(model(tokens), equations(model, tokens, second), atol=5e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("ffn", [False, True])
+def test_forward_and_gradients_at_the_published_width_are_those_of_the_equations(ffn):
+    """There the convolutions take five products (see `convolution.py`)."""
+    model, tokens = backbone(Config(ffn=ffn)), random_tokens(2, 500)
+    second = torch.from_numpy(complement(tokens.numpy()))
+    torch.manual_seed(1)
+    wanted = torch.randn(2, 500, 128)
+    found = []
+    for features in (model(tokens), equations(model, tokens, second)):
+        gradients = torch.autograd.grad((features * wanted).sum(), list(model.parameters()))
+        found.append((features.detach(), *gradients))
+    for own, right in zip(*found, strict=True):
+        torch.testing.assert_close(own, right, atol=5e-6 * right.abs().max().item(), rtol=0)
+
+
 def test_reverse_complement_as_second_branch():
     model = backbone(Config(width=12, blocks=3, second_branch="reverse_complement"))
     tokens = random_tokens(2, 40)
@@ -101,19 +116,27 @@ def test_the_complement_is_the_sequence_itself_with_relabelled_stem_weights():
     torch.testing.assert_close(equations(model, tokens, second=tokens), before, atol=2e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("second_branch", ["complement", "reverse_complement"])
-def test_padding_leaves_no_trace_in_features_pooled_output_and_gradients(second_branch):
-    config = Config(width=12, kernel=5, blocks=4, ffn=True, final_conv=True, second_branch=second_branch)
+@pytest.mark.parametrize(
+    "config, tolerance",
+    [
+        (Config(width=12, kernel=5, blocks=4, ffn=True, final_conv=True), 1e-6),
+        (Config(width=12, kernel=5, blocks=4, ffn=True, final_conv=True, second_branch="reverse_complement"), 1e-6),
+        (Config(), 1e-5),  # features of up to 5, in sums of five products that depend on the length
+    ],
+    ids=["small", "reverse complement", "published"],
+)
+def test_padding_leaves_no_trace_in_features_pooled_output_and_gradients(config, tolerance):
     torch.manual_seed(0)
     model = Predictor(Backbone(config), "classes", 3)
-    singles = [random_tokens(1, length, seed=length) for length in (17, 60, 41)]
-    batch = torch.full((3, 73), OUTSIDE, dtype=torch.uint8)
+    lengths = (17, 60, 41) if config.width == 12 else (17, 300, 141)
+    singles = [random_tokens(1, length, seed=length) for length in lengths]
+    batch = torch.full((3, max(lengths) + 13), OUTSIDE, dtype=torch.uint8)
     for row, single in enumerate(singles):
         batch[row, : single.shape[1]] = single[0]
     features = model.backbone(batch)
     for row, single in enumerate(singles):
         alone = model.backbone(single)[0]
-        torch.testing.assert_close(features[row, : len(alone)], alone, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(features[row, : len(alone)], alone, atol=tolerance, rtol=1e-6)
     pooled = torch.cat([model(single) for single in singles])
     torch.testing.assert_close(model(batch), pooled, atol=1e-6, rtol=1e-6)
 
@@ -146,6 +169,11 @@ def test_chosen_positions_equal_the_whole_in_values_and_gradients():
 
     some, whole = values_and_gradients(model(tokens, at)), values_and_gradients(model(tokens).flatten(0, 1)[at])
     torch.testing.assert_close(some, whole, atol=2e-6, rtol=1e-4)
+
+
+def test_without_chosen_positions_there_is_nothing():
+    model, tokens = MaskedLanguageModel(backbone()), random_tokens(1, 47)
+    assert model(tokens, torch.empty(0, dtype=torch.int64)).shape == (0, 5)
 
 
 def test_gates_added_and_one_branch_are_their_equations():
@@ -197,18 +225,40 @@ def test_parameter_counts_of_the_paper():
 
 
 def test_initialisation_is_frozen():
-    model = backbone(Config(), seed=1)
+    model = MaskedLanguageModel(backbone(Config(ffn=True, final_conv=True), seed=1))
     bound = 1 / math.sqrt(128 * 9)  # PyTorch's default for a convolution: uniform within 1/sqrt(fan in)
-    assert model.blocks[3].conv.weight.abs().max() <= bound
-    assert model.blocks[3].conv.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.01)
-    sums = [
-        p.detach().double().sum().item()
-        for p in (model.stem.weight, model.blocks[4].gate_conv.weight, model.tail[2].weight)
-    ]
-    assert sums == pytest.approx(FROZEN_SUMS, abs=1e-4)
+    assert model.backbone.blocks[3].conv.weight.abs().max() <= bound
+    assert model.backbone.blocks[3].conv.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.01)
+    parts = {}
+    for name, parameter in model.named_parameters():
+        part = ".".join(word for word in name.split(".") if not word.isdigit())
+        parts[part] = parts.get(part, 0) + parameter.detach().double().square().sum().item()
+    assert parts == pytest.approx(FROZEN, abs=1e-4)
 
 
-FROZEN_SUMS = [-4.752992249526869, -4.058031828103779, 6.534197457134724]
+FROZEN = {
+    "backbone.stem.weight": 42.871691853514974,
+    "backbone.stem.bias": 0.8404007011814406,
+    "backbone.second_stem.weight": 43.11893807069603,
+    "backbone.second_stem.bias": 0.9815629032635852,
+    "backbone.blocks.norm.weight": 640.0,
+    "backbone.blocks.norm.bias": 0.0,
+    "backbone.blocks.gate_norm.weight": 640.0,
+    "backbone.blocks.gate_norm.bias": 0.0,
+    "backbone.blocks.conv.weight": 212.77539974529918,
+    "backbone.blocks.conv.bias": 0.20274456718788764,
+    "backbone.blocks.gate_conv.weight": 213.16996587440764,
+    "backbone.blocks.gate_conv.bias": 0.17336082698103417,
+    "backbone.blocks.ffn.weight": 852.3964511703747,
+    "backbone.blocks.ffn.bias": 1.7706914697061364,
+    "backbone.tail.weight": 682.5342952458769,
+    "backbone.tail.bias": 1.4710450046197796,
+    "backbone.final_conv.weight": 85.26264084953225,
+    "backbone.final_conv.bias": 0.6947125761523093,
+    "head.weight": 1.7559333803882669,
+    "head.bias": 0.010918016878625769,
+}
+"""Sums of squares of the parameters of each kind."""
 
 
 def test_stacks_repeat_each_block_with_equal_initial_weights():
@@ -226,6 +276,15 @@ def test_stacks_repeat_each_block_with_equal_initial_weights():
     ]
     torch.testing.assert_close(model.blocks[0].conv.weight, model.blocks[1].conv.weight)
     assert not torch.equal(model.blocks[0].conv.weight, model.blocks[2].conv.weight)
+
+
+def test_stacked_blocks_are_computed_one_after_the_other():
+    model, tokens = backbone(Config(width=8, blocks=3, stacks=2)), random_tokens(2, 40)
+    with torch.no_grad():
+        for parameter in model.parameters():  # blocks of a stack begin equal
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    second = torch.from_numpy(complement(tokens.numpy()))
+    torch.testing.assert_close(model(tokens), equations(model, tokens, second), atol=5e-6, rtol=1e-5)
 
 
 def test_dropout_only_in_training():

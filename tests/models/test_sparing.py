@@ -86,6 +86,13 @@ def test_prediction_in_pieces_is_prediction_at_once(monkeypatch, shape):
     torch.testing.assert_close(pieces[real], whole[real], atol=1e-5, rtol=1e-5)
 
 
+def test_windows_at_the_published_width_are_the_whole():
+    torch.manual_seed(6)
+    model, tokens = Backbone(Config()), torch.randint(0, 5, (1, 3000))
+    with torch.no_grad():
+        torch.testing.assert_close(model.in_windows(tokens, 700), model._features(tokens, None), atol=1e-5, rtol=1e-5)
+
+
 def test_windows_must_be_longer_than_the_receptive_field_and_see_both_ends():
     tokens = torch.zeros(1, 900, dtype=torch.uint8)
     for config, window in ((Config(width=8), 192), (Config(width=8, second_branch="reverse_complement"), 400)):
