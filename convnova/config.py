@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, Field, StringConstraints, field_validator, model_validator
 
 from convnova import __version__
+from convnova.config_checks import misfits, misfits_of_suite
 from convnova.fetch import Source
 from convnova.hyperparameters import Origin, Pretraining, Strict, Training
 
@@ -35,6 +36,13 @@ FOLDS = 10
 """Parts of the training rows; by the protocol `cv` each in its turn chooses the epoch."""
 
 FILE_ROLES = ("train", "valid", "test", "archive", "intervals", "labels", "annotation")
+
+
+def _without(misfits: Iterator[str], part: Any) -> Any:
+    """The part of the config; an error if there is a misfit in it."""
+    for told in misfits:
+        raise ValueError(told)
+    return part
 
 
 def files_of(name: str, known: Iterable[str]) -> list[str]:
@@ -61,6 +69,13 @@ class Genome(Strict):
     train: list[str] = Field([], description="chromosomes trained on; default all others")
     valid: list[str] = []
     test: list[str] = []
+
+    @model_validator(mode="after")
+    def _each_chromosome_in_one_split(self) -> "Genome":
+        for name in self.valid:
+            if name in self.test:
+                raise ValueError(f"chromosome {name!r} is in valid and in test; leave it in one of them")
+        return self
 
 
 class Task(Strict):
@@ -113,7 +128,7 @@ class Suite(Strict):
                 raise ValueError(f"tasks.{name}: expected the files {', '.join(missing)} too, of format {self.format}")
         if self.format in ("bed", "bend", "gff") and self.genome is None:
             raise ValueError(f"format {self.format} is intervals, so `genome` must say of what")
-        return self
+        return _without(misfits_of_suite(self), self)
 
 
 class Variant(Strict):
@@ -238,7 +253,7 @@ class RunConfig(Strict):
         for place, recipe in self.recipes.items():
             if recipe.settings and place.split("/")[2] in pretrained:
                 raise ValueError(f"recipes.{place}.settings: expected none: its backbone is pretrained for all tasks")
-        return self
+        return _without(misfits(self), self)
 
     def jobs(self) -> Iterator[Job]:
         """Every fine-tuning of the run."""

@@ -1,12 +1,15 @@
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 import yaml
 
+from convnova import config_checks, metrics, tasks
 from convnova.catalogue import check_files, load, load_file, nearest, read_yaml, save
-from convnova.config import Job, files_of
+from convnova.config import Job, Metric, files_of
 from convnova.errors import ConvNovaError
 from convnova.models import check_models, configure
 
@@ -97,10 +100,78 @@ def test_the_run_is_named_after_its_file_and_models_follow_from_the_genome():
         ({"suites__mine__metric": "mcc"}, "suites.mine.metric = 'mcc': unknown key; "),
         ({"models": {"cnn": {"widht": 8}}}, "models.cnn.widht = 8: unknown key; "),
         ({"genome": "g.fa", "pretrain": {"epoch": 3}}, "pretrain.epoch = 3: unknown key; did you mean 'epochs'?"),
+        ({"genome": {"fasta": "g.fa", "valid": ["I"], "test": ["I"]}}, "genomes.g: chromosome 'I' is in valid and in test"),
+        (
+            {"genome": "hg38", "suites": {"gene_finding": {"training": {"reverse_complement": True}}}},
+            "gene_finding/gene_finding/convnova_scratch: reverse_complement = true: the labels of bases belong to one strand",
+        ),
+        (
+            {"models": {"cnn": {"suites": {"mine": {"training": {"checkpointing": True}}}}}},
+            "mine/H3/cnn: checkpointing = true: cnn cannot, as convnova can; leave it out",
+        ),
+        (
+            {"models": {"down": {"like": "convnova_scratch", "title": "down", "architecture": "unet"}}, "finetune": {"checkpointing": True}},
+            "mine/H3/down: checkpointing = true: unet cannot",
+        ),
+        (
+            {"genome": "hg38", "models": ["transformer"], "pretrain": {"checkpointing": True}},
+            "pretraining of transformer: checkpointing = true: transformer cannot",
+        ),
+        (
+            {"genome": "hg38", "models": ["convnova"], "pretrain": {"reverse_complement": True}},
+            "pretraining of convnova: reverse_complement = true: windows are read from one strand",
+        ),
+        (
+            {"genome": "hg38", "models": {"convnova": {"pretrain": {"padding": "pooled"}}}},
+            "pretraining of convnova: padding = pooled: windows are of one length",
+        ),
+        (
+            {"genome": "hg38", "models": {"hyenadna": {"pretrain": {"length": 4096}}}},
+            "models.hyenadna.pretrain.length = 4096: the model reads 1024 bases at most; take shorter windows",
+        ),
+        ({"suites__mine__tasks__H3__kind": "per_base"}, "suites.mine: tasks.H3.kind = per_base: format csv holds classes"),
+        (
+            {"suites__mine__tasks__H3": {"train": "a", "test": "b", "metric": "f1_binary", "classes": ["x", "y", "z"]}},
+            "suites.mine: tasks.H3.metric = f1_binary: expected two classes, found 3; take f1_macro",
+        ),
+        (
+            {"suites__mine__tasks__H3": {"train": "a", "test": "b", "groups": {"TF": [0, 2]}}},
+            "suites.mine: tasks.H3.groups: only a task of many labels",
+        ),
+        (
+            {"genome": "hg38", "suites": {"gene_finding": {"tasks": {"gene_finding": {"metric": "auroc"}}}}},
+            "suites.gene_finding: tasks.gene_finding.metric = auroc: of kind per_base, so expected one of mcc, f1_macro, accuracy",
+        ),
+        (
+            {"suites": {"chromatin_profile": {"tasks": {"chromatin_profile": {"metric": "auprc"}}}}},
+            "suites.chromatin_profile: tasks.chromatin_profile.metric = auprc: groups of labels have an AUROC alone",
+        ),
     ],
 )  # fmt: skip
 def test_a_wrong_key_or_value_is_refused_with_file_key_value_and_the_nearest_right_one(tmp_path, changes, told):
     assert refusal(tmp_path, written(**changes)).startswith(told)
+
+
+def test_a_length_that_a_model_cannot_be_measured_at_is_refused(tmp_path, monkeypatch):
+    """HyenaDNA is made for each length, so it can; a model of other people's says what it can read."""
+    monkeypatch.setattr("convnova.models.huggingface.find_spec", lambda name: True)
+    theirs = {"like": "hyenadna_released", "title": "theirs", "settings": {"path": str(tmp_path)}}
+    content = {"models": {"hyenadna_scratch": {}, "theirs": theirs}, "cost": {"lengths": [4096, 65536]}}
+    told = "cost.lengths: theirs reads 16000 bases at most, and 65536 are to be measured; leave out what is above 16000"
+    assert refusal(tmp_path, content).startswith(told)
+    load(content | {"cost": {"lengths": [4096, 16000]}}, [], CATALOGUE)
+
+
+def test_every_kind_has_metrics_that_its_predictions_have_and_every_format_its_kind():
+    labels, scores = np.array([0, 1, 1, 0]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
+    found = {
+        "classes": metrics.classification(labels, scores),
+        "per_base": metrics.per_base(labels, scores.argmax(1)),
+        "multilabel": metrics.multilabel(np.stack([labels, 1 - labels], 1), scores, {}),
+    }
+    for kind, told in found.items():
+        assert set(config_checks.METRICS_OF[kind]) == set(get_args(Metric)) & set(told)
+    assert config_checks.KINDS == tasks.KINDS
 
 
 def test_a_file_that_is_not_there_is_named_with_its_key(tmp_path):
