@@ -23,6 +23,7 @@ import json
 import math
 import multiprocessing
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -267,7 +268,7 @@ def peak_resident_bytes() -> int:
 
 
 def measure(index: int, asked: argparse.Namespace, rate: float) -> list[dict]:
-    """One case: check that all agree, then time them in turns."""
+    """One case: time all in turns, and hold their outputs, of training the losses, against the first one's."""
     case = CASES[asked.device][index]
     ways = entrants(case, asked.released, asked.device)
     peaks = {way.name: peak_bytes(way.run) for way in ways} if asked.device == "cuda" else {}
@@ -303,6 +304,10 @@ def measure(index: int, asked: argparse.Namespace, rate: float) -> list[dict]:
             "peak_bytes_per_base": peaks[way.name] / bases,
             "difference": float((output.float() - outputs[0].float()).abs().max() / outputs[0].float().abs().max()),
         })  # fmt: skip
+        if not rows[-1]["difference"] < (0.1 if "bfloat16" in way.name else 1e-4):
+            sys.exit(
+                f"{case.name}: {way.name} computes something else than {ways[0].name}: {rows[-1]['difference']:.1e}"
+            )
     return rows
 
 
@@ -335,6 +340,8 @@ def main() -> None:
                 )
     if asked.json:
         about = {"torch": torch.__version__, "device": name, "threads": asked.threads, "rounds": asked.rounds}
+        for row in results:
+            row["bytes_per_base"] = None if math.isnan(row["bytes_per_base"]) else row["bytes_per_base"]
         asked.json.write_text(json.dumps({**about, "matrix_flops_per_second": rate, "cases": results}, indent=2) + "\n")
 
 
