@@ -9,6 +9,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterable
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +18,14 @@ from convnova.progress import log
 
 PROFILE = "slurm/config.yaml"
 SECONDS_TO_END = 90
+SECONDS_TO_ANSWER = 120
 
 
 class Request(NamedTuple):
-    """What a job asks for; empty or 0 is nothing in particular. minutes: of its last attempt, which asks for most."""
+    """What a job asks for at its last attempt, which asks for most; empty or 0 is nothing in particular.
+
+    partition_key: the key of the profile that the partition comes from.
+    """
 
     rule: str
     partition: str = ""
@@ -30,6 +35,7 @@ class Request(NamedTuple):
     cores: int = 1
     memory_mb: int = 0
     minutes: int = 0
+    partition_key: str = "partition"
 
     def options(self) -> list[str]:
         """As options of `sbatch`."""
@@ -45,7 +51,7 @@ def check(requests: Iterable[Request]) -> None:
     """Ask Slurm for each kind of job whether it would take it.
 
     Raises:
-        ConvNovaError: no Slurm, or a request that no node serves; the message names the key of the profile.
+        ConvNovaError: no Slurm, or a request that no node serves; the message names the keys of the profile.
     """
     kinds = {request[1:]: request for request in requests}
     for request in kinds.values():
@@ -58,24 +64,37 @@ def check(requests: Iterable[Request]) -> None:
 
 def _refusal(request: Request) -> str:
     """Why Slurm would not take a job, or never start it; empty where it would."""
-    words = ["sbatch", "--test-only", *request.options(), "--wrap", "true"]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=120)
-    except FileNotFoundError:
-        raise ConvNovaError(
-            "slurm: expected the command sbatch, found none; log in where Slurm is, or run on this machine with "
-            "`snakemake --cores all --configfile config/paper.yaml`"
-        ) from None
+    done = _ask("sbatch", "--test-only", *request.options(), "--wrap", "true")
     if not done.returncode:
         return _too_long(request)
     lines = [line.split(": ", 1)[-1] for line in done.stderr.splitlines()]
     return lines[-1] if lines else f"sbatch ended with {done.returncode}"
 
 
+def _ask(*words: str) -> subprocess.CompletedProcess:
+    """What a command of Slurm's answers.
+
+    Raises:
+        ConvNovaError: there is no such command, or no controller that answers it.
+    """
+    away = f"slurm: the controller does not answer {words[0]}; run again when `scontrol ping` says that it is up"
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS_TO_ANSWER)
+    except FileNotFoundError:
+        raise ConvNovaError(
+            f"slurm: expected the command {words[0]}, found none; log in where Slurm is, or run on this machine with "
+            "`snakemake --cores all --configfile config/paper.yaml`"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise ConvNovaError(away) from None
+    if done.returncode and "ontact slurm controller" in done.stderr:
+        raise ConvNovaError(away)
+    return done
+
+
 def _too_long(request: Request) -> str:
     """Most clusters let a job wait forever that asks for more time than its partition gives."""
-    words = ["sinfo", "--noheader", "--format", "%P|%l"]
-    rows = [line.split("|") for line in subprocess.run(words, capture_output=True, text=True).stdout.splitlines()]
+    rows = [line.split("|") for line in _ask("sinfo", "--noheader", "--format", "%P|%l").stdout.splitlines()]
     limits = {name.removesuffix("*"): _minutes(limit) for name, limit in rows}
     default = next((name.removesuffix("*") for name, _ in rows if name.endswith("*")), "")
     limit = limits.get(request.partition or default, math.inf)
@@ -93,22 +112,24 @@ def _minutes(limit: str) -> float:
 
 
 def _advice(request: Request, refusal: str) -> str:
-    """Which key to set: the first of what is asked for without which Slurm would take the job, or the account, which
-    some clusters want to be named."""
-    partition, training = "gpu_partition" if request.gpus else "partition", request.rule in ("pretrain", "finetune")
+    """Which keys to set: the fewest without which Slurm would take the job, or the account, which some clusters want to
+    be named."""
+    training = request.rule in ("pretrain", "finetune", "cost")
+    other = f"attempts` (each asks for twice as much) or `{request.partition_key}"
+    times = {"pretrain": "longest_hours", "finetune": "longest_hours` or `pack", "cost": "longest_hours"}
     keys = {
-        "partition": partition,
+        "partition": request.partition_key,
         "account": "account",
         "gpu_type": "gpu_type",
         "gpus": "gpus` (0 on a cluster without GPUs) or `gpu_partition",
-        "memory_mb": f"{request.rule}_gb" if training else partition,
-        "minutes": f"longest_hours`, `{request.rule}_hours` or `pack" if training else partition,
-        "cores": "threads" if training else partition,
+        "memory_mb": "largest_gb",
+        "minutes": times.get(request.rule, other),
+        "cores": "threads" if training or request.rule == "task_shard" else request.partition_key,
     }
-    for asked, key in keys.items():
-        without = request._replace(**{asked: Request._field_defaults[asked]})
-        if without != request and not _refusal(without):
-            return f"set `{key}` in {PROFILE}"
+    asked = [field for field in keys if getattr(request, field) != Request._field_defaults[field]]
+    for fields in (some for count in range(1, len(asked) + 1) for some in combinations(asked, count)):
+        if not _refusal(request._replace(**{field: Request._field_defaults[field] for field in fields})):
+            return f"set {', and '.join(f'`{keys[field]}`' for field in fields)} in {PROFILE}"
     if "account" in refusal:
         return f"set `account` in {PROFILE}, to one of those that `sacctmgr show associations user=$USER` lists"
     return f"ask for less in {PROFILE}, or for what `sinfo` lists"
@@ -124,7 +145,7 @@ def cancel_left_over(folder: Path) -> None:
     if not jobs:
         return
     log(f"slurm: cancelling {len(jobs)} jobs of an earlier run of this folder: {' '.join(jobs[:20])}")
-    subprocess.run(["scancel", *jobs], check=False, timeout=120)
+    _ask("scancel", *jobs)
     end = time.monotonic() + SECONDS_TO_END
     while jobs := _jobs_of(folder):
         if time.monotonic() > end:
@@ -134,7 +155,6 @@ def cancel_left_over(folder: Path) -> None:
 
 def _jobs_of(folder: Path) -> list[str]:
     """Ids of one's own jobs that the executor plugin submitted from `folder` and that have not ended."""
-    words = ["squeue", "--noheader", "--user", str(os.getuid()), "--format", "%A|%Z|%k"]
-    told = subprocess.run(words, capture_output=True, text=True, timeout=120).stdout
+    told = _ask("squeue", "--noheader", "--user", str(os.getuid()), "--format", "%A|%Z|%k").stdout
     rows = [line.split("|", 2) for line in told.splitlines()]
     return sorted({job for job, place, comment in rows if Path(place) == folder and comment.startswith("rule_")})

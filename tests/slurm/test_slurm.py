@@ -48,7 +48,8 @@ def test_the_profile_is_for_the_paper_and_what_is_filled_in_reaches_the_jobs(tmp
         (1, "a100"),
     ]
     assert trainings["finetune"]["slurm_partition"] == "gpu"
-    assert [eval(trainings["finetune"]["mem_mb"], {"attempt": attempt}) for attempt in (1, 2, 3)] == [8e3, 16e3, 32e3]
+    for rule, megabytes in (("finetune", [8000, 16_000, 32_000]), ("pretrain", [32_000, 60_000, 60_000])):
+        assert [eval(trainings[rule]["mem_mb"], {"attempt": attempt}) for attempt in (1, 2, 3)] == megabytes
     assert profile["group-components"] == {"shards": 8, "packed": 5}
     assert [eval(trainings["task_shard"]["runtime"], {"attempt": attempt}) for attempt in (1, 3)] == [30, 120]
 
@@ -59,10 +60,15 @@ def test_the_profile_is_for_the_paper_and_what_is_filled_in_reaches_the_jobs(tmp
         (Request("pretrain", "nope"), "Invalid partition name specified; set `partition` in slurm/config.yaml"),
         (Request("finetune", "gpu", "", 1, "a100"), "set `gpu_type` in slurm/config.yaml"),
         (Request("finetune", "gpu", "", 5), "--gpus=5.*set `gpus` .0 on a cluster without GPUs. or `gpu_partition`"),
-        (Request("finetune", memory_mb=900_000), "set `finetune_gb` in"),
-        (Request("fetch", memory_mb=900_000), "set `partition` in"),
-        (Request("pretrain", minutes=3000), "the partition gives 1440 minutes; set `longest_hours`, `pretrain_hours`"),
+        (Request("pretrain", "nope", partition_key="gpu_partition"), "set `gpu_partition` in"),
+        (Request("finetune", memory_mb=900_000), "set `largest_gb` in"),
+        (Request("fetch", minutes=3000), "set `attempts` .each asks for twice as much. or `partition` in"),
+        (Request("audit", memory_mb=900_000), "set `largest_gb` in"),
+        (Request("pretrain", minutes=3000), "the partition gives 1440 minutes; set `longest_hours` in"),
+        (Request("finetune", minutes=3000), "set `longest_hours` or `pack` in"),
         (Request("finetune", "cpu", cores=64), "set `threads` in"),
+        (Request("task_shard", "cpu", cores=64), "set `threads` in"),
+        (Request("cost", "gpu", "", 5, "", 64), "set `gpus` .* or `gpu_partition`, and `threads` in"),
     ],
 )
 def test_what_the_cluster_cannot_serve_is_one_line_that_says_which_key_to_set(slurm, request_, told):
@@ -71,19 +77,28 @@ def test_what_the_cluster_cannot_serve_is_one_line_that_says_which_key_to_set(sl
         check([Request("all", "cpu"), request_])
 
 
-def test_without_slurm_or_its_controller_one_line_says_what_to_do(slurm, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setenv("PATH", "/nowhere")
-        with pytest.raises(ConvNovaError, match="expected the command sbatch, found none.*--cores all"):
-            check([Request("all")])
-
-
-def test_a_request_is_refused_before_anything_is_submitted(slurm, tmp_path):
+@pytest.mark.parametrize(
+    "filled, key",
+    [
+        ({"gpus": 0, "gpu_partition": "nope"}, "gpu_partition"),
+        ({"gpus": 0, "partition": "nope", "gpu_partition": "gpu"}, "partition"),
+        ({"partition": "nope"}, "partition"),
+    ],
+)
+def test_a_request_is_refused_before_anything_is_submitted(slurm, tmp_path, filled, key):
     workflow.own_data(tmp_path, [1])
-    code, told = workflow.run(tmp_path, workflow.fill_in(tmp_path, **SMALL | {"gpu_partition": "nope"}))
+    code, told = workflow.run(tmp_path, workflow.fill_in(tmp_path, **SMALL | filled))
     (line,) = (line for line in told.splitlines() if line.startswith("slurm: "))
-    assert code == 1 and "set `gpu_partition` in slurm/config.yaml" in line
+    assert code == 1 and line.endswith(f"set `{key}` in slurm/config.yaml")
     assert "Traceback" not in told and "submitted" not in told
+
+
+def test_a_run_some_of_whose_grouped_jobs_are_done_is_checked_too(slurm, tmp_path):
+    workflow.own_data(tmp_path, [1])
+    code, told = workflow.run(tmp_path, None, "resources/own/tasks/mine/one.safetensors")
+    assert code == 0, told
+    code, told = workflow.run(tmp_path, workflow.fill_in(tmp_path, **SMALL | {"gpu_partition": "nope"}))
+    assert code == 1 and "slurm: rule " in told and "Error" not in told, told
 
 
 def test_only_ones_own_jobs_of_a_folder_are_cancelled(slurm, tmp_path):

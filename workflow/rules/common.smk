@@ -145,18 +145,22 @@ def audits():
 
 
 def slurm_request(job):
-    """What a job asks Slurm for at its first attempt, but the time of its last one."""
+    """What a job asks Slurm for at its last attempt."""
     from convnova.slurm import Request
 
+    filled_in = workflow.resource_settings.overwrite_resources
+    own = any("slurm_partition" in filled_in.get(rule, {}) for rule in job.rules)
+    job.attempt = job.restart_times + 1
     names = ("slurm_partition", "slurm_account", "gpu", "gpu_model")
     asked = [
         job.resources.get(name) or missing
         for name, missing in zip(names, ("", "", 0, ""))
     ]
-    memory_mb = job.resources.mem_mb
-    job.attempt = job.restart_times + 1
-    minutes, job.attempt = job.resources.runtime, 1
-    return Request(min(job.rules), *asked, job.threads, memory_mb, minutes)
+    amounts = (job.threads, job.resources.mem_mb, job.resources.runtime)
+    job.attempt = 1
+    return Request(
+        min(job.rules), *asked, *amounts, "gpu_partition" if own else "partition"
+    )
 
 
 def check_slurm(dag):
@@ -167,9 +171,10 @@ def check_slurm(dag):
     # Once the controller has not answered, the plugin would ask sacct, which without accounting never answers.
     if workflow.executor_settings.status_command == "squeue":
         plugin.is_query_tool_available = lambda name: False
-    jobs = [job for job in dag.get_jobs_or_groups() if not job.is_local]
+    needed = [job for job in dag.needrun_jobs() if not job.is_local]
+    jobs = dict.fromkeys(dag.get_job_group(job) or job for job in needed)
     try:
-        check(slurm_request(job) for job in jobs if job.is_group() or dag.needrun(job))
+        check(map(slurm_request, jobs))
         cancel_left_over(Path.cwd())
     except ConvNovaError as error:
         sys.exit(str(error))

@@ -1,0 +1,82 @@
+"""A cluster that cannot serve the profile as it is, or that does not answer, and a machine without one."""
+
+import os
+import sys
+from pathlib import Path
+
+import cluster
+import pytest
+
+import workflow
+from convnova.errors import ConvNovaError
+from convnova.slurm import Request, check
+
+COMMANDS = {"sbatch", "sinfo", "squeue", "sacct", "scancel", "scontrol", "srun", "sacctmgr"}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """One node without a GPU: two cores, eight gigabytes."""
+    if why := cluster.missing():
+        pytest.skip(why)
+    with cluster.running(tmp_path_factory.mktemp("small"), nodes=1, cpus=2, memory_mb=8000, gpus=0) as running:
+        yield running
+
+
+def refused(folder: Path, environment: dict[str, str], **filled: object) -> str:
+    """The one line that the command says before it submits anything."""
+    folder.mkdir(exist_ok=True)
+    workflow.own_data(folder, [1])
+    code, told = workflow.run(folder, workflow.fill_in(folder, **filled), environment=environment)
+    (line,) = (line for line in told.splitlines() if line.startswith("slurm: "))
+    assert code == 1 and "Traceback" not in told and "submitted" not in told
+    return line
+
+
+def test_the_untouched_profile_on_a_small_cluster_without_gpus_names_every_key(small, tmp_path):
+    """What is named is what has to be set: with one of the keys left out the others are named again."""
+    gpus = "`gpus` (0 on a cluster without GPUs) or `gpu_partition`"
+    line = refused(tmp_path / "untouched", workflow.ENVIRONMENT)
+    assert line.endswith(f"; set {gpus}, and `largest_gb`, and `threads` in slurm/config.yaml")
+    line = refused(tmp_path / "gpus", workflow.ENVIRONMENT, threads=2, largest_gb=8)
+    assert line.endswith(f"; set {gpus} in slurm/config.yaml")
+    line = refused(tmp_path / "threads", workflow.ENVIRONMENT, gpus=0, largest_gb=8)
+    assert line.endswith("; set `threads` in slurm/config.yaml")
+    check([Request("pretrain", cores=2, memory_mb=8000, minutes=1440), Request("finetune", cores=2, minutes=480)])
+
+
+def test_a_later_attempt_that_no_node_could_serve_is_told_before_the_first(small, tmp_path):
+    line = refused(tmp_path, workflow.ENVIRONMENT, threads=1, gpus=0, pretrain_gb=3, finetune_gb=1)
+    assert "--mem=12000" in line and line.endswith("; set `largest_gb` in slurm/config.yaml")
+
+
+@pytest.mark.slow
+def test_a_controller_that_is_down_is_one_line(small):
+    """Slurm's commands try for as long as SlurmctldTimeout says."""
+    small.stop_controller()
+    try:
+        with pytest.raises(ConvNovaError, match="slurm: the controller does not answer sbatch; run again when"):
+            check([Request("all")])
+    finally:
+        small.start_controller()
+        small.wait_for(1)
+
+
+def test_a_controller_that_never_answers_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "sbatch").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("convnova.slurm.SECONDS_TO_ANSWER", 0.1)
+    with pytest.raises(ConvNovaError, match="slurm: the controller does not answer sbatch; run again when"):
+        check([Request("all")])
+
+
+def test_without_slurm_the_command_says_so_in_one_line(tmp_path):
+    (tmp_path / "bin").mkdir()
+    for folder in os.environ["PATH"].split(os.pathsep):
+        for program in Path(folder).glob("*"):
+            if program.name not in COMMANDS and not (tmp_path / "bin" / program.name).is_symlink():
+                (tmp_path / "bin" / program.name).symlink_to(program)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{tmp_path / 'bin'}"
+    line = refused(tmp_path / "run", workflow.ENVIRONMENT | {"PATH": path})
+    assert line.startswith("slurm: expected the command sbatch, found none; ") and "`snakemake --cores all" in line
