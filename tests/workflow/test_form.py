@@ -1,6 +1,7 @@
 """The workflow's form: lint, pins, its graph for every config, and what it refuses."""
 
 import re
+import tomllib
 
 import pytest
 import yaml
@@ -29,7 +30,9 @@ def test_environments_and_constraints_have_the_pins_of_the_package():
     constraints = set((ROOT / "constraints.txt").read_text().lower().splitlines())
     assert len(pins) > 20 and pins <= constraints
     (conda,) = (part["pip"] for part in _conda_parts() if isinstance(part, dict))
-    assert set(conda) - {"-e .."} <= pins and "torch==2.13.0" in conda
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    run_time = set(project["dependencies"] + project["optional-dependencies"]["slurm"])
+    assert set(conda) == run_time and "torch==2.13.0" in conda
 
 
 def _conda_parts() -> list:
@@ -53,6 +56,14 @@ def test_the_whole_graph_is_built(tmp_path, names, expected):
     counts = jobs(snakemake(tmp_path, "-n", "--configfile", *files))
     assert {rule: counts[rule] for rule in expected} == expected
     assert not (tmp_path / "results").exists()
+
+
+def test_the_profile_for_slurm_verbatim_builds_the_graph_of_the_paper(tmp_path):
+    """In a folder of links, so that nothing is left in the repository."""
+    for name in ("Snakefile", "workflow", "config", "profiles", "slurm", "envs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    counts = jobs(run("snakemake", "-n", "--profile", "slurm", folder=tmp_path))
+    assert (counts["finetune"], counts["pretrain"], counts["fetch"]) == (2240, 9, 49)
 
 
 @pytest.mark.parametrize(
