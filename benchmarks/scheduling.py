@@ -45,8 +45,11 @@ rule finetune:
 """
 
 
-def timed(words: list[str], folder: Path) -> tuple[float, float, str]:
-    """Seconds, peak MB of the largest process, and what was printed."""
+def timed(words: list[str], folder: Path) -> tuple[float, float, float, str]:
+    """Seconds, peak MB of the largest process, processor seconds, and what was printed.
+
+    The processes are the main one and those that it has started and waited for, such as `sbatch`; no job of Slurm's.
+    """
     began = time.monotonic()
     with (folder / "printed.log").open("w") as printed:
         process = subprocess.Popen(words, cwd=ROOT, env=workflow.ENVIRONMENT, stdout=printed, stderr=subprocess.STDOUT)
@@ -54,7 +57,7 @@ def timed(words: list[str], folder: Path) -> tuple[float, float, str]:
     told = (folder / "printed.log").read_text()
     if status:
         sys.exit(told)
-    return time.monotonic() - began, usage.ru_maxrss / 1000, told
+    return time.monotonic() - began, usage.ru_maxrss / 1000, usage.ru_utime + usage.ru_stime, told
 
 
 def processor_seconds() -> float:
@@ -70,9 +73,9 @@ def dry(seeds: list[int]) -> None:
             folder = Path(name)
             content = yaml.safe_load((ROOT / "config/paper.yaml").read_text()) | {"seeds": list(range(1, count + 1))}
             (folder / "mine.yaml").write_text(yaml.safe_dump(content))
-            seconds, memory, told = timed(workflow.command(folder, None, "-n", "--quiet", "rules"), folder)
+            seconds, memory, own, told = timed(workflow.command(folder, None, "-n", "--quiet", "rules"), folder)
             jobs = next(line.split()[1] for line in told.splitlines() if line.startswith("finetune"))
-            print(f"{jobs} fine-tunings: {seconds:.1f} s, {memory:.0f} MB", flush=True)
+            print(f"{jobs} fine-tunings: {seconds:.1f} s, {own:.1f} processor seconds, {memory:.0f} MB", flush=True)
 
 
 def slurm(jobs: int, pack: int, array: bool, cores: int) -> None:
@@ -89,13 +92,14 @@ def slurm(jobs: int, pack: int, array: bool, cores: int) -> None:
         words += ["--slurm-array-jobs", "finetune"] * array
         with cluster.running(folder / "cluster", cpus=cores // 2, memory_mb=1000 * cores):
             before = processor_seconds()
-            seconds, memory, told = timed(words, folder)
+            seconds, memory, own, told = timed(words, folder)
             used = processor_seconds() - before
     submitted = told.count("SLURM jobid") + told.count("SLURM job ID")
     overhead = (seconds - jobs / cores) / jobs
     print(
         f"{jobs} jobs of 1 s on {cores} cores of 2 nodes, pack {pack}, {'arrays' if array else 'no arrays'}: "
-        f"{submitted} submissions, {seconds:.0f} s, {overhead:.2f} s overhead a job, main process {memory:.0f} MB, "
+        f"{submitted} submissions, {seconds:.0f} s, {overhead:.2f} s overhead a job, main process {memory:.0f} MB and "
+        f"{own:.0f} processor seconds ({1000 * own / jobs:.0f} ms a job), "
         f"{used / jobs:.2f} processor seconds a job, {used / seconds / (os.cpu_count() or 1):.0%} of this machine's"
     )
 
