@@ -3,7 +3,8 @@
     python tests/slurm/faults.py FOLDER [NAME ...]      a quarter of an hour on two cores; all faults, or those named
 
 Prints a line a fault: whether tables and weights are those of the undisturbed run (`snakemake --cores 2`, in a folder
-of its own), which finished results were computed again, and what was left half-written.
+of its own), which finished results were computed again, and what was left half-written. A pretraining that is struck
+has to go on from a checkpoint; here one comes every second.
 """
 
 import contextlib
@@ -27,6 +28,22 @@ SECONDS = 420
 SEEDS = [1, 2, 3]
 FINISHED = ("own/runs/*/*/*/*/*/metrics.json", "own/pretrain/*/weights.json")
 HALF = (".*.tmp", ".writing-*", "checkpoints", ".finished")
+STEPS = "own/pretrain/convnova/checkpoints/*/step-*"
+HUNGER = """\
+import os, sys, threading, time
+
+def eat():
+    while not os.path.exists("hungry"):
+        time.sleep(0.1)
+    os.unlink("hungry")
+    eaten.append(bytes(range(256)) * 8_000_000)
+
+eaten = []
+if "pretrain" in sys.argv:
+    threading.Thread(target=eat, daemon=True).start()
+"""
+"""What Python reads at every start under `over_memory`: a pretraining takes two gigabytes once there is a file."""
+ENVIRONMENT = workflow.ENVIRONMENT | {"CONVNOVA_CHECKPOINT_SECONDS": "1"}
 
 
 class Run:
@@ -39,6 +56,9 @@ class Run:
         data(folder)
         if profile.pop("disk", False):
             subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", self.results], check=True)
+        (folder / "sitecustomize.py").write_text(HUNGER)
+        paths = f"{workflow.ROOT}:{folder}" if profile.pop("hunger", False) else str(workflow.ROOT)
+        self.environment = ENVIRONMENT | {"PYTHONPATH": paths}
         self.profile = workflow.fill_in(folder, **PROFILE | profile)
         self.main = self.start()
 
@@ -46,7 +66,7 @@ class Run:
         command = workflow.command(self.folder, self.profile, *words, *TARGETS)
         with (self.folder / "main.log").open("a") as printed:
             return subprocess.Popen(
-                command, cwd=workflow.ROOT, env=workflow.ENVIRONMENT, stdout=printed, stderr=subprocess.STDOUT
+                command, cwd=workflow.ROOT, env=self.environment, stdout=printed, stderr=subprocess.STDOUT
             )
 
     def job(self, rule: str) -> str:
@@ -77,6 +97,13 @@ class Run:
         while not log.exists() or not re.search(r"epoch \d+: ", log.read_text()) or log.stat().st_size == seen:
             time.sleep(0.2)
 
+    def at_checkpoint(self) -> None:
+        """Wait until pretraining has left a checkpoint and is under way."""
+        self.job("pretrain")
+        while not list(self.results.glob(STEPS)):
+            assert self.main.poll() is None, "ended too early"
+            time.sleep(0.05)
+
     def end(self, code: int = 0) -> None:
         """Wait for the end, which is a good one unless another exit status is expected."""
         limit = time.monotonic() + SECONDS
@@ -100,8 +127,7 @@ def cancelled(run: Run) -> None:
 
 
 def killed(run: Run) -> None:
-    run.job("pretrain")
-    run.at_step()
+    run.at_checkpoint()
     os.kill(workflow.processes(run.folder, "pretrain")[0], signal.SIGKILL)
 
 
@@ -113,8 +139,8 @@ def requeued(run: Run) -> None:
 
 def node_lost(run: Run) -> None:
     """The node's daemons and all of the job's processes are gone at once; a minute later the node is back."""
+    run.at_checkpoint()
     job = run.job("pretrain")
-    run.at_step()
     node = run.slurm.ask("squeue", "-h", "-j", job, "-o", "%N").strip()
     run.slurm.stop_node(node, signal.SIGKILL)
     gone = []
@@ -139,8 +165,23 @@ def controller_away(run: Run) -> None:
 
 def main_killed(run: Run) -> None:
     """The restart by hand is `--unlock` and the same command; the job that was left running is cancelled by it."""
-    run.job("pretrain")
-    run.at_step()
+    run.at_checkpoint()
+    main_killed_now(run)
+
+
+def main_killed_late(run: Run) -> None:
+    """Two of three fine-tunings have finished, the third is held; the restart by hand is as for `main_killed`."""
+    while len(held := workflow.processes(run.folder, f"mine/one/convnova/heldout/seed={SEEDS[-1]}")) < 1:
+        assert run.main.poll() is None, "ended too early"
+        time.sleep(0.02)
+    os.kill(held[0], signal.SIGSTOP)
+    while len(list(run.results.glob(FINISHED[0]))) < len(SEEDS) - 1:
+        time.sleep(0.02)
+    run.look()
+    main_killed_now(run)
+
+
+def main_killed_now(run: Run) -> None:
     run.main.kill()
     run.main.wait()
     unlock = run.start("--unlock")
@@ -156,7 +197,9 @@ def second_main(run: Run) -> None:
 
 
 def over_memory(run: Run) -> None:
-    """Too little is asked for; every further attempt asks for twice as much."""
+    """The training grows by two gigabytes where it may have one; the next attempt may have two, and does not grow."""
+    run.at_checkpoint()
+    (run.folder / "hungry").touch()
 
 
 def over_time(run: Run) -> None:
@@ -212,6 +255,8 @@ def report(run: Run, whole: Path) -> str:
     submitted = (run.folder / "main.log").read_text().count("has been submitted with SLURM jobid")
     log = (run.results / "own/logs/pretrain/convnova.log").read_text()
     went_on = "went on from a checkpoint, " if "continuing from" in log else ""
+    if run.folder.name in STRIKE_PRETRAINING and not went_on:
+        return "pretraining began anew"
     return (
         f"{'the same' if one == other else 'OTHER'} tables and weights, {' '.join(again) or 'none'} again, "
         f"{' '.join(half) or 'nothing'} half-written, {went_on}{submitted} jobs submitted, "
@@ -226,13 +271,15 @@ FAULTS: dict[str, tuple[Callable[[Run], None], dict]] = {
     "node_lost": (node_lost, {}),
     "controller_away": (controller_away, {}),
     "main_killed": (main_killed, {}),
+    "main_killed_late": (main_killed_late, {}),
     "second_main": (second_main, {}),
-    "over_memory": (over_memory, {"pretrain_gb": 0.3}),
+    "over_memory": (over_memory, {"pretrain_gb": 1, "hunger": True}),
     "over_time": (over_time, {"pretrain_hours": 1 / 60}),
     "packed": (packed, {"pack": 3}),
     "full_disk": (full_disk, {"disk": True, "attempts": 2}),
     "read_only": (read_only, {"disk": True}),
 }
+STRIKE_PRETRAINING = {"cancelled", "killed", "requeued", "node_lost", "main_killed", "over_memory", "over_time"}
 
 
 def main(folder: Path, names: list[str]) -> int:
