@@ -23,7 +23,15 @@ import workflow
 
 TARGETS = ["results/own/tables/mine.md"]
 SAME = ("tables/mine.md", "pretrain/convnova/weights.safetensors")
-PROFILE = {"gpu_partition": "gpu", "threads": 1, "pretrain_gb": 2, "finetune_gb": 2, "finetune_hours": 1, "attempts": 4}
+PROFILE = {
+    "gpu_partition": "gpu",
+    "largest_gb": 16,
+    "threads": 1,
+    "pretrain_gb": 2,
+    "finetune_gb": 2,
+    "finetune_hours": 1,
+    "attempts": 4,
+}
 SECONDS = 420
 SEEDS = [1, 2, 3]
 FINISHED = ("own/runs/*/*/*/*/*/metrics.json", "own/pretrain/*/weights.json")
