@@ -1,7 +1,6 @@
 """The costs of a run's models side by side: one table, and a figure of score against cost."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,43 +108,47 @@ def draw(lines: list[dict[str, Any]], simulated: bool, out: Path) -> list[Path]:
     """Score against operations where there are scores, and throughput and memory against length."""
     models = list(dict.fromkeys(line["model"] for line in lines))
     lengths = sorted({line["length"] for line in lines})
-    panels = [_panel(name, lengths) for name in ("inference_bases_per_second", "training_memory_mb")]
-    if any("score" in line for line in lines):
-        panels.insert(0, _score_panel)
+    panels = ["score"] * any("score" in line for line in lines) + ["inference_bases_per_second", "training_memory_mb"]
     with matplotlib.rc_context(STYLE):
         figure = empty_figure(WIDE, 2.9 + 0.1 * len(models), "Cost", simulated)
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             for index, model in enumerate(models):
-                look = {
-                    "color": COLOURS[index % len(COLOURS)],
-                    "marker": MARKERS[index % len(MARKERS)],
-                    "markersize": 4,
-                }
-                panel(axes, [line for line in lines if line["model"] == model], look)
+                points = _points([line for line in lines if line["model"] == model], panel, lengths[0])
+                title = next(line["title"] for line in lines if line["model"] == model)
+                look = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+                axes.plot(*points, label=title, linewidth=1, markersize=4, clip_on=False, **look)
+            (_finish_score if panel == "score" else _finish)(axes, panel, lengths)
             axes.grid(color="#dddddd", linewidth=0.5)
         handles, labels = figure.axes[-1].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
         return save(figure, Path(out) / "cost")
 
 
-def _score_panel(axes: Axes, lines: list[dict[str, Any]], look: dict[str, Any]) -> None:
-    line = lines[0]
-    if "score" in line and "flops_per_base" in line:
-        axes.plot([line["flops_per_base"]], [line["score"]], linestyle="", **look)
-        axes.set_xscale("log")  # which an axis without a value cannot be
-    axes.set(xlabel=f"FLOPs a base, at {line['length']:,} bp", ylabel="mean score")
+def _points(lines: list[dict[str, Any]], panel: str, shortest: int) -> tuple[list[float], list[float]]:
+    """What a panel shows of one model, across and up: its score at one length, or what was measured at every length."""
+    if panel != "score":
+        found = [(line["length"], line[panel]) for line in lines if panel in line]
+    else:
+        known = [line for line in lines if line["length"] == shortest and {"score", "flops_per_base"} <= set(line)]
+        found = [(line["flops_per_base"], line["score"]) for line in known]
+    return [across for across, _ in found], [up for _, up in found]
 
 
-def _panel(name: str, lengths: list[int]) -> Callable[[Axes, list[dict[str, Any]], dict[str, Any]], None]:
-    """What draws a measured quantity of one model against length."""
+def _finish_score(axes: Axes, panel: str, lengths: list[int]) -> None:
+    axes.set(xlabel=f"FLOPs a base, at {lengths[0]:,} bp", ylabel=COLUMNS[panel], xscale=_scale(axes, 0))
+    if axes.get_xscale() == "linear":
+        axes.set_xlim(left=0)
 
-    def draw_lines(axes: Axes, lines: list[dict[str, Any]], look: dict[str, Any]) -> None:
-        points = [(line["length"], line[name]) for line in lines if name in line]
-        axes.plot(*zip(*points, strict=True) if points else ([], []), label=lines[0]["title"], linewidth=1, **look)
-        axes.set(xscale="log", xlabel="length (bp)", ylabel=COLUMNS[name])
-        if points:
-            axes.set_yscale("log")
-        axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
-        axes.xaxis.set_minor_locator(NullLocator())
 
-    return draw_lines
+def _finish(axes: Axes, panel: str, lengths: list[int]) -> None:
+    axes.set(xlabel="length (bp)", ylabel=COLUMNS[panel], xscale="log", yscale=_scale(axes, 1))
+    axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
+    axes.xaxis.set_minor_locator(NullLocator())
+    if axes.get_yscale() == "linear":
+        axes.set_ylim(bottom=0)
+
+
+def _scale(axes: Axes, side: int) -> str:
+    """Of what is drawn, across (0) or up (1): logarithmic where values differ tenfold, and none is 0."""
+    values = [value for line in axes.lines for value in line.get_data()[side]]
+    return "log" if values and min(values) > 0 and max(values) > 10 * min(values) else "linear"

@@ -223,9 +223,10 @@ def test_every_length_is_on_the_axis_also_where_the_last_model_has_fewer(tmp_pat
 
 
 def test_scores_are_drawn_against_operations_a_point_a_model(tmp_path, monkeypatch):
-    """Operations at the first length alone; a model without a score, or without operations, has no point."""
-    costs = [("a", 512, 2e5), ("a", 4096, 9e9), ("b", 512, 4e6), ("c", 512, 7e6), ("d", 512, None)]
-    scores = {"a": 0.61, "b": 0.58, "d": 0.9}
+    """At the shortest length alone; a model without a score, or whose operations were not counted, has no point. One
+    of no operations that are counted has one, which a logarithmic axis would not show."""
+    costs = [("a", 4096, 9e9), ("a", 512, 2e5), ("b", 512, 4e6), ("c", 512, 7e6), ("d", 512, None), ("e", 512, 0.0)]
+    scores = {"a": 0.61, "b": 0.58, "d": 0.9, "e": 0.3}
     lines = [
         {
             "model": model,
@@ -235,15 +236,16 @@ def test_scores_are_drawn_against_operations_a_point_a_model(tmp_path, monkeypat
             "threads": 1,
             "precision": "float32",
         }
-        | ({"flops_per_base": flops} if flops else {})
+        | ({} if flops is None else {"flops_per_base": flops})
         for model, length, flops in costs
     ]
     kept = []
     monkeypatch.setattr(cost_page, "save", lambda figure, path: kept.append(figure) or [])
     cost_page.write_costs(lines, scores, False, tmp_path, tmp_path)
     axes = kept[0].axes[0]
-    drawn = [tuple(map(tuple, line.get_xydata())) for line in axes.lines]
-    assert [points for points in drawn if points] == [((2e5, 0.61),), ((4e6, 0.58),)]
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert drawn == {"A": [[2e5, 0.61]], "B": [[4e6, 0.58]], "C": [], "D": [], "E": [[0.0, 0.3]]}
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("FLOPs a base, at 512 bp", "mean score")
-    colours = {line.get_label(): line.get_color() for line in kept[0].axes[1].lines}
-    assert [line.get_color() for line in axes.lines] == [colours["A"], colours["B"]]
+    assert axes.get_xscale() == "linear" and axes.get_xlim()[0] == 0
+    cost_page.write_costs(lines[:-1], scores, False, tmp_path, tmp_path)
+    assert kept[1].axes[0].get_xscale() == "log"
