@@ -28,15 +28,25 @@ def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d:
     Returns:
         y: (B, L, D).
     """
-    if selective_scan_fn is not None and u.is_cuda:
-        return by_kernels(u, delta, a, b, c, d)
     wide = torch.promote_types(u.dtype, torch.float32)
     with torch.autocast(u.device.type, enabled=False):
-        return Scan.apply(*(x.to(wide) for x in (u, delta, b, c, a))) + d * u
+        u, delta, a, b, c, d = (x.to(wide) for x in (u, delta, a, b, c, d))
+        if has_kernels(u):
+            return by_kernels(u, delta, a, b, c, d)
+        return Scan.apply(u, delta, b, c, a) + d * u
+
+
+def has_kernels(u: Tensor) -> bool:
+    """Whether `mamba-ssm` is there and can scan such an input: on a GPU, and not in float64."""
+    return selective_scan_fn is not None and u.is_cuda and u.dtype != torch.float64
 
 
 def by_kernels(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
-    """`selective_scan` by the kernels of `mamba-ssm`, which want positions last: u, delta (B, D, L), b, c (B, N, L)."""
+    """`selective_scan` by the kernels of `mamba-ssm`, which want positions last: u, delta (B, D, L), b, c (B, N, L).
+
+    They refuse u, delta, b and c of different types, and a and d of any but float32; all come in float32 here, as to
+    the plain scan. Under autocast they would be a mixture: softplus makes float32 of what is bfloat16 around it.
+    """
     u, delta, b, c = (x.transpose(1, 2).contiguous() for x in (u, delta, b, c))
     return selective_scan_fn(u, delta, a, b, c, d).transpose(1, 2)
 

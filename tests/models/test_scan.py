@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from convnova.models import scan
+from convnova.models.caduceus import Backbone as Caduceus
+from convnova.models.caduceus import Config as CaduceusConfig
 from convnova.models.hyenadna import long_convolution
 from convnova.models.scan import SEGMENT, Recurrence, selective_scan
 
@@ -64,21 +66,60 @@ def test_gradients_of_the_recurrence_are_those_of_finite_differences():
     assert torch.autograd.gradcheck(Recurrence.apply, (a, b, first))
 
 
-def test_the_kernels_of_mamba_ssm_get_what_they_ask_for(monkeypatch):
-    """They need CUDA; here their contract stands in for them: u, delta (B, D, L), A (D, N), B, C (B, N, L), D (D,)."""
+def by_contract(u, delta, a, b, c, d):
+    """In the place of mamba-ssm's `selective_scan_fn`, which needs CUDA: its shapes, and the types that it insists on
+    (csrc/selective_scan/selective_scan.cpp): u, delta (B, D, L) and B, C (B, N, L) of one type of at most 32 bits,
+    A (D, N) and D (D,) float32."""
+    assert {delta.dtype, b.dtype, c.dtype} == {u.dtype} and u.dtype in (torch.float32, torch.float16, torch.bfloat16)
+    assert a.dtype == d.dtype == torch.float32
+    assert delta.shape == u.shape and b.shape == c.shape == (len(u), a.shape[1], u.shape[2])
+    assert d.shape == a.shape[:1] == u.shape[1:2]
+    assert all(x.stride(-1) == 1 for x in (u, delta, a, b, c, d))
+    with torch.autocast("cpu", enabled=False):
+        wide = [x.float() for x in (u, delta, b, c)]
+        y = step_by_step(*(x.transpose(1, 2) for x in wide[:2]), a, *(x.transpose(1, 2) for x in wide[2:]), d)
+    return y.transpose(1, 2).to(u.dtype)
 
-    def by_contract(u, delta, a, b, c, d):
-        assert all(x.is_contiguous() for x in (u, delta, b, c))
-        state, outputs = u.new_zeros(*u.shape[:2], a.shape[1]), []
-        for t in range(u.shape[2]):
-            inflow = torch.einsum("bd,bn->bdn", delta[..., t] * u[..., t], b[..., t])
-            state = torch.exp(torch.einsum("bd,dn->bdn", delta[..., t], a)) * state + inflow
-            outputs.append(torch.einsum("bdn,bn->bd", state, c[..., t]) + d * u[..., t])
-        return torch.stack(outputs, 2)
 
-    given = inputs(11, torch.float64)
+@pytest.fixture
+def kernels(monkeypatch):
+    """As on a GPU where mamba-ssm is installed."""
     monkeypatch.setattr(scan, "selective_scan_fn", by_contract)
-    torch.testing.assert_close(scan.by_kernels(*given), step_by_step(*given), atol=1e-10, rtol=1e-10)
+    monkeypatch.setattr(scan, "has_kernels", lambda u: True)
+
+
+def test_the_kernels_of_mamba_ssm_get_what_they_ask_for(kernels):
+    given = inputs(11, torch.float32)
+    torch.testing.assert_close(selective_scan(*given), step_by_step(*given), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("both_strands", [False, True])
+def test_the_kernels_get_it_in_bfloat16_too_and_give_what_the_plain_scan_gives(both_strands, request):
+    """Under autocast the layers give bfloat16, softplus float32, and the parameters are float32."""
+    torch.manual_seed(0)
+    model = Caduceus(CaduceusConfig(width=8, layers=2, states=4, both_strands=both_strands))
+    tokens = torch.randint(0, 4, (2, 40))
+
+    def outcome() -> list[torch.Tensor]:
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            features = model(tokens)
+            features.float().square().sum().backward()
+        return [features.detach().float(), *(p.grad for p in model.parameters())]
+
+    plain = outcome()
+    request.getfixturevalue("kernels")
+    for found, expected in zip(outcome(), plain, strict=True):
+        torch.testing.assert_close(found, expected, atol=0.02 * float(expected.abs().max()), rtol=0.02)
+
+
+def test_the_kernels_are_left_alone_where_they_could_not_run(monkeypatch):
+    monkeypatch.setattr(scan, "selective_scan_fn", by_contract)
+    assert not scan.has_kernels(torch.zeros(1))
+    on_gpu = type("OnGPU", (), {"is_cuda": True, "dtype": torch.float32})()
+    assert scan.has_kernels(on_gpu)
+    on_gpu.dtype = torch.float64
+    assert not scan.has_kernels(on_gpu)
 
 
 @pytest.mark.parametrize("both", [False, True])
