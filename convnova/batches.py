@@ -16,6 +16,8 @@ from convnova.randomness import generator, order
 POOL = 16
 """Batches whose rows are sorted by length together, so that little of a batch is padding."""
 
+NAMED = 128
+
 UNLABELLED = -100
 """Label of a padded base; PyTorch's cross entropy leaves it out."""
 
@@ -145,8 +147,14 @@ def collate(data: Labelled, items: np.ndarray, padding: Padding) -> Batch:
             targets[line, place] = data.labels[start : start + length]
     dtype = torch.float32 if data.kind == "multilabel" else torch.int64
     count = int(lengths.sum()) if per_base else targets.size
-    rows = f"{data.rows[items].min()} to {data.rows[items].max()}"
+    rows = named(data.rows[items])
     return Batch(torch.from_numpy(tokens), torch.from_numpy(np.array(targets)).to(dtype), count, rows=rows)
+
+
+def named(rows: np.ndarray) -> str:
+    """Row numbers for a message, the first `NAMED` of them."""
+    rest = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+    return ", ".join(map(str, rows[:NAMED].tolist())) + rest
 
 
 def opposite_strands(tokens: torch.Tensor, lengths: np.ndarray, padding: Padding) -> torch.Tensor:

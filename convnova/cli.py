@@ -311,6 +311,9 @@ def _load_torch(threads: int) -> None:
     gc.freeze()
     gc.enable()
     torch.set_num_threads(threads)
+    if os.environ.get("CONVNOVA_DETERMINISTIC"):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
+        torch.use_deterministic_algorithms(True)
     if torch.version.cuda:
         from convnova.gpus import take_gpus
 

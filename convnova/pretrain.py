@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convnova.batches import Batch
+from convnova.batches import Batch, named
 from convnova.checkpoint import save_weights
 from convnova.config import RunConfig
 from convnova.distributed import processes
@@ -107,7 +107,7 @@ class MaskedLanguage:
             data.tokens(chosen), self.settings.masked, self.settings.seed, place
         )
         targets = torch.from_numpy(letters.astype(np.int64))
-        rows = f"windows {chosen.tolist()[:8]}"
+        rows = f"windows {named(chosen)}"
         return Batch(torch.from_numpy(inputs), targets, len(targets), torch.from_numpy(at), rows)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:

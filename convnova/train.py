@@ -123,7 +123,7 @@ def train(
         The history; `best_weights` are those of the epoch with the best score.
 
     Raises:
-        ConvNovaError: the loss is not finite.
+        ConvNovaError: a loss or a weight is not finite, or no score is.
         Interrupted: SIGTERM or SIGUSR1 came; a checkpoint is written.
     """
     device = next(model.parameters()).device
@@ -144,6 +144,8 @@ def train(
     def save() -> None:
         if history.step:
             check()
+        if not all(parameter.isfinite().all() for parameter in model.parameters()):
+            raise _diverged("a weight is not finite after", history.step - 1, objective, checkpoints)
         history.unlogged = losses[: history.step % every].tolist()
         if processes.first:
             save_state(checkpoints, history.step, model, optimizer, vars(history))
@@ -201,6 +203,8 @@ def train(
             raise Interrupted(
                 f"{label}: stopped by a signal at step {history.step} of {total}; run it again to continue"
             ) from None
+    if not history.best_weights:
+        raise ConvNovaError(f"{label}: no epoch had a finite score; lower the learning rate")
     return history
 
 
@@ -365,10 +369,13 @@ def _check_finite(losses: Tensor, step: int, objective: Objective, checkpoints: 
     if losses.isfinite().all():
         return
     first = int(losses.isfinite().int().argmin())
-    place, good = step - len(losses) + first, max(checkpoints.glob("step-*"), default="none")
-    raise ConvNovaError(
-        f"the loss is {losses[first]} at step {place + 1} (its rows: {objective.batch(place).rows or 'unnamed'}; "
-        f"last good checkpoint: {good}); lower the learning rate"
+    raise _diverged(f"the loss is {losses[first]} at", step - len(losses) + first, objective, checkpoints)
+
+
+def _diverged(what: str, step: int, objective: Objective, checkpoints: Path) -> ConvNovaError:
+    good, rows = max(checkpoints.glob("step-*"), default="none"), objective.batch(step).rows or "unnamed"
+    return ConvNovaError(
+        f"{what} step {step + 1} (its rows: {rows}; last good checkpoint: {good}); lower the learning rate"
     )
 
 

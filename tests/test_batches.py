@@ -9,6 +9,7 @@ from convnova.batches import (
     either_strand,
     folds_of,
     hold_out,
+    named,
     rows_of_step,
 )
 from convnova.dna import decode, encode
@@ -37,7 +38,7 @@ def test_an_epoch_reads_every_row_once_and_batches_are_alike_in_length():
 def test_padding_at_the_right_with_outside():
     batch = collate(labelled(["ACGT", "GG", "TTT"], [1, 0, 1]), np.array([1, 2]), Padding())
     assert batch.tokens.tolist() == [[2, 2, 5], [3, 3, 3]]
-    assert (batch.targets.tolist(), batch.count, batch.rows) == ([0, 1], 2, "1 to 2")
+    assert (batch.targets.tolist(), batch.count, batch.rows) == ([0, 1], 2, "1, 2")
 
 
 def test_padding_that_counts_may_be_at_the_right_too():
@@ -62,6 +63,11 @@ def test_labels_of_bases_follow_their_bases():
 def test_only_the_first_bases_of_a_long_sequence_are_read():
     data = labelled(["ACGTACGT", "GG"], [0, 1], max_length=3)
     assert collate(data, np.array([0, 1]), Padding()).tokens.tolist() == [[0, 1, 2], [2, 2, 5]]
+
+
+def test_many_rows_are_named_in_part():
+    assert named(np.arange(128)).endswith("126, 127")
+    assert named(np.arange(130)).endswith("126, 127 and 2 more")
 
 
 def test_rows_of_a_part_are_rows_of_the_split():

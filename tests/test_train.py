@@ -300,6 +300,23 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path):
         run(tmp_path, Regression(spoil=12), checkpoint_seconds=0)
 
 
+def test_a_weight_that_is_not_finite_is_not_kept_in_a_checkpoint(tmp_path):
+    class Infinite(Regression):
+        def loss(self, model, batch):
+            if batch.rows == "rows of step 3":
+                model[2].bias.register_hook(lambda gradient: gradient * math.nan)
+            return super().loss(model, batch)
+
+    settings = SETTINGS.model_copy(update={"clip": None})
+    with pytest.raises(ConvNovaError, match="a weight is not finite after step 4 .*rows of step 3;.*step-000000003"):
+        run(tmp_path, Infinite(), settings, checkpoint_seconds=0)
+
+
+def test_a_training_without_a_finite_score_says_so(tmp_path):
+    with pytest.raises(ConvNovaError, match="no epoch had a finite score"):
+        run(tmp_path, Regression(scores=[-math.inf] * 4))
+
+
 def test_of_losses_that_are_looked_at_together_the_first_bad_one_is_named(tmp_path):
     losses = torch.tensor([1, 2, math.nan, math.inf])
     with pytest.raises(ConvNovaError, match="loss is nan at step 29 .*rows of step 28;"):
@@ -322,6 +339,15 @@ def test_large_batches_go_in_equal_parts_on_a_cpu(count, length, at_once):
     assert sequences_at_once(Training(), tokens, torch.device("cpu")) == at_once
     assert sequences_at_once(Training(micro_batch=3), tokens, torch.device("cpu")) == min(count, 3)
     assert sequences_at_once(Training(), tokens, torch.device("cuda")) == count
+
+
+def test_deterministic_algorithms_alone_where_the_environment_says_so():
+    script = "import torch; from convnova.cli import _load_torch; _load_torch(1)"
+    script += "; print(torch.are_deterministic_algorithms_enabled())"
+    for value, told in (("1", "True"), ("", "False")):
+        environment = os.environ | {"CONVNOVA_DETERMINISTIC": value}
+        done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+        assert done.stdout.strip() == told, done.stderr
 
 
 def test_precision_is_that_of_training_and_evaluation(tmp_path):
