@@ -93,9 +93,18 @@ def test_the_kernels_of_mamba_ssm_get_what_they_ask_for(kernels):
     torch.testing.assert_close(selective_scan(*given), step_by_step(*given), atol=1e-5, rtol=1e-5)
 
 
+def test_the_kernels_get_it_from_a_mixture_too(kernels):
+    """As under autocast on a GPU, where softplus gives float32 and the linear layers around it bfloat16."""
+    u, delta, a, b, c, d = inputs(11, torch.float32)
+    mixed = (u.bfloat16(), delta, a, b.bfloat16(), c.bfloat16(), d)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = selective_scan(*mixed)
+    torch.testing.assert_close(found, step_by_step(*(x.float() for x in mixed)), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("both_strands", [False, True])
 def test_the_kernels_get_it_in_bfloat16_too_and_give_what_the_plain_scan_gives(both_strands, request):
-    """Under autocast the layers give bfloat16, softplus float32, and the parameters are float32."""
+    """The whole model, and its gradients, under autocast."""
     torch.manual_seed(0)
     model = Caduceus(CaduceusConfig(width=8, layers=2, states=4, both_strands=both_strands))
     tokens = torch.randint(0, 4, (2, 40))
