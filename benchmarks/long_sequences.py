@@ -27,7 +27,7 @@ from convnova.finetune import Classification
 from convnova.memory import peak_resident
 from convnova.models import build_predictor
 from convnova.predict import predict
-from convnova.train import parameter_groups, sequences_at_once, take_step
+from convnova.step import parameter_groups, sequences_at_once, take_step
 
 ROWS, SHORTEST, LONGEST, CLASSES = 1000, 1433, 14_000, 9
 MODELS = {

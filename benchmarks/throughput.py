@@ -42,7 +42,7 @@ from convnova.graphs import SAME_SHAPE, Graphs
 from convnova.hyperparameters import Training
 from convnova.models.convnova import Backbone, Config, GatedConvolutionBlock, from_released
 from convnova.models.heads import MaskedLanguageModel
-from convnova.train import sequences_at_once
+from convnova.step import sequences_at_once
 
 MASKED = 0.15
 PRETRAINING = Config(width=128, kernel=9, ffn=True)

@@ -23,7 +23,7 @@ from convnova.memory import no_more_than_available, peak_resident
 from convnova.models import build_predictor, configure, receptive_field
 from convnova.progress import log
 from convnova.provenance import describe
-from convnova.train import parameter_groups
+from convnova.step import parameter_groups
 
 BASES, BASES_ON_GPU = 8192, 131_072
 """Bases a step: as many sequences as make that, or one."""

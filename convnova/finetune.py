@@ -33,8 +33,9 @@ from convnova.predict import interval, labels_of, per_batch, predict, score, wri
 from convnova.progress import log
 from convnova.provenance import describe, joules
 from convnova.randomness import torch_seed
+from convnova.step import CPU_BASES, in_precision
 from convnova.tasks import TaskShard, read_task
-from convnova.train import CPU_BASES, History, in_precision, train, write_log
+from convnova.train import History, train, write_log
 
 HELD_OUT = 0.1
 """Share of the training rows that becomes the validation part where a task has none."""

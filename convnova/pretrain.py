@@ -23,7 +23,8 @@ from convnova.models import build_backbone, checkpoint_activations
 from convnova.models.heads import MaskedLanguageModel
 from convnova.provenance import describe, joules
 from convnova.randomness import order, torch_seed
-from convnova.train import sequences_at_once, train, write_log
+from convnova.step import sequences_at_once
+from convnova.train import train, write_log
 
 MASKINGS = {"once": mask, "released": mask_as_released}
 MOST_VALIDATION_WINDOWS = 2048
