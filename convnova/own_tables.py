@@ -12,7 +12,7 @@ from convnova.outputs import sheet_titles
 from convnova.pairs import OverTasks, paired_over_tasks
 from convnova.paper_tables import paper_table
 from convnova.scores import AUDIT, Plan
-from convnova.sheets import NAN, Sheet, change, mean_and_spread, p_value, text, write
+from convnova.sheets import NAN, Sheet, change, mean_and_spread, p_value, receptive_field, text, write
 from convnova.table_forms import Entry
 from convnova.tables import signed
 
@@ -64,7 +64,7 @@ def protocols(scores: pd.DataFrame, plan: Plan) -> Sheet:
                 spread = float(np.std(values, ddof=1)) if len(values) > 1 else NAN
                 line.append(mean_and_spread(values, len(plan.seeds_of(suite, protocol)), spread))
             found.append(gains(runs))
-            lines.append([*line, *[change(found[-1][name]) for name in GAINS.values()]])
+            lines.append([*line, *[change(found[-1][name]) for name in GAINS.values()], receptive_field(runs)])
     means = pd.DataFrame(found, columns=list(GAINS.values())).agg(["mean", "count"])
     told = [
         f"{title} {signed(means[n]['mean'])} ({means[n]['count']:.0f})"
@@ -78,7 +78,7 @@ def protocols(scores: pd.DataFrame, plan: Plan) -> Sheet:
         "score: by released; of the same heldout training by its epoch that is best on test; and as the mean of the "
         "metric over batches of test, of the size of training, in the file's order and sorted by class.",
         ("mean over tasks and models (how many): " + ", ".join(told) if told else "nothing to compare yet") + ".",
-        ["task", "model, metric", *plan.protocols, *GAINS],
+        ["task", "model, metric", *plan.protocols, *GAINS, "receptive field"],
         lines,
         simulated=plan.simulated,
     )
@@ -88,9 +88,12 @@ def comparisons(scores: pd.DataFrame, plan: Plan) -> Sheet:
     """Every pair of models over the tasks of a suite, by each protocol."""
     lines, notes, different, count = [], [], 0, 0
     for suite, protocol in product(plan.suites, plan.protocols):
+        runs = scores[scores["suite"] == suite]
+        fields = {title: receptive_field(runs[runs["model"] == model]) for model, title in plan.models.items()}
         for pair in pairs(scores, plan, suite, protocol):
             title = f"{plan.suites[suite]}, {protocol}"
-            lines.append([text(title), text(f"{pair.a} - {pair.b}"), *_numbers(pair)])
+            line = [text(title), text(f"{pair.a} - {pair.b}"), *_numbers(pair)]
+            lines.append([*line, text(f"{fields[pair.a].text}, {fields[pair.b].text}")])
             notes.append(f"{title}: {pair.sentence()}")
             different, count = different + (pair.p_holm <= 0.05), count + 1
     return Sheet(
@@ -100,7 +103,10 @@ def comparisons(scores: pd.DataFrame, plan: Plan) -> Sheet:
         "suite and protocol; "
         "effect: matched-pairs rank-biserial correlation.",
         f"{different} of {count} pairs differ at the 5% level after Holm's adjustment.",
-        ["suite, protocol", "pair", "tasks", "won", "lost", "mean difference", "effect", "p", "p (Holm)"],
+        [
+            *("suite, protocol", "pair", "tasks", "won", "lost", "mean difference", "effect", "p", "p (Holm)"),
+            "receptive fields",
+        ],
         lines,
         notes,
         plan.simulated,

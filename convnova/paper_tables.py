@@ -12,8 +12,8 @@ import pandas as pd
 from convnova.outputs import LONG_RANGE, PAPER_TABLES, PaperTable, sheet_titles
 from convnova.published import OUR_METRIC, incomparable, of_table, tolerance, verdict
 from convnova.scores import METRIC_TITLES, Plan
-from convnova.sheets import NAN, Sheet, change, mean_and_spread, number, text
-from convnova.table_forms import Entry, bases_read, footnoted, reasons
+from convnova.sheets import NAN, Sheet, change, mean_and_spread, number, receptive_field, text
+from convnova.table_forms import Entry, footnoted, reasons
 from convnova.tables import signed
 
 HISTONE_MARKS = (
@@ -69,8 +69,10 @@ def _beside(name: str, scores: pd.DataFrame, published: pd.DataFrame, plan: Plan
                 word, reason = footnoted(word, notes)
                 line += [change(difference), Entry(word, NAN, why=reason)]
         lines.append(line)
+    last = [text("receptive field"), text("bp"), *[text("")] * len(theirs)]
     heads = ["task", "metric", *theirs]
     for model, title in plan.models.items():
+        last += [_field(scores, table.suite, model), *[text("")] * (2 * (plan.published.get(model) in theirs))]
         heads += [f"ours: {title}", *(["difference", "verdict"] if plan.published.get(model) in theirs else [])]
     return Sheet(
         name,
@@ -78,7 +80,7 @@ def _beside(name: str, scores: pd.DataFrame, published: pd.DataFrame, plan: Plan
         _caption(table, simulated),
         _summary(table, plan, verdicts, differences, {key: cell.mean for key, cell in cells.items()}, ours),
         heads,
-        lines,
+        [*lines, last],
         [] if simulated else [*reasons(notes), *_sources(published)],
         simulated,
     )
@@ -166,6 +168,11 @@ def _sources(published: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(told))
 
 
+def _field(scores: pd.DataFrame, suite: str, model: str) -> Entry:
+    """A cell of the last row: the receptive field of a model in a suite; in words, so that no mean takes it in."""
+    return text(receptive_field(scores[(scores["suite"] == suite) & (scores["model"] == model)]).text)
+
+
 def _ours(of_cell: Runs, plan: Plan, suite: str, row: str, protocol: str) -> list[Entry]:
     """A cell a model, of one row and protocol."""
     expected = len(plan.seeds_of(suite, protocol))
@@ -178,13 +185,17 @@ def _ours(of_cell: Runs, plan: Plan, suite: str, row: str, protocol: str) -> lis
 
 def _long_range(scores: pd.DataFrame, plan: Plan) -> Sheet:
     """The tasks of the paper's long-range tables."""
-    of_cell = grouped(scores)
+    of_cell, suites = grouped(scores), [suite for suite in LONG_RANGE if suite in plan.suites]
     lines = [
         [text(row.label), text(row.metric_title), text(protocol), *_ours(of_cell, plan, suite, row.label, protocol)]
-        for suite in LONG_RANGE
-        if suite in plan.suites
+        for suite in suites
         for row in plan.rows[suite]
         for protocol in plan.protocols
+    ]
+    fields = [
+        [text(f"receptive field, {plan.suites[suite]}"), text("bp"), text("")]
+        + [_field(scores, suite, model) for model in plan.models]
+        for suite in suites
     ]
     return Sheet(
         "convnova_tables_3_10",
@@ -192,7 +203,7 @@ def _long_range(scores: pd.DataFrame, plan: Plan) -> Sheet:
         f"{UNKNOWN} Mean ± standard deviation over seeds.",
         _filled(lines, 3),
         ["task", "metric", "protocol", *plan.models.values()],
-        lines,
+        [*lines, *fields],
         simulated=plan.simulated,
     )
 
@@ -211,6 +222,7 @@ def _stages(scores: pd.DataFrame, plan: Plan) -> Sheet:
         + [Entry(str(blocks), blocks) for blocks in (_blocks(plan, row.task, model) for model in models)]
         for row in rows
     ]
+    fields = [_field(scores, "nucleotide_transformer", model) for model in models]
     return Sheet(
         "convnova_table_9",
         sheet_titles(plan)["convnova_table_9"],
@@ -218,7 +230,7 @@ def _stages(scores: pd.DataFrame, plan: Plan) -> Sheet:
         "ours are here.",
         f"{len(rows)} task{'s' * (len(rows) != 1)}; nothing published to compare with.",
         ["task", "metric", *[plan.models[model] for model in models]],
-        lines,
+        [*lines, [text("receptive field"), text("bp"), *fields]],
         simulated=plan.simulated,
     )
 
@@ -239,12 +251,11 @@ def _ablations(scores: pd.DataFrame, plan: Plan) -> Sheet:
         runs = scores[scores["model"] == model]
         words = ", ".join(f"{key} {settings[model][key]}" for key in differing if key in settings[model])
         sizes = runs.groupby("suite")["parameters"].mean().reindex(suites)
-        fields = runs.groupby("suite")["receptive_field"].mean().reindex(suites)
         line = [text(title), text(words)]
         for suite in suites:
             size = sizes[suite]
             line.append(Entry("" if size != size else f"{size / 1e6:.3g}M", size))
-            line.append(Entry("" if fields[suite] != fields[suite] else bases_read(fields[suite]), fields[suite]))
+            line.append(receptive_field(runs[runs["suite"] == suite]))
             for protocol in plan.protocols:
                 cell = runs[(runs["suite"] == suite) & (runs["protocol"] == protocol)]
                 line.append(number(float(cell.groupby("row")["score"].mean().mean()) if len(cell) else NAN))

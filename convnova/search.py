@@ -17,7 +17,7 @@ from convnova.errors import ConvNovaError
 from convnova.files import write_text
 from convnova.sheets import Sheet, mean_and_spread, text, write
 from convnova.study import PROTOCOL, validation_scores
-from convnova.table_forms import bases_read
+from convnova.table_forms import fields_read
 
 TABLE = "search"
 
@@ -112,7 +112,7 @@ def _sheet(config: RunConfig, table: pd.DataFrame, best: pd.DataFrame) -> Sheet:
                 text(line.model),
                 *(text(str(values[key])) for key in keys),
                 text("" if line.parameters != line.parameters else f"{line.parameters:,.0f}"),
-                text("" if line.parameters != line.parameters else bases_read(line.receptive_field)),
+                text(fields_read([line.receptive_field])),
                 replace(score, bold=line.Index in best.index),
                 text(" ".join(f"{one:.4f}" for one in line.scores)),
             ]

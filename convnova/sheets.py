@@ -5,9 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
+
 from convnova.files import write_text
 from convnova.pages import breakable, escape, fill, sortable
-from convnova.table_forms import Entry, markdown_text, six_decimals, tex_entry, tex_line, tex_text
+from convnova.table_forms import Entry, fields_read, markdown_text, six_decimals, tex_entry, tex_line, tex_text
 from convnova.tables import SHOWN, SIMULATED, signed
 
 NAN = float("nan")
@@ -66,6 +68,11 @@ def change(value: float) -> Entry:
 def p_value(p: float) -> Entry:
     """A cell with a p value; empty if it is not known."""
     return Entry("" if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}", p)
+
+
+def receptive_field(runs: pd.DataFrame) -> Entry:
+    """A cell with the receptive field of one model's runs; see `fields_read`."""
+    return Entry(fields_read(runs["receptive_field"]), float(runs["receptive_field"].mean()))
 
 
 def mean_and_spread(scores: Sequence[float], expected: int, spread: float) -> Entry:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from convnova.pages import breakable, escape, fill, sortable
@@ -13,8 +13,12 @@ TSV_COLUMNS = [
     "suite", "task", "row", "metric", "model", "title", "protocol", "n", "n_expected", "seeds", "mean", "sd", "range",
     "low", "high", "best", "released_minus_heldout", "published", "published_spread", "published_spread_kind",
     "published_table", "published_model", "published_source", "published_confidence", "difference", "tolerance",
-    "verdict", *[f"{name}_gain" for name in AUDIT], *METRICS, "n_test", "parameters", "seconds", "simulated",
+    "verdict", *[f"{name}_gain" for name in AUDIT], *METRICS, "n_test", "parameters",
+    "receptive_field", "seconds", "simulated",
 ]  # fmt: skip
+
+FIELD = Row("receptive field", "receptive field", "bp")
+"""The last row of a table for reading."""
 
 MODELS_ACROSS = 2
 """Models side by side in LaTeX: what fits 5.5 inches of small print."""
@@ -98,7 +102,13 @@ def grid(table: Table) -> Grid:
             if not table.simulated:
                 entries[model].append(_published(table.compared(row, model), laid.notes))
         laid.lines.append((row, entries))
+    laid.lines.append((FIELD, {model: _field(table, model, len(heads)) for model in table.models}))
     return laid
+
+
+def _field(table: Table, model: str, columns: int) -> list[Entry]:
+    """A model's receptive field, in the first of its columns."""
+    return [Entry(fields_read(table.receptive_fields(model)), math.nan), *[Entry("", math.nan)] * (columns - 1)]
 
 
 def score_text(cell: Cell, expected: int) -> str:
@@ -143,6 +153,12 @@ def bases_read(bases: float) -> str:
     return f"{bases:.0f} bp" if math.isfinite(bases) else "whole sequence"
 
 
+def fields_read(fields: Iterable[float]) -> str:
+    """Receptive fields of one model in words: the narrowest and the widest where tasks differ, nothing without any."""
+    known = {bases for bases in fields if bases == bases}
+    return " to ".join(map(bases_read, sorted({min(known), max(known)}))) if known else ""
+
+
 def _note_lines(table: Table, laid: Grid) -> list[str]:
     """Why cells are not comparable, where the published numbers come from and how surely, what ours were made from."""
     found = [
@@ -153,9 +169,7 @@ def _note_lines(table: Table, laid: Grid) -> list[str]:
         for title, cell in found
         if cell
     ]
-    fields = [f"{table.models[model]} {bases_read(bases)}" for model, bases in table.receptive_fields().items()]
-    read = f"Receptive field: {', '.join(fields)}." if fields else ""
-    return [*reasons(laid.notes), *dict.fromkeys(sources), *_mean_areas(table), *filter(None, [read, table.made])]
+    return [*reasons(laid.notes), *dict.fromkeys(sources), *_mean_areas(table), *filter(None, [table.made])]
 
 
 def _mean_areas(table: Table) -> Iterator[str]:
@@ -266,7 +280,7 @@ def _tex_tabular(table: Table, laid: Grid, models: list[str], part: slice, with_
         tex_line([*first, *[tex_text(head) for head in heads * len(models)]]),
         r"\midrule",
     ]
-    for row, entries in laid.lines:
+    for row, entries in laid.lines if with_metric else laid.lines[:-1]:
         texts = [tex_text(text) for text in (row.label, row.metric_title)[: len(first)]]
         lines.append(tex_line(texts + [tex_entry(entry) for model in models for entry in entries[model][part]]))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
@@ -307,7 +321,9 @@ def sortable_table(table: Table, anchor: Callable[[Row, str, str], str] | None =
     rows = []
     for row, entries in laid.lines:
         links = (
-            {model: [anchor(row, model, name) for name in table.protocols] for model in table.models} if anchor else {}
+            {model: [anchor(row, model, name) for name in table.protocols] for model in table.models}
+            if anchor and row is not FIELD
+            else {}
         )
         rows.append(_html_row(row, entries, links))
     return sortable(table.suite, _html_head(table, laid), "\n".join(rows))

@@ -71,14 +71,10 @@ class Table:
         released, heldout = (self.cells.get((row, model, name), Cell()) for name in ("released", "heldout"))
         return released.mean - heldout.mean
 
-    def receptive_fields(self) -> dict[str, float]:
-        """Model, if it was run, to the bases that an output reads, infinite where that is the whole sequence."""
-        found = {}
-        for (_, model, _), cell in self.cells.items():
-            bases = dict(cell.other).get("receptive_field", NAN)
-            if bases == bases:
-                found[model] = bases
-        return found
+    def receptive_fields(self, model: str) -> list[float]:
+        """Bases that an output of a model reads, of every cell that was run; infinite is the whole sequence."""
+        cells = [cell for (_, name, _), cell in self.cells.items() if name == model]
+        return [dict(cell.other)["receptive_field"] for cell in cells if cell.other]
 
     def compared(self, row: Row, model: str) -> Cell:
         """The cell by the protocol that the published numbers follow; if that was not run, the first."""

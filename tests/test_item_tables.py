@@ -24,13 +24,14 @@ LABELS = (np.arange(200) * 7) % 10 // 5
 @pytest.fixture
 def config(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    tasks = {
-        "one": FILES | {"metric": "mcc"},
-        "bases": FILES | {"metric": "mcc", "kind": "per_base"},
-        "many": FILES | {"metric": "auroc", "kind": "multilabel"},
+    bases = {"annotation": "genes.gff", "metric": "mcc", "kind": "per_base"}
+    suites = {
+        "mine": {"format": "csv", "tasks": {"one": FILES | {"metric": "mcc"}}},
+        "genes": {"format": "gff", "genome": "hg38", "tasks": {"bases": bases}},
+        "chromatin_profile": None,
     }
     content = {"run": "x", "seeds": [1, 2], "protocols": ["heldout"], "models": list(SKILL)}
-    config = load(content | {"suites": {"mine": {"format": "csv", "tasks": tasks}}}, [], CATALOGUE)
+    config = load(content | {"suites": suites}, [], CATALOGUE)
     save(config, "config.yaml")
     return config
 

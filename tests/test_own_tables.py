@@ -59,6 +59,25 @@ def test_what_a_run_will_write_is_known_before(scores, published):
     assert not sheet_titles(replace(PLAN, suites={}))
 
 
+def test_every_table_has_the_receptive_fields(written, scores):
+    """A column where rows are models or pairs of them, a row in the arrangement of a paper; nothing if unknown."""
+    columns = {"protocols": "receptive field", "comparisons": "receptive fields"}
+    columns["convnova_ablations"] = "Nucleotide Transformer tasks: receptive field"
+    for name in sheet_titles(PLANNED):
+        for form in ("md", "tex", "html"):
+            assert "193 bp" in written[f"{name}.{form}"] and "receptive" in written[f"{name}.{form}"]
+        table = lines(written[f"{name}.tsv"])
+        if name in columns:
+            assert table[0][columns[name]] in ("193 bp, 193 bp", "193")
+        else:
+            (last,) = [line for line in table if line["task"].startswith("receptive field")]
+            assert "193 bp" in (last.get("ours: ConvNova"), last.get("ConvNova")) and last["metric"] == "bp"
+    (pair,) = [p for p in lines(written["comparisons.tsv"]) if p["suite, protocol"].startswith("Genomic")]
+    assert (pair["pair"], pair["receptive fields"]) == ("ConvNova - CNN", "193 bp, whole sequence")
+    unknown = protocols(scores.assign(receptive_field=np.nan), PLANNED)
+    assert {line[-1].text for line in unknown.lines} == {""}
+
+
 def test_the_papers_claim_by_its_own_numbers(written):
     """5.745 points over the ten histone marks, as the abstract rounds it; wins counted by hand in the table."""
     told = next(line for line in written["convnova_table_1.md"].splitlines() if line.startswith("**Summary:**"))
@@ -71,7 +90,7 @@ def test_the_papers_claim_by_its_own_numbers(written):
 def test_ours_is_set_beside_the_published_column_of_the_same_model(written):
     h3, *others = lines(written["convnova_table_1.tsv"])
     assert (h3["task"], h3["ConvNova"], h3["Caduceus-Ph"], h3["ours: ConvNova"]) == ("H3", "0.815", "0.8048", "0.82")
-    assert len(others) == 17
+    assert len(others) == 17 + 1  # the receptive fields
     unrun = next(line for line in others if line["task"] == "H4ac")
     assert (unrun["ours: ConvNova"], unrun["ConvNova"]) == ("", "0.661")
     assert "| H3 | MCC |" in written["convnova_table_1.md"] and "+0.005 | agrees |" in written["convnova_table_1.md"]
@@ -116,7 +135,7 @@ def test_what_other_habits_would_have_reported(scores):
     assert found["per_batch_sorted"] == pytest.approx(0.1 - 0.81)
     sheet = protocols(scores, PLANNED)
     assert [cell.text for cell in sheet.lines[0][2:]] == [
-        "0.810 ± 0.010", "", "0.820 ± 0.010", "+0.010", "+0.020", "-0.002", "-0.710",
+        "0.810 ± 0.010", "", "0.820 ± 0.010", "+0.010", "+0.020", "-0.002", "-0.710", "193 bp",
     ]  # fmt: skip
 
 

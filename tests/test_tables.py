@@ -12,6 +12,7 @@ from made_up_scores import CP, GB, GOLDEN, NT, PLAN, thousand_runs
 from convnova.errors import ConvNovaError
 from convnova.published import read_published
 from convnova.scores import read_scores
+from convnova.table_forms import TSV_COLUMNS, markdown
 from convnova.tables import tables, write_tables
 
 
@@ -59,6 +60,20 @@ def test_numbers_of_a_cell_by_hand(written):
     }  # fmt: skip
     assert {name: cell[name] for name in known} == known
     assert float(cell["tolerance"]) == pytest.approx(4.302653 * 0.01 * math.sqrt(4 / 3), abs=1e-6)
+
+
+def test_receptive_fields_are_a_column_of_the_tsv_and_a_row_where_models_stand_side_by_side(written, scores, published):
+    assert {len(line.split("\t")) for line in written[f"{NT}.tsv"].splitlines()} == {len(TSV_COLUMNS)}
+    of_cell = {key[1:]: line["receptive_field"] for key, line in lines(written[f"{NT}.tsv"]).items() if key[0] == "H3"}
+    assert of_cell["convnova", "released"] == "193" and of_cell["cnn", "released"] == "inf"
+    assert of_cell["convnova_scratch", "heldout"] == ""
+    told = "| receptive field | bp | 193 bp |  |  |  | 193 bp |  |  |  | whole sequence |  |  |  |"
+    assert told in written[f"{NT}.md"].splitlines()
+    assert r"receptive field & bp & 193 bp &  & 193 bp &  \\" in written[f"{NT}.tex"].splitlines()
+    assert Page(written[f"{NT}.html"]).rows[-1][:4] == ["receptive field", "bp", "193 bp", ""]
+    wider = scores["receptive_field"].where(scores["row"] != "H3", 27329)
+    (table, *_) = tables(scores.assign(receptive_field=wider), published, PLAN)
+    assert "193 bp to 27329 bp" in markdown(table)
 
 
 def test_verdicts_of_all_kinds(written):
@@ -193,7 +208,7 @@ def test_html_is_whole_and_needs_nothing_from_outside(written):
     assert page.rows[0] == ["", "ConvNova", "ConvNova (from scratch)", "CNN"]
     assert page.rows[1][:4] == ["task", "metric", "heldout", "released"]
     assert page.rows[2][:4] == ["H3", "MCC", "0.810 ± 0.010", "0.820 ± 0.010"]
-    assert len(page.rows) == 4
+    assert len(page.rows) == 5
     assert all(len(row) == 2 + 3 * 4 for row in page.rows[1:])
     assert not {"src", "href"} & {name for _, attributes in page.tags for name in attributes}
     assert ("html", {"lang": "en"}) in page.tags
