@@ -68,7 +68,7 @@ def sequences_at_once(settings: Training, tokens: Tensor, device: torch.device) 
     """
     count, length = tokens.shape
     small = device.type == "cuda" or count * length < CPU_BASES
-    parts = 1 if small else max(2, math.ceil(count * length / CPU_BASES))
+    parts = 1 if small else max(2, math.ceil(count / max(1, CPU_BASES // length)))
     return min(count, settings.micro_batch or math.ceil(count / parts))
 
 

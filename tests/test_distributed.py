@@ -49,8 +49,8 @@ def start_two(folder: Path, out: str) -> subprocess.Popen:
     return subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def run_one(folder: Path, out: str) -> None:
-    pretrain(load_file(folder / "13.yaml"), "convnova", folder / "shard", folder / out)
+def run_one(folder: Path, out: str, micro_batch: int = 13) -> None:
+    pretrain(load_file(folder / f"{micro_batch}.yaml"), "convnova", folder / "shard", folder / out)
 
 
 def losses(folder: Path) -> np.ndarray:
@@ -74,7 +74,7 @@ def test_one_process_and_two_give_the_same_loss_curve_also_with_accumulated_grad
 
 
 @pytest.mark.slow
-def test_two_processes_stop_together_and_one_goes_on(folder):
+def test_two_processes_stop_together_and_one_goes_on(folder, capsys):
     process = start_two(folder, "stopped")
     while not (folder / "stopped/log.csv").exists():
         assert process.poll() is None
@@ -84,7 +84,8 @@ def test_two_processes_stop_together_and_one_goes_on(folder):
     assert process.returncode != 0
     (checkpoint,) = (folder / "stopped/checkpoints").glob("*/*")
     assert 10 <= int(checkpoint.name.removeprefix("step-")) < 50
-    run_one(folder, "stopped")
+    run_one(folder, "stopped", micro_batch=3)
+    assert f"continuing from {checkpoint}" in capsys.readouterr().err
     assert losses(folder / "stopped").shape == (55,)
 
 
