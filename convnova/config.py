@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, StringConstraints, field_validator, model_validator
 
-from convnova import __version__
+from convnova import __version__, recipes_sources
 from convnova.config_checks import misfits, misfits_of_suite
 from convnova.fetch import Source
 from convnova.hyperparameters import Origin, Pretraining, Strict, Training
@@ -36,6 +36,22 @@ FOLDS = 10
 """Parts of the training rows; by the protocol `cv` each in its turn chooses the epoch."""
 
 FILE_ROLES = ("train", "valid", "test", "archive", "intervals", "labels", "annotation")
+
+
+def _layered(layers: list[tuple[Training, str]], defaults: dict[str, str]) -> dict[str, tuple[Any, str]]:
+    """Every key with its value and source: of the last layer that names it, which without a source is named itself.
+
+    Args:
+        layers: with the place of each in the config; all of one class, whose defaults lie below them.
+        defaults: the sources of these.
+    """
+    fields = type(layers[0][0]).model_fields
+    found = {key: (field.default, defaults.get(key, "default")) for key, field in fields.items() if key != "source"}
+    for layer, place in layers:
+        for key in layer.model_fields_set - {"source"}:
+            source = layer.source.get(key) if isinstance(layer.source, dict) else layer.source
+            found[key] = (getattr(layer, key), source or place)
+    return found
 
 
 def _without(misfits: Iterator[str], part: Any) -> Any:
@@ -289,11 +305,6 @@ class RunConfig(Strict):
         """
         suite, task, name = job.suite, job.task, job.model
         model, own = self.models[name], self.recipes.get(f"{suite}/{task}/{name}")
-        found = {
-            key: (field.default, "released code" if field.default else "default: not used")
-            for key, field in Training.model_fields.items()
-            if key != "source"
-        }
         layers = [
             (self.suites[suite].training, f"suites.{suite}.training"),
             (self.task(job).training, f"suites.{suite}.tasks.{task}.training"),
@@ -303,11 +314,7 @@ class RunConfig(Strict):
         ]
         if own:
             layers.insert(-1, (own.training.model_copy(update={"source": own.source}), "recipe"))
-        for layer, place in layers:
-            for key in layer.model_fields_set - {"source"}:
-                source = layer.source.get(key) if isinstance(layer.source, dict) else layer.source
-                found[key] = (getattr(layer, key), source or place)
-        return found
+        return _layered(layers, recipes_sources.TRAINING)
 
     def training(self, job: Job) -> Training:
         """Hyperparameters of a job."""
@@ -315,10 +322,12 @@ class RunConfig(Strict):
 
     def pretraining(self, model: str) -> Pretraining:
         """Hyperparameters of a model's pretraining: the run's, with the model's own changes."""
-        layers = (self.pretrain, self.models[model].pretrain)
-        return Pretraining(
-            **{key: value for layer in layers for key, value in layer.model_dump(exclude_unset=True).items()}
-        )
+        return Pretraining(**{key: value for key, (value, _) in self.pretraining_recipe(model).items()})
+
+    def pretraining_recipe(self, model: str) -> dict[str, tuple[Any, str]]:
+        """Every hyperparameter of a model's pretraining: its value, and where that comes from."""
+        layers = [(self.pretrain, "pretrain"), (self.models[model].pretrain, f"models.{model}.pretrain")]
+        return _layered(layers, recipes_sources.PRETRAINING)
 
     def settings(self, model: str, suite: str | None) -> dict[str, Any]:
         """Settings of a model's architecture, on one suite."""

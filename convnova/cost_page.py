@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from convnova.errors import ConvNovaError
 from convnova.figures import COLOURS, MARKERS, STYLE, WIDE, empty_figure, save
@@ -138,6 +138,8 @@ def _finish_score(axes: Axes, panel: str, lengths: list[int]) -> None:
     axes.set(xlabel=f"FLOPs a base, at {lengths[0]:,} bp", ylabel=COLUMNS[panel], xscale=_scale(axes, 0))
     if axes.get_xscale() == "linear":
         axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
 
 
 def _finish(axes: Axes, panel: str, lengths: list[int]) -> None:

@@ -1,11 +1,15 @@
 """What each fine-tuning of a run is trained with, value by value, and where each value comes from."""
 
+import importlib
+from dataclasses import MISSING
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from convnova import recipes_sources
 from convnova.catalogue import nearest
-from convnova.config import Job, RunConfig
+from convnova.config import Job, Model, RunConfig
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
 
@@ -34,7 +38,8 @@ def as_text(config: RunConfig, task: str | None = None, model: str | None = None
 def write_recipes(config: RunConfig, out: Path) -> list[Path]:
     """Write a recipe a task and model, `<suite>/<task>/<model>.yaml`, every value with its source.
 
-    `recipes: DIR` in another config reads them. A pretrained model's settings are left out: they are of all tasks.
+    `recipes: DIR` in another config reads them. What no recipe can set, such as pretraining, and the settings of a
+    pretrained model, which are of all tasks, stand below as comments.
     """
     written = []
     for suite, content in config.suites.items():
@@ -49,20 +54,44 @@ def write_recipes(config: RunConfig, out: Path) -> list[Path]:
                     "training": {key: value for key, (value, _) in training.items()},
                     "source": {key: source for key, (_, source) in {**settings, **training}.items()},
                 }
+                others = [
+                    f"# {key} = {value}: {source}\n"
+                    for key, (value, source) in _besides_training(config, job).items()
+                    if key.removeprefix("settings.") not in own
+                ]
                 written.append(out / suite / task / f"{model}.yaml")
-                write_text(written[-1], yaml.safe_dump(recipe, sort_keys=False))
+                write_text(written[-1], "".join([yaml.safe_dump(recipe, sort_keys=False), *others]))
     return written
 
 
 def _paragraph(config: RunConfig, task: str, model: str) -> str:
     job = Job(*task.split("/"), model, config.protocols[0], config.seeds[0])
     own = config.recipes.get(f"{task}/{model}")
-    lines = [(key, value, source) for key, (value, source) in config.recipe(job).items()]
-    for key, value in config.job_settings(job).items():
-        lines.append((f"settings.{key}", value, _source_of_setting(config, job, key)))
+    lines = [(key, *told) for key, told in (config.recipe(job) | _besides_training(config, job)).items()]
     if own and own.grid:
         lines.append(("grid", own.grid, "all that was tried"))
     return "\n".join([f"{task} {model}", *(f"{key}\t{value}\t{source}" for key, value, source in lines)])
+
+
+def _besides_training(config: RunConfig, job: Job) -> dict[str, tuple[Any, str]]:
+    """What makes a result besides its training: key to value and source, of the architecture, its use, its pretraining.
+
+    Settings that nobody wrote are there too, with the architecture's own values.
+    """
+    about, found = config.models[job.model], {}
+    module = importlib.import_module(f"convnova.models.{about.architecture}")
+    defaults = {
+        key: field.default if field.default_factory is MISSING else field.default_factory()
+        for key, field in module.Config.__dataclass_fields__.items()
+    }
+    for key, value in (defaults | config.job_settings(job)).items():
+        found[f"settings.{key}"] = (value, _source_of_setting(config, job, key))
+    used = about.model_dump(include={"frozen", "head", "pooling"}) if hasattr(module, "Backbone") else {}
+    for key, value in {"strands": config.strands(job.model, job.suite), **used}.items():
+        found[key] = (value, _source_of_use(config, job, key, value))
+    if about.pretrained:
+        found |= {f"pretrain.{key}": told for key, told in config.pretraining_recipe(job.model).items()}
+    return found
 
 
 def _source_of_setting(config: RunConfig, job: Job, key: str) -> str:
@@ -72,6 +101,20 @@ def _source_of_setting(config: RunConfig, job: Job, key: str) -> str:
         place, source = "recipes", own.source
     elif variant and key in variant.settings:
         place, source = f"models.{job.model}.suites.{job.suite}.settings", variant.source
-    else:
+    elif key in model.settings:
         place, source = f"models.{job.model}.settings", model.source
+    else:
+        known = recipes_sources.ARCHITECTURES.get(model.architecture, {})
+        place, source = f"convnova/models/{model.architecture}.py", known.get(key)
     return (source.get(key) if isinstance(source, dict) else source) or place
+
+
+def _source_of_use(config: RunConfig, job: Job, key: str, value: Any) -> str:
+    """Of how a model is used: strands, head, pooling, and whether it is frozen."""
+    source = config.models[job.model].source
+    if isinstance(source, dict) and key in source:
+        return source[key]
+    if value == Model.model_fields[key].default:
+        return recipes_sources.MODEL.get(key, "default")
+    known = recipes_sources.CHOSEN.get((key, value))
+    return known or (source if isinstance(source, str) else f"models.{job.model}.{key}")

@@ -1,16 +1,20 @@
 """Recipes: every hyperparameter has a source, and a wrong recipe is refused."""
 
+import importlib
 from pathlib import Path
 
 import pytest
 import yaml
 
+from convnova import models
 from convnova.catalogue import load, load_file
 from convnova.cli import main
-from convnova.config import Job
+from convnova.config import Job, Model
 from convnova.errors import ConvNovaError
+from convnova.hyperparameters import Pretraining, Training
 from convnova.models import check_models
 from convnova.recipes import as_text
+from convnova.recipes_sources import ARCHITECTURES, BEND, MODEL, PRETRAINING, TRAINING
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "config"
 
@@ -30,7 +34,54 @@ def test_every_value_of_the_papers_run_has_a_source(capsys):
     content["models"] |= yaml.safe_load((CATALOGUE / "pretrained_by_others.yaml").read_text())["models"]
     content["models"] |= dict.fromkeys(path.stem for path in (CATALOGUE / "models").glob("*.yaml"))
     for line in as_text(load(content, [], CATALOGUE)).splitlines():
-        assert not line.split("\t")[-1].startswith(("models.", "suites.", "finetune")), line
+        assert line.count("\t") in (0, 2), line
+        assert not line.split("\t")[-1].startswith(("models.", "suites.", "finetune", "convnova/", "recipe")), line
+        assert line.split("\t")[-1] != "default", line
+
+
+@pytest.mark.parametrize("kind, table", [(Training, TRAINING), (Pretraining, PRETRAINING)])
+def test_every_default_of_training_and_of_pretraining_has_a_source(kind, table):
+    assert set(kind.model_fields) - {"source"} == set(table)
+
+
+def test_every_default_of_a_model_and_of_its_architecture_has_a_source():
+    """Of every file of the folder that has a `Config`, whoever adds it."""
+    assert set(MODEL) == {"strands", "head", "frozen", "pooling"} <= set(Model.model_fields)
+    for path in Path(models.__file__).parent.glob("*.py"):
+        module = importlib.import_module(f"convnova.models.{path.stem}".removesuffix(".__init__"))
+        if hasattr(module, "Config"):
+            assert set(ARCHITECTURES[path.stem]) == set(module.Config.__dataclass_fields__), path.stem
+
+
+def test_pretraining_the_use_of_a_model_and_what_its_file_leaves_out_are_told_too():
+    content = {
+        "genome": "hg38",
+        "pretrain": {"epochs": 400, "masked": 0.1, "lr": 2.0e-3, "source": {"epochs": "paper", "masked": "paper"}},
+        "models": {
+            "convnova_frozen": {"pretrain": {"seed": 7}},
+            "caduceus_ph": None,
+            "mine": {"like": "convnova_scratch", "title": "mine", "strands": "both", "source": {"strands": "my test"}},
+            "cnn": {"strands": "both", "source": {"embedding": "paper"}},
+        },
+        "suites": {"nucleotide_transformer": ["H3"]},
+    }
+    told = {
+        model: lines_of(as_text(load(content, [], CATALOGUE), model=model))
+        for model in ("convnova_frozen", "caduceus_ph", "mine", "cnn")
+    }
+    frozen = told["convnova_frozen"]
+    assert frozen["pretrain.epochs"] == ["400", "paper"] and frozen["pretrain.lr"] == ["0.002", "pretrain"]
+    assert frozen["pretrain.seed"] == ["7", "models.convnova_frozen.pretrain"]
+    assert frozen["pretrain.coverage"] == ["whole", "our choice"]
+    assert frozen["pretrain.length"] == ["1024", "released code"]
+    assert frozen["frozen"] == ["True", BEND] and frozen["head"] == ["cnn", BEND]
+    assert frozen["pooling"] == ["mean", "released code"] and frozen["strands"] == ["forward", "released code"]
+    assert frozen["settings.gate"] == ["product", "released code"]
+    assert frozen["settings.dropout"] == ["0.0", "default: not used"]
+    assert told["caduceus_ph"]["strands"] == ["both", "Schiff et al. 2024"]
+    assert told["caduceus_ph"]["settings.states"] == ["16", "Schiff et al. 2024"]
+    assert told["mine"]["strands"] == ["both", "my test"] and "pretrain.lr" not in told["mine"]
+    assert told["cnn"]["strands"] == ["both", "models.cnn.strands"] and "head" not in told["cnn"]
 
 
 def test_a_recipe_a_task_and_model_is_written_and_makes_the_same_run(tmp_path, capsys):
@@ -41,6 +92,8 @@ def test_a_recipe_a_task_and_model_is_written_and_makes_the_same_run(tmp_path, c
     told = yaml.safe_load((tmp_path / "recipes/nucleotide_transformer/H3/legnet.yaml").read_text())
     assert told["training"]["lr"] == 6e-4 and told["source"]["lr"] == "released code"
     assert told["source"].keys() == {**told["training"], **told["settings"]}.keys()
+    others = (tmp_path / "recipes/nucleotide_transformer/H3/legnet.yaml").read_text().splitlines()
+    assert "# strands = forward: released code" in others and "# pooling = mean: released code" in others
     one, other = (load(written | more, [], CATALOGUE) for more in ({}, {"recipes": str(tmp_path / "recipes")}))
     for job in one.jobs():
         assert one.training(job) == other.training(job) and one.job_settings(job) == other.job_settings(job)
@@ -59,7 +112,7 @@ def test_the_whole_of_the_paper_is_told_and_unknown_names_are_refused(capsys):
     assert main(["recipes", "--config", str(CATALOGUE / "paper.yaml")]) == 0
     config = load_file(CATALOGUE / "paper.yaml")
     tasks = sum(len(suite.tasks) for suite in config.suites.values())
-    assert capsys.readouterr().out.count("weight_decay\t") == tasks * len(config.models)
+    assert capsys.readouterr().out.count("\nweight_decay\t") == tasks * len(config.models)
     assert main(["recipes", "--config", str(CATALOGUE / "paper.yaml"), "--model", "legnat"]) == 1
     assert "did you mean 'legnet'" in capsys.readouterr().err
 

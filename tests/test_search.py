@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from convnova.catalogue import load, save
+from convnova.catalogue import load, load_file, save
 from convnova.cli import main
 from convnova.config import Job
 from convnova.errors import ConvNovaError
@@ -62,6 +62,13 @@ def test_every_combination_is_a_model_of_its_own_with_these_values_alone_changed
         )
         assert settings | {"blocks": 5} == plain.job_settings(other)
     assert found == set(itertools.product([0.001, 0.004], [8, 16], [3, 5])) and len(config.models) == 8
+
+
+def test_the_papers_search_is_over_rate_batch_weight_decay_and_blocks():
+    search = load_file(CATALOGUE / "search.yaml").search
+    tried = {**search.training, **search.settings}
+    assert set(tried) == {"lr", "batch_size", "weight_decay", "blocks"}
+    assert all(len(set(values)) == len(values) > 1 for values in tried.values())
 
 
 def test_the_winner_has_the_best_mean_of_validation_scores(run):
