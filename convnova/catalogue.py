@@ -128,10 +128,8 @@ def _resolve(written: dict[str, Any], files: list[str], catalogue: Path) -> RunC
     if not written["suites"] and written["genome"] is None and written.get("cost") is None:
         raise _Mistake(("suites",), "expected suites to fine-tune on, or a genome to pretrain on; found neither")
     default = ["convnova", "convnova_scratch", "cnn"] if written["genome"] else ["convnova_scratch", "cnn"]
-    written["models"] = {
-        name: _model(name, content, catalogue)
-        for name, content in _as_mapping(written.get("models", default), ("models",)).items()
-    }
+    models = _as_mapping(written.get("models", default), ("models",))
+    written["models"] = {name: _model(name, models, catalogue) for name in models}
     if written.get("search") is not None:
         written["models"] = _candidates(written)
     written["recipes"] = _recipes(written.get("recipes"), written)
@@ -241,15 +239,33 @@ def _suite(name: str, content: Any, catalogue: Path, genomes: dict[str, Any], si
     return suite
 
 
-def _model(name: str, changes: Any, catalogue: Path) -> dict[str, Any]:
-    """A model of the catalogue, with settings changed; with `like` it has a name of its own."""
-    changes = dict(_as_mapping(changes, ("models", name)))
-    model = _entry(catalogue / "models", changes.pop("like", name), ("models",))
+def _model(name: str, written: dict[str, Any], catalogue: Path) -> dict[str, Any]:
+    """A model of the catalogue, with settings changed; with `like` it has a name of its own.
+
+    `like` a name that the catalogue lacks is another model of the run. A setting that is written counts on every suite,
+    also where the model it changes has another one.
+    """
+    changes = dict(_as_mapping(written[name], ("models", name)))
+    model = _origin(name, changes.pop("like", name), written, catalogue)
     for key, value in changes.items():
         if key in ("settings", "training") and isinstance(value, dict):
             value = {**model.get(key, {}), **value}
         model[key] = value
+    own = changes.get("settings")
+    if isinstance(own, dict) and "suites" not in changes:
+        model["suites"] = {
+            suite: {**variant, "settings": {**variant.get("settings", {}), **own}} if "settings" in variant else variant
+            for suite, variant in model.get("suites", {}).items()
+        }
     return model
+
+
+def _origin(name: str, like: str, written: dict[str, Any], catalogue: Path) -> dict[str, Any]:
+    """What a model changes: one of the catalogue, or another one of the run, whole."""
+    if like == name or like not in written or (catalogue / "models" / f"{like}.yaml").is_file():
+        return _entry(catalogue / "models", like, ("models",))
+    others = {other: content for other, content in written.items() if other != name}  # so that no circle has an end
+    return _model(like, others, catalogue)
 
 
 def _candidates(written: dict[str, Any]) -> dict[str, Any]:

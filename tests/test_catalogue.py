@@ -314,29 +314,57 @@ def test_a_model_like_another_with_a_pretraining_of_its_own():
     assert config.training(Job("mine", "H3", "longer", "heldout", 1)).lr == 0.5
 
 
-def test_each_ablation_changes_one_thing():
-    config = load_file(CATALOGUE / "ablations.yaml")
-    published = config.models["published"]
-    changed = {}
-    for name, model in config.models.items():
-        assert model.settings["width"] == 16 and (model.pretrained or name != "pretrained")
-        changes = {key: value for key, value in model.settings.items() if published.settings.get(key) != value}
-        changed[name] = changes | ({"unet": True} if model.architecture == "unet" else {})
-        assert set(published.settings) <= set(model.settings) and model.training == published.training
-    one_each = {
-        "down_sampling": ("unet", True),
-        "gate_sum": ("gate", "sum"),
-        "one_branch": ("second_branch", "none"),
-        "reverse_complement": ("second_branch", "reverse_complement"),
-        **{f"kernel_{kernel}": ("kernel", kernel) for kernel in (3, 5, 7, 11)},
-        **{f"base_{base}": ("dilation_base", base) for base in (1, 2, 3)},
-        **{f"blocks_{blocks}": ("blocks", blocks) for blocks in (10, 15, 20)},
-        "ffn": ("ffn", True),
-        "final_conv": ("final_conv", True),
+@pytest.mark.parametrize("suite", ["nucleotide_transformer", "genomic_benchmarks"])
+def test_each_ablation_changes_one_thing_on_every_suite(suite):
+    """The form published for the suite, of width 16, and in it what the variant's name says."""
+    content = read_yaml(CATALOGUE / "ablations.yaml") | {"suites": [suite]}
+    config = load(content, [], CATALOGUE)
+    published = config.settings("published", suite)
+    form = {"width": 16, "kernel": 9, "blocks": 5, "dilation_base": 4, "tail_expansion": 2}
+    of_suite = {"kernel": 5, "tail_expansion": 4, "final_conv": True} if suite == "genomic_benchmarks" else {}
+    assert published == form | of_suite
+    expected = {
+        "published": {},
+        "pretrained": {},
+        "down_sampling": {},
+        "gate_sum": {"gate": "sum"},
+        "gate_none": {"gate": "none", "second_branch": "none"},
+        "one_branch": {"second_branch": "none"},
+        "reverse_complement": {"second_branch": "reverse_complement"},
+        **{f"kernel_{kernel}": {"kernel": kernel} for kernel in (3, 5, 7, 11)},
+        **{f"base_{base}": {"dilation_base": base} for base in (1, 2, 3)},
+        **{f"blocks_{blocks}": {"blocks": blocks} for blocks in (10, 15, 20)},
+        "ffn": {"ffn": True},
+        "final_conv": {"final_conv": True},
     }
-    expected = {name: dict([change]) for name, change in one_each.items()}
-    without_gate = {"gate": "none", "second_branch": "none"}
-    assert changed == expected | {"published": {}, "pretrained": {}, "gate_none": without_gate}
+    assert set(config.models) == set(expected)
+    for name, model in config.models.items():
+        assert config.settings(name, suite) == published | expected[name]
+        assert model.architecture == ("unet" if name == "down_sampling" else "convnova")
+        assert model.pretrained == (name == "pretrained") and model.training == config.models["published"].training
+        assert model.published == ("ConvNova" if name == "pretrained" else "ConvNova*")
+    check_models(config)
+
+
+def test_a_setting_that_the_run_writes_counts_on_every_suite_unless_it_writes_those_too():
+    models = {
+        "convnova_scratch": {"settings": {"width": 32}},
+        "other": {"like": "convnova_scratch", "title": "other", "settings": {"width": 32}, "suites": {}},
+        "third": {"like": "other", "title": "third", "settings": {"kernel": 3}},
+        "convnova_frozen": {"pretrained": False, "frozen": False},
+    }
+    config = load({"models": models, "suites": ["nucleotide_transformer", "genomic_benchmarks"]}, [], CATALOGUE)
+    on_suite = {name: config.settings(name, "genomic_benchmarks") for name in models}
+    assert (on_suite["convnova_scratch"]["width"], on_suite["convnova_scratch"]["kernel"]) == (32, 5)
+    assert (on_suite["other"]["width"], on_suite["other"]["kernel"]) == (32, 9)
+    assert (on_suite["third"]["width"], on_suite["third"]["kernel"]) == (32, 3)
+    assert (on_suite["convnova_frozen"]["width"], on_suite["convnova_frozen"]["kernel"]) == (64, 5)
+    assert config.settings("convnova_frozen", "nucleotide_transformer")["width"] == 128
+
+
+@pytest.mark.parametrize("models", [{"a": {"like": "b"}, "b": {"like": "a"}}, {"a": {"like": "a"}}])
+def test_models_that_are_like_each_other_are_refused(tmp_path, models):
+    assert "unknown; expected one of basenji2" in refusal(tmp_path, written(models=models))
 
 
 def test_equal_backbones_are_pretrained_once():
@@ -349,6 +377,7 @@ def test_equal_backbones_are_pretrained_once():
         "convnova": ("convnova", None),
         "convnova@genomic_benchmarks": ("convnova", "genomic_benchmarks"),
         "wide": ("wide", None),
+        "wide@genomic_benchmarks": ("wide", "genomic_benchmarks"),
         "slow": ("slow", None),
         "slow@genomic_benchmarks": ("slow", "genomic_benchmarks"),
     }
