@@ -11,9 +11,10 @@ from convnova.gpus import visible
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="CUDA and abstract sockets are Linux's")
 
 TAKE = """
-import os, sys
+import os, signal, sys
 from convnova.errors import ConvNovaError
 from convnova.gpus import take_gpus
+signal.alarm(60)  # a test that would wait for ever fails
 try:
     taken = take_gpus(int(sys.argv[1]))
 except ConvNovaError as error:
