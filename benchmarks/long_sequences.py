@@ -1,18 +1,20 @@
 """Peak memory of gene finding, a label for each base of up to 14,000, by model.
 
-    python benchmarks/long_sequences.py --json long_sequences.json [--only hyenadna]
+    python benchmarks/long_sequences.py --json long_sequences.json [--only hyenadna] [--epoch]
 
 1,000 random sequences of 1,433 to 14,000 bp, as long as BEND's, nine classes, batches of 64 of like length, as
 `config/suites/gene_finding.yaml` sets them. Each model, at its published size, is measured in a process of its own: a
 training step on the longest sequences, as the one training loop takes it, and predictions of the longest ones at once,
 as it evaluates. Memory does not depend on what the bases are. On a CPU it is the whole process's, some 300 MB of Python
-and PyTorch included, and the loop takes one such sequence at a time there: so two tell what 64 need.
+and PyTorch included, and the loop takes one such sequence at a time there: so two tell what 64 need. With `--epoch` all
+1,000 sequences are trained on once and evaluated.
 """
 
 import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from convnova.memory import peak_resident
 from convnova.models import build_predictor
 from convnova.predict import predict
 from convnova.step import parameter_groups, sequences_at_once, take_step
+from convnova.train import train
 
 ROWS, SHORTEST, LONGEST, CLASSES = 1000, 1433, 14_000, 9
 MODELS = {
@@ -67,8 +70,8 @@ def objective_of(config: RunConfig, model: str, data: Labelled) -> tuple[torch.n
     return network, Classification(config.task(job), settings, 1, splits, Padding(network.fixed_length))
 
 
-def measure(model: str, sequences: int) -> dict:
-    """Peak memory in GB and seconds of a training step, then of an evaluation."""
+def measure(model: str, sequences: int, epoch: bool) -> dict:
+    """Peak memory in GB and seconds of a training step, or of an epoch, then of an evaluation."""
     config = load({"genome": "hg38", "suites": ["gene_finding"], "models": MODELS}, [], Path("config"))
     data = rows()
     network, objective = objective_of(config, model, data)
@@ -83,6 +86,13 @@ def measure(model: str, sequences: int) -> dict:
         return round(used / 1e9, 2)
 
     def training() -> None:
+        if epoch:
+            once = settings.model_copy(update={"epochs": 1})
+            with tempfile.TemporaryDirectory() as name:
+                folder = Path(name)
+                history = train(network, objective, once, 1, model, folder / "log.csv", folder / "checkpoints")
+            found["bases"], found["loss"] = history.bases, round(history.rows[-1]["loss"], 3)
+            return
         optimizer = AdamW(parameter_groups(network, settings.weight_decay), betas=(settings.beta1, settings.beta2))
         at_once = sequences_at_once(settings, batch.tokens, device)
         loss, _ = take_step(network, objective, batch, optimizer, 1e-3, settings, at_once)
@@ -106,17 +116,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", metavar="TEXT", default="", help="models whose name holds TEXT")
     parser.add_argument("--sequences", type=int, default=2, help="of the batch; default 2, on a GPU take 64")
+    parser.add_argument("--epoch", action="store_true", help="train on all 1,000 sequences once")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--model", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.model:
-        print(json.dumps(measure(options.model, options.sequences)))
+        print(json.dumps(measure(options.model, options.sequences, options.epoch)))
         return
     found = []
     for model in (name for name in MODELS if options.only in name):
         words = ["--model", model, "--sequences", str(options.sequences), "--threads", str(options.threads)]
+        words += ["--epoch"] * options.epoch
         done = subprocess.run([sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True)
         found.append(json.loads(done.stdout.splitlines()[-1]))
         print(*(f"{name} {value}" for name, value in found[-1].items()), sep=", ", flush=True)
