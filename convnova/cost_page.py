@@ -87,9 +87,9 @@ def _sheet(lines: list[dict[str, Any]], simulated: bool) -> Sheet:
 
 
 def _machine(line: dict[str, Any]) -> str:
-    return (
-        f"{line['threads']} threads of a CPU" if line["device"] == "cpu" else f"{line['device']} in {line['precision']}"
-    )
+    if line["device"] != "cpu":
+        return f"{line['device']} in {line['precision']}"
+    return f"{line['threads']} thread{'s' * (line['threads'] != 1)} of a CPU"
 
 
 def _short(line: dict[str, Any], name: str) -> Entry:
