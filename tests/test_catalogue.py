@@ -155,7 +155,7 @@ def test_a_wrong_key_or_value_is_refused_with_file_key_value_and_the_nearest_rig
 def test_a_length_that_a_model_cannot_be_measured_at_is_refused(tmp_path, monkeypatch):
     """HyenaDNA is made for each length, so it can; a model of other people's says what it can read."""
     monkeypatch.setattr("convnova.models.huggingface.find_spec", lambda name: True)
-    theirs = {"like": "hyenadna_released", "title": "theirs", "settings": {"path": str(tmp_path)}}
+    theirs = {"like": "hyenadna_released", "title": "theirs", "settings": {"path": str(tmp_path), "needs": ""}}
     content = {"models": {"hyenadna_scratch": {}, "theirs": theirs}, "cost": {"lengths": [4096, 65536]}}
     told = "cost.lengths: theirs reads 16000 bases at most, and 65536 are to be measured; leave out what is above 16000"
     assert refusal(tmp_path, content).startswith(told)
