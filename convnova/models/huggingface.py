@@ -6,10 +6,15 @@
 
 The span of a token is what the tokenizer says it is, or the letters of its name (6-mers). A network that takes no
 attention mask would read padding, so there sequences of as many tokens go together and none is padded.
+
+The Python code that comes with some of them was written for `transformers` 4; docs/models.md says what was tried.
 """
 
 import inspect
+import sys
 from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,6 +26,7 @@ from torch import Tensor, nn
 from convnova.dna import OUTSIDE, decode
 from convnova.errors import ConvNovaError
 from convnova.models.heads import Predictor
+from convnova.progress import log
 
 LOADERS = ("AutoModel", "AutoModelForMaskedLM", "AutoModelForCausalLM")
 
@@ -38,19 +44,15 @@ class Config:
     remote_code: bool = False
     """Run the Python code that comes with the model: read it first."""
     needs: str = ""
-    """Packages that its own code imports, with commas between them."""
+    """What its own code needs, as pip writes it, with spaces between: `transformers<4.56 einops`."""
     longest: int = 1 << 20
     """Bases of the longest sequence that it can read."""
 
     def __post_init__(self) -> None:
         if find_spec("transformers") is None:
             raise ConvNovaError("path: expected the package transformers, found none; pip install '.[pretrained]'")
-        for package in filter(None, self.needs.replace(" ", "").split(",")):
-            if find_spec(package) is None:
-                raise ConvNovaError(
-                    f"needs = {self.needs!r}: expected the package {package}, found none; "
-                    f"pip install {package.replace('_', '-')}, or leave the model out"
-                )
+        for requirement in self.needs.split():
+            _check_installed(requirement, self.needs)
         if not self.path:
             raise ConvNovaError("path = '': expected a folder or the name of a model on the Hugging Face hub")
         if not self.revision and not Path(self.path).is_dir():
@@ -62,6 +64,24 @@ class Config:
 
     receptive_field = None
     """Every model of the four reads the whole sequence."""
+
+
+def _check_installed(requirement: str, needs: str) -> None:
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        wanted = Requirement(requirement)
+    except InvalidRequirement as error:
+        raise ConvNovaError(f"needs = {needs!r}: expected requirements of pip with spaces between: {error}") from error
+    try:
+        found = metadata.version(wanted.name)
+    except metadata.PackageNotFoundError:
+        found = "none"
+    if found == "none" or not wanted.specifier.contains(found, prereleases=True):
+        raise ConvNovaError(
+            f"needs = {needs!r}: expected the package {requirement}, found {found}; pip install '{requirement}', or "
+            "leave the model out"
+        )
 
 
 @dataclass(frozen=True)
@@ -122,7 +142,10 @@ class Backbone(nn.Module):
             options["attention_mask"] = torch.tensor(
                 [[1] * len(row) + [0] * (longest - len(row)) for row in ids], device=device
             )
-        output = self.network(inputs, **options)
+        try:
+            output = self.network(inputs, **options)
+        except (AttributeError, TypeError) as error:
+            raise _does_not_run(type(self.network).__name__, "runs", error) from error
         return output.hidden_states[-1] if options.get("output_hidden_states") else output[0]
 
     def _is_with_head(self) -> bool:
@@ -166,50 +189,98 @@ SAMPLE = np.arange(100, dtype=np.uint8) * 7 % 11 % 4
 
 
 def check(config: Config) -> None:
-    """Try the tokenizer, if it is on this machine already; one that is still to be fetched is tried by the first job.
+    """Try the tokenizer, if it is on this machine; one that is still to be fetched is tried by the first job.
 
     Raises:
-        ConvNovaError: as `tokenized`, for one that takes overlapping words, or drops what is left at an end.
+        ConvNovaError: as `tokenized`, for one that takes overlapping words, or drops what is left at an end; one that
+            is here and does not load; one that is not, where nothing may be fetched.
     """
     import transformers
 
-    where = {"revision": config.revision or None, "trust_remote_code": config.remote_code}
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(config.path, local_files_only=True, **where)
-    except (OSError, ValueError, KeyError, ImportError):
+    if not Path(config.path).is_dir() and not _was_fetched(config):
         return
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(config.path, local_files_only=True, **_where(config))
+    except Exception as error:  # another's code may raise anything
+        raise _does_not_run(f"settings.path = {config.path}", "loads a tokenizer from", error) from error
     try:
         tokenized(tokenizer, special_tokens(tokenizer), SAMPLE)
     except ConvNovaError as error:
         raise ConvNovaError(f"settings.path = {config.path}: {error}") from error
 
 
+def _was_fetched(config: Config) -> bool:
+    """Whether the hub's tokenizer is on this machine.
+
+    Raises:
+        ConvNovaError: it is not, and HF_HUB_OFFLINE forbids to fetch it.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(config.path, "tokenizer_config.json", revision=config.revision), str):
+        return True
+    command = f"hf download {config.path} --revision {config.revision}"
+    if constants.HF_HUB_OFFLINE:
+        raise ConvNovaError(
+            f"settings.path = {config.path}: expected it on this machine, for HF_HUB_OFFLINE is set, found no "
+            f"tokenizer of revision {config.revision}; `{command}` where there is a network"
+        )
+    _say_once(f"{config.path} is not on this machine, so the first job fetches and tries it; or now: {command}")
+    return False
+
+
+@cache
+def _say_once(message: str) -> None:
+    log(message)
+
+
+def _where(config: Config) -> dict[str, Any]:
+    return {"revision": config.revision or None, "trust_remote_code": config.remote_code}
+
+
+def _does_not_run(what: str, does: str, error: Exception) -> ConvNovaError:
+    import transformers
+
+    reason = " ".join(str(error).split())
+    return ConvNovaError(
+        f"{what}: expected a model that transformers {transformers.__version__} {does}, found {type(error).__name__}: "
+        f"{reason}; download it first (`hf download`), change path, revision, loader or remote_code, or install the "
+        "transformers that its own code was written for (docs/models.md)"
+    )
+
+
 def load(config: Config) -> tuple[Any, nn.Module]:
     """Tokenizer and network.
 
     Raises:
-        ConvNovaError: not there, or of another form than `loader` expects.
+        ConvNovaError: not there, of another form than `loader` expects, or with code that does not run here.
     """
     import transformers
 
-    where = {"revision": config.revision or None, "trust_remote_code": config.remote_code}
+    where = _where(config)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(config.path, **where)
-        return tokenizer, getattr(transformers, config.loader).from_pretrained(config.path, **where)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = " ".join(str(error).split())
-        raise ConvNovaError(
-            f"{config.path}: expected a model that transformers {transformers.__version__} loads with {config.loader}: "
-            f"{reason}; download it first (`hf download`), or change path, revision, loader or remote_code"
-        ) from error
+        network = getattr(transformers, config.loader).from_pretrained(config.path, **where)
+    except Exception as error:  # another's code may raise anything
+        raise _does_not_run(config.path, f"loads with {config.loader}", error) from error
+    _without_old_kernels(network)
+    return tokenizer, network
+
+
+def _without_old_kernels(network: nn.Module) -> None:
+    """DNABERT-2's attention for Triton does not compile with a Triton of today; where it has none it uses PyTorch."""
+    module = sys.modules[type(network).__module__]
+    if hasattr(module, "flash_attn_qkvpacked_func"):
+        module.flash_attn_qkvpacked_func = None
 
 
 class TokenPredictor(Predictor):
-    """As any predictor, but the mean of a sequence is over the network's tokens."""
+    """As any predictor, but the mean of a sequence is over the network's tokens; their largest is that of its bases."""
 
     def pooled(self, tokens: Tensor) -> Tensor:
         """(B, L) tokens to (B, width)."""
-        return self.backbone.mean(tokens) if self.convolutions is None else super().pooled(tokens)
+        over_tokens = self.convolutions is None and self.pooling == "mean"
+        return self.backbone.mean(tokens) if over_tokens else super().pooled(tokens)
 
 
 def predictor(config: Config, kind: str, outputs: int, length: int, **options: Any) -> nn.Module:

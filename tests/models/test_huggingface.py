@@ -1,11 +1,22 @@
-"""Models of `transformers`, as small as they get: saved here and loaded through the same calls as published ones."""
+"""Models of `transformers`, as small as they get: saved here and loaded through the same calls as published ones.
+
+The classes of the published models are on the hub, not in any package, but for Nucleotide Transformer v1 (an ESM). So
+these are the nearest that pip has: `EsmForMaskedLM` for Nucleotide Transformer v2 (which has a gated feed-forward),
+`BertModel` for DNABERT-2 (linear biases of attention), `MambaModel` for Caduceus (both directions). For HyenaDNA there
+is none: a network with Python code beside its weights, written as theirs are. What was tried with copies of the real
+code is in docs/models.md.
+"""
 
 import json
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
+from packaging.requirements import Requirement
 
 transformers = pytest.importorskip("transformers", reason="the optional package transformers is not installed")
 
@@ -15,7 +26,7 @@ from convnova.catalogue import load
 from convnova.dna import OUTSIDE, encode
 from convnova.errors import ConvNovaError
 from convnova.models import build_predictor, check_models
-from convnova.models.huggingface import Backbone, Config
+from convnova.models.huggingface import Backbone, Config, check
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -67,6 +78,7 @@ def bert(folder: Path) -> dict:
 CODE = '''
 import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizer
+from transformers.modeling_utils import find_pruneable_heads_and_indices, prune_linear_layer
 
 
 class TinyConfig(PretrainedConfig):
@@ -78,17 +90,24 @@ class TinyConfig(PretrainedConfig):
 
 
 class TinyModel(PreTrainedModel):
-    """As HyenaDNA and Caduceus: a letter a token, no attention mask; it reads padding, in both directions."""
+    """As HyenaDNA and Caduceus: a letter a token, no attention mask; it reads padding, in both directions.
+
+    Written for transformers 4, as all of them are: no `post_init` (Caduceus), a list of tied weights and what a decoder
+    and pruned heads need (Nucleotide Transformer), numbers computed when it is built (DNABERT-2), `use_return_dict`.
+    """
 
     config_class = TinyConfig
+    _tied_weights_keys = ["head.weight"]
 
     def __init__(self, config):
         super().__init__(config)
+        assert not config.is_decoder
+        self.slopes = float(torch.arange(1.0, 3.0).sum())
         self.embedding = torch.nn.Embedding(12, config.d_model)
         self.mix = torch.nn.Linear(config.d_model, config.d_model)
-        self.post_init()
 
     def forward(self, input_ids, inputs_embeds=None, output_hidden_states=None, return_dict=None):
+        assert self.get_head_mask(None, 2) == [None, None] and self.config.use_return_dict is not None
         x = self.embedding(input_ids)
         return (self.mix(x + x.mean(1, keepdim=True)),)
 
@@ -130,16 +149,29 @@ def custom(folder: Path) -> dict:
     namespace: dict = {"__name__": "tiny_dna_code"}
     exec(compile(CODE, "tiny_dna_code", "exec"), namespace)
     namespace["TinyModel"](namespace["TinyConfig"]()).save_pretrained(folder)
-    (folder / "code.py").write_text(CODE)
     config = json.loads((folder / "config.json").read_text())
     config["auto_map"] = {"AutoConfig": "code.TinyConfig", "AutoModel": "code.TinyModel"}
     (folder / "config.json").write_text(json.dumps(config))
-    tokenizer = {"tokenizer_class": "TinyTokenizer", "auto_map": {"AutoTokenizer": ["code.TinyTokenizer", None]}}
-    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    letters(folder)
     return {"remote_code": True}
 
 
-MAKERS = {"esm": esm, "bert": bert, "custom": custom}
+def letters(folder: Path, code: str = CODE) -> None:
+    """A tokenizer of single letters, whose code is beside the weights."""
+    (folder / "code.py").write_text(code)
+    tokenizer = {"tokenizer_class": "TinyTokenizer", "auto_map": {"AutoTokenizer": ["code.TinyTokenizer", None]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+
+
+def mamba(folder: Path) -> dict:
+    """As Caduceus: Mamba over single letters; the package's own class, which reads one way."""
+    config = transformers.MambaConfig(vocab_size=9, hidden_size=16, state_size=4, num_hidden_layers=2)
+    transformers.MambaModel(config).save_pretrained(folder)
+    letters(folder)
+    return {"remote_code": True}
+
+
+MAKERS = {"esm": esm, "bert": bert, "mamba": mamba, "custom": custom}
 
 
 @pytest.fixture(scope="module", params=MAKERS)
@@ -161,6 +193,7 @@ def spans(settings: dict) -> list[int]:
     tokens = {
         "esm": "ACGTAC GTACGT TTGACC AGTTAG N A C G",
         "bert": "AC GT AC GT AC GT T T G AC C A GT T A G N AC G",
+        "mamba": " ".join(SEQUENCE),
         "custom": " ".join(SEQUENCE),
     }
     return [len(token) for token in tokens[Path(settings["path"]).name].split()]
@@ -188,8 +221,8 @@ def test_the_mean_is_that_of_transformers_over_tokens_without_special_ones(setti
     )
     ids = torch.tensor([tokenizer(SEQUENCE)["input_ids"]])
     output = network(ids, output_hidden_states=True)
-    hidden = output[0] if isinstance(output, tuple) else output.hidden_states[-1]
-    first = {"esm": 1, "bert": 1, "custom": 0}[Path(settings["path"]).name]
+    hidden = output.hidden_states[-1] if "ForMaskedLM" in type(network).__name__ else output[0]
+    first = {"esm": 1, "bert": 1, "mamba": 0, "custom": 0}[Path(settings["path"]).name]
     kept = hidden[0, first : first + len(spans(settings))]
     assert ids.shape[1] > len(kept)
     torch.testing.assert_close(model.mean(tokens_of(SEQUENCE))[0], kept.mean(0), atol=1e-5, rtol=1e-5)
@@ -204,6 +237,21 @@ def test_a_padded_batch_gives_what_single_sequences_give(settings, kind):
     for row, sequence in enumerate(sequences):
         alone = model(tokens_of(sequence))[0]
         torch.testing.assert_close(together[row, : len(alone)], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_the_order_of_a_batch_is_of_no_account(settings):
+    model = Backbone(Config(**settings)).eval()
+    tokens, order = tokens_of(SEQUENCE, "ACGTTGCAAT", "GATTACAGATTACAC", SEQUENCE[::-1]), torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(model(tokens[order]), model(tokens)[order], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model.mean(tokens[order]), model.mean(tokens)[order], atol=1e-5, rtol=1e-5)
+
+
+def test_the_largest_of_a_sequence_is_that_of_its_tokens(settings):
+    torch.manual_seed(0)
+    model = build_predictor("huggingface", settings, "classes", 3, 40, pooling="max").eval()
+    tokens = tokens_of(SEQUENCE, "ACGTTGCAAT")
+    largest = torch.stack([vectors.amax(0) for vectors in model.backbone.vectors(tokens)[0]])
+    torch.testing.assert_close(model(tokens), model.head(largest), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -227,10 +275,7 @@ def test_fine_tuning_reaches_the_network_and_frozen_does_not(settings, frozen):
 
 def test_a_tokenizer_of_overlapping_words_is_refused_before_any_job(tmp_path):
     """A base would lie in several tokens, so neither it nor the mean over a sequence's bases would have one vector."""
-    overlapping = CODE.replace("return list(text)", "return [text[i : i + 3] for i in range(len(text) - 2)]")
-    (tmp_path / "code.py").write_text(overlapping)
-    tokenizer = {"tokenizer_class": "TinyTokenizer", "auto_map": {"AutoTokenizer": ["code.TinyTokenizer", None]}}
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    letters(tmp_path, CODE.replace("return list(text)", "return [text[i : i + 3] for i in range(len(text) - 2)]"))
     model = {"dnabert2": {"settings": {"path": str(tmp_path), "remote_code": True}}}
     config = load({"suites": {"nucleotide_transformer": ["H3"]}, "models": model}, [], CATALOGUE)
     with pytest.raises(ConvNovaError, match="dnabert2.*expected tokens that cover it, .* take another tokenizer"):
@@ -240,25 +285,137 @@ def test_a_tokenizer_of_overlapping_words_is_refused_before_any_job(tmp_path):
 def test_what_cannot_be_loaded_is_refused_with_what_to_do(settings, tmp_path, monkeypatch):
     suites = {"nucleotide_transformer": ["H3"]}
 
-    def check(**changes):
+    def refused(**changes):
         model = {"dnabert2": {"settings": {**settings, "revision": "", **changes}}}
         check_models(load({"suites": suites, "models": model}, [], CATALOGUE))
 
-    check()
+    refused()
     with pytest.raises(ConvNovaError, match="revision = '': expected a commit of zhihan1996/DNABERT-2-117M"):
-        check(path="zhihan1996/DNABERT-2-117M")
+        refused(path="zhihan1996/DNABERT-2-117M")
     with pytest.raises(ConvNovaError, match=r"settings.longest = 300: nucleotide_transformer/H3 have up to 500 bases"):
-        check(longest=300)
+        refused(longest=300)
     with pytest.raises(ConvNovaError, match="loader = 'AutoTokenizer': expected one of AutoModel, "):
-        check(loader="AutoTokenizer")
-    check(needs="torch, numpy")
-    with pytest.raises(
-        ConvNovaError, match="expected the package no_such_thing, found none; pip install no-such-thing"
-    ):
-        check(needs="torch, no_such_thing")
+        refused(loader="AutoTokenizer")
+    refused(needs="torch>=2 numpy")
+    with pytest.raises(ConvNovaError, match="package no-such-thing<2, found none; pip install 'no-such-thing<2'"):
+        refused(needs="torch no-such-thing<2")
+    with pytest.raises(ConvNovaError, match="expected the package torch<2, found 2.*; pip install 'torch<2'"):
+        refused(needs="torch<2")
+    with pytest.raises(ConvNovaError, match="needs = 'torch, numpy': expected requirements of pip with spaces"):
+        refused(needs="torch, numpy")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConvNovaError, match="expected a model that transformers .* loads with AutoModel"):
         Backbone(Config(str(tmp_path / "empty")))
     monkeypatch.setattr("convnova.models.huggingface.find_spec", lambda name: None)
     with pytest.raises(ConvNovaError, match=r"expected the package transformers, found none; pip install '.\[pretr"):
-        check()
+        refused()
+
+
+BROKEN = {
+    "when it is imported": ("import torch\n", "import torch\nfrom transformers.modeling_utils import no_such_helper\n"),
+    "when it is built": ("self.embedding = ", "self.config.no_such_setting; self.embedding = "),
+}
+
+
+@pytest.mark.parametrize("when", BROKEN)
+def test_code_for_another_version_of_transformers_is_refused_by_name(when, tmp_path):
+    options = custom(tmp_path)
+    letters(tmp_path, CODE.replace(*BROKEN[when], 1))
+    with pytest.raises(ConvNovaError, match="expected a model that transformers .* found .*no_such.*docs/models.md"):
+        Backbone(Config(str(tmp_path), **options))
+
+
+def test_code_for_another_version_that_fails_when_it_runs_is_refused_too(tmp_path):
+    options = custom(tmp_path)
+    letters(tmp_path, CODE.replace("x = self.embedding(input_ids)", "x = self.no_such_method(input_ids)"))
+    model = Backbone(Config(str(tmp_path), **options))
+    with pytest.raises(
+        ConvNovaError, match="TinyModel: expected a model that transformers .* runs, found Attr.*no_such"
+    ):
+        model(tokens_of(SEQUENCE))
+
+
+def test_kernels_for_an_old_triton_are_left_out(tmp_path):
+    """DNABERT-2 takes them where they import, and they import but do not compile."""
+    options = custom(tmp_path)
+    old = "def flash_attn_qkvpacked_func(*given):\n    raise TypeError('trans_b')\n\n\nclass TinyModel("
+    uses = "x = self.embedding(input_ids)\n        if flash_attn_qkvpacked_func: flash_attn_qkvpacked_func(x)"
+    letters(tmp_path, CODE.replace("class TinyModel(", old).replace("x = self.embedding(input_ids)", uses))
+    assert Backbone(Config(str(tmp_path), **options))(tokens_of(SEQUENCE)).shape == (1, 28, 16)
+
+
+def test_a_tokenizer_that_is_here_and_does_not_load_is_refused_before_any_job(tmp_path):
+    options = custom(tmp_path)
+    letters(tmp_path, CODE.replace("import torch\n", "import torch, no_such_package\n", 1))
+    with pytest.raises(ConvNovaError, match="loads a tokenizer from, found ImportError.*no_such_package"):
+        check(Config(str(tmp_path), **options))
+
+
+def test_a_tokenizer_that_is_not_here_is_said_or_refused_where_nothing_may_be_fetched(monkeypatch, capsys):
+    config = Config("nobody/no-such-model", "0" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    check(config)
+    check(config)
+    assert capsys.readouterr().err.count("nobody/no-such-model is not on this machine, so the first job fetches") == 1
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        ConvNovaError, match="HF_HUB_OFFLINE is set, .*`hf download nobody/no-such-model --revision 0000"
+    ):
+        check(config)
+
+
+@pytest.fixture
+def by_others(monkeypatch):
+    """The config of the models pretrained by others, beside that of the paper, where these packages are installed."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+    def config(**installed: str):
+        versions = {"transformers": "4.55.4", "einops": "0.8.2", "mamba-ssm": "2.2.6", **installed}
+
+        def version(name: str) -> str:
+            if versions[name] == "none":
+                raise metadata.PackageNotFoundError(name)
+            return versions[name]
+
+        monkeypatch.setattr("convnova.models.huggingface.metadata.version", version)
+        written = [
+            yaml.safe_load((CATALOGUE / f"{name}.yaml").read_text()) for name in ("paper", "pretrained_by_others")
+        ]
+        return load({**written[0], "models": written[1]["models"]}, [], CATALOGUE)
+
+    return config
+
+
+def test_the_models_pretrained_by_others_fit_all_tasks_of_the_paper(by_others):
+    check_models(by_others())
+
+
+@pytest.mark.parametrize(
+    "installed, message",
+    [
+        ({"einops": "none"}, "dnabert2.*expected the package einops, found none; pip install 'einops'"),
+        ({"mamba-ssm": "none"}, "caduceus_ph_released.*expected the package mamba-ssm, found none"),
+        ({"transformers": "5.23.0"}, "nucleotide_transformer_v2.*package transformers<4.56, found 5.23.0"),
+        ({"transformers": "4.46.3"}, "dnabert2.*package transformers>=4.49,<5, found 4.46.3"),
+    ],
+)
+def test_the_models_pretrained_by_others_are_refused_without_what_their_code_needs(by_others, installed, message):
+    with pytest.raises(ConvNovaError, match=message):
+        check_models(by_others(**installed))
+
+
+def test_the_version_that_is_pinned_is_one_that_their_code_needs():
+    """What is installed here is what `pip install '.[pretrained]'` installs."""
+    project = tomllib.loads((CATALOGUE.parent / "pyproject.toml").read_text())["project"]
+    pinned = dict(line.split("==") for line in project["optional-dependencies"]["pretrained"])
+    assert pinned["transformers"] == transformers.__version__
+    for name in ("nucleotide_transformer_v2", "dnabert2", "hyenadna_released", "caduceus_ph_released"):
+        model = yaml.safe_load((CATALOGUE / f"models/{name}.yaml").read_text())
+        for need in map(Requirement, model["settings"].get("needs", "").split()):
+            assert need.name == "mamba-ssm" or need.specifier.contains(pinned[need.name]), name
+
+
+def test_longer_sequences_than_it_was_trained_on_take_a_word_of_ones_own(by_others):
+    config = by_others()
+    assert config.settings("nucleotide_transformer_v2", "nucleotide_transformer")["longest"] == 2047 * 6
+    assert config.settings("nucleotide_transformer_v2", "gene_finding")["longest"] == 14000
