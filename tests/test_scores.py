@@ -93,22 +93,20 @@ def test_the_plan_of_a_config():
         models={"cnn": {"title": "CNN", "architecture": "cnn", "published": "CNN"}},
         suites={
             "chromatin_profile": {
-                "format": "csv",
+                "format": "deepsea",
                 "title": "Chromatin",
-                "tasks": {
-                    "profile": {"kind": "multilabel", "metric": "auroc", "groups": groups, **files},
-                    "H3": files,
-                },
-            }
+                "tasks": {"profile": {"kind": "multilabel", "metric": "auroc", "groups": groups, **files}},
+            },
+            "marks": {"format": "csv", "title": "Marks", "tasks": {"H3": files}},
         },
     )
     plan = plan_of(config)
-    assert plan.rows["chromatin_profile"] == [
-        Row("profile", "DHS", "auroc"),
-        Row("profile", "TF", "auroc"),
-        Row("H3", "H3", "mcc"),
-    ]
-    assert [row.metric_title for row in plan.rows["chromatin_profile"]] == ["median AUROC", "median AUROC", "MCC"]
-    assert (plan.suites, plan.models) == ({"chromatin_profile": "Chromatin"}, {"cnn": "CNN"})
+    assert plan.rows == {
+        "chromatin_profile": [Row("profile", "DHS", "auroc"), Row("profile", "TF", "auroc")],
+        "marks": [Row("H3", "H3", "mcc")],
+    }
+    titles = [row.metric_title for rows in plan.rows.values() for row in rows]
+    assert titles == ["median AUROC", "median AUROC", "MCC"]
+    assert (plan.suites, plan.models) == ({"chromatin_profile": "Chromatin", "marks": "Marks"}, {"cnn": "CNN"})
     assert (plan.published, plan.seeds, plan.protocols) == ({"cnn": "CNN"}, [3, 4], ["heldout", "released"])
     assert not plan.simulated
