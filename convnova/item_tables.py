@@ -5,6 +5,7 @@ score is a median AUROC over hundreds of labels, each of which would be ranked a
 """
 
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
@@ -26,7 +27,7 @@ from convnova.predictions import Predictions, read_predictions
 from convnova.progress import log
 from convnova.scores import METRIC_TITLES
 from convnova.sheets import Sheet, change, p_value, text, write
-from convnova.table_forms import Entry
+from convnova.table_forms import Entry, fields_read
 from convnova.tables import signed
 
 RESAMPLES = 5000
@@ -35,11 +36,11 @@ RESAMPLES = 5000
 COLUMNS = [
     "suite", "task", "protocol", "metric", "a", "b", "items", "n", "seeds", "seeds_expected", "higher", "difference",
     "low", "high", "test", "p", "p_holm", "pairs", "only_a", "only_b", "auroc_difference", "auroc_low", "auroc_high",
-    "auroc_p", "auroc_p_holm", "sentence",
+    "auroc_p", "auroc_p_holm", "receptive_fields", "sentence",
 ]  # fmt: skip
 HEADS = [
     "task, protocol", "pair", "metric", "test items", "seeds", "difference", "95% interval", "higher in", "p",
-    "p (Holm)", "AUROC difference", "p (DeLong, Holm)",
+    "p (Holm)", "AUROC difference", "p (DeLong, Holm)", "receptive fields",
 ]  # fmt: skip
 CAPTION = (
     "Difference of the mean scores over the seeds that both models have, on the same test items: paired bootstrap "
@@ -102,6 +103,7 @@ def _lines(config: RunConfig, suite: str, task: str, protocol: str, spec: Task) 
     _check_same_rows([one for of_model in found.values() for one in of_model.values()])
     couples = [(a, b) for a, b in combinations(found, 2) if set(found[a]) & set(found[b])]
     titles = {name: model.title for name, model in config.models.items()}
+    fields = {model: _field(config, suite, task, model, protocol) for model in found}
     results = with_holm([_compared(spec, spec.metric, found, titles, *couple) for couple in couples])
     aurocs = []
     if couples and spec.metric != "auroc" and _has_auroc(found[couples[0][0]]):
@@ -109,6 +111,7 @@ def _lines(config: RunConfig, suite: str, task: str, protocol: str, spec: Task) 
     for place, ((a, b), result) in enumerate(zip(couples, results, strict=True)):
         pair = vars(result) | {"suite": suite, "task": task, "protocol": protocol, "a": a, "b": b}
         pair |= {"seeds_expected": len(config.seeds_of(suite, protocol)), "metric": spec.metric}
+        pair |= {"receptive_fields": f"{fields[a]}, {fields[b]}"}
         if aurocs:
             names = ("difference", "low", "high", "p", "p_holm")
             pair |= {f"auroc_{name}": getattr(aurocs[place], name) for name in names}
@@ -130,6 +133,13 @@ def _of_model(config: RunConfig, suite: str, task: str, model: str, protocol: st
         else:
             log(f"left out: {path}: made with other settings (hash {predictions.settings}, expected {expected})")
     return found
+
+
+def _field(config: RunConfig, suite: str, task: str, model: str, protocol: str) -> str:
+    """A model's receptive field on a task, by the metrics beside its predictions; `unknown` without them."""
+    jobs = [Job(suite, task, model, protocol, seed) for seed in config.seeds_of(suite, protocol)]
+    paths = [path for job in jobs if (path := Path(job.folder(config.run)) / "metrics.json").is_file()]
+    return fields_read(read_result(path)["receptive_field"] or math.inf for path in paths) or "unknown"
 
 
 def _check_same_rows(found: list[Predictions]) -> None:
@@ -185,6 +195,7 @@ def sheet(table: pd.DataFrame, config: RunConfig) -> Sheet:
             p_value(row.p_holm),
             change(row.auroc_difference),
             p_value(row.auroc_p_holm),
+            text(row.receptive_fields),
         ]
         for row in table.itertuples(index=False)
     ]

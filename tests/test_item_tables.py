@@ -1,5 +1,6 @@
 """Predictions written as `finetune` writes them, and what the table says of pairs of models."""
 
+import json
 import time
 from pathlib import Path
 
@@ -100,6 +101,20 @@ def test_pairs_of_models_by_the_mean_of_their_seeds(config):
     )
     assert ". ConvNova (from scratch) scores higher than CNN on 200 test rows (AUROC difference" in sentence
     assert "mean of 2 seeds" in sentence and "Holm-adjusted over 3 pairs" in sentence
+
+
+def test_pairs_have_their_receptive_fields_by_the_metrics_beside_the_predictions(config):
+    of_classes(config)
+    for job in config.jobs():
+        if job.task == "one" and job.model != "legnet":
+            about = {"receptive_field": 193 if job.model == "convnova_scratch" else None, "provenance": {}}
+            (Path(job.folder("x")) / "metrics.json").write_text(json.dumps(about))
+    write_items(config, Path("tables"))
+    told = ["193 bp, whole sequence", "193 bp, unknown", "whole sequence, unknown"]
+    assert read_items(Path("tables/items.tsv"))["receptive_fields"].tolist() == told
+    for form in ("md", "tex", "html"):
+        text = Path(f"tables/items.{form}").read_text()
+        assert "receptive" in text and all(words in text for words in told)
 
 
 def test_the_forms_for_reading_are_those_of_the_numbers(config):
