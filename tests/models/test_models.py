@@ -4,30 +4,22 @@ import importlib
 import pkgutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 import convnova.models
-from convnova.batches import Labelled, Padding, collate, opposite_strands
+from convnova.batches import Padding, opposite_strands
 from convnova.catalogue import load
 from convnova.checkpoint import save_weights
-from convnova.config import Job, Task
+from convnova.config import Job
 from convnova.dna import COMPLEMENT, OUTSIDE
 from convnova.errors import ConvNovaError
-from convnova.finetune import Classification, build, split_rows
-from convnova.genome import Windows, shard_genome, windows
-from convnova.hyperparameters import Pretraining, Training
+from convnova.finetune import build, split_rows
 from convnova.models import build_backbone, build_predictor, check_models, configure, receptive_field
 from convnova.models.heads import MaskedLanguageModel
 from convnova.models.layers import BatchNorm
-from convnova.pretrain import MaskedLanguage
-from convnova.simulate.files import write_intervals
-from convnova.simulate.genome import Genome, Region, make_genome
-from convnova.simulate.marks import STATES
 from convnova.tasks import read_task
-from convnova.train import train
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 TINY = {
@@ -50,11 +42,6 @@ TINY = {
     "caduceus-ps": ("caduceus", {"width": 8, "layers": 2, "states": 4, "both_strands": True}),
 }
 every_architecture = pytest.mark.parametrize("name", TINY)
-
-
-def slow_where(name: str, slow: bool):
-    """A name to try, marked where it takes its time."""
-    return pytest.param(name, marks=pytest.mark.slow) if slow else name
 
 
 def random_tokens(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -169,88 +156,6 @@ def test_the_receptive_field_of_predictions_of_bases(architecture):
     assert receptive_field(architecture, {}, "classes") is None
 
 
-PLAIN = [name for name in TINY if "," not in name]
-WINDOW = 100
-"""Bases of a window of the embedded genome, of ten in a chromatin bin."""
-
-
-@pytest.fixture(scope="module")
-def embedded() -> Genome:
-    """The genome of the embedded run."""
-    return make_genome(seed=1)
-
-
-@pytest.fixture(scope="module")
-def chromatin(embedded, tmp_path_factory) -> list[Windows]:
-    """Windows in its chromatin bins, full of repeats and motifs: of chr1 for training, of chr8 for validation."""
-    folder = tmp_path_factory.mktemp("embedded")
-    chromosomes = [Region(name, 0, len(embedded.tokens[name])) for name in ("chr1", "chr8")]
-    (folder / "genome.fa").write_text("".join(f">{c.chromosome}\n{embedded.letters(c)}\n" for c in chromosomes))
-    bins = [place for place, _ in embedded.bins if place.chromosome in ("chr1", "chr8")]
-    write_intervals(folder / "bins.bed", [(b, "train" if b.chromosome == "chr1" else "valid") for b in bins])
-    shard_genome(folder / "genome.fa", folder / "genome", folder / "bins.bed")
-    return [windows(folder / "genome", split, WINDOW) for split in ("train", "valid")]
-
-
-def states(genome: Genome) -> dict[str, Labelled]:
-    """Windows of two chromatin states: 0 has many G and C, 1 many A and T; motifs and repeats differ too."""
-    motifs = [[3 * program + i for program in STATES[state] for i in range(3)] for state in (0, 2)]
-    splits = {}
-    for split, chromosomes in {"train": ("chr1", "chr2"), "valid": ("chr7",), "test": ("chr8",)}.items():
-        bins = [(place, present[motifs[0]].any(), present[motifs[1]].any()) for place, present in genome.bins
-                if place.chromosome in chromosomes]  # fmt: skip
-        rows = [(place._replace(start=start, end=start + WINDOW), int(second)) for place, first, second in bins
-                if first or second for start in range(place.start, place.end, 2 * WINDOW)]  # fmt: skip
-        tokens, labels = np.concatenate([genome.cut(place) for place, _ in rows]), np.array([row[1] for row in rows])
-        numbers = np.arange(len(rows) + 1)
-        splits[split] = Labelled(tokens, numbers * WINDOW, labels, "classes", numbers[:-1], WINDOW)
-    return splits
-
-
-def entropy(labels: torch.Tensor) -> float:
-    """Cross entropy of the best guess that does not look at the sequence, in nats: no bias of a head goes below it."""
-    shares = labels.bincount().double() / len(labels)
-    return float(torch.special.entr(shares).sum())
-
-
-def assert_all_learn(model: torch.nn.Module, loss: torch.Tensor) -> None:
-    """Every parameter has a gradient, and none has only zeros."""
-    model.zero_grad()
-    loss.backward()
-    idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    assert not idle
-
-
-@pytest.mark.parametrize("name", [slow_where(name, "caduceus" in name) for name in PLAIN])
-def test_masked_bases_are_guessed_better_than_by_their_frequencies(name, chromatin, tmp_path, monkeypatch):
-    """The loss falls below the entropy of the hidden letters themselves, which takes a look at their surroundings."""
-    monkeypatch.setattr("convnova.pretrain.MOST_VALIDATION_WINDOWS", 100)
-    settings = Pretraining(length=WINDOW, windows=192, batch_size=4, epochs=2, lr=1e-2, warmup=0.1)
-    torch.manual_seed(0)
-    model, objective = MaskedLanguageModel(build_backbone(*TINY[name])), MaskedLanguage(settings, *chromatin)
-    history = train(model, objective, settings, 1, "test", tmp_path / "log.csv", tmp_path / "checkpoints")
-    hidden = torch.cat([batch.targets for _, batch in objective.validation()])
-    assert len(hidden) > 1000 and history.evaluations[-1]["loss"] < entropy(hidden) - 0.01
-    assert_all_learn(model.train(), objective.loss(model, objective.batch(0)))
-
-
-@pytest.mark.parametrize("name", ["cnn", "kmers", *(slow_where(name, "caduceus" in name) for name in PLAIN)])
-def test_the_sequence_tells_classes_of_the_embedded_genome(name, embedded, tmp_path):
-    """On chr8, which was not trained on, the loss is far below the entropy of the labels."""
-    splits, task = states(embedded), Task()
-    torch.manual_seed(0)
-    model = build_predictor(*TINY.get(name, (name, {})), "classes", 2, WINDOW)
-    settings = Training(epochs=2, batch_size=8, lr=1e-2, warmup=0.1)
-    objective = Classification(task, settings, 1, splits, Padding(model.fixed_length))
-    rows = collate(splits["test"], np.arange(len(splits["test"])), objective.padding)
-    history = train(model, objective, settings, 1, "test", tmp_path / "log.csv", tmp_path / "checkpoints")
-    assert history.step == 2 * objective.steps_per_epoch
-    with torch.inference_mode():
-        loss = objective.loss(model.eval(), rows).item() / rows.count
-    assert rows.count >= 100 and loss < 0.6 * entropy(rows.targets)
-    assert_all_learn(model.train(), objective.loss(model, rows))
-
-
 PRETRAINED = ["convnova", "convnova_frozen", "transformer", "hyenadna", "caduceus_ph", "caduceus_ps"]
 
 
@@ -280,49 +185,6 @@ def test_batch_normalisation_is_pytorchs_over_the_bases_alone():
     torch.testing.assert_close(out[inside], expected)
     assert not out[~inside].any()
     torch.testing.assert_close(ours.running_var, pytorchs.running_var)
-
-
-PUBLISHED = [
-    ("basenji2", {}, 5313, 30.09e6, "multimolecule.danling.org/models/basenji: human tracks"),
-    ("hyenadna", {"causal": True}, 0, 436e3, "HyenaDNA Table 4.1"),
-    ("hyenadna", {"causal": True, "width": 256}, 0, 1.64e6, "HyenaDNA Table 4.2: 1.6M"),
-    ("caduceus", {"width": 118, "both_strands": True}, 0, 470e3, "Caduceus Table 1"),
-]
-
-
-@pytest.mark.parametrize("architecture, settings, outputs, published, source", PUBLISHED)
-def test_parameter_counts_are_the_published_ones_within_two_percent(architecture, settings, outputs, published, source):
-    model = (
-        build_predictor(architecture, settings, "classes", outputs, 500)
-        if outputs
-        else build_backbone(architecture, settings)
-    )
-    assert sum(p.numel() for p in model.parameters()) == pytest.approx(published, rel=0.02), source
-
-
-IN_CONFIG = [
-    ("convnova", "nucleotide_transformer", 1.7e6, "ConvNova Table 1"),
-    ("convnova_scratch", "nucleotide_transformer", 1.7e6, "ConvNova Table 1"),
-    ("convnova", "genomic_benchmarks", 386e3, "ConvNova Table 2"),
-    ("convnova_frozen", "genomic_benchmarks", 386e3, "ConvNova Table 2"),
-    ("caduceus_ph", "nucleotide_transformer", 1.9e6, "Caduceus Table 2"),
-    ("caduceus_ps", "nucleotide_transformer", 1.9e6, "Caduceus Table 2"),
-    ("caduceus_ph", "genomic_benchmarks", 470e3, "Caduceus Table 1"),
-]
-
-
-@pytest.mark.parametrize("model, suite, published, source", IN_CONFIG)
-def test_the_models_of_the_config_have_the_published_sizes(model, suite, published, source):
-    config = load({"models": [model], "genome": "hg38", "suites": [suite]}, [], CATALOGUE)
-    network = build_backbone(config.models[model].architecture, config.settings(model, suite))
-    assert sum(p.numel() for p in network.parameters()) == pytest.approx(published, rel=0.02), source
-
-
-def test_the_u_net_has_the_parameters_of_convnova():
-    def count(architecture: str) -> int:
-        return sum(p.numel() for p in build_backbone(architecture, {}).parameters())
-
-    assert count("unet") == pytest.approx(count("convnova"), rel=0.05)
 
 
 def test_reverse_complementing_exchanges_the_halves_of_caduceus_ps_and_keeps_its_predictions():

@@ -1,0 +1,74 @@
+"""config/pretrained_by_others.yaml: what its models fit, need, and are refused without."""
+
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from convnova.catalogue import load
+from convnova.errors import ConvNovaError
+from convnova.models import check_models
+
+transformers = pytest.importorskip("transformers", reason="the optional package transformers is not installed")
+
+CATALOGUE = Path(__file__).resolve().parents[2] / "config"
+
+
+@pytest.fixture
+def by_others(monkeypatch):
+    """The config of the models pretrained by others, beside that of the paper, where these packages are installed."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+    def config(**installed: str):
+        versions = {"transformers": "4.55.4", "einops": "0.8.2", "mamba-ssm": "2.2.6", **installed}
+
+        def version(name: str) -> str:
+            if versions[name] == "none":
+                raise metadata.PackageNotFoundError(name)
+            return versions[name]
+
+        monkeypatch.setattr("convnova.models.huggingface.metadata.version", version)
+        written = [
+            yaml.safe_load((CATALOGUE / f"{name}.yaml").read_text()) for name in ("paper", "pretrained_by_others")
+        ]
+        return load({**written[0], "models": written[1]["models"]}, [], CATALOGUE)
+
+    return config
+
+
+def test_the_models_pretrained_by_others_fit_all_tasks_of_the_paper(by_others):
+    check_models(by_others())
+
+
+@pytest.mark.parametrize(
+    "installed, message",
+    [
+        ({"einops": "none"}, "dnabert2.*expected the package einops, found none; pip install 'einops'"),
+        ({"mamba-ssm": "none"}, "caduceus_ph_released.*expected the package mamba-ssm, found none"),
+        ({"transformers": "5.23.0"}, "nucleotide_transformer_v2.*package transformers<4.56, found 5.23.0"),
+        ({"transformers": "4.46.3"}, "dnabert2.*package transformers>=4.49,<5, found 4.46.3"),
+    ],
+)
+def test_the_models_pretrained_by_others_are_refused_without_what_their_code_needs(by_others, installed, message):
+    with pytest.raises(ConvNovaError, match=message):
+        check_models(by_others(**installed))
+
+
+def test_the_version_that_is_pinned_is_one_that_their_code_needs():
+    """What is installed here is what `pip install '.[pretrained]'` installs."""
+    project = tomllib.loads((CATALOGUE.parent / "pyproject.toml").read_text())["project"]
+    pinned = dict(line.split("==") for line in project["optional-dependencies"]["pretrained"])
+    assert pinned["transformers"] == transformers.__version__
+    for name in ("nucleotide_transformer_v2", "dnabert2", "hyenadna_released", "caduceus_ph_released"):
+        model = yaml.safe_load((CATALOGUE / f"models/{name}.yaml").read_text())
+        for need in map(Requirement, model["settings"].get("needs", "").split()):
+            assert need.name == "mamba-ssm" or need.specifier.contains(pinned[need.name]), name
+
+
+def test_longer_sequences_than_it_was_trained_on_take_a_word_of_ones_own(by_others):
+    config = by_others()
+    assert config.settings("nucleotide_transformer_v2", "nucleotide_transformer")["longest"] == 2047 * 6
+    assert config.settings("nucleotide_transformer_v2", "gene_finding")["longest"] == 14000

@@ -1,0 +1,140 @@
+"""Parameter counts, held against the published ones as published, and docs/models.md against the code."""
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+from convnova.catalogue import load
+from convnova.models import build_backbone, build_predictor, receptive_field
+
+ROOT = Path(__file__).resolve().parents[2]
+UNITS = {"K": 1e3, "M": 1e6}
+
+
+def count(model) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def configured(model: str, suite: str) -> tuple[str, dict]:
+    """Architecture and settings of a model of the config on a suite."""
+    config = load({"models": [model], "genome": "hg38", "suites": [suite]}, [], ROOT / "config")
+    return config.models[model].architecture, config.settings(model, suite)
+
+
+def published(table: str, model: str) -> str:
+    """The count that a table prints, as it prints it."""
+    with (ROOT / "config/published.csv").open(newline="") as stream:
+        (found,) = {row["params"] for row in csv.DictReader(stream) if (row["table"], row["model"]) == (table, model)}
+    return found
+
+
+def is_as_published(parameters: int, number: str) -> bool:
+    """Whether a count rounds to the published number, or is within 2% of it."""
+    value, unit = float(number[:-1]), UNITS[number[-1]]
+    rounding = 0.5 * 10.0 ** -len(number[:-1].partition(".")[2])
+    return abs(parameters / unit - value) <= max(rounding, 0.02 * value)
+
+
+@pytest.mark.parametrize(
+    "parameters, number, same",
+    [(1_550_001, "1.6M", True), (1_650_001, "1.6M", False), (1_549_999, "1.6M", False), (444_719, "436K", True),
+     (444_721, "436K", False)],
+)  # fmt: skip
+def test_published_numbers_are_rounded(parameters, number, same):
+    assert is_as_published(parameters, number) == same
+
+
+IN_CONFIG = [
+    ("convnova", "nucleotide_transformer", "ConvNova Table 1", "ConvNova"),
+    ("convnova_scratch", "nucleotide_transformer", "ConvNova Table 1", "ConvNova*"),
+    ("convnova", "genomic_benchmarks", "ConvNova Table 2", "ConvNova"),
+    ("convnova_frozen", "genomic_benchmarks", "ConvNova Table 2", "ConvNova"),
+    ("caduceus_ph", "nucleotide_transformer", "Caduceus Table 2", "Caduceus-Ph"),
+    ("caduceus_ps", "nucleotide_transformer", "Caduceus Table 2", "Caduceus-PS"),
+    ("caduceus_ph", "genomic_benchmarks", "Caduceus Table 1", "Caduceus-Ph"),
+    ("caduceus_ps", "genomic_benchmarks", "Caduceus Table 1", "Caduceus-PS"),
+]
+
+
+@pytest.mark.parametrize("model, suite, table, name", IN_CONFIG)
+def test_the_models_of_the_config_have_the_published_sizes(model, suite, table, name):
+    assert is_as_published(count(build_backbone(*configured(model, suite))), published(table, name))
+
+
+HYENADNA = [
+    ("nucleotide_transformer", "HyenaDNA Table 4.2", "HyenaDNA"),
+    ("genomic_benchmarks", "HyenaDNA Table 4.1", "HyenaDNA"),
+]
+
+
+@pytest.mark.parametrize("model", ["hyenadna", "hyenadna_scratch"])
+@pytest.mark.parametrize("suite, table, name", HYENADNA)
+def test_hyenadna_has_the_published_size_in_the_published_causal_form(model, suite, table, name):
+    """As configured it reads both ways, so it has kernels for both: as many parameters more as they have, exactly."""
+    (architecture, settings), number = configured(model, suite), published(table, name)
+    both, causal = (count(build_backbone(architecture, {**settings, "causal": causal})) for causal in (False, True))
+    assert settings["causal"] is False and both == count(build_backbone(architecture, settings))
+    assert is_as_published(causal, number) and not is_as_published(both, number)
+    assert both - causal == settings["layers"] * 64 * settings["width"]
+
+
+def test_basenji2_has_the_published_size():
+    """multimolecule.danling.org/models/basenji: with 5,313 human tracks."""
+    assert is_as_published(count(build_predictor("basenji2", {}, "classes", 5313, 500)), "30.09M")
+
+
+def test_the_u_net_has_the_parameters_of_convnova():
+    assert count(build_backbone("unet", {})) == pytest.approx(count(build_backbone("convnova", {})), rel=0.05)
+
+
+def documented() -> list[list[str]]:
+    """Rows of the table of models in docs/models.md, the names of `the same` filled in."""
+    text = (ROOT / "docs/models.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:2] == "| "]
+    rows = rows[2 : next(i for i, row in enumerate(rows) if "dnabert2" in row[0])]
+    for before, row in zip(rows, rows[1:], strict=False):
+        row[0] = row[0].replace("the same", before[0])
+    return rows
+
+
+def test_the_table_of_models_is_what_the_code_says():
+    """Parameters and receptive field of every row, and the published numbers of its models."""
+    rows, numbers = documented(), {}
+    with (ROOT / "config/published.csv").open(newline="") as stream:
+        for row in csv.DictReader(stream):
+            numbers.setdefault(row["model"], set()).add(row["params"])
+    assert len(rows) == 13
+    for names, _, parameters, number, field, _ in rows:
+        suite = "genomic_benchmarks" if "Genomic Benchmarks" in names else "nucleotide_transformer"
+        for name in re.findall(r"`(\w+)`", names) or ["basenji2"]:
+            own = name == "unet" or "published size" in names
+            architecture, settings = (name, {}) if own else configured(name, suite)
+            wide = receptive_field(architecture, settings, "classes")
+            assert field.split(";")[0] == ("whole sequence" if wide is None else f"{wide:,} bp"), names
+            assert parameters == f"{_parameters(architecture, settings, own):,}", names
+            assert not number or own or number in numbers[NAMES[architecture]], names
+
+
+NAMES = {"convnova": "ConvNova", "cnn": "CNN (supervised)", "hyenadna": "HyenaDNA", "caduceus": "Caduceus-PS"}
+"""Of architectures, in published.csv."""
+
+
+def _parameters(architecture: str, settings: dict, own: bool) -> int:
+    if architecture == "cnn":
+        return count(build_predictor("cnn", settings, "classes", 2, 1024))
+    if architecture == "basenji2" and own:
+        return count(build_predictor("basenji2", {}, "classes", 5313, 500))
+    return count(build_backbone(architecture, settings))
+
+
+def test_what_the_docs_say_of_other_forms():
+    text = (ROOT / "docs/models.md").read_text()
+    cnn = count(build_predictor("cnn", {}, "classes", 2, 500))
+    large, small = (configured("hyenadna", suite) for suite, *_ in HYENADNA)
+    both = [count(build_backbone(*given)) for given in (large, small)]
+    causal = [count(build_backbone(name, {**settings, "causal": True})) for name, settings in (large, small)]
+    assert f"500 bp: {cnn:,}" in text and all(f"causal, {number:,}" in text for number in causal)
+    more = [100 * (found / named - 1) for found, named in zip(both, (1.6e6, 436e3), strict=True)]
+    assert "{:.1f}% and {:.1f}% more parameters than published".format(*more) in text
