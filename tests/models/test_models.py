@@ -19,6 +19,7 @@ from convnova.finetune import build, split_rows
 from convnova.models import build_backbone, build_predictor, check_models, configure, receptive_field
 from convnova.models.heads import MaskedLanguageModel
 from convnova.models.layers import BatchNorm
+from convnova.models.transformer import rotated
 from convnova.tasks import read_task
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
@@ -86,9 +87,16 @@ def test_a_padded_batch_gives_what_single_sequences_give_to_the_cnn_of_bases_too
     _leaves_no_trace(("cnn", {}), "per_base")
 
 
-def _leaves_no_trace(of: tuple[str, dict], kind: str) -> None:
+@every_architecture
+@pytest.mark.parametrize("kind", ["classes", "per_base"])
+def test_padding_leaves_no_trace_under_the_head_of_bend(name, kind):
+    """Its convolutions read beyond the end of a sequence, where there must be zeros whatever the backbone left there."""
+    _leaves_no_trace(TINY[name], kind, head="cnn")
+
+
+def _leaves_no_trace(of: tuple[str, dict], kind: str, **options: str) -> None:
     torch.manual_seed(0)
-    model = stirred(build_predictor(*of, kind, 3, 200))
+    model = stirred(build_predictor(*of, kind, 3, 200, **options))
     singles = [random_tokens(1, length, seed=length) for length in (17, 60, 41)]
     together = model(padded(singles, 73))
     for row, single in enumerate(singles):
@@ -116,6 +124,13 @@ def test_padding_leaves_no_trace_in_training_either(name, kind):
 @every_architecture
 def test_the_order_of_a_batch_is_of_no_account(name):
     model, tokens = tiny(name), random_tokens(4, 50)
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(model(tokens[order]), model(tokens)[order], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["classes", "per_base"])
+def test_the_order_of_a_batch_is_of_no_account_to_the_cnn_either(kind):
+    model, tokens = stirred(build_predictor("cnn", {}, kind, 3, 80)), random_tokens(4, 80)
     order = torch.tensor([2, 0, 3, 1])
     torch.testing.assert_close(model(tokens[order]), model(tokens)[order], atol=1e-5, rtol=1e-5)
 
@@ -175,6 +190,29 @@ def test_fine_tuning_starts_from_the_pretrained_backbone(name, finished, tmp_pat
     assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in found)
     with pytest.raises(ConvNovaError, match="expected pretrained weights, found None"):
         build(config, job, data, splits, None)
+
+
+def test_rotary_positions_tell_distances_and_nothing_else():
+    """The product of a query and a key at two places is the same wherever they are, and differs with the distance."""
+    torch.manual_seed(0)
+    query, key = torch.randn(2, 1, 1, 1, 8, dtype=torch.float64)
+    places = [rotated(x.expand(1, 1, 12, 8))[0, 0] for x in (query, key)]
+    scores = places[0] @ places[1].T
+    diagonals = [scores.diagonal(offset) for offset in range(-11, 12)]
+    for diagonal in diagonals:
+        torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), atol=1e-5, rtol=1e-5)
+    by_distance = torch.stack([diagonal[0] for diagonal in diagonals])
+    assert torch.pdist(by_distance[:, None]).min() > 1e-6
+    torch.testing.assert_close(by_distance[11], (query * key).sum())
+    angles = torch.arange(12)[:, None] * 10_000.0 ** (-torch.arange(4) / 4)  # RoFormer, equation 15
+    turned = torch.view_as_complex(query.view(4, 2)) * torch.polar(torch.ones(12, 4), angles).to(torch.complex128)
+    torch.testing.assert_close(places[0], torch.view_as_real(turned).flatten(1), atol=1e-6, rtol=1e-6)
+
+
+def test_the_transformer_reads_the_order_of_the_bases():
+    """Without positions the mean over a sequence would be that of any order of its bases."""
+    model, tokens = tiny("transformer"), random_tokens(1, 50)
+    assert (model(tokens).mean(1) - model(tokens.sort().values).mean(1)).abs().max() > 1e-3
 
 
 def test_batch_normalisation_is_pytorchs_over_the_bases_alone():

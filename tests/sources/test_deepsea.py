@@ -3,17 +3,20 @@
 import csv
 import gzip
 import tarfile
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import scipy.io
+import yaml
 
 from convnova.config import Task
 from convnova.dna import decode, encode
 from convnova.errors import ConvNovaError
 from convnova.sources import READERS, deepsea
 
+CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 TASK = Task(kind="multilabel", metric="auroc")
 SEQUENCES = ["ACGTN", "GGCAT", "NNNNA", "TTTTT"]
 LABELS = [[0, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 1]]
@@ -151,8 +154,9 @@ def test_the_919_labels_lie_in_three_groups(shared):
     """DNase, transcription factors, histone marks, in the order of the .mat files."""
     with (shared / "data/deepsea_sample/deepsea_metadata.tsv").open(newline="") as stream:
         kinds = [row["TF/DNase/HistoneMark"] for row in csv.DictReader(stream, delimiter="\t")]
-    groups = {"DHS": (0, 125), "TF": (125, 815), "HM": (815, 919)}
-    assert len(kinds) == 919
+    suite = yaml.safe_load((CATALOGUE / "suites/chromatin_profile.yaml").read_text())
+    groups = suite["tasks"]["chromatin_profile"]["groups"]
+    assert len(kinds) == 919 == sum(end - start for start, end in groups.values())
     assert set(kinds[slice(*groups["DHS"])]) == {"DNase"}
     assert all(kind.startswith(("H2", "H3", "H4")) for kind in kinds[slice(*groups["HM"])])
     assert not any(kind.startswith(("DNase", "H2A", "H3K", "H4K")) for kind in kinds[slice(*groups["TF"])])
