@@ -10,7 +10,8 @@ import yaml
 import convnova.models
 from convnova.catalogue import load
 from convnova.dna import OUTSIDE
-from convnova.models import build_backbone, build_predictor, check_models
+from convnova.models import build_backbone, build_predictor, check_models, configure
+from convnova.models.heads import MaskedLanguageModel
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,4 +34,31 @@ def test_the_guide_to_adding_a_model_adds_one(tmp_path, monkeypatch):
     tokens[1, 41:] = OUTSIDE
     model = build_predictor(architecture, settings, "classes", 3, 60)
     torch.testing.assert_close(model(tokens)[1], model(tokens[1:, :41])[0])
-    assert build_backbone(architecture, settings)(tokens, torch.tensor([3, 61])).shape == (2, 32)
+    backbone = build_backbone(architecture, settings)
+    assert backbone(tokens, torch.tensor([3, 61])).shape == (2, 32)
+    assert widest_reach(backbone) == configure(architecture, settings).receptive_field
+    learns(build_predictor(architecture, settings, "per_base", 4, 60))
+    learns(MaskedLanguageModel(build_backbone(architecture, settings)))
+
+
+def widest_reach(backbone: torch.nn.Module, length: int = 60) -> int:
+    """Bases from the first to the last that an output depends on: every base is changed in turn."""
+    tokens = torch.arange(length).remainder(3)[None]
+    changed = tokens.repeat(length, 1)
+    changed[torch.arange(length), torch.arange(length)] = 3
+    with torch.inference_mode():
+        moved = (backbone.double()(changed) - backbone(tokens)).abs().amax(-1) > 1e-12
+    seen = [column.nonzero().flatten() for column in moved.T]
+    return max(int(bases[-1] - bases[0]) + 1 for bases in seen)
+
+
+def learns(model: torch.nn.Module) -> None:
+    """A few steps on the letter two bases further, which is in view, take the loss below any guess without a look."""
+    tokens = torch.randint(0, 4, (8, 60), generator=torch.Generator().manual_seed(0))
+    optimizer, targets = torch.optim.AdamW(model.parameters(), 1e-2), tokens.roll(-2, 1)
+    for _ in range(30):
+        loss = torch.nn.functional.cross_entropy(model(tokens)[:, :-2].flatten(0, 1), targets[:, :-2].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert all(parameter.grad.any() for parameter in model.parameters()) and loss < 1.0

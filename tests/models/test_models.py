@@ -90,7 +90,7 @@ def test_a_padded_batch_gives_what_single_sequences_give_to_the_cnn_of_bases_too
 @every_architecture
 @pytest.mark.parametrize("kind", ["classes", "per_base"])
 def test_padding_leaves_no_trace_under_the_head_of_bend(name, kind):
-    """Its convolutions read beyond the end of a sequence, where there must be zeros whatever the backbone left there."""
+    """Its convolutions read beyond the end of a sequence, where there must be zeros, whatever the backbone left."""
     _leaves_no_trace(TINY[name], kind, head="cnn")
 
 
