@@ -261,11 +261,11 @@ def _model(name: str, written: dict[str, Any], catalogue: Path) -> dict[str, Any
 
 
 def _origin(name: str, like: str, written: dict[str, Any], catalogue: Path) -> dict[str, Any]:
-    """What a model changes: one of the catalogue, or another one of the run, whole."""
+    """What a model changes: one of the catalogue, or another one of the run, but for that one's published numbers."""
     if like == name or like not in written or (catalogue / "models" / f"{like}.yaml").is_file():
         return _entry(catalogue / "models", like, ("models",))
     others = {other: content for other, content in written.items() if other != name}  # so that no circle has an end
-    return _model(like, others, catalogue)
+    return {key: value for key, value in _model(like, others, catalogue).items() if key != "published"}
 
 
 def _candidates(written: dict[str, Any]) -> dict[str, Any]:
