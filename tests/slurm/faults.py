@@ -172,8 +172,9 @@ def controller_away(run: Run) -> None:
 
 
 def main_killed(run: Run) -> None:
-    """The restart by hand is `--unlock` and the same command; the job that was left running is cancelled by it."""
+    """The restart by hand is `--unlock` and the same command; it cancels the job that was left, held till then."""
     run.at_checkpoint()
+    os.kill(workflow.processes(run.folder, "pretrain")[0], signal.SIGSTOP)
     main_killed_now(run)
 
 
@@ -264,7 +265,7 @@ def report(run: Run, whole: Path) -> str:
     log = (run.results / "own/logs/pretrain/convnova.log").read_text()
     went_on = "went on from a checkpoint, " if "continuing from" in log else ""
     if run.folder.name in STRIKE_PRETRAINING and not went_on:
-        return "pretraining began anew"
+        return "pretraining did not go on from a checkpoint"
     return (
         f"{'the same' if one == other else 'OTHER'} tables and weights, {' '.join(again) or 'none'} again, "
         f"{' '.join(half) or 'nothing'} half-written, {went_on}{submitted} jobs submitted, "
