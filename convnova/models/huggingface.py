@@ -127,7 +127,7 @@ class Backbone(nn.Module):
             [range(len(sizes))] if self.masks else [[i for i, n in enumerate(sizes) if n == size] for size in {*sizes}]
         )
         found: dict[int, Tensor] = {}
-        for group in [range(len(sizes))] if self.masks else groups:
+        for group in groups:
             hidden = self._hidden([sequences[i].ids for i in group], tokens.device)
             for i, line in zip(group, hidden, strict=True):
                 found[i] = line[: sizes[i]][torch.tensor(sequences[i].real, device=line.device)]
