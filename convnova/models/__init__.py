@@ -62,7 +62,7 @@ def check_models(config: RunConfig, files: list[str] | None = None) -> None:
         for suite in (None, *config.suites):
             try:
                 settings = configure(model.architecture, config.settings(name, suite))
-                check_use(model, settings, config.pretrain.length if model.pretrained else 0)
+                check_use(model, settings, config.pretraining(name).length if model.pretrained else 0)
                 for task_name, task in config.suites[suite].tasks.items() if suite else ():
                     check_task(config.strands(name, suite), settings, f"{suite}/{task_name}", task)
             except ConvNovaError as error:
