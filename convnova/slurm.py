@@ -48,12 +48,13 @@ class Request(NamedTuple):
 
 
 def check(requests: Iterable[Request]) -> None:
-    """Ask Slurm for each kind of job whether it would take it.
+    """Ask Slurm for each kind of job whether it would take it; first those that most keys may be named for.
 
     Raises:
         ConvNovaError: no Slurm, or a request that no node serves; the message names the keys of the profile.
     """
-    kinds = {request[1:]: request for request in requests}
+    most_first = sorted(requests, key=lambda request: (request.gpus, request.memory_mb, request.cores), reverse=True)
+    kinds = {request[1:]: request for request in most_first}
     for request in kinds.values():
         if refusal := _refusal(request):
             advice = _advice(request, refusal)

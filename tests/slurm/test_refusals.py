@@ -46,8 +46,12 @@ def test_the_untouched_profile_on_a_small_cluster_without_gpus_names_every_key(s
 
 
 def test_a_later_attempt_that_no_node_could_serve_is_told_before_the_first(small, tmp_path):
-    line = refused(tmp_path, workflow.ENVIRONMENT, threads=1, gpus=0, pretrain_gb=3, finetune_gb=1)
-    assert "--mem=12000" in line and line.endswith("; set `largest_gb` in slurm/config.yaml")
+    line = refused(tmp_path, workflow.ENVIRONMENT, threads=1, gpus=0, pretrain_gb=5, finetune_gb=1)
+    assert (
+        "slurm: rule pretrain asks" in line
+        and "--mem=20000" in line
+        and line.endswith("; set `largest_gb` in slurm/config.yaml")
+    )
 
 
 @pytest.mark.slow
