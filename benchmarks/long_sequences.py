@@ -91,7 +91,7 @@ def measure(model: str, sequences: int, epoch: bool) -> dict:
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
                 history = train(network, objective, once, 1, model, folder / "log.csv", folder / "checkpoints")
-            found["bases"], found["loss"] = history.bases, round(history.rows[-1]["loss"], 3)
+            found["bases"], found["loss"] = history.bases, round(history.rows[-2]["loss"], 3)
             return
         optimizer = AdamW(parameter_groups(network, settings.weight_decay), betas=(settings.beta1, settings.beta2))
         at_once = sequences_at_once(settings, batch.tokens, device)
