@@ -26,9 +26,7 @@ include: "workflow/rules/audit.smk"
 include: "workflow/rules/cost.smk"
 
 
-# Every job reads the resolved config; what a job's numbers depend on is among its params, so the file is no input.
 onstart:
-    save(RUN, CONFIG)
     if workflow.executor_plugin.name == "slurm":
         check_slurm(workflow.dag)
 

@@ -32,7 +32,7 @@ def write_scores(config: RunConfig, out: Path) -> None:
     made: list[dict[str, Any]] = []
     jobs = list(config.jobs())
     for job in jobs:
-        path = Path(job.folder(config.run)) / "metrics.json"
+        path = config.folder(job) / "metrics.json"
         problem, metrics = _read(path, config.job_fingerprint(job))
         if problem:
             log(f"left out: {path}: {problem}")
@@ -40,7 +40,7 @@ def write_scores(config: RunConfig, out: Path) -> None:
             rows += _rows(config, job, metrics, path)
             made.append(made_from.line(job, metrics["provenance"]))
     if not rows:
-        raise ConvNovaError(f"results/{config.run}/runs: expected results of {len(jobs)} fine-tunings, found none")
+        raise ConvNovaError(f"{config.results}/runs: expected results of {len(jobs)} fine-tunings, found none")
     table = io.StringIO()
     writer = csv.DictWriter(table, COLUMNS, delimiter="\t", lineterminator="\n", restval="")
     writer.writeheader()
@@ -77,7 +77,7 @@ def _rows(config: RunConfig, job: Job, metrics: dict[str, Any], path: Path) -> l
         "receptive_field": metrics["receptive_field"] or math.inf,
         "seconds": metrics["seconds"],
         "simulated": str(metrics["simulated"]).lower(),
-        "path": str(path),
+        "path": config.shown(path),
     }
     groups = config.task(job).groups
     batches = metrics.get("per_batch") or {}

@@ -22,6 +22,7 @@ from convnova.adamw import AdamW
 from convnova.errors import ConvNovaError
 from convnova.files import atomic, write_json
 from convnova.progress import log
+from convnova.run_files import RunFiles
 
 KEPT = 2
 
@@ -117,6 +118,16 @@ def load_state(folder: Path, model: nn.Module, optimizer: AdamW) -> dict | None:
         log(f"continuing from {path}")
         return state["loop"]
     return None
+
+
+def checkpoints_of(config: RunFiles, out: Path, made_for: str) -> Path:
+    """The folder for the checkpoints of a training of these settings and inputs whose results go to `out`.
+
+    They lie among the results, or at the same place below the folder that `CONVNOVA_CHECKPOINTS` names: one that
+    outlives a job whose results do not, before they are whole.
+    """
+    kept = os.environ.get("CONVNOVA_CHECKPOINTS")
+    return (Path(kept, config.shown(out)) if kept else out) / "checkpoints" / made_for
 
 
 def _checkpoints(folder: Path) -> list[Path]:

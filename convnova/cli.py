@@ -200,7 +200,7 @@ def run_sources(options: argparse.Namespace) -> None:
 def run_fetch(options: argparse.Namespace) -> None:
     """`convnova fetch`"""
     from convnova.catalogue import load_file, nearest
-    from convnova.fetch import fetch_source_file
+    from convnova.fetch import fetch_source_file, is_url
 
     config = load_file(options.config)
     source = config.sources.get(options.source)
@@ -209,7 +209,8 @@ def run_fetch(options: argparse.Namespace) -> None:
         asked = options.source if source is None else options.file
         raise ConvNovaError(f"{options.config}: no {asked!r} among what this run fetches; {nearest(asked, known)}")
     lock = options.out.parent / f".{options.out.name}.lock.json"
-    fetch_source_file(source, options.file, options.out, mirror=config.mirror, offline=config.offline, lock=lock)
+    mirror = config.mirror if config.mirror is None or is_url(config.mirror) else str(config.place(config.mirror))
+    fetch_source_file(source, options.file, options.out, mirror=mirror, offline=config.offline, lock=lock)
 
 
 def run_shard_genome(options: argparse.Namespace) -> None:
@@ -389,7 +390,7 @@ def run_figures(options: argparse.Namespace) -> None:
     scores, plan = read_scores(options.scores), plan_of(config)
     write_figures(scores, read_published(options.published), plan, options.out)
     write_comparisons(scores, plan, options.out)
-    logs = {name: Path(f"results/{config.run}/pretrain/{name}/log.csv") for name in config.backbones()}
+    logs = {name: config.results / "pretrain" / name / "log.csv" for name in config.backbones()}
     if logs:
         write_pretraining(logs, config.simulate is not None, options.out)
 

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, field_validator, model_validator
 
@@ -15,6 +15,7 @@ from convnova import __version__, recipes_sources
 from convnova.config_checks import misfits, misfits_of_suite
 from convnova.fetch import Source
 from convnova.hyperparameters import Origin, Pretraining, Strict, Training
+from convnova.run_files import Job, RunFiles
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Protocol = Literal["heldout", "cv", "released"]
@@ -210,27 +211,13 @@ class Search(Strict):
         return found
 
 
-class Job(NamedTuple):
-    """One fine-tuning: what makes one number."""
-
-    suite: str
-    task: str
-    model: str
-    protocol: str
-    seed: int
-
-    def folder(self, run: str) -> str:
-        """Where its results lie; the path says what they are."""
-        return f"results/{run}/runs/{self.suite}/{self.task}/{self.model}/{self.protocol}/seed={self.seed}"
-
-
 class Cost(Strict):
     """What of the models' costs is measured."""
 
     lengths: list[Annotated[int, Field(ge=16)]] = Field([512, 1024, 4096, 16384, 65536], min_length=1)
 
 
-class RunConfig(Strict):
+class RunConfig(RunFiles):
     """A whole run, resolved: nothing is left to look up but the files themselves."""
 
     run: Name

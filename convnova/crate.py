@@ -88,7 +88,7 @@ def write_crate(config: RunConfig, out: Path) -> Path:
 
 def results_of(config: RunConfig) -> list[Path]:
     """The run's results that belong to its crate, its config first."""
-    folder = Path("results") / config.run
+    folder = config.results
     found = [path for pattern in RESULTS for path in sorted(folder.glob(pattern)) if path.is_file()]
     if not any(path.name == "metrics.json" for path in found):
         raise ConvNovaError(f"{folder}: expected results of fine-tunings, found none; run the pipeline first")

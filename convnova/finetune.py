@@ -23,7 +23,7 @@ from convnova.batches import (
     hold_out,
     rows_of_step,
 )
-from convnova.checkpoint import load_strictly, load_weights
+from convnova.checkpoint import checkpoints_of, load_strictly, load_weights
 from convnova.config import FOLDS, Job, RunConfig, Task
 from convnova.errors import ConvNovaError
 from convnova.files import atomic, sha256, write_json
@@ -63,7 +63,7 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
     """
     started, energy = time.time(), joules()
     paths = {"task": shard} | ({"weights": weights} if weights else {})
-    inputs = {name: {"path": str(path), "sha256": sha256(path)} for name, path in paths.items()}
+    inputs = {name: {"path": config.shown(path), "sha256": sha256(path)} for name, path in paths.items()}
     made_for = config.fingerprint(config.job_fingerprint(job), [about["sha256"] for about in inputs.values()])
     if restored(out, made_for):
         return
@@ -75,7 +75,7 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
     padding = Padding(padded_length(model, pooled, splits), counted=pooled, left=style == "pooled")
     strands = config.strands(job.model, job.suite)
     objective = Classification(task, settings, job.seed, splits, padding, strands)
-    checkpoints = out / "checkpoints" / made_for
+    checkpoints = checkpoints_of(config, out, made_for)
     history = train(
         model, objective, settings, job.seed, "/".join(map(str, job)), out / "log.csv", checkpoints, workers
     )
@@ -93,7 +93,7 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
     )
     write_log(history, out / "log.csv")
     write_json(out / "metrics.json", {**about, "provenance": provenance})
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    shutil.rmtree(checkpoints.parent, ignore_errors=True)
     if "SLURM_JOB_ID" in os.environ:
         keep(out, made_for)
 

@@ -69,7 +69,7 @@ def write_items(config: RunConfig, out: Path) -> None:
         for pair in _lines(config, suite, task, protocol, config.suites[suite].tasks[task])
     ]
     if not lines:
-        raise ConvNovaError(f"results/{config.run}/runs: expected predictions of two models for a task, found none")
+        raise ConvNovaError(f"{config.results}/runs: expected predictions of two models for a task, found none")
     table = pd.DataFrame(lines, columns=COLUMNS)
     told = io.StringIO()
     table.to_csv(told, sep="\t", index=False, float_format="%.6f", lineterminator="\n")
@@ -80,7 +80,7 @@ def write_items(config: RunConfig, out: Path) -> None:
 def _made(config: RunConfig) -> str:
     """What the predictions were made from, by the metrics beside them."""
     tasks = item_tasks(config)
-    paths = {job: Path(job.folder(config.run)) / "metrics.json" for job in config.jobs() if job[:2] in tasks}
+    paths = {job: config.folder(job) / "metrics.json" for job in config.jobs() if job[:2] in tasks}
     lines = [line(job, read_result(path)["provenance"]) for job, path in paths.items() if path.is_file()]
     return sentence(config, made_from.table(lines))
 
@@ -123,7 +123,7 @@ def _of_model(config: RunConfig, suite: str, task: str, model: str, protocol: st
     found = {}
     for seed in config.seeds_of(suite, protocol):
         job = Job(suite, task, model, protocol, seed)
-        path = Path(job.folder(config.run)) / "predictions.parquet"
+        path = config.folder(job) / "predictions.parquet"
         if not path.is_file():
             log(f"left out: {path}: missing")
             continue
@@ -138,7 +138,7 @@ def _of_model(config: RunConfig, suite: str, task: str, model: str, protocol: st
 def _field(config: RunConfig, suite: str, task: str, model: str, protocol: str) -> str:
     """A model's receptive field on a task, by the metrics beside its predictions; `unknown` without them."""
     jobs = [Job(suite, task, model, protocol, seed) for seed in config.seeds_of(suite, protocol)]
-    paths = [path for job in jobs if (path := Path(job.folder(config.run)) / "metrics.json").is_file()]
+    paths = [path for job in jobs if (path := config.folder(job) / "metrics.json").is_file()]
     return fields_read(read_result(path)["receptive_field"] or math.inf for path in paths) or "unknown"
 
 

@@ -61,7 +61,7 @@ def write_leaks(config: RunConfig, genome: Path, shards: Mapping[tuple[str, str]
             overlaps = overlapping_bases(shard, chromosomes)
             lines += list(_lines(config, suite, task, shard, overlaps))
     if not lines:
-        raise ConvNovaError(f"results/{config.run}/runs: expected predictions of tasks of classes, found none")
+        raise ConvNovaError(f"{config.results}/runs: expected predictions of tasks of classes, found none")
     table = pd.DataFrame(lines, columns=COLUMNS)
     told = io.StringIO()
     table.to_csv(told, sep="\t", index=False, float_format="%.6f", lineterminator="\n")
@@ -117,9 +117,9 @@ def _lines(
     for model, content in config.models.items():
         for protocol in config.protocols:
             seeds = [
-                _scores(Path(job.folder(config.run)) / "predictions.parquet", overlaps, metric)
+                _scores(config.folder(job) / "predictions.parquet", overlaps, metric)
                 for job in (Job(suite, task, model, protocol, seed) for seed in config.seeds_of(suite, protocol))
-                if (Path(job.folder(config.run)) / "predictions.parquet").is_file()
+                if (config.folder(job) / "predictions.parquet").is_file()
             ]
             if seeds:
                 found = pd.DataFrame(seeds)

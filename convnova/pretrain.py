@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnova.batches import Batch, named
-from convnova.checkpoint import save_weights
+from convnova.checkpoint import checkpoints_of, save_weights
 from convnova.config import RunConfig
 from convnova.distributed import processes
 from convnova.files import sha256
@@ -57,9 +57,9 @@ def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path, workers:
     parts = {split: windows(genome, split, settings.length, settings.coverage) for split in ("train", "valid")}
     objective = MaskedLanguage(settings, parts["train"], parts["valid"])
     shard = genome / "genome.safetensors"
-    inputs = {"genome": {"path": str(shard), "sha256": sha256(shard)}}
+    inputs = {"genome": {"path": config.shown(shard), "sha256": sha256(shard)}}
     fingerprint = config.pretraining_fingerprint(backbone)
-    checkpoints = out / "checkpoints" / config.fingerprint(fingerprint, inputs["genome"]["sha256"])
+    checkpoints = checkpoints_of(config, out, config.fingerprint(fingerprint, inputs["genome"]["sha256"]))
     with processes() as group:
         history = train(
             model, objective, settings, settings.seed, f"pretrain {backbone}", out / "log.csv", checkpoints, workers,
@@ -81,7 +81,7 @@ def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path, workers:
     }
     write_log(history, out / "log.csv")
     save_weights(history.best_weights, out / "weights.safetensors", about)
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    shutil.rmtree(checkpoints.parent, ignore_errors=True)
 
 
 @dataclass

@@ -54,7 +54,7 @@ class Material:
     @property
     def folder(self) -> Path:
         """The run's results."""
-        return Path("results") / self.config.run
+        return self.config.results
 
 
 def write_report(config: RunConfig, published: Path, out: Path) -> None:
@@ -72,7 +72,7 @@ def write_report(config: RunConfig, published: Path, out: Path) -> None:
 
 def gather(config: RunConfig, published: Path) -> Material:
     """Read a run's scores, results, audits and states; errors as for `write_report`."""
-    folder = Path("results") / config.run
+    folder = config.results
     scores = read_scores(folder / "tables" / "scores.tsv")
     given = (scores, read_published(published), plan_of(config))
     seen = {tuple(keys) for keys in scores[list(Job._fields)].itertuples(index=False)}
@@ -82,11 +82,11 @@ def gather(config: RunConfig, published: Path) -> Material:
     items = folder / "tables" / f"{ITEMS}.tsv"
     of_items = [item_tables.sheet(item_tables.read_items(items), config)] if items.is_file() else []
     return Material(
-        run=Run(Path.cwd(), config),
+        run=Run(config.place("").absolute(), config),
         config=config,
         tables=list(tables(*given)),
         sheets=[*sheets(*given), *of_items],
-        results={job: read_result(Path(job.folder(config.run)) / "metrics.json") for job in jobs},
+        results={job: read_result(config.folder(job) / "metrics.json") for job in jobs},
         steps=steps(config),
         audits=audit_page.read_audits([path for path in audits if path.is_file()]),
         absent=[path for path in (*audits, *figures, *[items] * bool(item_tasks(config))) if not path.is_file()],

@@ -76,7 +76,7 @@ def _loaded(paths: Iterable[Path]) -> Iterator[RunConfig]:
 
 def steps(config: RunConfig) -> list[Step]:
     """Every pretraining and fine-tuning of a run, and whatever else of it failed."""
-    results = Path("results") / config.run
+    results = config.results
     found = [*_pretrainings(config, results), *_finetunings(config, results)]
     return [*found, *_other_failures(results, {step.log for step in found})]
 
@@ -92,7 +92,7 @@ def _pretrainings(config: RunConfig, results: Path) -> Iterator[Step]:
 
 def _finetunings(config: RunConfig, results: Path) -> Iterator[Step]:
     for job in config.jobs():
-        folder = Path(job.folder(config.run))
+        folder = config.folder(job)
         name = str(folder.relative_to(results / "runs"))
         log_file = results / "logs" / "finetune" / f"{name}.log"
         state = state_of(folder / "metrics.json", log_file, config.job_fingerprint(job))

@@ -44,7 +44,7 @@ def validation_scores(config: RunConfig) -> pd.DataFrame:
 
 def _read(config: RunConfig) -> Iterator[tuple[Any, ...]]:
     for job in config.jobs():
-        path = Path(job.folder(config.run)) / "metrics.json"
+        path = config.folder(job) / "metrics.json"
         if job.protocol == PROTOCOL and path.is_file():
             found = json.loads(path.read_text())
             if found["provenance"]["settings"] == config.job_fingerprint(job):

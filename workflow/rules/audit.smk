@@ -6,12 +6,13 @@ rule audit:
         unpack(
             lambda w: task_files(w) if RUN.suites[w.suite].genome == RUN.genome else {}
         ),
+        config=CONFIG,
         shard=f"{SHARDS}/tasks/{{suite}}/{{task}}.safetensors",
-        pretraining=(
-            f"{SHARDS}/genomes/{RUN.genome}/genome.safetensors"
+        pretraining=[
+            f"{SHARDS}/genomes/{RUN.genome}/{name}"
+            for name in ("genome.safetensors", "intervals.tsv")
             if RUN.backbones()
-            else []
-        ),
+        ],
     output:
         audit=f"{RESULTS}/audit/{{suite}}/{{task}}.json",
     log:
@@ -26,19 +27,21 @@ rule audit:
         runtime=by_attempt(60),
         gpu=0,
     params:
-        config=CONFIG,
         files=task_words,
         genome=lambda w, input: (
-            ["--genome", Path(input.pretraining).parent] if input.pretraining else []
+            ["--genome", Path(input.pretraining[0]).parent]
+            if input.pretraining
+            else []
         ),
         settings=RUN.fingerprint(RUN.pretrain.coverage, RUN.pretrain.length),
     shell:
-        "convnova --log {log} audit --config {params.config} --task {wildcards.suite}/{wildcards.task} "
+        "convnova --log {log} audit --config {input.config} --task {wildcards.suite}/{wildcards.task} "
         "--shard {input.shard} {params.genome} --out {output} {params.files}"
 
 
 rule audit_tables:
     input:
+        config=CONFIG,
         audits=audits(),
     output:
         tsv=f"{RESULTS}/tables/audit.tsv",
@@ -61,16 +64,16 @@ rule audit_tables:
         runtime=5,
         gpu=0,
     params:
-        config=CONFIG,
         version=RUN.fingerprint(),
         folder=subpath(output.tsv, parent=True),
     shell:
-        "convnova --log {log} audit-tables --config {params.config} --out {params.folder} {input.audits}"
+        "convnova --log {log} audit-tables --config {input.config} --out {params.folder} {input.audits}"
 
 
 rule leaks:
     input:
-        metrics=[f"{job.folder(RUN.run)}/metrics.json" for job in RUN.jobs()],
+        config=CONFIG,
+        predictions=results("predictions.parquet"),
         shards=[f"{SHARDS}/tasks/{name}.safetensors" for name in tasks_of_classes()],
         genome=f"{SHARDS}/genomes/{RUN.genome}/genome.safetensors",
     output:
@@ -88,13 +91,10 @@ rule leaks:
         runtime=by_attempt(60),
         gpu=0,
     params:
-        config=CONFIG,
         version=RUN.fingerprint(),
         genome=subpath(input.genome, parent=True),
-        shards=[
-            f"{name}={SHARDS}/tasks/{name}.safetensors" for name in tasks_of_classes()
-        ],
+        shards=lambda w, input: map("{}={}".format, tasks_of_classes(), input.shards),
         folder=subpath(output.tsv, parent=True),
     shell:
-        "convnova --log {log} leaks --config {params.config} --genome {params.genome} "
+        "convnova --log {log} leaks --config {input.config} --genome {params.genome} "
         "--out {params.folder} {params.shards}"

@@ -15,15 +15,18 @@ try:
         from convnova.models import check_models
 
         check_models(RUN, FILES)
-        check_files(RUN, FILES)
+        if not workflow.storage_settings.default_storage_provider:
+            check_files(RUN, FILES)
 except ConvNovaError as error:
     sys.exit(f"config: {error}")
 
 RESULTS = f"results/{RUN.run}"
 SHARDS = f"resources/{RUN.run}"
 RAW = RUN.raw
-MIRROR_SUMS = f"{SHARDS}/mirror/SHA256SUMS"
-CONFIG = f"{RESULTS}/config.yaml"
+MIRROR = f"{SHARDS}/mirror"
+# Every job reads the resolved config; what a job's numbers depend on is among its params, so its age does not matter.
+CONFIG = ancient(f"{RESULTS}/config.yaml")
+PUBLISHED = local(f"{CATALOGUE}/published.csv")
 CONDA = "../../envs/convnova.yaml"
 
 
@@ -78,10 +81,15 @@ def task_words(wildcards, input):
     """The files of a task as words of the command: role=path of a file or a folder."""
     suite = RUN.suites[wildcards.suite]
     files = suite.tasks[wildcards.task].files()
-    paths = {role: RUN.path_of(name, suite.source) for role, name in files.items()}
+    known = RUN.sources[suite.source].files if suite.source else []
+    words = {}
+    for role, name in files.items():
+        if role in input.keys():
+            first = files_of(name, known)[0]
+            words[role] = input[role][0].removesuffix(first) + name
     if "genome" in input.keys():
-        paths["genome"] = input.genome
-    return [f"{role}={path}" for role, path in paths.items() if role in input.keys()]
+        words["genome"] = input.genome
+    return [f"{role}={path}" for role, path in words.items()]
 
 
 def job_of(wildcards):
@@ -101,9 +109,16 @@ def job_inputs(wildcards):
     shard = {"shard": f"{SHARDS}/tasks/{job.suite}/{job.task}.safetensors"}
     if not RUN.is_pretrained(job):
         return shard
+    folder = f"{RESULTS}/pretrain/{RUN.backbone(job.model, job.suite)}"
     return shard | {
-        "weights": f"{RESULTS}/pretrain/{RUN.backbone(job.model, job.suite)}/weights.safetensors"
+        "weights": f"{folder}/weights.safetensors",
+        "about": f"{folder}/weights.json",
     }
+
+
+def results(*names):
+    """These files of every fine-tuning."""
+    return [f"{RUN.folder(job)}/{name}" for job in RUN.jobs() for name in names]
 
 
 def tables():
@@ -120,10 +135,14 @@ def items():
 
 
 def item_predictions():
-    """The predictions that it is made from."""
+    """The predictions and scores that it is made from."""
     tasks = item_tasks(RUN)
-    jobs = [job for job in RUN.jobs() if (job.suite, job.task) in tasks]
-    return [f"{job.folder(RUN.run)}/predictions.parquet" for job in jobs]
+    return [
+        f"{RUN.folder(job)}/{name}"
+        for job in RUN.jobs()
+        for name in ("predictions.parquet", "metrics.json")
+        if (job.suite, job.task) in tasks
+    ]
 
 
 def figures():
@@ -219,6 +238,17 @@ def search():
         if RUN.search
         else []
     )
+
+
+def search_recipes():
+    """What a search finds: a recipe for each task and model."""
+    models = RUN.search.models if RUN.search else []
+    return [
+        f"{RESULTS}/recipes/{suite}/{task}/{model}.yaml"
+        for suite, content in RUN.suites.items()
+        for task in content.tasks
+        for model in models
+    ]
 
 
 def by_attempt(amount):

@@ -2,6 +2,8 @@
 
 
 rule cost:
+    input:
+        config=CONFIG,
     output:
         cost=f"{RESULTS}/cost/{{model}}/{{length}}.json",
     log:
@@ -10,21 +12,21 @@ rule cost:
         f"{RESULTS}/benchmarks/cost/{{model}}/{{length}}.tsv"
     conda:
         CONDA
-    threads: workflow.cores
+    threads: workflow.resource_settings.cores or 1
     resources:
         mem_mb=by_attempt(8000),
         runtime=by_attempt(120),
         gpu=1,
     params:
-        config=CONFIG,
         settings=lambda w: RUN.fingerprint(RUN.models[w.model], int(w.length)),
     shell:
-        "convnova --log {log} cost --config {params.config} --model {wildcards.model} --length {wildcards.length} "
+        "convnova --log {log} cost --config {input.config} --model {wildcards.model} --length {wildcards.length} "
         "--out {output} --threads {threads}"
 
 
 rule cost_tables:
     input:
+        config=CONFIG,
         costs=[f"{RESULTS}/cost/{name}.json" for name in costs()],
         scores=f"{RESULTS}/tables/scores.tsv" if RUN.suites else [],
     output:
@@ -55,11 +57,10 @@ rule cost_tables:
         runtime=30,
         gpu=0,
     params:
-        config=CONFIG,
         version=RUN.fingerprint(),
         scores=lambda w, input: ["--scores", input.scores] if RUN.suites else [],
         tables=subpath(output.tsv, parent=True),
         figures=subpath(output.pdf, parent=True),
     shell:
-        "convnova --log {log} cost-tables --config {params.config} {params.scores} --tables {params.tables} "
+        "convnova --log {log} cost-tables --config {input.config} {params.scores} --tables {params.tables} "
         "--figures {params.figures} {input.costs}"

@@ -1,11 +1,30 @@
-# The raw files: from the internet, from a mirror, or, in the embedded run, from a simulated mirror.
+# The resolved config; and the raw files from the internet, from a mirror, or, in the embedded run, from a simulated one.
+
+
+rule config:
+    output:
+        file=f"{RESULTS}/config.yaml",
+    log:
+        f"{RESULTS}/logs/config.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/config.tsv"
+    localrule: True
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+        gpu=0,
+    params:
+        content=RUN.fingerprint(RUN),
+    run:
+        save(RUN, output.file)
 
 
 if RUN.simulate:
 
     rule simulate:
         output:
-            sums=MIRROR_SUMS,
+            mirror=directory(MIRROR),
         log:
             f"{RESULTS}/logs/simulate.log",
         benchmark:
@@ -21,14 +40,14 @@ if RUN.simulate:
         params:
             seed=RUN.simulate.seed,
             version=RUN.fingerprint(),
-            folder=subpath(output.sums, parent=True),
         shell:
-            "convnova --log {log} simulate --seed {params.seed} --out {params.folder}"
+            "convnova --log {log} simulate --seed {params.seed} --out {output.mirror}"
 
 
 rule fetch:
     input:
-        mirror=MIRROR_SUMS if RUN.simulate else [],
+        config=CONFIG,
+        mirror=MIRROR if RUN.simulate else [],
     output:
         file=f"{RAW}/{{source}}/{{name}}",
     log:
@@ -43,8 +62,7 @@ rule fetch:
         runtime=by_attempt(240),
         gpu=0,
     params:
-        config=CONFIG,
         entry=lambda w: RUN.fingerprint(RUN.sources[w.source].files[w.name], RUN.mirror),
     shell:
-        "convnova --log {log} fetch --config {params.config} --source {wildcards.source} "
+        "convnova --log {log} fetch --config {input.config} --source {wildcards.source} "
         "--file {wildcards.name} --out {output}"

@@ -3,7 +3,8 @@
 
 rule aggregate:
     input:
-        metrics=[f"{job.folder(RUN.run)}/metrics.json" for job in RUN.jobs()],
+        config=CONFIG,
+        metrics=results("metrics.json"),
     output:
         scores=f"{RESULTS}/tables/scores.tsv",
         provenance=f"{RESULTS}/tables/provenance.tsv",
@@ -20,17 +21,17 @@ rule aggregate:
         runtime=30,
         gpu=0,
     params:
-        config=CONFIG,
         version=RUN.fingerprint(),
     shell:
-        "convnova --log {log} aggregate --config {params.config} --out {output.scores}"
+        "convnova --log {log} aggregate --config {input.config} --out {output.scores}"
 
 
 rule tables:
     input:
+        config=CONFIG,
         scores=f"{RESULTS}/tables/scores.tsv",
         provenance=f"{RESULTS}/tables/provenance.tsv",
-        published=CATALOGUE / "published.csv",
+        published=PUBLISHED,
     output:
         tables=report(
             tables(),
@@ -50,16 +51,16 @@ rule tables:
         runtime=30,
         gpu=0,
     params:
-        config=CONFIG,
         version=RUN.fingerprint(),
         folder=subpath(input.scores, parent=True),
     shell:
-        "convnova --log {log} tables --config {params.config} --scores {input.scores} "
+        "convnova --log {log} tables --config {input.config} --scores {input.scores} "
         "--published {input.published} --out {params.folder}"
 
 
 rule items:
     input:
+        config=CONFIG,
         predictions=item_predictions(),
     output:
         tsv=f"{RESULTS}/tables/{ITEMS}.tsv",
@@ -82,17 +83,17 @@ rule items:
         runtime=by_attempt(60),
         gpu=0,
     params:
-        config=CONFIG,
         version=RUN.fingerprint(),
         folder=subpath(output.tsv, parent=True),
     shell:
-        "convnova --log {log} items --config {params.config} --out {params.folder}"
+        "convnova --log {log} items --config {input.config} --out {params.folder}"
 
 
 rule figures:
     input:
+        config=CONFIG,
         scores=f"{RESULTS}/tables/scores.tsv",
-        published=CATALOGUE / "published.csv",
+        published=PUBLISHED,
         pretraining=[
             f"{RESULTS}/pretrain/{backbone}/log.csv" for backbone in RUN.backbones()
         ],
@@ -115,17 +116,17 @@ rule figures:
         runtime=30,
         gpu=0,
     params:
-        config=CONFIG,
         version=RUN.fingerprint(),
         folder=subpath(output[0], parent=True),
     shell:
-        "convnova --log {log} figures --config {params.config} --scores {input.scores} "
+        "convnova --log {log} figures --config {input.config} --scores {input.scores} "
         "--published {input.published} --out {params.folder}"
 
 
 rule study:
     input:
-        metrics=[f"{job.folder(RUN.run)}/metrics.json" for job in RUN.jobs()],
+        config=CONFIG,
+        metrics=results("metrics.json"),
     output:
         tsv=f"{RESULTS}/tables/study.tsv",
         md=report(f"{RESULTS}/tables/study.md", category="Study"),
@@ -145,20 +146,21 @@ rule study:
         runtime=30,
         gpu=0,
     params:
-        config=CONFIG,
         version=RUN.fingerprint(),
         tables=subpath(output.tsv, parent=True),
         figures=subpath(output.png, parent=True),
     shell:
-        "convnova --log {log} study --config {params.config} --tables {params.tables} --figures {params.figures}"
+        "convnova --log {log} study --config {input.config} --tables {params.tables} --figures {params.figures}"
 
 
 rule search:
     input:
-        metrics=[f"{job.folder(RUN.run)}/metrics.json" for job in RUN.jobs()],
+        config=CONFIG,
+        metrics=results("metrics.json"),
     output:
         tsv=f"{RESULTS}/tables/search.tsv",
         md=report(f"{RESULTS}/tables/search.md", category="Search"),
+        recipes=search_recipes(),
     log:
         f"{RESULTS}/logs/search.log",
     benchmark:
@@ -172,17 +174,24 @@ rule search:
         runtime=30,
         gpu=0,
     params:
-        config=CONFIG,
         version=RUN.fingerprint(),
         folder=subpath(output.tsv, ancestor=2),
     shell:
-        "convnova --log {log} search --config {params.config} --out {params.folder}"
+        "convnova --log {log} search --config {input.config} --out {params.folder}"
 
 
 rule report:
     input:
+        config=CONFIG,
+        metrics=results("metrics.json"),
+        pretrained=[
+            f"{RESULTS}/pretrain/{backbone}/weights.{form}"
+            for backbone in RUN.backbones()
+            for form in ("safetensors", "json")
+        ],
         scores=f"{RESULTS}/tables/scores.tsv",
-        published=CATALOGUE / "published.csv",
+        provenance=f"{RESULTS}/tables/provenance.tsv",
+        published=PUBLISHED,
         tables=tables(),
         test_items=items(),
         figures=figures(),
@@ -206,7 +215,6 @@ rule report:
         runtime=30,
         gpu=0,
     params:
-        config=CONFIG,
         version=RUN.fingerprint(),
     shell:
-        "convnova --log {log} report --config {params.config} --published {input.published} --out {output}"
+        "convnova --log {log} report --config {input.config} --published {input.published} --out {output}"

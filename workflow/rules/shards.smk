@@ -31,6 +31,7 @@ rule genome_shard:
 rule task_shard:
     input:
         unpack(task_files),
+        config=CONFIG,
     output:
         shard=f"{SHARDS}/tasks/{{suite}}/{{task}}.safetensors",
     log:
@@ -45,9 +46,8 @@ rule task_shard:
         runtime=by_attempt(60),
         gpu=0,
     params:
-        config=CONFIG,
         files=task_words,
         task=lambda w: RUN.fingerprint(RUN.suites[w.suite].tasks[w.task].shard_fields()),
     shell:
-        "convnova --log {log} shard-task --config {params.config} --task {wildcards.suite}/{wildcards.task} "
+        "convnova --log {log} shard-task --config {input.config} --task {wildcards.suite}/{wildcards.task} "
         "--out {output} {params.files}"

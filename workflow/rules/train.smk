@@ -3,7 +3,9 @@
 
 rule pretrain:
     input:
+        config=CONFIG,
         genome=f"{SHARDS}/genomes/{RUN.genome}/genome.safetensors",
+        intervals=f"{SHARDS}/genomes/{RUN.genome}/intervals.tsv",
     output:
         weights=f"{RESULTS}/pretrain/{{backbone}}/weights.safetensors",
         about=f"{RESULTS}/pretrain/{{backbone}}/weights.json",
@@ -21,18 +23,18 @@ rule pretrain:
         runtime=by_attempt(720),
         gpu=1,
     params:
-        config=CONFIG,
         settings=lambda w: RUN.pretraining_fingerprint(w.backbone),
         genome=subpath(input.genome, parent=True),
         folder=subpath(output.weights, parent=True),
     shell:
-        "convnova --log {log} pretrain --config {params.config} --backbone {wildcards.backbone} "
+        "convnova --log {log} pretrain --config {input.config} --backbone {wildcards.backbone} "
         "--genome {params.genome} --out {params.folder} --threads {threads} --processes {resources.gpu}"
 
 
 rule finetune:
     input:
         unpack(job_inputs),
+        config=CONFIG,
     output:
         metrics=f"{RESULTS}/runs/{{suite}}/{{task}}/{{model}}/{{protocol}}/seed={{seed}}/metrics.json",
         predictions=f"{RESULTS}/runs/{{suite}}/{{task}}/{{model}}/{{protocol}}/seed={{seed}}/predictions.parquet",
@@ -49,13 +51,12 @@ rule finetune:
         runtime=by_attempt(120),
         gpu=1,
     params:
-        config=CONFIG,
         settings=lambda w: RUN.job_fingerprint(job_of(w)),
         weights=lambda w, input: (
             ["--weights", input.weights] if "weights" in input.keys() else []
         ),
         folder=subpath(output.metrics, parent=True),
     shell:
-        "convnova --log {log} finetune --config {params.config} "
+        "convnova --log {log} finetune --config {input.config} "
         "--job {wildcards.suite}/{wildcards.task}/{wildcards.model}/{wildcards.protocol}/seed={wildcards.seed} "
         "--shard {input.shard} {params.weights} --out {params.folder} --threads {threads}"
