@@ -19,6 +19,9 @@ from convnova.fetch import Source
 from convnova.files import sha256_of
 
 UNCHANGED, CHANGED, GONE = "unchanged since", "CHANGED SINCE", "NOT THERE ANY MORE"
+STORED = "kept in a storage, not looked at"
+COPIES = ".snakemake"
+"""The folder in which Snakemake has copies of a storage's files, as long as a step needs them."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def flat(inputs: list[Input]) -> Iterator[Input]:
 def state(path: Path, recorded: str) -> str:
     """Whether a file or a folder is still what it was when its checksum was recorded."""
     if not path.exists():
-        return GONE
+        return STORED if COPIES in path.parts else GONE
     if not recorded:
         return "its checksum was not recorded"
     now = _sha256(path, path.stat().st_mtime_ns if path.is_file() else None)

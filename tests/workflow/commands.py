@@ -14,10 +14,10 @@ ENVIRONMENT = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "O
 FORMS = ("tsv", "md", "tex", "html")
 
 
-def run(*words: str, folder: Path, code: int = 0) -> str:
+def run(*words: str, folder: Path, code: int = 0, **environment: str) -> str:
     """Run a command in `folder` and return all that it printed."""
     done = subprocess.run(
-        words, cwd=folder, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        words, cwd=folder, env=ENVIRONMENT | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )  # fmt: skip
     assert done.returncode == code, done.stdout
     return done.stdout

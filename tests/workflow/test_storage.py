@@ -1,0 +1,70 @@
+"""A run whose files are kept in a storage, every job in an empty folder: each finds what its rule names, and no more.
+
+`tests/cloud/kubernetes.py` does the same by Kubernetes and S3.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from commands import ROOT, config_file, run
+
+PLUGINS = Path(__file__).parent / "plugins"
+SMALL = {
+    "simulate": {"seed": 1}, "run": "small", "genome": "hg38", "seeds": [1], "protocols": ["heldout"],
+    "pretrain": {"length": 256, "batch_size": 16, "windows": 32, "epochs": 1}, "finetune": {"epochs": 1},
+    "models": dict.fromkeys(("convnova", "convnova_scratch"), {"settings": {"width": 4, "blocks": 1}, "suites": {}}),
+    "suites": {"nucleotide_transformer": ["H3"]},
+}  # fmt: skip
+COSTS = {"started", "seconds", "peak_memory_mb", "joules_processors"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="the program rsync is missing, which copies to the storage")
+def test_without_a_shared_file_system_a_run_ends_with_the_same_tables(tmp_path):
+    checkout, storage = tmp_path / "checkout", tmp_path / "storage"
+    check_out(checkout)
+    given = ("snakemake", "--configfile", "mine.yaml")
+    stored = ("--default-storage-provider", "fs", "--default-storage-prefix", str(storage))
+    apart = (*given, "--executor", "apart", "--jobs", "2", "--seconds-between-status-checks", "1", *stored)
+    here = {"PYTHONPATH": f"{PLUGINS}{os.pathsep}{checkout}", "TMPDIR": str(tmp_path)}
+    run(*apart, folder=checkout, **here)
+    assert not (checkout / "results/small").exists() and not (checkout / "resources").exists()
+    assert "Nothing to be done" in run(*apart, "-n", folder=checkout, **here)
+    run(*given, "--cores", "2", folder=checkout, **here)
+
+    apart_tables, tables = (
+        {path.name: without_costs(path) for path in (root / "results/small/tables").iterdir()}
+        for root in (storage, checkout)
+    )
+    assert {"scores.tsv", "provenance.tsv", "items.html", "audit.md", "nucleotide_transformer.tex"} < tables.keys()
+    assert apart_tables == tables
+    weights = "results/small/pretrain/convnova/weights.safetensors"
+    assert (storage / weights).read_bytes() == (checkout / weights).read_bytes()
+    one = "results/small/runs/nucleotide_transformer/H3/convnova/heldout/seed=1/metrics.json"
+    assert yaml.safe_load((storage / one).read_text())["provenance"]["inputs"]["weights"]["path"] == weights
+    page = (storage / "results/small/report.html").read_text()
+    assert "kept in a storage, not looked at" in page and "NOT THERE ANY MORE" not in page
+
+
+def check_out(folder: Path) -> None:
+    """A checkout of this workflow as it stands, with the config of a small run; jobs are sent what git knows of."""
+    files = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", folder=ROOT).split("\0")
+    for name in filter(lambda name: (ROOT / name).is_file(), files):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    config_file(folder, **SMALL)
+    run("git", "init", "-q", folder=folder)
+    run("git", "add", "--all", folder=folder)
+
+
+def without_costs(path: Path) -> object:
+    """A table but for what it says of times and memory."""
+    if path.suffix == ".tsv":
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        return table.drop(columns=list(COSTS & set(table))).to_dict("list")
+    return re.sub(r"[\d.]+ min of wall time together, at most [\d,]+ MB(, [\d,]+ J)?", "", path.read_text())
