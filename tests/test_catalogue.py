@@ -238,6 +238,21 @@ def test_a_resolved_config_comes_back_as_it_was(tmp_path):
     assert load(yaml.safe_load((tmp_path / "resolved.yaml").read_text())) == config
 
 
+def test_a_runs_files_are_found_beside_its_config(tmp_path, monkeypatch):
+    config = load({"suites": {"nucleotide_transformer": ["H3"]}, "run": "x", "seeds": [1]}, [], CATALOGUE)
+    here, (job, *_) = "copies/results/x/config.yaml", config.jobs()
+    monkeypatch.chdir(tmp_path)
+    for place in (here, "results/x/config.yaml", "results/y/config.yaml", "mine.yaml"):
+        save(config, place)
+    found = load_file(here)
+    assert found.folder(job) == Path("copies", job.folder("x"))
+    assert found.shown("copies/resources/x/a.safetensors") == "resources/x/a.safetensors"
+    assert found.shown("/elsewhere/a.safetensors") == "/elsewhere/a.safetensors"
+    assert found.fingerprint(found) == config.fingerprint(config)
+    for place in ("results/x/config.yaml", "results/y/config.yaml", "mine.yaml"):
+        assert load_file(place).results == Path("results/x"), place
+
+
 def test_fingerprints_change_with_what_a_number_depends_on_and_with_nothing_else():
     def prints(**changes):
         config = load(written(models=["convnova_scratch", "cnn"], **changes), [], CATALOGUE)

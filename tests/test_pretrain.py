@@ -4,6 +4,7 @@ import math
 import os
 import re
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,20 @@ def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(genome, tmp_pa
     assert re.search("continuing from .*/step-000000012", capsys.readouterr().err)
     assert json.loads((tmp_path / "parts" / "weights.json").read_text())["epochs"] == whole["epochs"]
     assert same_weights(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_where_results_do_not_outlive_a_job_a_checkpoint_kept_elsewhere_does(genome, tmp_path, monkeypatch, capsys):
+    run(config(), genome, tmp_path / "whole")
+    kept, out = tmp_path / "volume", Path("results/x/pretrain/convnova")
+    monkeypatch.setenv("CONVNOVA_CHECKPOINTS", str(kept))
+    stop_once(monkeypatch)
+    for job in ("first", "second"):
+        root = tmp_path / job  # of each job's own, and gone with it
+        with pytest.raises(Interrupted) if job == "first" else nullcontext():
+            run(config().below(root), genome, root / out)
+        assert (kept / out / "checkpoints").exists() == (job == "first")
+    assert re.search(f"continuing from {kept / out}/checkpoints/.*/step-000000012", capsys.readouterr().err)
+    assert same_weights(tmp_path / "whole", tmp_path / "second" / out)
 
 
 def test_a_checkpoint_of_other_settings_is_not_gone_on_from(genome, tmp_path, monkeypatch):
