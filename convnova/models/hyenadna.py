@@ -82,7 +82,7 @@ class ImplicitKernel(nn.Module):
             *(nn.Linear(inner, inner), sine),
             nn.Linear(inner, config.width, bias=False),
         )
-        rates = -math.log(FADED) / torch.linspace(SLOW, FAST, config.width, dtype=torch.float64)
+        rates = -math.log(FADED) * torch.linspace(1 / SLOW, 1 / FAST, config.width, dtype=torch.float64)
         self.register_buffer("rates", rates.float(), persistent=False)
 
     def forward(self, length: int) -> Tensor:

@@ -1,6 +1,10 @@
 """HyenaDNA's long convolution and the kernels for it, against their equations, one lag at a time."""
 
+import importlib
 import math
+import os
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +12,8 @@ import torch
 from convnova.models.hyenadna import Backbone, Config, ImplicitKernel, long_convolution
 
 TOLERANCES = [(torch.float32, 1e-5), (torch.float64, 1e-10)]
+CODE = Path(os.environ.get("CONVNOVA_HUB_CODE", "no such folder")) / "hyenadna_released"
+"""Their own Python files, where they were fetched: docs/models.md."""
 FORMS = pytest.mark.parametrize("causal", [True, False])
 
 
@@ -54,8 +60,9 @@ def test_the_kernel_is_a_network_of_the_signed_lag_that_fades_to_both_sides():
         h = torch.tensor([t, math.cos(1e-4 * angle), -math.sin(1e-4 * angle), math.cos(angle), -math.sin(angle)])
         for layer in (first, second, third):
             h = torch.sin(10 * layer(h.double()))
-        shares = (1.5, 1.1, 0.7, 0.3)  # of the longest sequence, after which a channel has faded to a hundredth
-        fading = torch.tensor([0.01 ** (abs(t) / share) for share in shares], dtype=torch.float64)
+        slow, fast = 1 / 1.5, 1 / 0.3  # a channel has faded to a hundredth after a share of the longest sequence
+        rates = (slow, (2 * slow + fast) / 3, (slow + 2 * fast) / 3, fast)
+        fading = torch.tensor([0.01 ** (abs(t) * rate) for rate in rates], dtype=torch.float64)
         torch.testing.assert_close(row, last(h) * fading, atol=1e-6, rtol=1e-6)
 
 
@@ -92,3 +99,52 @@ def test_a_base_moves_what_lies_on_both_sides_of_it_and_not_alike(causal):
     else:
         assert (before.abs().amax(-1) > 1e-9).all()
         assert (before - after)[2:].abs().mean() > 0.1 * after[2:].abs().mean(), "beyond the short convolution too"
+
+
+def theirs_to_ours(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights of the authors' class under the names of this one; its first letters are those of the vocabulary."""
+    names = {
+        "backbone.embeddings.word_embeddings": "embedding",
+        "backbone.ln_f": "norm",
+        r"backbone.layers.(\d).mixer.in_proj": r"hyenas.\1.project",
+        r"backbone.layers.(\d).mixer.out_proj": r"hyenas.\1.out",
+        r"backbone.layers.(\d).mixer.short_filter": r"hyenas.\1.short",
+        r"backbone.layers.(\d).mixer.filter_fn.bias": r"hyenas.\1.bias",
+        r"backbone.layers.(\d).mixer.filter_fn.implicit_filter": r"hyenas.\1.kernel.layers",
+        r"backbone.layers.(\d).norm1": r"norms.\1",
+        r"backbone.layers.(\d).norm2": r"mlps.\1.0",
+        r"backbone.layers.(\d).mlp.fc1": r"mlps.\1.1",
+        r"backbone.layers.(\d).mlp.fc2": r"mlps.\1.3",
+    }
+    found = {}
+    for name, tensor in state.items():
+        for pattern, own in names.items():
+            name = re.sub(f"^{pattern}", own, name)
+        found[name.replace(".freq", ".frequency")] = tensor[0] if name.endswith(".freq") else tensor
+    for name in found:
+        if name.endswith("layers.0.weight"):  # the lag, two cosines, two sines; here wave by wave
+            found[name] = found[name][:, [0, 1, 3, 2, 4]]
+    return found
+
+
+@pytest.mark.skipif(not CODE.is_dir(), reason="CONVNOVA_HUB_CODE names no folder with hyenadna_released")
+def test_the_causal_form_is_the_released_class_but_for_the_end_of_its_decays(monkeypatch):
+    """Their decays end at 0.05 and not at zero; without that the same weights give the same features."""
+    monkeypatch.syspath_prepend(CODE.parent)
+    settings = importlib.import_module("hyenadna_released.configuration_hyena").HyenaConfig
+    network = importlib.import_module("hyenadna_released.modeling_hyena").HyenaDNAModel
+    torch.manual_seed(0)
+    sizes = {"d_model": 8, "n_layer": 2, "max_seq_len": 60, "emb_dim": 5, "filter_order": 16, "activation_freq": 10}
+    theirs = network(settings(**sizes)).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.2 * torch.rand_like(parameter))
+    ours = Backbone(Config(width=8, layers=2, length=60, kernel_width=16, causal=True)).eval()
+    state = theirs_to_ours(theirs.state_dict())
+    state = {name: state[name] for name in ours.state_dict()}
+    ours.load_state_dict({**state, "embedding.weight": state["embedding.weight"][: len(ours.embedding.weight)]})
+    tokens = torch.randint(0, 5, (2, 60))
+    assert (theirs(tokens)[0] - ours(tokens)).abs().max() > 1e-3
+    for layer in theirs.backbone.layers:
+        layer.mixer.filter_fn.modulation.shift = 0.0
+    torch.testing.assert_close(theirs(tokens)[0], ours(tokens), atol=1e-5, rtol=1e-5)
