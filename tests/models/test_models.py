@@ -37,8 +37,8 @@ TINY = {
     "basenji2": ("basenji2", {"width": 16, "tower_blocks": 2, "dilated_blocks": 3, "dropout": 0.0}),
     "convnext": ("convnext", {"width": 8, "blocks": 3}),
     "transformer": ("transformer", {"width": 16, "layers": 2, "heads": 2}),
-    "hyenadna": ("hyenadna", {"width": 8, "layers": 2, "length": 500, "kernel_width": 8}),
-    "hyenadna, causal": ("hyenadna", {"width": 8, "layers": 2, "length": 500, "kernel_width": 8, "causal": True}),
+    "hyenadna": ("hyenadna", {"width": 8, "layers": 2, "length": 200, "kernel_width": 8}),
+    "hyenadna, causal": ("hyenadna", {"width": 8, "layers": 2, "length": 200, "kernel_width": 8, "causal": True}),
     "caduceus-ph": ("caduceus", {"width": 8, "layers": 2, "states": 4}),
     "caduceus-ps": ("caduceus", {"width": 8, "layers": 2, "states": 4, "both_strands": True}),
 }
