@@ -47,9 +47,14 @@ ARCHITECTURES = {
     "transformer": by_name({CHOICE: "width layers heads expansion", UNUSED: "dropout"}),
     "convnext": by_name({CHOICE: "width blocks", "Liu et al. 2022": "kernel expansion"}),
     "hyenadna": by_name(
-        {"Nguyen et al. 2023": "width layers kernel_width frequency", CHOICE: "length causal"},
+        {"Nguyen et al. 2023, released code": "width layers kernel_width frequency", CHOICE: "length causal"},
     ),
-    "caduceus": by_name({"Schiff et al. 2024": "width layers both_strands expansion states taps"}),
+    "caduceus": by_name(
+        {
+            "Schiff et al. 2024": "width layers both_strands",
+            "Schiff et al. 2024, released code": "expansion states taps",
+        }
+    ),
     "basenji2": by_name({"Kelley 2020": "width tower_blocks dilated_blocks rate dropout"}),
     "legnet": by_name({"Penzar et al. 2023": "channels kernel expansion reduction"}),
     "cnn": by_name({"Gresova et al. 2023": "embedding"}),

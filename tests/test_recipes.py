@@ -79,7 +79,7 @@ def test_pretraining_the_use_of_a_model_and_what_its_file_leaves_out_are_told_to
     assert frozen["settings.gate"] == ["product", "released code"]
     assert frozen["settings.dropout"] == ["0.0", "default: not used"]
     assert told["caduceus_ph"]["strands"] == ["both", "Schiff et al. 2024"]
-    assert told["caduceus_ph"]["settings.states"] == ["16", "Schiff et al. 2024"]
+    assert told["caduceus_ph"]["settings.states"] == ["16", "Schiff et al. 2024, released code"]
     assert told["mine"]["strands"] == ["both", "my test"] and "pretrain.lr" not in told["mine"]
     assert told["cnn"]["strands"] == ["both", "models.cnn.strands"] and "head" not in told["cnn"]
 

@@ -260,11 +260,32 @@ def load(config: Config) -> tuple[Any, nn.Module]:
     where = _where(config)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(config.path, **where)
-        network = getattr(transformers, config.loader).from_pretrained(config.path, **where)
+        network, found = getattr(transformers, config.loader).from_pretrained(
+            config.path, output_loading_info=True, **where
+        )
+        if found["missing_keys"]:
+            _share_again(network, {*found["missing_keys"]})
     except Exception as error:  # another's code may raise anything
         raise _does_not_run(config.path, f"loads with {config.loader}", error) from error
     _without_old_kernels(network)
     return tokenizer, network
+
+
+def _share_again(network: nn.Module, missing: set[str]) -> None:
+    """Give a layer that shares weights with another, so that they are in the file once, those of the other.
+
+    `transformers` builds a network without memory, and forgets there what is shared: the projection of both directions
+    of Caduceus would be left to chance in one. A weight that is missing otherwise stays as `transformers` made it,
+    which it says.
+    """
+    built, shared = type(network)(network.config), {}
+    for name, parameter in built.named_parameters(remove_duplicate=False):
+        shared.setdefault(id(parameter), []).append(name)
+    for names in shared.values():
+        there = [name for name in names if name not in missing]
+        for name in missing.intersection(names) if there else ():
+            layer, _, weight = name.rpartition(".")
+            setattr(network.get_submodule(layer), weight, network.get_parameter(there[0]))
 
 
 def _without_old_kernels(network: nn.Module) -> None:

@@ -5,12 +5,13 @@
     x = x + Linear(GELU(Linear(LayerNorm(x))))
 
 The kernel at lag t, in shares of the longest sequence, is a network with sine activations of t and of one wave's cosine
-and sine, times a decay exp(-a t) whose rate differs by channel. Products of Fourier transforms make the convolution.
+and sine, times a decay exp(-a |t|) whose rate differs by channel. Products of Fourier transforms make the convolution.
 
 Published HyenaDNA is causal and was pretrained to guess the next base. Here the pipeline's objective is used for every
-model, masked bases on the same windows, so the default is a form that reads both ways: `causal: false` gives every
-channel a second kernel for lags to the right, and centres the short convolution. With `causal: true` it is as
-published, but that a masked base is guessed from its left alone. Embedding and residual dropout are left out.
+model, masked bases on the same windows, so the default is a form that reads both ways: with `causal: false` the same
+network is asked for the kernel at lags -(L - 1) to L - 1, in place of 0 to L - 1, and the short convolution is centred.
+That takes no parameter more, and the sides differ, for t and the sine are odd. With `causal: true` it is as published,
+but that a masked base is guessed from its left alone. Embedding and residual dropout are left out.
 """
 
 import math
@@ -69,46 +70,45 @@ class Sine(nn.Module):
 
 
 class ImplicitKernel(nn.Module):
-    """The kernels of a long convolution as a function of the lag: (L, channels)."""
+    """The kernel of a long convolution as a function of the lag."""
 
     def __init__(self, config: Config):
         super().__init__()
-        inner, channels = config.kernel_width, config.width * (1 if config.causal else 2)
-        self.length, sine = config.length, Sine(inner, config.frequency)
+        inner, sine = config.kernel_width, Sine(config.kernel_width, config.frequency)
+        self.length, self.causal = config.length, config.causal
         self.layers = nn.Sequential(
             *(nn.Linear(5, inner), sine),
             *(nn.Linear(inner, inner), sine),
             *(nn.Linear(inner, inner), sine),
-            nn.Linear(inner, channels, bias=False),
+            nn.Linear(inner, config.width, bias=False),
         )
-        rates = -math.log(FADED) / torch.linspace(SLOW, FAST, config.width, dtype=torch.float64)
-        self.register_buffer("rates", rates.float().repeat(channels // config.width), persistent=False)
+        rates = -math.log(FADED) * torch.linspace(1 / SLOW, 1 / FAST, config.width, dtype=torch.float64)
+        self.register_buffer("rates", rates.float(), persistent=False)
 
     def forward(self, length: int) -> Tensor:
-        """Kernels at lags 0 to length - 1."""
+        """The kernel for a sequence of `length` bases: at lags 0 to length - 1, (L, d), or, where it reads both ways,
+        at 1 - length to length - 1, (2 L - 1, d)."""
         weight = self.layers[0].weight
-        lags = torch.arange(length, device=weight.device, dtype=weight.dtype)[:, None]
+        lags = torch.arange(0 if self.causal else 1 - length, length, device=weight.device, dtype=weight.dtype)[:, None]
         share = lags / max(1, self.length - 1)
         phase = 2 * math.pi * lags / self.length
         waves = [part for band in (1e-4, 1.0) for part in (torch.cos(band * phase), -torch.sin(band * phase))]
-        return self.layers(torch.cat([share, *waves], 1)) * torch.exp(-share * self.rates)
+        return self.layers(torch.cat([share, *waves], 1)) * torch.exp(-share.abs() * self.rates)
 
 
-def long_convolution(v: Tensor, kernel: Tensor, backward: Tensor | None = None) -> Tensor:
-    """y_l = sum over t >= 0 of kernel_t v_(l-t), and over t > 0 of backward_t v_(l+t), zeros outside.
+def long_convolution(v: Tensor, kernel: Tensor) -> Tensor:
+    """y_l = sum over lags t of kernel_t v_(l-t), zeros outside.
 
     Args:
-        v: (B, L, d). kernel, backward: (L, d), by lag; backward's first row is not used.
+        v: (B, L, d). kernel: by lag, (L, d) from lag 0 or (2 L - 1, d) from lag 1 - L.
 
     Returns:
         (B, L, d), in the precision of v, computed in float32 or better.
     """
     length, precise = v.shape[1], torch.promote_types(v.dtype, torch.float32)
-    circle = F.pad(kernel.to(precise), (0, 0, 0, length))  # lags 0 to L - 1, then L zeros; negative lags at its end
-    if backward is not None:
-        circle = circle + F.pad(backward[1:].flip(0).to(precise), (0, 0, length + 1, 0))
-    product = torch.fft.rfft(v.to(precise), 2 * length, dim=1) * torch.fft.rfft(circle, dim=0)
-    return torch.fft.irfft(product, 2 * length, dim=1)[:, :length].to(v.dtype)
+    zero = len(kernel) - length  # the row of lag 0; what comes round a circle of 2 L falls outside the L rows from it
+    product = torch.fft.rfft(v.to(precise), 2 * length, dim=1) * torch.fft.rfft(kernel.to(precise), 2 * length, dim=0)
+    return torch.fft.irfft(product, 2 * length, dim=1)[:, zero : zero + length].to(v.dtype)
 
 
 class Hyena(nn.Module):
@@ -127,8 +127,7 @@ class Hyena(nn.Module):
         h = self.short(F.pad(masked(self.project(x), inside).transpose(1, 2), edges)).transpose(1, 2)
         q, k, v = h.chunk(3, -1)
         v = masked(k * v, inside)
-        kernels = self.kernel(x.shape[1]).split(x.shape[2], 1)
-        return self.out(q * (long_convolution(v, *kernels) + self.bias * v))
+        return self.out(q * (long_convolution(v, self.kernel(x.shape[1])) + self.bias * v))
 
 
 class Backbone(nn.Module):

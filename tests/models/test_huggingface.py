@@ -3,8 +3,8 @@
 The classes of the published models are on the hub, not in any package, but for Nucleotide Transformer v1 (an ESM). So
 these are the nearest that pip has: `EsmForMaskedLM` for Nucleotide Transformer v2 (which has a gated feed-forward),
 `BertModel` for DNABERT-2 (linear biases of attention), `MambaModel` for Caduceus (both directions). For HyenaDNA there
-is none: a network with Python code beside its weights, written as theirs are. What was tried with copies of the real
-code is in docs/models.md.
+is none: a network with Python code beside its weights, written as theirs are. `test_hub_code.py` takes the authors' own
+code, where it was fetched.
 """
 
 import json
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 transformers = pytest.importorskip("transformers", reason="the optional package transformers is not installed")
 
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from convnova.catalogue import load
@@ -29,11 +30,11 @@ SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 SEQUENCE = "ACGTACGTACGTTTGACCAGTTAGNACG"
 
 
-def esm(folder: Path) -> dict:
-    """As Nucleotide Transformer v2: an ESM over 6-mers, single letters at the end, and a class token in front."""
+def esm_tokenizer(folder: Path) -> None:
+    """As Nucleotide Transformer has it: 6-mers, single letters at the end, and a class token in front."""
     letters = "ACGT"
     kmers = ["".join(letters[(i // 4**k) % 4] for k in range(6)) for i in range(4**6)]
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(["<unk>", "<pad>", "<mask>", "<cls>", *kmers, *"ATCGN"]))
     names = {
         "unk_token": "<unk>",
@@ -43,17 +44,24 @@ def esm(folder: Path) -> dict:
         "eos_token": None,
     }
     transformers.EsmTokenizer(str(folder / "vocab.txt"), **names).save_pretrained(folder)
+
+
+def esm(folder: Path) -> dict:
+    """As Nucleotide Transformer v2: an ESM over 6-mers."""
+    esm_tokenizer(folder)
     tokens = {"vocab_size": 4 + 4**6 + 5, "pad_token_id": 1, "mask_token_id": 2, "max_position_embeddings": 66}
     config = transformers.EsmConfig(position_embedding_type="rotary", **tokens, **SMALL)
     transformers.EsmForMaskedLM(config).save_pretrained(folder)
     return {"loader": "AutoModelForMaskedLM"}
 
 
-def bert(folder: Path) -> dict:
-    """As DNABERT-2: a BERT over byte pairs, here AC and GT alone, with class and separator; it does not know N."""
-    words = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]", *"ACGT", "AC", "GT"]
+BYTE_PAIRS = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]", *"ACGT", "AC", "GT"]
+
+
+def bert_tokenizer(folder: Path) -> None:
+    """As DNABERT-2 has it: byte pairs, here AC and GT alone, with class and separator; it does not know N."""
     merges = [("A", "C"), ("G", "T")]
-    tokenizer = Tokenizer(models.BPE({word: i for i, word in enumerate(words)}, merges, unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.BPE({word: i for i, word in enumerate(BYTE_PAIRS)}, merges, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
@@ -66,7 +74,12 @@ def bert(folder: Path) -> dict:
         "mask_token": "[MASK]",
     }
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
-    config = transformers.BertConfig(vocab_size=len(words), pad_token_id=3, **SMALL)
+
+
+def bert(folder: Path) -> dict:
+    """As DNABERT-2: a BERT over byte pairs."""
+    bert_tokenizer(folder)
+    config = transformers.BertConfig(vocab_size=len(BYTE_PAIRS), pad_token_id=3, **SMALL)
     transformers.BertModel(config).save_pretrained(folder)
     return {}
 
@@ -184,15 +197,18 @@ def tokens_of(*sequences: str) -> torch.Tensor:
     return torch.stack(lines)
 
 
+TOKENS = {
+    "esm": "ACGTAC GTACGT TTGACC AGTTAG N A C G",
+    "bert": "AC GT AC GT AC GT T T G AC C A GT T A G N AC G",
+    "mamba": " ".join(SEQUENCE),
+    "custom": " ".join(SEQUENCE),
+}
+"""How the sequence falls into tokens, by hand."""
+
+
 def spans(settings: dict) -> list[int]:
-    """How the sequence falls into tokens, by hand."""
-    tokens = {
-        "esm": "ACGTAC GTACGT TTGACC AGTTAG N A C G",
-        "bert": "AC GT AC GT AC GT T T G AC C A GT T A G N AC G",
-        "mamba": " ".join(SEQUENCE),
-        "custom": " ".join(SEQUENCE),
-    }
-    return [len(token) for token in tokens[Path(settings["path"]).name].split()]
+    """Of its tokens."""
+    return [len(token) for token in TOKENS[Path(settings["path"]).name].split()]
 
 
 def test_a_base_has_the_vector_of_its_token(settings):
@@ -226,6 +242,10 @@ def test_the_mean_is_that_of_transformers_over_tokens_without_special_ones(setti
 
 @pytest.mark.parametrize("kind", ["classes", "per_base"])
 def test_a_padded_batch_gives_what_single_sequences_give(settings, kind):
+    assert_padding_leaves_no_trace(settings, kind)
+
+
+def assert_padding_leaves_no_trace(settings: dict, kind: str) -> None:
     torch.manual_seed(0)
     model = build_predictor("huggingface", settings, kind, 3, 40).eval()
     sequences = [SEQUENCE, "ACGTTGCAAT", "GATTACAGATTACAC"]
@@ -252,6 +272,10 @@ def test_the_largest_of_a_sequence_is_that_of_its_tokens(settings):
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_fine_tuning_reaches_the_network_and_frozen_does_not(settings, frozen):
+    assert_fine_tuning_stops_at_what_is_frozen(settings, frozen)
+
+
+def assert_fine_tuning_stops_at_what_is_frozen(settings: dict, frozen: bool) -> None:
     torch.manual_seed(0)
     model = build_predictor("huggingface", settings, "classes", 2, 40, frozen=frozen)
     tokens, labels = tokens_of(SEQUENCE, SEQUENCE[::-1], "ACGTTGCAAT"), torch.tensor([0, 1, 1])
@@ -338,6 +362,20 @@ def test_kernels_for_an_old_triton_are_left_out(tmp_path):
     uses = "x = self.embedding(input_ids)\n        if flash_attn_qkvpacked_func: flash_attn_qkvpacked_func(x)"
     letters(tmp_path, CODE.replace("class TinyModel(", old).replace("x = self.embedding(input_ids)", uses))
     assert Backbone(Config(str(tmp_path), **options))(tokens_of(SEQUENCE)).shape == (1, 28, 16)
+
+
+def test_what_two_layers_share_and_the_file_has_once_is_shared_again(tmp_path):
+    """As the projections of Caduceus's directions; `transformers` forgets it, for it builds networks without memory."""
+    options = custom(tmp_path)
+    makes = "self.mix = torch.nn.Linear(config.d_model, config.d_model)"
+    ties = "self.turn = torch.nn.Linear(config.d_model, config.d_model); self.turn.weight = self.mix.weight"
+    code = CODE.replace(makes, f"{makes}; {ties}; self.turn.bias = self.mix.bias")
+    letters(tmp_path, code.replace("(self.mix(x + x.mean(1, keepdim=True)),)", "(self.turn(self.mix(x)),)"))
+    network = Backbone(Config(str(tmp_path), **options)).network
+    assert network.turn.weight is network.mix.weight and network.turn.bias is network.mix.bias
+    saved = load_file(tmp_path / "model.safetensors")
+    assert {*saved} == {"embedding.weight", "mix.weight", "mix.bias"}
+    assert all(torch.equal(network.get_parameter(name), tensor) for name, tensor in saved.items())
 
 
 def test_a_tokenizer_that_is_here_and_does_not_load_is_refused_before_any_job(tmp_path):

@@ -37,8 +37,8 @@ TINY = {
     "basenji2": ("basenji2", {"width": 16, "tower_blocks": 2, "dilated_blocks": 3, "dropout": 0.0}),
     "convnext": ("convnext", {"width": 8, "blocks": 3}),
     "transformer": ("transformer", {"width": 16, "layers": 2, "heads": 2}),
-    "hyenadna": ("hyenadna", {"width": 8, "layers": 2, "length": 500, "kernel_width": 8}),
-    "hyenadna, causal": ("hyenadna", {"width": 8, "layers": 2, "length": 500, "kernel_width": 8, "causal": True}),
+    "hyenadna": ("hyenadna", {"width": 8, "layers": 2, "length": 200, "kernel_width": 8}),
+    "hyenadna, causal": ("hyenadna", {"width": 8, "layers": 2, "length": 200, "kernel_width": 8, "causal": True}),
     "caduceus-ph": ("caduceus", {"width": 8, "layers": 2, "states": 4}),
     "caduceus-ps": ("caduceus", {"width": 8, "layers": 2, "states": 4, "both_strands": True}),
 }
@@ -107,18 +107,21 @@ def _leaves_no_trace(of: tuple[str, dict], kind: str, **options: str) -> None:
 
 @pytest.mark.parametrize("name, kind", [*((name, "classes") for name in TINY), ("cnn", "per_base")])
 def test_padding_leaves_no_trace_in_training_either(name, kind):
-    """Batch normalisation sees bases alone: the width of the padding changes neither outputs nor gradients."""
+    """Batch normalisation sees bases alone: the width of the padding changes neither outputs nor gradients.
+
+    In float64, for the kernels of HyenaDNA are sines of sines, which make much of the last digit of a float32.
+    """
 
     def results(width: int) -> list[torch.Tensor]:
         torch.manual_seed(0)
-        model = stirred(build_predictor(*TINY.get(name, (name, {})), kind, 3, 200)).train()
+        model = stirred(build_predictor(*TINY.get(name, (name, {})), kind, 3, 200)).train().double()
         output = model(padded([random_tokens(1, length, seed=length) for length in (17, 60, 41)], width))
         output = output[:, :60] if kind == "per_base" else output
         (output.square() * (output.detach() != model.head.bias).any(-1, keepdim=True)).sum().backward()
         return [output.detach(), *(p.grad for p in model.parameters())]
 
     for narrow, wide in zip(results(60), results(90), strict=True):
-        torch.testing.assert_close(narrow, wide, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(narrow, wide, atol=1e-10, rtol=1e-10)
 
 
 @every_architecture

@@ -1,4 +1,4 @@
-"""Selective scan and long convolution against their equations, one step at a time."""
+"""Selective scan against its equations, one step at a time."""
 
 import pytest
 import torch
@@ -6,7 +6,6 @@ import torch
 from convnova.models import scan
 from convnova.models.caduceus import Backbone as Caduceus
 from convnova.models.caduceus import Config as CaduceusConfig
-from convnova.models.hyenadna import long_convolution
 from convnova.models.scan import SEGMENT, Recurrence, selective_scan
 
 TOLERANCES = [(torch.float32, 1e-5), (torch.float64, 1e-10)]
@@ -129,29 +128,3 @@ def test_the_kernels_are_left_alone_where_they_could_not_run(monkeypatch):
     assert scan.has_kernels(on_gpu)
     on_gpu.dtype = torch.float64
     assert not scan.has_kernels(on_gpu)
-
-
-@pytest.mark.parametrize("both", [False, True])
-@pytest.mark.parametrize("dtype, tolerance", TOLERANCES)
-def test_the_long_convolution_is_its_sum(both, dtype, tolerance):
-    torch.manual_seed(0)
-    length = 90
-    v, kernel, backward = (torch.randn(*shape, dtype=dtype) for shape in ((2, length, 3), (length, 3), (length, 3)))
-    kernel, backward = kernel / length, backward / length
-    expected = torch.zeros_like(v)
-    for to in range(length):
-        for come in range(length):
-            if come <= to:
-                expected[:, to] += kernel[to - come] * v[:, come]
-            elif both:
-                expected[:, to] += backward[come - to] * v[:, come]
-    found = long_convolution(v, kernel, backward if both else None)
-    torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
-
-
-@pytest.mark.parametrize("both", [False, True])
-def test_gradients_of_the_long_convolution_are_those_of_finite_differences(both):
-    torch.manual_seed(0)
-    v, kernel, backward = (torch.randn(*shape, dtype=torch.float64) for shape in ((2, 7, 3), (7, 3), (7, 3)))
-    given = [v, kernel, *([backward] if both else [])]
-    assert torch.autograd.gradcheck(long_convolution, [tensor.requires_grad_() for tensor in given])
