@@ -1,7 +1,7 @@
 # From the raw genome to the comparison tables. What is run is said by a config:
 #   snakemake --cores 8                                       config/config.yaml, the embedded run
 #   snakemake --cores 8 --configfile config/paper.yaml        the paper
-# Paths of results say what they are; `snakemake results/.../metrics.json` makes one number.
+# Paths of results say what they are: snakemake results/.../metrics.json makes one number.
 import shutil
 
 from snakemake.utils import min_version

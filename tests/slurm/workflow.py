@@ -26,9 +26,9 @@ TOLD = re.compile(rb"[\d.]+ min of wall time together, at most \d+ MB")
 """What the last line of a table says of the cost of its run."""
 
 
-def fill_in(folder: Path, **values: object) -> Path:
-    """A copy of the profile with some of its list filled in."""
-    text = (ROOT / "slurm/config.yaml").read_text()
+def fill_in(folder: Path, of: str = "slurm", **values: object) -> Path:
+    """A copy of a profile with some of its list filled in."""
+    text = (ROOT / of / "config.yaml").read_text()
     for name, value in values.items():
         text, count = re.subn(rf"^  {name}: \S+", f"  {name}: {value!r}", text, flags=re.MULTILINE)
         assert count == 1, name

@@ -5,6 +5,7 @@ import tomllib
 
 import pytest
 import yaml
+import yte
 from commands import ROOT, config_file, jobs, run, snakemake
 
 
@@ -13,9 +14,12 @@ def test_the_workflow_is_lint_free_and_formatted():
     run("snakefmt", "--check", "Snakefile", "workflow", folder=ROOT)
 
 
+def all_rules() -> str:
+    return "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+
+
 def test_every_rule_has_named_outputs_log_benchmark_and_resources_and_calls_the_command():
-    files = [path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk")]
-    rules = dict(re.findall(r"^ *rule (\w+):\n(.*?)(?=^ *rule |\Z)", "\n".join(files), re.MULTILINE | re.DOTALL))
+    rules = dict(re.findall(r"^ *rule (\w+):\n(.*?)(?=^ *rule |\Z)", all_rules(), re.MULTILINE | re.DOTALL))
     assert {"simulate", "fetch", "genome_shard", "task_shard", "pretrain", "finetune", "tables", "figures"} < set(rules)
     assert "run:\n        save(RUN, output.file)" in rules["config"]  # what Snakemake has merged, no command can know
     for name, body in rules.items():
@@ -25,6 +29,25 @@ def test_every_rule_has_named_outputs_log_benchmark_and_resources_and_calls_the_
         assert {"mem_mb", "runtime", "gpu"} <= set(re.findall(r"^ +(\w+)=", parts["resources"], re.MULTILINE)), name
         assert "threads:" in body, name
         assert name == "config" or '"convnova --log {log} ' in parts["shell"], name
+
+
+@pytest.mark.parametrize("gpus", [0, 2])
+@pytest.mark.parametrize(
+    "name", ["slurm", "profiles/lsf", "profiles/kubernetes", "profiles/aws-batch", "profiles/google-batch"]
+)
+def test_every_profile_sets_what_its_engine_reads_for_rules_that_there_are(name, gpus):
+    text = re.sub(r"(?m)^  gpus: 1", f"  gpus: {gpus}", (ROOT / name / "config.yaml").read_text())
+    profile = yte.process_yaml(text)
+    needs, rules = profile["set-resources"], set(re.findall(r"rule (\w+):", all_rules()))
+    assert {"pretrain", "finetune"} <= needs.keys() | profile["set-threads"].keys() <= rules
+    assert (needs["pretrain"]["gpu"], needs["finetune"]["gpu"]) == (gpus, min(gpus, 1))
+    asked = {
+        "profiles/lsf": needs["pretrain"].get("lsf_extra"),
+        "profiles/aws-batch": needs["pretrain"].get("_gpus"),
+        "profiles/google-batch": needs["pretrain"].get("nvidia_gpu"),
+    }
+    assert asked.get(name) in ([None, 2, "'-gpu num=2'"] if gpus else [None, 0])
+    assert profile["configfile"] == "config/paper.yaml" and profile["retries"] == 2
 
 
 def test_environments_and_constraints_have_the_pins_of_the_package():

@@ -1,6 +1,6 @@
 """A run whose files are kept in a storage, every job in an empty folder: each finds what its rule names, and no more.
 
-`tests/cloud/kubernetes.py` does the same by Kubernetes and S3.
+`tests/cloud/on_kubernetes.py` does the same by Kubernetes and S3.
 """
 
 import os
@@ -27,7 +27,7 @@ COSTS = {"started", "seconds", "peak_memory_mb", "joules_processors"}
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="the program rsync is missing, which copies to the storage")
 def test_without_a_shared_file_system_a_run_ends_with_the_same_tables(tmp_path):
     checkout, storage = tmp_path / "checkout", tmp_path / "storage"
-    check_out(checkout)
+    check_out(checkout, SMALL)
     given = ("snakemake", "--configfile", "mine.yaml")
     stored = ("--default-storage-provider", "fs", "--default-storage-prefix", str(storage))
     apart = (*given, "--executor", "apart", "--jobs", "2", "--seconds-between-status-checks", "1", *stored)
@@ -51,13 +51,13 @@ def test_without_a_shared_file_system_a_run_ends_with_the_same_tables(tmp_path):
     assert "kept in a storage, not looked at" in page and "NOT THERE ANY MORE" not in page
 
 
-def check_out(folder: Path) -> None:
-    """A checkout of this workflow as it stands, with the config of a small run; jobs are sent what git knows of."""
+def check_out(folder: Path, content: dict) -> None:
+    """A checkout of this workflow as it stands, with a config; jobs are sent what git knows of."""
     files = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", folder=ROOT).split("\0")
     for name in filter(lambda name: (ROOT / name).is_file(), files):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)
-    config_file(folder, **SMALL)
+    config_file(folder, **content)
     run("git", "init", "-q", folder=folder)
     run("git", "add", "--all", folder=folder)
 
