@@ -93,7 +93,9 @@ rule leaks:
     params:
         version=RUN.fingerprint(),
         genome=subpath(input.genome, parent=True),
-        shards=lambda w, input: map("{}={}".format, tasks_of_classes(), input.shards),
+        shards=lambda w, input: [
+            f"{name}={path}" for name, path in zip(tasks_of_classes(), input.shards)
+        ],
         folder=subpath(output.tsv, parent=True),
     shell:
         "convnova --log {log} leaks --config {input.config} --genome {params.genome} "
