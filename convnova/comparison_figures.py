@@ -251,14 +251,15 @@ def learning(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
     for axes, (suite, task) in zip(panels, shown, strict=False):
         for run in runs[(runs["suite"] == suite) & (runs["task"] == task)].itertuples(index=False):
             if Path(run.path).is_file():
-                _curve(axes, read_result(Path(run.path)), look(plan, run.model)[0])
+                _curve(axes, read_result(Path(run.path)), *look(plan, run.model))
         axes.set_title(task if len(task) <= LONGEST_NAME else task[: LONGEST_NAME - 1] + "…", loc="left")
         axes.grid(**HAIR)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         axes.set(xlabel="epoch", ylabel="score")
     chosen = "test, which chooses" if protocol == "released" else "rows that choose"
     signs = [_dot(chosen, marker="", linestyle="-"), _dot("test", marker="", linestyle="--")]
-    models = [_dot(name, marker="", linestyle="-", color=look(plan, model)[0]) for model, name in plan.models.items()]
+    looks = {name: look(plan, model) for model, name in plan.models.items()}
+    models = [_dot(name, linestyle="-", color=colour, marker=marker) for name, (colour, marker) in looks.items()]
     _legend(figure, [*models, *signs, _dot("chosen epoch", markersize=3)])
     return figure
 
@@ -267,7 +268,7 @@ def _tasks(plan: Plan, suite: str) -> list[str]:
     return list(dict.fromkeys(row.task for row in plan.rows[suite]))
 
 
-def _curve(axes: Axes, metrics: dict, colour: str) -> None:
+def _curve(axes: Axes, metrics: dict, colour: str, marker: str) -> None:
     """The epochs of one fine-tuning."""
     epochs = metrics["epochs"]
     numbers = [epoch["epoch"] for epoch in epochs]
@@ -275,7 +276,7 @@ def _curve(axes: Axes, metrics: dict, colour: str) -> None:
     on_test = [epoch.get("test", math.nan) for epoch in epochs]
     axes.plot(numbers, on_test, color=colour, linewidth=0.8, linestyle=(0, (3, 2)), alpha=0.9)
     best = metrics["best_epoch"]
-    axes.scatter([best], [epochs[best - 1]["score"]], s=8, color=colour, zorder=3)
+    axes.scatter([best], [epochs[best - 1]["score"]], s=9, color=colour, marker=marker, zorder=3)
 
 
 DRAWN: dict[str, Callable[[pd.DataFrame, Plan, str], Figure]] = {

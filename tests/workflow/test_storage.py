@@ -45,6 +45,8 @@ def test_without_a_shared_file_system_a_run_ends_with_the_same_tables(tmp_path):
     assert apart_tables == tables
     weights = "results/small/pretrain/convnova/weights.safetensors"
     assert (storage / weights).read_bytes() == (checkout / weights).read_bytes()
+    learning = "results/small/figures/learning.png"  # drawn from what every fine-tuning recorded
+    assert (storage / learning).read_bytes() == (checkout / learning).read_bytes()
     one = "results/small/runs/nucleotide_transformer/H3/convnova/heldout/seed=1/metrics.json"
     assert yaml.safe_load((storage / one).read_text())["provenance"]["inputs"]["weights"]["path"] == weights
     page = (storage / "results/small/report.html").read_text()

@@ -92,6 +92,7 @@ rule items:
 rule figures:
     input:
         config=CONFIG,
+        metrics=results("metrics.json"),
         scores=f"{RESULTS}/tables/scores.tsv",
         published=PUBLISHED,
         pretraining=[
