@@ -27,6 +27,7 @@ include: "workflow/rules/cost.smk"
 
 
 onstart:
+    bring_up_to_date(rules.config.output.file)
     if workflow.executor_plugin.name == "slurm":
         check_slurm(workflow.dag)
 

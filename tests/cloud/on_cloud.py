@@ -27,6 +27,7 @@ from pods import Pods, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path += [str(ROOT / "tests/workflow"), str(ROOT / "tests/slurm")]
+from commands import config_file  # noqa: E402
 from test_storage import SMALL, check_out, without_costs  # noqa: E402 - the same run, and how its tables are compared
 
 from workflow import fill_in  # noqa: E402
@@ -77,7 +78,8 @@ class Trial:
     def __init__(self, engine: str, folder: Path):
         self.name, self.engine, self.folder, self.checkout = engine, ENGINES[engine], folder, folder / "checkout"
         folder.mkdir(parents=True)
-        check_out(self.checkout, SMALL | {"pretrain": LONG})
+        self.config = SMALL | {"pretrain": LONG}
+        check_out(self.checkout, self.config)
         self.profile = fill_in(folder, f"profiles/{engine}", bucket="s3://lab/mine", **FILLED[engine])
         self.environment = (
             os.environ
@@ -125,6 +127,8 @@ class Trial:
             there = ("--profile", str(self.profile), "--seconds-between-status-checks", "1")
             told = self.snakemake("there", *there)
             again = "Nothing to be done" in self.snakemake("again", *there, "--dry-run")
+            config_file(self.checkout, **self.config | {"seeds": [1, 2]})
+            self.snakemake("with a seed more", *there)
             download(client, self.folder / "bucket")
         self.snakemake("here", "--cores", "2")
         return self.compare(pods, told, again)

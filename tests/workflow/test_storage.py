@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from commands import ROOT, config_file, run
+from commands import ROOT, config_file, jobs, run
 
 PLUGINS = Path(__file__).parent / "plugins"
 SMALL = {
@@ -35,6 +35,8 @@ def test_without_a_shared_file_system_a_run_ends_with_the_same_tables(tmp_path):
     run(*apart, folder=checkout, **here)
     assert not (checkout / "results/small").exists() and not (checkout / "resources").exists()
     assert "Nothing to be done" in run(*apart, "-n", folder=checkout, **here)
+    config_file(checkout, **SMALL | {"seeds": [1, 2]})
+    assert jobs(run(*apart, folder=checkout, **here))["finetune"] == 2
     run(*given, "--cores", "2", folder=checkout, **here)
 
     apart_tables, tables = (

@@ -42,6 +42,19 @@ wildcard_constraints:
     length=r"\d+",
 
 
+def bring_up_to_date(file):
+    """Write the config anew if it is there already.
+
+    Its rule makes it, but only once: of what depends on a job that runs again, by files whose age does not matter,
+    Snakemake does not ask whether it has reasons of its own to run again, such as other settings.
+    """
+    stored = getattr(file, "storage_object", None)
+    if stored.exists() if stored else Path(file).is_file():
+        save(RUN, file)
+        if stored:
+            stored.store_object()
+
+
 def genome_files(wildcards):
     """FASTA and, where there is one, BED of a genome."""
     genome = RUN.genomes[wildcards.genome]

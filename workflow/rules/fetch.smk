@@ -14,8 +14,6 @@ rule config:
         mem_mb=500,
         runtime=5,
         gpu=0,
-    params:
-        content=RUN.fingerprint(RUN),
     run:
         save(RUN, output.file)
 
