@@ -58,7 +58,7 @@ def sentence(config: RunConfig, found: pd.DataFrame) -> str:
         return ""
     codes = found[["convnova", "commit", "dirty"]].drop_duplicates().itertuples(index=False)
     code = "; ".join(
-        f"convnova {of.convnova}, commit {str(of.commit)[:SHORT]}"
+        f"convnova {of.convnova}, commit {'unknown' if pd.isna(of.commit) else str(of.commit)[:SHORT]}"
         + " with uncommitted changes" * (str(of.dirty) == "True")
         for of in codes
     )

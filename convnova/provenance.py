@@ -20,15 +20,16 @@ RAPL = Path("/sys/class/powercap")
 
 
 def git_commit() -> str:
-    """The commit of this code, with `DIRTY` at its end where files differ from it; empty outside a checkout.
+    """The commit of this code, with `DIRTY` at its end where files differ from it.
 
-    Results that are kept in the repository do not count: a run writes them anew.
+    Results that are kept in the repository do not count: a run writes them anew. Outside a checkout, such as in a
+    container, it is what `CONVNOVA_COMMIT` says; empty if that says nothing.
     """
     try:
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results")
         return _git("rev-parse", "HEAD") + DIRTY * bool(changed)
     except (OSError, subprocess.SubprocessError):
-        return ""
+        return os.environ.get("CONVNOVA_COMMIT", "")
 
 
 def _git(*words: str) -> str:

@@ -122,3 +122,10 @@ def test_wall_time_memory_and_machine_are_there():
     assert 10 < told["peak_memory_mb"] < 1e6
     assert told["hardware"]["cores"] >= 1 and told["hardware"]["memory_gb"] > 0
     assert told["joules"] == {}
+
+
+def test_outside_a_checkout_the_commit_is_what_the_container_was_built_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    assert provenance.git_commit() == ""
+    monkeypatch.setenv("CONVNOVA_COMMIT", "0123abc")
+    assert provenance.git_commit() == "0123abc"
