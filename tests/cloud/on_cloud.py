@@ -108,7 +108,9 @@ class Trial:
 
     def kill_pretraining(self, pods: Pods) -> None:
         """`kill -9` when it has left a checkpoint."""
-        while not list(self.folder.glob("**/pretrain/convnova/checkpoints/*/step-*")):
+        kept, own = self.folder / "checkpoints", "pod-*/.snakemake/storage/s3/lab/mine"
+        steps = f"{Path(WEIGHTS).parent}/checkpoints/*/step-*"
+        while not [*kept.glob(steps), *self.folder.glob(f"{own}/{steps}")]:
             time.sleep(0.05)
         (name,) = (name for name, asked in list(pods.asked.items()) if self.rule(asked) == "pretrain")
         pods.kill(name)
@@ -145,11 +147,12 @@ class Trial:
         weights = (mine / WEIGHTS).read_bytes() == (self.checkout / WEIGHTS).read_bytes()
         went_on = "continuing from" in (mine / "results/small/logs/pretrain/convnova.log").read_text()
         needs = {self.rule(asked): self.engine.told(asked)[1:] for asked in pods.asked.values()}
-        print(f"{len(pods.asked)} jobs, of which failed {told.count('Error in rule')}; went on: {went_on}")
+        failed = told.count("Error in rule")
+        print(f"{len(pods.asked)} jobs, of which failed {failed}; went on: {went_on}")
         print(f"{len(tables)} tables, of which differ: {', '.join(differ) or 'none'}; weights the same: {weights}")
         print("memory and GPUs:", ", ".join(f"{rule} {' '.join(need)}" for rule, need in needs.items()))
         print(f"a second call has nothing to do: {again}")
-        return not differ and weights and again and went_on == ("volume" in FILLED[self.name])
+        return not differ and weights and again and failed == 1 and went_on == ("volume" in FILLED[self.name])
 
 
 if __name__ == "__main__":
