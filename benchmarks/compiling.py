@@ -4,7 +4,8 @@
 
 Networks of two classes at the sizes of `config/models/`, float32. Of a training step (forward and backward) and of
 inference: medians of milliseconds; their ratio, above 1 where compiling helps; seconds of the first call, which
-compiles, and of the first one with sequences shorter by 12 bases, which compiles again. Compiled as `compile: true` does it.
+compiles, and of the first one with sequences shorter by 12 bases, which compiles again. Compiled as `compile: true`
+does it.
 """
 
 import argparse
