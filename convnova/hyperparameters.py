@@ -24,6 +24,7 @@ class Training(Strict):
     batch_size: int = Field(128, ge=1, description="sequences a step, over all micro-batches")
     micro_batch: int | None = Field(None, ge=1, description="sequences held in memory at once; default what fits")
     checkpointing: bool = Field(False, description="compute activations twice instead of keeping them")
+    compile: bool = Field(False, description="by `torch.compile`, for each shape of batch, up to eight")
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     final_lr: float = Field(0.1, ge=0, le=1, description="end of the cosine, as a share of the peak")
     warmup: float = Field(0.01, ge=0, lt=1, description="share of all steps with a rising rate")

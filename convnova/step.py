@@ -1,6 +1,9 @@
 """One step of training: gradients over micro-batches, clipping, and the optimizer."""
 
 import math
+import os
+import shutil
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
@@ -75,6 +78,23 @@ def sequences_at_once(settings: Training, tokens: Tensor, device: torch.device) 
 def in_precision(settings: Training, device: torch.device) -> AbstractContextManager:
     """A block in which a model computes in the precision that the settings say, trained or not."""
     return torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
+
+
+def compile_in_place(model: nn.Module) -> None:
+    """Have calls of `model` compiled by `torch.compile`; its parts, and the names of its weights, stay as they are.
+
+    Kernels are made for each shape of batch, so that results do not depend on which came first; PyTorch stops after
+    eight shapes and computes others without.
+
+    Raises:
+        ConvNovaError: a model on a CPU, and no C++ compiler.
+    """
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if next(model.parameters()).device.type == "cpu" and shutil.which(compiler.split()[0]) is None:
+        raise ConvNovaError(
+            f"compile = true: expected a C++ compiler, found no {compiler}; install it or leave this out"
+        )
+    model.compile(dynamic=False)
 
 
 def take_step(

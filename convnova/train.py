@@ -30,7 +30,15 @@ from convnova.memory import peak_resident
 from convnova.progress import log, progress
 from convnova.randomness import torch_seed
 from convnova.signals import Stopped, signals
-from convnova.step import Objective, in_precision, learning_rate, parameter_groups, sequences_at_once, take_step
+from convnova.step import (
+    Objective,
+    compile_in_place,
+    in_precision,
+    learning_rate,
+    parameter_groups,
+    sequences_at_once,
+    take_step,
+)
 
 LOG_COLUMNS = (
     "step", "epoch", "split", "loss", "lr", "bases", "seconds", "bases_per_second", "memory_mb", "seconds_left"
@@ -121,15 +129,18 @@ class _Loop:
         self.every = max(1, self.total // LOG_ROWS)
         self.losses = torch.zeros(self.every, device=self.device)
         self.losses[: len(self.history.unlogged)] = torch.tensor(self.history.unlogged)
-        self.parallel, self.graphs = processes.parallel(model), Graphs.of(model) if processes.world == 1 else None
+        if settings.compile:
+            compile_in_place(model)
+        replayed = processes.world == 1 and not settings.compile
+        self.parallel, self.graphs = processes.parallel(model), Graphs.of(model) if replayed else None
         self.began, self.written = time.monotonic() - self.history.seconds, time.monotonic()
 
     def run(self, workers: int, checkpoint_seconds: float) -> History:
         """All steps that are left."""
         history, saved = self.history, time.monotonic()
         with progress(self.label, self.total, "steps", history.step) as bar, signals() as asked:
-            # among several processes none may leave before the others
-            alone = self.processes.world == 1 and self.device.type == "cpu"
+            # among several processes none may leave before the others, and nothing may while it compiles
+            alone = self.processes.world == 1 and self.device.type == "cpu" and not self.settings.compile
             leave = asked.leaving if alone else nullcontext
             try:
                 left = range(history.step, self.total if self._goes_on(leave) else history.step)

@@ -34,8 +34,9 @@ STEM_KERNEL = 9
 LARGEST_DILATION = 1024
 SECOND_BRANCHES = ("complement", "reverse_complement", "none")
 GATES = ("product", "sum", "none")
-CACHED = 1 << 21
-"""Numbers of one activation that a CPU's caches hold while a piece of a batch passes through, in prediction."""
+CACHED = 1 << 20
+"""Numbers of one activation of a piece of a batch, in prediction on a CPU: few enough for its caches, and for malloc to
+keep the memory of what is freed, of which the kernel would clear every page anew."""
 LONGEST = 1 << 20
 """Bases that a GPU predicts at once."""
 

@@ -114,7 +114,7 @@ def _kernel(weight: Tensor) -> Tensor:
 
 def _kernels(weight: Tensor) -> Tensor:
     """WEIGHT w, the weights of the five products: (d_out, d_in, taps) to (5, d_out, d_in, taps / 3)."""
-    groups = F.pad(weight, (0, -weight.shape[2] % GROUP)).transpose(1, 2).unflatten(1, (-1, GROUP))
+    groups = F.pad(weight, (0, -weight.shape[2] % GROUP)).transpose(1, 2).contiguous().unflatten(1, (-1, GROUP))
     kernels = weight.new_empty(len(WEIGHT), *groups[:, :, 0].shape)
     _combine(WEIGHT, groups.unbind(2), kernels)
     return kernels.transpose(2, 3)
