@@ -15,7 +15,8 @@ try:
         from convnova.models import check_models
 
         check_models(RUN, FILES)
-        if not workflow.storage_settings.default_storage_provider:
+        # Files of one's own may be in a storage, of which Snakemake says what is missing.
+        if RUN.simulate or not workflow.storage_settings.default_storage_provider:
             check_files(RUN, FILES)
 except ConvNovaError as error:
     sys.exit(f"config: {error}")
@@ -98,8 +99,10 @@ def task_words(wildcards, input):
     words = {}
     for role, name in files.items():
         if role in input.keys():
-            first = files_of(name, known)[0]
-            words[role] = input[role][0].removesuffix(first) + name
+            files_in = files_of(name, known)
+            words[role] = (
+                input[role][0].removesuffix(files_in[0]) + name if files_in else name
+            )
     if "genome" in input.keys():
         words["genome"] = input.genome
     return [f"{role}={path}" for role, path in words.items()]
