@@ -46,7 +46,7 @@ wildcard_constraints:
 def bring_up_to_date(file):
     """Write the config anew if it is there already.
 
-    Its rule makes it, but only once: of what depends on a job that runs again, by files whose age does not matter,
+    A job makes it, but only once. Of what depends on a job that runs again, by files whose age does not matter,
     Snakemake does not ask whether it has reasons of its own to run again, such as other settings.
     """
     stored = getattr(file, "storage_object", None)
