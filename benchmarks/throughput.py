@@ -40,7 +40,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from convnova.batches import Batch
 from convnova.graphs import SAME_SHAPE, Graphs
 from convnova.hyperparameters import Training
-from convnova.models.convnova import Backbone, Config, GatedConvolutionBlock, from_released
+from convnova.models.convnova import Backbone, Config, from_released
 from convnova.models.heads import MaskedLanguageModel
 from convnova.step import sequences_at_once
 
@@ -151,16 +151,22 @@ def entrants(case: Case, released: str | None, device: str) -> list[Entrant]:
         found.append(
             Entrant("released", step(theirs, lambda part: features(theirs((part, None) if with_head else part)), False))
         )
-    plain = copy.deepcopy(ours)
-    for block in plain.modules():
-        if isinstance(block, GatedConvolutionBlock):
-            block.fast = False
+    plain = as_the_equations_stand(ours)
     found.append(Entrant("plain", step(plain, plain, False)))
     parts = -(-case.batch // sequences_at_once(Training(), tokens, torch.device(device)))
     found.append(Entrant("fast", step(ours, ours, with_head, parts)))
     if device == "cuda":
         found += on_a_gpu(case, ours, step, tokens, at)
     return found
+
+
+def as_the_equations_stand(model: nn.Module) -> nn.Module:
+    """A copy without what is fast on one machine or another."""
+    plain = copy.deepcopy(model)
+    for part in plain.modules():
+        if hasattr(part, "fast"):
+            part.fast = False
+    return plain
 
 
 FLOPS_OF = {"compiled bfloat16": "plain bfloat16", "fast bfloat16": "fast"}
@@ -170,10 +176,7 @@ bytes that they move."""
 
 def on_a_gpu(case: Case, ours: nn.Module, step: Callable, tokens: Tensor, at: Tensor) -> list[Entrant]:
     """Ours in bfloat16: plain and compiled by PyTorch, and as the pipeline uses it, where training replays graphs."""
-    plain = copy.deepcopy(ours)
-    for block in plain.modules():
-        if isinstance(block, GatedConvolutionBlock):
-            block.fast = False
+    plain = as_the_equations_stand(ours)
 
     def in_bfloat16(model: nn.Module) -> Callable[..., Tensor]:
         def forward(*inputs: Tensor) -> Tensor:

@@ -181,6 +181,8 @@ class Backbone(nn.Module):
     """
 
     checkpointing = False
+    fast = True
+    """As of the blocks, for the stems and the tail."""
 
     @property
     def recordable(self) -> bool:
@@ -262,7 +264,10 @@ class Backbone(nn.Module):
 
     def _finish(self, x: Tensor) -> Tensor:
         """The tail and the final layers: (..., d) to the same."""
-        x = x + self.tail(x)
+        if self._fused(x) and self.config.tail_expansion in fused.TAIL_EXPANSIONS:
+            x = fused.tail(self.tail, x)
+        else:
+            x = x + self.tail(x)
         return x if self.final_conv is None else self.final_conv(x)
 
     def _stems(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -279,16 +284,19 @@ class Backbone(nn.Module):
         complement = torch.cat([bases.flip(1), n], 1)  # A C G T to T G C A
         if self.config.second_branch == "reverse_complement":
             return self._stem(tokens, own, bias), self._stem(reverse(tokens), complement, other_bias)
-        if fused.applies(tokens, self.width):
+        if self._fused(tokens):
             return self._stem(tokens, own, bias), self._stem(tokens, complement, other_bias)
         both = self._stem(tokens, torch.cat([own, complement]), torch.cat([bias, other_bias]))
         return both[..., : self.width], both[..., self.width :]
 
     def _stem(self, tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """GELU of the convolution of one-hot letters with `weight` (out, 5, 9): (B, L, out)."""
-        if fused.applies(tokens, self.width):
+        if self._fused(tokens):
             return fused.stem(tokens, weight, bias)
         return F.gelu(_stem(tokens, weight, bias))
+
+    def _fused(self, where: Tensor) -> bool:
+        return self.fast and fused.applies(where, self.width)
 
 
 def _stem(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

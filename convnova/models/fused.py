@@ -1,4 +1,4 @@
-"""The stem and the gated convolution block in a few Triton kernels, in bfloat16 on an NVIDIA Hopper GPU.
+"""The stem, the gated convolution block and the tail in a few Triton kernels, in bfloat16 on an NVIDIA Hopper GPU.
 
     n = LayerNorm(x)    h = conv(n)         x' = x + GELU(h) gate    z = V x' + v    x'' = x' + LayerNorm''(GELU(z))
     m = LayerNorm'(c)   a = gate_conv(m)    gate = sigmoid(a)        c' = c + gate
@@ -7,18 +7,20 @@ A block forward is four kernels: both norms; both convolutions, as matrix produc
 what follows z, a matrix product of PyTorch's. Backward is the same in reverse order, the convolutions with transposed
 weights, and one kernel for the gradients of the weights. What is elementwise is not part of the kernel of the
 convolutions, whose registers are full of sums. The stem is a matrix product with one-hot rows made in registers. Where
-only some positions are wanted, what follows the convolutions is computed there alone.
+only some positions are wanted, what follows the convolutions is computed there alone. The tail's linear layers and
+GELUs are PyTorch's, its norms one kernel each way.
 
 Precision is that of the plain model under bfloat16 autocast: norms of x and c, weights, h, a, z and their gradients are
 rounded to bfloat16; everything computed from them, and sums, is float32. x' and x'' have the type of x, c' that of c,
 and gradients have theirs: bfloat16, as they come from the stem. Parameters and their gradients are float32.
 
 Kept for backward, a base and block: x, c and, in bfloat16, h and a; with an `ffn` x' and z as well. n and m are
-computed again.
+computed again, as are the tail's norms and GELUs, of which x and what the linear layers return are kept.
 
 This module can be imported without triton and without a GPU; `applies` says where it can be used.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
@@ -30,6 +32,8 @@ from torch.autograd.function import once_differentiable
 
 HOPPER = (9, 0)
 WIDTHS = (64, 128, 256)
+TAIL_EXPANSIONS = (1, 2, 4)
+"""Of a tail that `tail` can compute."""
 PROGRAMS = 264
 """Programs, about, that share a sum over positions: two for each of 132 multiprocessors."""
 ELEMENTS = 2048
@@ -37,7 +41,7 @@ ELEMENTS = 2048
 STEPS = 4
 """Times that a program does so that sums over positions as well, for fewer parts of the sums."""
 KERNELS = (
-    "stem", "stem_gradient", "normalise", "convolve", "gate", "ffn", "ffn_gradients", "gate_gradients",
+    "stem", "stem_gradient", "normalise", "convolve", "gate", "add_norm", "add_norm_gradients", "gate_gradients",
     "norm_gradients", "weight_gradients",
 )  # fmt: skip
 TABLE_ROWS = 64
@@ -67,7 +71,7 @@ STEM = (64, 64)
 
 
 def applies(x: Tensor, width: int) -> bool:
-    """Whether `stem` and `gated_convolution` can take the place of the plain operations on tensors where x is.
+    """Whether `stem`, `gated_convolution` and `tail` can take the place of the plain operations on tensors where x is.
 
     They do on a Hopper GPU under bfloat16 autocast, at widths 64, 128 and 256 and outside `torch.compile`, where
     triton is installed.
@@ -247,27 +251,104 @@ def _gate_gradients(
 def _ffn(x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
     """x'' and z of x', (..., d), with weight (to, from)."""
     z = nn.functional.linear(x.to(torch.bfloat16), weight, bias.to(torch.bfloat16))
-    x_after, width = torch.empty_like(x), x.shape[-1]
-    count, rows = x.numel() // width, ELEMENTS // width
-    _kernels().ffn[(_tiles(count, rows),)](x, z, scale, shift, x_after, count, D=width, ROWS=rows)
-    return x_after, z
+    return _add_norm(x, z, scale, shift, x.dtype, activated=True), z
 
 
 def _ffn_gradients(
     dx_after: Tensor, x: Tensor, z: Tensor, weight: Tensor, scale: Tensor
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """dx' (..., d), and the gradients of weight, bias, scale and shift."""
-    width, dz = x.shape[-1], torch.empty_like(z)
-    count, rows = x.numel() // width, ELEMENTS // width
-    sums = torch.empty(_tiles(count, rows * STEPS), 3, width, device=x.device)
-    _kernels().ffn_gradients[(len(sums),)](dx_after, z, scale, dz, sums, count, D=width, ROWS=rows, STEPS=STEPS)
+    width = x.shape[-1]
+    dz, (dscale, dshift, dbias) = _add_norm_gradients(dx_after, z, scale, activated=True)
     (dweight,) = _weight_gradients(*(rows.view(1, 1, -1, width) for rows in (x.to(torch.bfloat16), dz)), 1, 0)
-    dscale, dshift, dbias = sums.sum(0)
     if dx_after.dtype == torch.bfloat16:
         dx = torch.addmm(dx_after.view(-1, width), dz.view(-1, width), weight).view_as(dx_after)
     else:
         dx = dx_after + dz @ weight
     return dx, (dweight.squeeze(2), dbias, dscale, dshift)
+
+
+def _add_norm(
+    x: Tensor | None, z: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype, activated: bool = False
+) -> Tensor:
+    """x + LayerNorm(z), or of GELU(z) if `activated`; x may be None. z (..., d), to the same in `dtype`."""
+    result, width = torch.empty_like(z, dtype=dtype), z.shape[-1]
+    count, rows = z.numel() // width, ELEMENTS // width
+    _kernels().add_norm[(_tiles(count, rows),)](
+        x, z, scale, shift, result, count, D=width, ROWS=rows, ACTIVATED=activated
+    )
+    return result
+
+
+def _add_norm_gradients(
+    dresult: Tensor, z: Tensor, scale: Tensor, activated: bool = False
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """dz (..., d) in z's type, the gradients (d,) of scale and shift, and the sum of dz over positions."""
+    dz, width = torch.empty_like(z), z.shape[-1]
+    count, rows = z.numel() // width, ELEMENTS // width
+    sums = torch.empty(_tiles(count, rows * STEPS), 3, width, device=z.device)
+    _kernels().add_norm_gradients[(len(sums),)](
+        dresult, z, scale, dz, sums, count, D=width, ROWS=rows, STEPS=STEPS, ACTIVATED=activated
+    )
+    return dz, tuple(sums.sum(0))
+
+
+def tail(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """x + `layers`(x), what a `Backbone` ends with: (..., d), to the same in float32."""
+    parameters = [parameter for layer in layers for parameter in layer.parameters()]
+    with torch.cuda.device_of(x):
+        return _Tail.apply(x.contiguous(), *parameters)
+
+
+class _Tail(torch.autograd.Function):
+    """Four linear layers, a GELU after the first and the third, a norm after the second and the fourth. Keeps x and, in
+    bfloat16, what the linear layers return."""
+
+    @staticmethod
+    def forward(ctx, x, *parameters):  # noqa: ANN001, ANN205
+        (w1, b1), (w2, b2), norm, (w3, b3), (w4, b4), last_norm = _pairs(parameters)
+        weights = [weight.to(torch.bfloat16) for weight in (w1, w2, w3, w4)]
+        biases = [bias.to(torch.bfloat16) for bias in (b1, b2, b3, b4)]
+
+        def linear(i: int, rows: Tensor) -> Tensor:
+            return nn.functional.linear(rows, weights[i], biases[i])
+
+        z1 = linear(0, x.to(torch.bfloat16))
+        z2 = linear(1, nn.functional.gelu(z1))
+        z3 = linear(2, _add_norm(None, z2, *norm, torch.bfloat16))
+        z4 = linear(3, nn.functional.gelu(z3))
+        ctx.save_for_backward(x, z1, z2, z3, z4, *weights, *norm, last_norm[0])
+        return _add_norm(x, z4, *last_norm, torch.float32)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy):  # noqa: ANN001, ANN205
+        x, z1, z2, z3, z4, w1, w2, w3, w4, scale, shift, last_scale = ctx.saved_tensors
+        dy = dy.contiguous()
+        dz4, (dlast_scale, dlast_shift, db4) = _add_norm_gradients(dy, z4, last_scale)
+        dz3, dw4, db3 = _through_gelu_and_linear(dz4, z3, w4)
+        dw3 = _product(dz3, _add_norm(None, z2, scale, shift, torch.bfloat16))
+        dz2, (dscale, dshift, db2) = _add_norm_gradients(dz3 @ w3, z2, scale)
+        dz1, dw2, db1 = _through_gelu_and_linear(dz2, z1, w2)
+        dx = (dy + dz1 @ w1).to(x.dtype)
+        dw1 = _product(dz1, x.to(torch.bfloat16))
+        return dx, dw1, db1, dw2, db2, dscale, dshift, dw3, db3, dw4, db4, dlast_scale, dlast_shift
+
+
+def _pairs(parameters: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Weight and bias, or scale and shift, of one layer after the other."""
+    return list(zip(parameters[::2], parameters[1::2], strict=True))
+
+
+def _through_gelu_and_linear(dnext: Tensor, z: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of next = weight GELU(z): dz, and the gradients of weight and of the bias in z."""
+    dz = torch.ops.aten.gelu_backward(dnext @ weight, z)
+    return dz, _product(dnext, nn.functional.gelu(z)), dz.flatten(0, -2).sum(0, dtype=torch.float32)
+
+
+def _product(dz: Tensor, inputs: Tensor) -> Tensor:
+    """The gradient (to, from), in float32, of the weight of a linear layer from `inputs` (..., from) to z."""
+    return (dz.flatten(0, -2).T @ inputs.flatten(0, -2)).float()
 
 
 def _norm_gradients(

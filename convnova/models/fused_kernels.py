@@ -228,30 +228,40 @@ def gate_gradients(
 
 
 @triton.jit(do_not_specialize=SIZES)
-def ffn(x, z, scale, shift, x_after, count, D: tl.constexpr, ROWS: tl.constexpr):
-    """x'' of x' and z."""
+def add_norm(
+    x, z, scale, shift, result, count, D: tl.constexpr, ROWS: tl.constexpr, ACTIVATED: tl.constexpr
+):  # fmt: skip
+    """x + LayerNorm(z), or, if ACTIVATED, x + LayerNorm(GELU(z)); without x if it is None."""
     rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, D)
     place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
-    normalised, _ = _normalised(_gelu(_load(z, place, there)), D)
-    result = normalised * tl.load(scale + columns)[None, :] + tl.load(shift + columns)[None, :]
-    _store(x_after, place, _load(x, place, there) + result, there)
+    z_here = _load(z, place, there)
+    normalised, _ = _normalised(_gelu(z_here) if ACTIVATED else z_here, D)
+    total = normalised * tl.load(scale + columns)[None, :] + tl.load(shift + columns)[None, :]
+    if x is not None:
+        total += _load(x, place, there)
+    _store(result, place, total, there)
 
 
 @triton.jit(do_not_specialize=SIZES)
-def ffn_gradients(dx_after, z, scale, dz, sums, count, D: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr):
-    """dz, and each program's sums for scale and shift of the norm and for the bias: sums (programs, 3, D)."""
+def add_norm_gradients(
+    dresult, z, scale, dz, sums, count, D: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr,
+    ACTIVATED: tl.constexpr,
+):  # fmt: skip
+    """dz, and each program's sums for scale, for shift and of dz: sums (programs, 3, D)."""
     columns = tl.arange(0, D)
     dscale, dshift = tl.zeros((ROWS, D), dtype=tl.float32), tl.zeros((ROWS, D), dtype=tl.float32)
     dbias = tl.zeros((ROWS, D), dtype=tl.float32)
     for step in range(STEPS):
         rows = (tl.program_id(0) * STEPS + step) * ROWS + tl.arange(0, ROWS)
         place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
-        z_here, dx_here = _load(z, place, there), _load(dx_after, place, there)
-        normalised, inverse_deviation = _normalised(_gelu(z_here), D)
-        dscale += dx_here * normalised
-        dshift += dx_here
-        dx_here *= tl.load(scale + columns)[None, :]
-        dz_here = _through_norm(dx_here, normalised, inverse_deviation, D) * _gelu_slope(z_here)
+        z_here, dresult_here = _load(z, place, there), _load(dresult, place, there)
+        normalised, inverse_deviation = _normalised(_gelu(z_here) if ACTIVATED else z_here, D)
+        dscale += dresult_here * normalised
+        dshift += dresult_here
+        dresult_here *= tl.load(scale + columns)[None, :]
+        dz_here = _through_norm(dresult_here, normalised, inverse_deviation, D)
+        if ACTIVATED:
+            dz_here *= _gelu_slope(z_here)
         dbias += dz_here
         _store(dz, place, dz_here, there)
     sums += tl.program_id(0) * 3 * D + columns

@@ -1,4 +1,4 @@
-"""Compile every kernel of the fused stem and block as it is launched, for a Hopper GPU that need not be there.
+"""Compile every kernel of the fused stem, block and tail as it is launched, for a Hopper GPU that need not be there.
 
 Prints a line a kernel: name, registers a thread and bytes of shared memory. Triton's interpreter accepts more than its
 compiler does, and knows no limits of shared memory.
@@ -12,7 +12,7 @@ from triton.compiler import ASTSource
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from convnova.models import fused, fused_kernels
-from convnova.models.convnova import Config, GatedConvolutionBlock
+from convnova.models.convnova import Backbone, Config, GatedConvolutionBlock
 
 POINTERS = {torch.uint8: "*u8", torch.int64: "*i64", torch.bfloat16: "*bf16", torch.float32: "*fp32"}
 SHARED_MEMORY = 227 * 1024
@@ -62,3 +62,6 @@ if __name__ == "__main__":
                 )
                 x, c = fused.gated_convolution(block, x, c, None, chosen, chosen is not None)
                 (x.sum() + (0 if c is None else c.sum())).backward()
+        for expansion in fused.TAIL_EXPANSIONS:
+            layers = Backbone(Config(width=width, tail_expansion=expansion, blocks=1)).tail
+            fused.tail(layers, torch.zeros(8, width, dtype=torch.bfloat16)).sum().backward()

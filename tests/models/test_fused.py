@@ -209,19 +209,86 @@ def test_stem_is_the_convolution_of_one_hot_letters(width, batch, length, device
         assert error(ours, exact) <= TOLERANCE * error(plain, exact)
 
 
+@pytest.mark.parametrize(
+    "width, expansion, shape, dtype",
+    [
+        (64, 4, (2, 37), torch.bfloat16),
+        (128, 2, (130,), torch.bfloat16),
+        (256, 2, (3, 5), torch.bfloat16),
+        (64, 1, (1, 1), torch.float32),
+        (64, 4, (0,), torch.bfloat16),
+    ],
+)
+def test_tail_has_the_error_of_the_plain_one_in_bfloat16(width, expansion, shape, dtype, device):
+    torch.manual_seed(width + expansion)
+    model = Backbone(Config(width=width, tail_expansion=expansion, blocks=1)).to(device)
+    for norm in (model.tail[3], model.tail[7]):
+        torch.nn.init.normal_(norm.weight, 1, 0.3)
+        torch.nn.init.normal_(norm.bias, 0, 0.3)
+    inputs = (2 * torch.randn(*shape, width, device=device) + 0.5).to(dtype)
+    dy = torch.randn(*shape, width, device=device)
+    found = []
+    for way in ("exact", "plain", "fused"):
+        layers, x = copy.deepcopy(model.tail), inputs.clone()
+        if way == "exact":
+            layers, x = layers.double(), x.double()
+        x.requires_grad_()
+        with torch.autocast(device.type, torch.bfloat16, enabled=way != "exact"):
+            y = fused.tail(layers, x) if way == "fused" else x + layers(x)
+            if way == "fused":
+                with torch.inference_mode():
+                    assert torch.equal(fused.tail(layers, inputs), y.detach())
+        y.backward(dy.to(y.dtype))
+        gradients = {name: parameter.grad for name, parameter in layers.named_parameters()}
+        found.append({"y": y, "x": x.grad, **gradients})
+    assert found[-1]["y"].dtype == torch.float32
+    for name, exact in found[0].items():
+        plain, ours = (error(way[name], exact) for way in found[1:])
+        assert ours <= TOLERANCE * plain or not x.numel(), name
+
+
+def test_training_keeps_less_than_half_of_what_the_plain_model_keeps_in_float32(device, applied):
+    """Activations for the way back, at the size of fine-tuning in the Genomic Benchmarks."""
+    torch.manual_seed(1)
+    model = Backbone(Config(width=64, kernel=5, tail_expansion=4, final_conv=True)).to(device)
+    tokens = torch.randint(0, 4, (4, 250), device=device)
+    plain = copy.deepcopy(model)
+    for part in plain.modules():
+        if hasattr(part, "fast"):
+            part.fast = False
+
+    def kept(network: Backbone, enabled: bool) -> int:
+        storages = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            if tensor.numel() % tokens.numel() == 0:  # 1000, which divides no weight's size
+                storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with (
+            torch.autocast(device.type, torch.bfloat16, enabled=enabled),
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        ):
+            network(tokens).mean(1).sum().backward()
+        return sum(storages.values())
+
+    assert kept(model, True) < 0.4 * kept(plain, False)
+
+
 @pytest.mark.parametrize("second_branch", ["complement", "reverse_complement", "none"])
 @pytest.mark.parametrize("chosen", [False, True])
 def test_a_model_uses_it_where_it_applies(second_branch, chosen, device, applied, monkeypatch):
-    """The stems and all blocks, to the same features and gradients."""
+    """The stems, all blocks and the tail, to the same features and gradients."""
     torch.manual_seed(5)
     model = Backbone(Config(width=64, kernel=5, blocks=3, ffn=True, second_branch=second_branch)).to(device)
     tokens = torch.randint(0, 4, (2, 30), device=device)
     tokens[1, 20:] = OUTSIDE
     at = torch.arange(1, 49, 3, device=device) if chosen else None
     calls = []
-    real, real_stem = fused.gated_convolution, fused.stem
+    real, real_stem, real_tail = fused.gated_convolution, fused.stem, fused.tail
     monkeypatch.setattr(fused, "gated_convolution", lambda *inputs: calls.append(inputs[0]) or real(*inputs))
     monkeypatch.setattr(fused, "stem", lambda *inputs: calls.append("stem") or real_stem(*inputs))
+    monkeypatch.setattr(fused, "tail", lambda *inputs: calls.append("tail") or real_tail(*inputs))
 
     def features_and_gradients(network: Backbone) -> list[Tensor]:
         features = network(tokens, at)
@@ -232,10 +299,10 @@ def test_a_model_uses_it_where_it_applies(second_branch, chosen, device, applied
     with torch.autocast(device.type, torch.bfloat16):
         ours = features_and_gradients(model)
         stems = 1 if second_branch == "none" else 2
-        assert calls == ["stem"] * stems + list(model.blocks)
+        assert calls == ["stem"] * stems + [*model.blocks, "tail"]
         monkeypatch.setattr(fused, "applies", lambda x, width: False)
         plain = features_and_gradients(model)
-    assert len(calls) == stems + len(model.blocks)
+    assert len(calls) == stems + len(model.blocks) + 1
     for mine, theirs, exact in zip(ours, plain, features_and_gradients(model.double()), strict=True):
         assert error(mine, exact) <= TOLERANCE * error(theirs, exact)
 
