@@ -1,4 +1,4 @@
-"""Figures of all suites together: ranks, paired differences, protocols, curves of learning, score and cost.
+"""Figures of all suites together: means, ranks, paired differences, protocols, curves of learning, score and cost.
 
 A panel a suite, one below the other, in a column's width; the same bytes each time.
 """
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from convnova.figures import COLOURS, GREY, NARROW, STYLE, empty_figure, look, save
+from convnova.figures import COLOURS, GREY, NARROW, STYLE, WIDE, axis_title, empty_figure, look, row_title, save
 from convnova.lineage import read_result
 from convnova.outputs import comparison_titles
 from convnova.own_tables import means, pairs
@@ -36,6 +36,15 @@ LONGEST_NAME = 21
 
 TITLE_LINE = 30
 """Letters of a line of a suite's title over its panel."""
+
+FEW_MODELS = 4
+"""That fit beside each other into a column's width."""
+
+WRAPPED_NAME = 12
+"""Letters of a line of a model's name below a column of a table."""
+
+FAR_BEHIND = 0.2
+"""Distance from a task's best score from which on a cell is as light as it gets."""
 
 LABEL_LINE = 26
 """Letters of a line of a legend of two columns, or of a name beside a panel."""
@@ -83,9 +92,11 @@ def _models(plan: Plan, models: Iterable[str]) -> list[Line2D]:
     return [_dot(plan.models[model], color=of[0], marker=of[1]) for model, of in looks.items()]
 
 
-def _stacked(title: str, plan: Plan, heights: list[float], handles: int) -> tuple[Figure, list[Axes]]:
-    """A column's width, a panel a suite of its height in inches with the suite's title, and room for a legend."""
-    figure = empty_figure(NARROW, 0.5 + 0.16 * math.ceil(handles / 2) + sum(heights), title, plan.simulated)
+def _stacked(
+    title: str, plan: Plan, heights: list[float], handles: int, width: float = NARROW
+) -> tuple[Figure, list[Axes]]:
+    """A panel a suite of its height in inches with the suite's title, and room for a legend."""
+    figure = empty_figure(width, 0.5 + 0.16 * math.ceil(handles / 2) + sum(heights), title, plan.simulated)
     panels = figure.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for axes, suite in zip(panels, plan.suites.values(), strict=True):
         axes.set_title(textwrap.fill(suite, TITLE_LINE), loc="left")
@@ -107,6 +118,30 @@ def _rows_down(axes: Axes, plan: Plan, suite: str, label: str) -> dict[str, int]
 def _shift(number: int, count: int) -> float:
     """How far below the middle of its row the one of that number stands."""
     return (number - (count - 1) / 2) * 0.7 / count
+
+
+def overview(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
+    """Mean score of every task and model, the darker the closer to the best of the task; nothing where none was run."""
+    import seaborn
+
+    protocol, several = main_protocol(plan), len(plan.models) > FEW_MODELS
+    heights = [0.75 + 0.22 * len(rows) for rows in plan.rows.values()]
+    figure, panels = _stacked(f"{title}, {protocol}", plan, heights, 4, WIDE if several else NARROW)
+    names = [textwrap.fill(name, WRAPPED_NAME) for name in plan.models.values()]
+    shades = seaborn.light_palette(COLOURS[0], as_cmap=True)
+    for axes, suite in zip(panels, plan.suites, strict=True):
+        table, rows = means(scores, plan, suite, protocol).astype(float), plan.rows[suite]
+        seaborn.heatmap(
+            table.sub(table.max(axis=1), axis=0), vmin=-FAR_BEHIND, vmax=0, cmap=shades, annot=table, fmt=".3f",
+            linewidths=1, cbar=False, xticklabels=names, yticklabels=[row_title(row, rows) for row in rows], ax=axes,
+        )  # fmt: skip
+        axes.set(xlabel=axis_title(rows), ylabel="")
+        axes.tick_params(length=0, labelrotation=0)
+        axes.tick_params(axis="x", labelsize=6)
+    style = {"location": "bottom", "shrink": 0.6, "aspect": 30, "extend": "min", "ticks": MaxNLocator(2)}
+    bar = figure.colorbar(panels[0].collections[0], ax=panels, **style)
+    bar.set_label("mean score minus the best of the task")
+    return figure
 
 
 def ranks(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
@@ -280,6 +315,7 @@ def _curve(axes: Axes, metrics: dict, colour: str, marker: str) -> None:
 
 
 DRAWN: dict[str, Callable[[pd.DataFrame, Plan, str], Figure]] = {
+    "overview": overview,
     "ranks": ranks,
     "differences": differences,
     "protocols": protocols,

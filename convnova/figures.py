@@ -115,16 +115,16 @@ def _suite_figure(scores: pd.DataFrame, lookup: Lookup, plan: Plan, suite: str) 
     for axes, protocol in zip(panels, plan.protocols, strict=True):
         _panel(axes, scores[scores["protocol"] == protocol], rows, plan)
         axes.set_title(PROTOCOLS.get(protocol, protocol))
-        axes.set_xlabel(_axis_title(rows))
+        axes.set_xlabel(axis_title(rows))
         if not simulated:
             _diamonds(axes, lookup, rows, plan, suite)
-    panels[0].set_yticks(range(len(rows)), [_row_title(row, rows) for row in rows])
+    panels[0].set_yticks(range(len(rows)), [row_title(row, rows) for row in rows])
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, columnspacing=1.5)
     return figure
 
 
-def _row_title(row: Row, rows: Iterable[Row]) -> str:
+def row_title(row: Row, rows: Iterable[Row]) -> str:
     """The row's name, broken at an underscore where it is long, with its metric where rows differ in it."""
     lines = [""]
     for word in row.label.replace("_", "_ ").split():
@@ -135,7 +135,7 @@ def _row_title(row: Row, rows: Iterable[Row]) -> str:
     return "\n".join(lines) + (f" · {row.metric_title}" if mixed else "")
 
 
-def _axis_title(rows: list[Row]) -> str:
+def axis_title(rows: list[Row]) -> str:
     titles = dict.fromkeys(row.metric_title for row in rows)
     return next(iter(titles)) if len(titles) == 1 else "score, by the metric beside each task"
 

@@ -69,6 +69,7 @@ def item_tasks(config: "RunConfig") -> list[tuple[str, str]]:
 def comparison_titles(run: "Plan | RunConfig") -> dict[str, str]:
     """Every figure of all suites together: name to title."""
     titles = {
+        "overview": ("Mean scores of all tasks", len(run.models) > 1),
         "ranks": ("Ranks of models over tasks", len(run.models) > 1),
         "differences": ("Paired differences of models", len(run.models) > 1),
         "protocols": ("Protocol against protocol", len(run.protocols) > 1),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_up_scores import GOLDEN, NT, PLAN, thousand_runs
 
-from convnova.comparison_figures import ablations, alike, learning, training_time, write_comparisons
+from convnova.comparison_figures import ablations, alike, learning, overview, training_time, write_comparisons
 from convnova.errors import ConvNovaError
 from convnova.figures import STYLE, look
 from convnova.outputs import comparison_titles
@@ -40,6 +40,23 @@ def test_every_figure_is_written_with_its_models_and_protocol(scores, tmp_path):
         assert any("CNN" in text for text in found) and any("heldout" in text for text in found)
     assert "released - heldout" in texts(tmp_path / "protocols.svg")
     assert {"CNN", "ConvNova minus the other"} <= set(texts(tmp_path / "differences.svg"))
+
+
+def test_overview_has_every_mean_and_is_darkest_at_the_best_of_a_task():
+    frame, plan = thousand_runs()
+    frame = frame[~((frame["model"] == "model_1") & (frame["row"] == "task_3"))]
+    with matplotlib.rc_context(STYLE):
+        axes = overview(frame, plan, "Means").axes[0]
+    heldout = frame[frame["protocol"] == "heldout"]
+    means = {key: f"{value:.3f}" for key, value in heldout.groupby(["row", "model"])["score"].mean().items()}
+    tasks, models = [row.label for row in plan.rows[NT]], list(plan.models)
+    shown = {(tasks[int(text.get_position()[1])], models[int(text.get_position()[0])]): text for text in axes.texts}
+    assert {key: text.get_text() for key, text in shown.items()} == means
+    cells = axes.collections[0].get_array().reshape(len(tasks), len(models))
+    for place, task in enumerate(tasks):
+        of_task = {model: float(mean) for (row, model), mean in means.items() if row == task}
+        assert models[int(cells[place].argmax())] == max(of_task, key=of_task.__getitem__)
+    assert cells.mask.sum() == 1 and cells.mask[tasks.index("task_3"), models.index("model_1")]
 
 
 def test_models_that_tests_do_not_tell_apart_are_joined():

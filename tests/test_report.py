@@ -75,6 +75,7 @@ def test_files_to_keep_are_those_of_the_run(page):
     kept = {attributes["download"]: attributes["href"] for _, attributes in page.tags if "download" in attributes}
     of_suites = {
         "nucleotide_transformer",
+        "overview",
         "ranks",
         "differences",
         "protocols",
@@ -252,7 +253,7 @@ def test_in_a_browser_it_sorts_opens_what_is_asked_for_and_fits(small, width):
     assert console == ""
     assert told["sorted"] == "heldout" and told["others"] == 1
     assert (told["before"], told["after"], told["top"]) == (False, True, True)
-    assert told["width"] <= 0 and told["figures"] == 8 and told["loaded"] == []
+    assert told["width"] <= 0 and told["figures"] == 9 and told["loaded"] == []
 
 
 @needs_chromium
