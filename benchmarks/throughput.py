@@ -17,7 +17,6 @@ this machine's own matrix products measured in the same run, and the peak memory
 """
 
 import argparse
-import copy
 import importlib.util
 import json
 import math
@@ -40,6 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from convnova.batches import Batch
 from convnova.graphs import SAME_SHAPE, Graphs
 from convnova.hyperparameters import Training
+from convnova.models import as_the_equations_stand
 from convnova.models.convnova import Backbone, Config, from_released
 from convnova.models.heads import MaskedLanguageModel
 from convnova.step import sequences_at_once
@@ -158,15 +158,6 @@ def entrants(case: Case, released: str | None, device: str) -> list[Entrant]:
     if device == "cuda":
         found += on_a_gpu(case, ours, step, tokens, at)
     return found
-
-
-def as_the_equations_stand(model: nn.Module) -> nn.Module:
-    """A copy without what is fast on one machine or another."""
-    plain = copy.deepcopy(model)
-    for part in plain.modules():
-        if hasattr(part, "fast"):
-            part.fast = False
-    return plain
 
 
 FLOPS_OF = {"compiled bfloat16": "plain bfloat16", "fast bfloat16": "fast"}

@@ -10,6 +10,7 @@ there is one, is that of predictions of single bases; `check(config)` tries what
 docs/adding_a_model.md.
 """
 
+import copy
 import importlib
 from types import ModuleType
 from typing import Any
@@ -161,6 +162,15 @@ def checkpoint_activations(model: nn.Module) -> None:
         raise ConvNovaError("checkpointing = true: expected a model that has it (convnova), found none; leave it out")
     for part in able:
         part.checkpointing = True
+
+
+def as_the_equations_stand(model: nn.Module) -> nn.Module:
+    """A copy without what is fast on one machine or another: every part that has `fast` set computes the plain way."""
+    plain = copy.deepcopy(model)
+    for part in plain.modules():
+        if hasattr(part, "fast"):
+            part.fast = False
+    return plain
 
 
 def build_predictor(
