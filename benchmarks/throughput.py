@@ -39,6 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from convnova.batches import Batch
 from convnova.graphs import SAME_SHAPE, Graphs
 from convnova.hyperparameters import Training
+from convnova.memory import peak_resident
 from convnova.models import as_the_equations_stand
 from convnova.models.convnova import Backbone, Config, from_released
 from convnova.models.heads import MaskedLanguageModel
@@ -250,15 +251,9 @@ def peak_bytes_on_cpu(index: int, name: str, released: str | None, threads: int)
     """The same in main memory, in a process that did nothing else."""
     torch.set_num_threads(threads)
     run = dict(entrants(CASES["cpu"][index], released, "cpu"))[name]
-    before = peak_resident_bytes()
+    before = peak_resident()
     run()
-    return peak_resident_bytes() - before
-
-
-def peak_resident_bytes() -> int:
-    """The most memory that this process has had (Linux; getrusage would count the parent's as well)."""
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return 1024 * int(line.split()[1])
+    return peak_resident() - before
 
 
 def measure(index: int, asked: argparse.Namespace, rate: float) -> list[dict]:
