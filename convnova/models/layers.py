@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnova.dna import OUTSIDE
-from convnova.models.heads import LETTERS
+from convnova.models.heads import VOCABULARY
 
 
 def inside_of(tokens: Tensor) -> Tensor | None:
@@ -21,7 +21,7 @@ def inside_of(tokens: Tensor) -> Tensor | None:
 
 def one_hot(tokens: Tensor, dtype: torch.dtype) -> Tensor:
     """(B, L) tokens as letters A C G T N: (B, L, 5), zeros where there is no base."""
-    return F.one_hot(tokens.long(), LETTERS + 1)[..., :LETTERS].to(dtype)
+    return F.one_hot(tokens.long(), VOCABULARY + 1)[..., :VOCABULARY].to(dtype)
 
 
 def masked(x: Tensor, inside: Tensor | None) -> Tensor:
