@@ -293,14 +293,14 @@ class Backbone(nn.Module):
         """GELU of the convolution of one-hot letters with `weight` (out, 5, 9): (B, L, out)."""
         if self._fused(tokens):
             return fused.stem(tokens, weight, bias)
-        return F.gelu(_stem(tokens, weight, bias))
+        return F.gelu(stem_convolution(tokens, weight, bias))
 
     def _fused(self, where: Tensor) -> bool:
         return self.fast and fused.applies(where, self.width)
 
 
-def _stem(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The same without GELU, as one product over overlapping windows."""
+def stem_convolution(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The convolution of one-hot letters, (B, L) to (B, L, out), as one product over overlapping windows."""
     reach = STEM_KERNEL // 2
     padded = F.pad(tokens.long(), (reach, reach), value=OUTSIDE)
     letters = F.one_hot(padded, VOCABULARY + 1)[..., :VOCABULARY].to(weight.dtype).contiguous()  # (B, L + 8, 5)
