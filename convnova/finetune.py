@@ -132,7 +132,7 @@ def summary(
     return {
         "architecture": about.architecture,
         "settings": settings,
-        "receptive_field": receptive_field(about.architecture, settings, config.suites[job.suite].tasks[job.task].kind),
+        "receptive_field": receptive_field(about.architecture, settings, config.task(job).kind),
         **about.model_dump(include={"frozen", "head"}),
         "strands": config.strands(job.model, job.suite),
         "training": config.training(job).model_dump(exclude={"source"}),
@@ -221,10 +221,6 @@ class Classification:
     strands: str = "forward"
 
     def __post_init__(self) -> None:
-        if self.settings.reverse_complement and self.task.kind == "per_base":
-            raise ConvNovaError(
-                "reverse_complement = true: the labels of bases belong to one strand; leave it out here"
-            )
         self.steps_per_epoch = -(-len(self.splits["train"]) // self.settings.batch_size)
         longest = max(rows.max_length for rows in self.splits.values())
         fast = max(CPU_BASES // longest, 2 * (self.settings.micro_batch or self.settings.batch_size))
