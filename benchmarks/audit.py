@@ -16,7 +16,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -27,6 +26,7 @@ import numpy as np
 from convnova.audit import Pretraining, audit
 from convnova.catalogue import CATALOGUE, read_yaml
 from convnova.genome import INTERVALS, SHARD
+from convnova.memory import peak_resident
 from convnova.shards import ShardWriter
 from convnova.tasks import read_task
 
@@ -98,7 +98,7 @@ def measure(shard: Path, genome: Path | None) -> dict:
     return {
         "seconds": round(time.perf_counter() - wall, 2),
         "processor_seconds": round(time.process_time() - processor, 2),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_memory_mb": peak_resident() // 1024**2,
         "near": found["near"],
         "pretraining": found.get("pretraining"),
     }

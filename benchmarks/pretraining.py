@@ -31,7 +31,7 @@ from convnova.models import build_backbone
 from convnova.models.heads import MaskedLanguageModel
 from convnova.pretrain import MaskedLanguage, pretrain
 
-LETTERS = 4
+BASES = 4
 
 
 def contexts(tokens: np.ndarray, before: int) -> np.ndarray:
@@ -40,13 +40,13 @@ def contexts(tokens: np.ndarray, before: int) -> np.ndarray:
     for distance in range(before, 0, -1):
         shifted = np.full(tokens.shape, N, np.int64)
         shifted[:, distance:] = tokens[:, :-distance]
-        numbers = np.where((shifted >= N) | (numbers < 0), -1, numbers * LETTERS + shifted)
+        numbers = np.where((shifted >= N) | (numbers < 0), -1, numbers * BASES + shifted)
     return numbers
 
 
 def markov(data: Windows, before: int) -> np.ndarray:
     """ln P(base | context), (4^before + 1, 4), counted on all windows, plus one; last row for no context."""
-    counts = np.ones((LETTERS**before + 1, LETTERS))
+    counts = np.ones((BASES**before + 1, BASES))
     for first in range(0, len(data), 1024):
         tokens = data.tokens(np.arange(first, min(len(data), first + 1024)))
         context, real = contexts(tokens, before), tokens < N

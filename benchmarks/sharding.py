@@ -21,12 +21,13 @@ import pysam
 
 LINE = 60
 ONE_ROUND = """
-import resource, sys, time
+import sys, time
 from pathlib import Path
 from convnova.genome import shard_genome
+from convnova.memory import peak_resident
 start = time.perf_counter()
 shard_genome(Path(sys.argv[1]), Path(sys.argv[2]))
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(time.perf_counter() - start, peak_resident())
 """
 
 

@@ -17,7 +17,6 @@ this machine's own matrix products measured in the same run, and the peak memory
 """
 
 import argparse
-import copy
 import importlib.util
 import json
 import math
@@ -40,6 +39,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from convnova.batches import Batch
 from convnova.graphs import SAME_SHAPE, Graphs
 from convnova.hyperparameters import Training
+from convnova.memory import peak_resident
+from convnova.models import as_the_equations_stand
 from convnova.models.convnova import Backbone, Config, from_released
 from convnova.models.heads import MaskedLanguageModel
 from convnova.step import sequences_at_once
@@ -160,15 +161,6 @@ def entrants(case: Case, released: str | None, device: str) -> list[Entrant]:
     return found
 
 
-def as_the_equations_stand(model: nn.Module) -> nn.Module:
-    """A copy without what is fast on one machine or another."""
-    plain = copy.deepcopy(model)
-    for part in plain.modules():
-        if hasattr(part, "fast"):
-            part.fast = False
-    return plain
-
-
 FLOPS_OF = {"compiled bfloat16": "plain bfloat16", "fast bfloat16": "fast"}
 """Whose FLOPs, those that are needed, stand for an entrant's: PyTorch cannot count what compiled kernels do, nor the
 bytes that they move."""
@@ -259,15 +251,9 @@ def peak_bytes_on_cpu(index: int, name: str, released: str | None, threads: int)
     """The same in main memory, in a process that did nothing else."""
     torch.set_num_threads(threads)
     run = dict(entrants(CASES["cpu"][index], released, "cpu"))[name]
-    before = peak_resident_bytes()
+    before = peak_resident()
     run()
-    return peak_resident_bytes() - before
-
-
-def peak_resident_bytes() -> int:
-    """The most memory that this process has had (Linux; getrusage would count the parent's as well)."""
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return 1024 * int(line.split()[1])
+    return peak_resident() - before
 
 
 def measure(index: int, asked: argparse.Namespace, rate: float) -> list[dict]:

@@ -120,7 +120,14 @@ class Padding:
 
 
 def rows_of_step(data: Labelled, batch_size: int, seed: int, epoch: int, place: int) -> np.ndarray:
-    """Which items a step of an epoch reads: shuffled, and alike in length where lengths differ."""
+    """Which items a step of an epoch reads: shuffled, and alike in length where lengths differ.
+
+    Args:
+        batch_size: items a step. place: number of the step in its epoch, from 0.
+
+    Returns:
+        int64 (batch_size,), fewer in the last step of an epoch: places in `data.rows`.
+    """
     shuffled = order(len(data), seed, epoch)
     lengths = data.lengths
     if lengths.min() != lengths.max():

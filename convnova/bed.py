@@ -5,11 +5,16 @@ Coordinates are 0-based and half-open throughout, as in BED: https://genome.ucsc
 
 import difflib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from convnova.errors import ConvNovaError
 from convnova.files import open_bytes
+
+if TYPE_CHECKING:
+    from pybedtools import BedTool
 
 MITOCHONDRION = ("chrM", "MT", "chrMT", "M")
 
@@ -79,3 +84,20 @@ def chromosome(name: str, lengths: Mapping[str, int], where: str) -> str:
             return candidate
     near = difflib.get_close_matches(name, lengths, n=1) or list(lengths)[:1]
     raise ConvNovaError(f"{where}: expected a chromosome of the genome, found {name!r}; the nearest is {near[0]!r}")
+
+
+def merged(intervals: Iterable[tuple[Any, ...]]) -> "BedTool | None":
+    """Intervals (chromosome, start, end, ...) joined where they overlap or touch, by `bedtools`; None of none.
+
+    Raises:
+        ConvNovaError: the program is not there.
+    """
+    if shutil.which("bedtools") is None:
+        raise ConvNovaError(
+            "bedtools: expected the program on the PATH, found none; install it with "
+            "`apt-get install bedtools` or `conda install -c bioconda bedtools`"
+        )
+    from pybedtools import BedTool
+
+    rows = "".join(f"{chrom}\t{start}\t{end}\n" for chrom, start, end, *_ in intervals)
+    return BedTool(rows, from_string=True).sort().merge() if rows else None

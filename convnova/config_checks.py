@@ -3,7 +3,6 @@
 What concerns one model's settings is seen to by `convnova.models.check_models`.
 """
 
-import importlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -117,8 +116,10 @@ def _is_made_for_a_length(architecture: str) -> bool:
 
 
 def _module(architecture: str) -> object | None:
-    """The architecture's module, imported only where it is asked for; None if there is none: see `check_models`."""
+    """The architecture's module; None if there is none, which `check_models` reports."""
+    from convnova.models import architecture_module
+
     try:
-        return importlib.import_module(f"convnova.models.{architecture}")
-    except ModuleNotFoundError:
+        return architecture_module(architecture)
+    except ConvNovaError:
         return None

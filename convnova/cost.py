@@ -20,7 +20,7 @@ from convnova.config import RunConfig
 from convnova.dna import reverse_complement
 from convnova.files import write_json
 from convnova.memory import no_more_than_available, peak_resident
-from convnova.models import build_predictor, configure, receptive_field
+from convnova.models import as_the_equations_stand, build_predictor, configure, receptive_field
 from convnova.progress import log
 from convnova.provenance import describe
 from convnova.step import parameter_groups
@@ -126,11 +126,9 @@ COUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention
 
 def operations(network: nn.Module, tokens: Tensor) -> int:
     """Floating-point operations of one prediction."""
-    for part in network.modules():
-        if hasattr(part, "fast"):
-            part.fast = False
+    plain = as_the_equations_stand(network).eval()
     with torch.inference_mode(), FlopCounterMode(display=False, custom_mapping=COUNTED) as counter:
-        network.eval()(tokens)
+        plain(tokens)
     return counter.get_total_flops()
 
 

@@ -87,7 +87,11 @@ def write_crate(config: RunConfig, out: Path) -> Path:
 
 
 def results_of(config: RunConfig) -> list[Path]:
-    """The run's results that belong to its crate, its config first."""
+    """The run's results that belong to its crate, its config first.
+
+    Raises:
+        ConvNovaError: no fine-tuning has ended yet.
+    """
     folder = config.results
     found = [path for pattern in RESULTS for path in sorted(folder.glob(pattern)) if path.is_file()]
     if not any(path.name == "metrics.json" for path in found):

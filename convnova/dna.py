@@ -56,15 +56,15 @@ def encode(sequence: str | bytes) -> tuple[np.ndarray, int]:
 
 
 def decode(tokens: np.ndarray) -> str:
-    """Turn tokens 0 to 4 back into letters."""
+    """Turn tokens 0 to 4, uint8 (L,), back into L letters."""
     return TOKEN_TO_LETTER[tokens].tobytes().decode()
 
 
 def complement(tokens: np.ndarray) -> np.ndarray:
-    """The base opposite each token, in the same order; N stays N."""
+    """The base opposite each token, uint8 of any shape, in the same order; N and OUTSIDE stay."""
     return COMPLEMENT[tokens]
 
 
 def reverse_complement(tokens: np.ndarray) -> np.ndarray:
-    """The opposite strand, read in its own direction; the last axis is the sequence."""
+    """The opposite strand of tokens (..., L), read in its own direction: uint8, the same shape."""
     return COMPLEMENT[tokens][..., ::-1]

@@ -72,7 +72,11 @@ def _explain(asked: Asked) -> list[str]:
 
 
 def of_finetuning(path: Path) -> str:
-    """The way back from a `metrics.json`."""
+    """The way back from a `metrics.json`.
+
+    Raises:
+        ConvNovaError: it is no result of a fine-tuning.
+    """
     metrics, run = read_result(path), run_of(path)
     try:
         job, provenance = Job(*(metrics[key] for key in Job._fields)), metrics["provenance"]

@@ -16,30 +16,19 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, TextIO
 from urllib.parse import urlsplit
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    TypeAdapter,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, field_validator, model_validator
 
 from convnova.errors import ConvNovaError
-from convnova.files import sha256 as sha256_of
-from convnova.files import write_json
+from convnova.files import sha256, write_json
+from convnova.hyperparameters import Strict
 from convnova.progress import log
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+/\S+$")]
 Prefix = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+/(\S*/)?$")]
 
 
-class SourceFile(BaseModel):
+class SourceFile(Strict):
     """One file of a source, with what its owner publishes of it; what is not known is absent."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     urls: list[Url] = Field([], description="in order of preference; default each `base` of the source + name")
     size: int | None = Field(None, gt=0, description="bytes")
@@ -48,10 +37,8 @@ class SourceFile(BaseModel):
     note: str = ""
 
 
-class Source(BaseModel):
+class Source(Strict):
     """Where a genome or a benchmark comes from; `{revision}` in a URL stands for the pinned revision."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str
     homepage: str = Field(pattern=r"^https?://\S+$")
@@ -224,7 +211,7 @@ def _record(lock: Path, address: str | None, out: Path) -> None:
     """Write down what stands at `out`; an address of None says that it was there already."""
     content = {
         "url": address,
-        "sha256": sha256_of(out),
+        "sha256": sha256(out),
         "size": out.stat().st_size,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -57,7 +57,7 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def sha256_of(path: str | Path) -> str:
+def sha256_of_tree(path: str | Path) -> str:
     """SHA-256 of a file; of a folder that of its files' names and hashes, hidden files left out."""
     if Path(path).is_file():
         return sha256(path)

@@ -132,7 +132,7 @@ def summary(
     return {
         "architecture": about.architecture,
         "settings": settings,
-        "receptive_field": receptive_field(about.architecture, settings, config.suites[job.suite].tasks[job.task].kind),
+        "receptive_field": receptive_field(about.architecture, settings, config.task(job).kind),
         **about.model_dump(include={"frozen", "head"}),
         "strands": config.strands(job.model, job.suite),
         "training": config.training(job).model_dump(exclude={"source"}),
@@ -146,7 +146,11 @@ def summary(
 
 
 def split_rows(data: TaskShard, task: Task, job: Job) -> dict[str, Labelled]:
-    """The rows that are trained on, that choose the epoch, and that are scored, by the job's protocol."""
+    """The rows that are trained on, that choose the epoch, and that are scored, by the job's protocol.
+
+    Raises:
+        ConvNovaError: too few training rows for a validation part.
+    """
     longest = task.max_length or max(int(data.split(name).lengths.max()) for name in data.splits)
 
     def labelled(name: str, rows: np.ndarray | None = None) -> Labelled:
@@ -186,7 +190,12 @@ def padded_length(model: nn.Module, pooled: bool, splits: dict[str, Labelled]) -
 
 
 def build(config: RunConfig, job: Job, data: TaskShard, splits: dict[str, Labelled], weights: Path | None) -> nn.Module:
-    """The job's network with its initial weights, on the best device there is."""
+    """The job's network with its initial weights, on the best device there is.
+
+    Raises:
+        ConvNovaError: pretrained weights that are missing, not wanted, or do not fit; a model that cannot do what its
+            settings ask for.
+    """
     torch.manual_seed(torch_seed(job.seed, "weights"))
     pretrained = config.is_pretrained(job)
     if pretrained != (weights is not None):
@@ -221,10 +230,6 @@ class Classification:
     strands: str = "forward"
 
     def __post_init__(self) -> None:
-        if self.settings.reverse_complement and self.task.kind == "per_base":
-            raise ConvNovaError(
-                "reverse_complement = true: the labels of bases belong to one strand; leave it out here"
-            )
         self.steps_per_epoch = -(-len(self.splits["train"]) // self.settings.batch_size)
         longest = max(rows.max_length for rows in self.splits.values())
         fast = max(CPU_BASES // longest, 2 * (self.settings.micro_batch or self.settings.batch_size))

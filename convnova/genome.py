@@ -6,7 +6,6 @@ bases are for training, validation and test.
 
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -218,17 +217,7 @@ def _by_position(interval: Interval, length: int) -> list[Interval]:
 
 def _report_overlap(bed: Path, intervals: list[Interval]) -> None:
     """Say how many bases of a BED's validation and test intervals are in its train intervals as well."""
-    if shutil.which("bedtools") is None:
-        raise ConvNovaError(
-            "bedtools: expected the program on the PATH, found none; install it with "
-            "`apt-get install bedtools` or `conda install -c bioconda bedtools`"
-        )
-    from pybedtools import BedTool
-
-    merged = {}
-    for split in SPLITS:
-        rows = "".join(f"{part.chrom}\t{part.start}\t{part.end}\n" for part in intervals if part.split == split)
-        merged[split] = BedTool(rows, from_string=True).sort().merge() if rows else None
+    merged = {split: bed_file.merged(part for part in intervals if part.split == split) for split in SPLITS}
     for split in SPLITS[1:]:
         if merged[split]:
             bases = sum(part.length for part in merged[split])

@@ -38,7 +38,10 @@ def take_gpus(count: int = 1) -> list[str]:
     rank = int(os.environ.get("LOCAL_RANK", -1))
     wanted = max(count, rank + 1)
     if names and wanted > len(names):
-        raise ConvNovaError(f"expected {wanted} GPUs, a process each, found {len(names)}; `{VISIBLE}=` is for CPUs")
+        raise ConvNovaError(
+            f"expected {wanted} GPUs, one for each process, found {len(names)}; ask for fewer with `--processes`, or "
+            f"set `{VISIBLE}=` to train on CPUs"
+        )
     if rank >= 0:
         names = names[rank : rank + 1]
     elif names:

@@ -16,7 +16,7 @@ from convnova.catalogue import load_file
 from convnova.config import RunConfig, files_of
 from convnova.errors import ConvNovaError
 from convnova.fetch import Source
-from convnova.files import sha256_of
+from convnova.files import sha256_of_tree
 
 UNCHANGED, CHANGED, GONE = "unchanged since", "CHANGED SINCE", "NOT THERE ANY MORE"
 STORED = "kept in a storage, not looked at"
@@ -101,7 +101,7 @@ def state(path: Path, recorded: str) -> str:
 @lru_cache(maxsize=4096)
 def _sha256(path: Path, changed: int | None) -> str:
     """Computed once for a file that many results read; `changed` is when it was last written."""
-    return sha256_of(path)
+    return sha256_of_tree(path)
 
 
 def _of_task(run: Run, shard: Path, suite: str, task: str) -> list[Input]:

@@ -1,7 +1,6 @@
 """Where in a genome the rows of a task lie, and which of the genome's intervals hold them."""
 
 import gzip
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,6 @@ import numpy as np
 
 from convnova import bed, kmers
 from convnova.dna import reverse_complement
-from convnova.errors import ConvNovaError
 from convnova.genome import Interval
 from convnova.kmers import Sequences
 from convnova.progress import progress
@@ -161,18 +159,11 @@ def inside_by_bedtools(places: list[Place], intervals: Iterable[Interval], rows:
     Raises:
         ConvNovaError: the program is not there.
     """
-    if shutil.which("bedtools") is None:
-        raise ConvNovaError(
-            "bedtools: expected the program on the PATH, found none; install it with "
-            "`apt-get install bedtools` or `conda install -c bioconda bedtools`"
-        )
-    from pybedtools import BedTool
-
-    held = np.zeros(rows, bool)
-    target = "".join(f"{part.chrom}\t{part.start}\t{part.end}\n" for part in intervals)
+    merged, held = bed.merged(intervals), np.zeros(rows, bool)
     lines = "".join(f"{place.chrom}\t{place.start}\t{place.end}\t{place.row}\n" for place in places)
-    if target and lines:
-        merged = BedTool(target, from_string=True).sort().merge()
+    if merged is not None and lines:
+        from pybedtools import BedTool
+
         for place in BedTool(lines, from_string=True).coverage(merged, nonamecheck=True):
             held[int(place.name)] |= float(place.fields[-1]) >= 0.5
     return held

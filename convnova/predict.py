@@ -60,7 +60,11 @@ def _by_item(logits: torch.Tensor, data: Labelled, items: np.ndarray, padding: P
 
 
 def labels_of(data: Labelled) -> np.ndarray:
-    """The labels that `predict` is held against, in its order and form."""
+    """The labels that `predict` is held against, in its order.
+
+    Returns:
+        classes: class ids (n,). multilabel: 0 or 1, (n, labels). per_base: the class of each base, item after item.
+    """
     if data.kind != "per_base":
         return np.asarray(data.labels[data.rows])
     starts = data.offsets[data.rows]

@@ -70,7 +70,7 @@ def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path, workers:
     about = {
         "architecture": architecture,
         "settings": model_settings,
-        "pretraining": settings.model_dump(),
+        "pretraining": settings.model_dump(exclude={"source"}),
         "windows": {split: len(part) for split, part in parts.items()},
         "epochs": history.evaluations,
         "best_epoch": history.best_epoch,

@@ -1,6 +1,5 @@
 """What each fine-tuning of a run is trained with, value by value, and where each value comes from."""
 
-import importlib
 from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
@@ -78,8 +77,10 @@ def _besides_training(config: RunConfig, job: Job) -> dict[str, tuple[Any, str]]
 
     Settings that nobody wrote are there too, with the architecture's own values.
     """
+    from convnova.models import architecture_module  # not above: it imports torch, which is slow
+
     about, found = config.models[job.model], {}
-    module = importlib.import_module(f"convnova.models.{about.architecture}")
+    module = architecture_module(about.architecture)
     defaults = {
         key: field.default if field.default_factory is MISSING else field.default_factory()
         for key, field in module.Config.__dataclass_fields__.items()

@@ -141,6 +141,9 @@ def cancel_left_over(folder: Path) -> None:
 
     A pretraining that is cancelled writes a checkpoint, so nothing of it is lost. The caller holds Snakemake's lock of
     the folder, so no other main process waits for these jobs.
+
+    Raises:
+        ConvNovaError: Slurm does not answer, or some jobs have not ended after `SECONDS_TO_END`.
     """
     jobs = _jobs_of(folder)
     if not jobs:

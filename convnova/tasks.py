@@ -15,7 +15,7 @@ from convnova import genome as genome_shard
 from convnova import shards
 from convnova.config import Task
 from convnova.errors import ConvNovaError
-from convnova.files import sha256_of
+from convnova.files import sha256_of_tree
 from convnova.progress import log, progress
 from convnova.sources import READERS, Rows
 from convnova.sources.rows import SPLITS
@@ -87,7 +87,7 @@ def shard_task(
         _check_counts(task, tallies, files, accept_counts)
         classes = _classes(task, tallies)
         _append_rest(shard, tallies, classes)
-        inputs = {role: {"name": Path(path).name, "sha256": sha256_of(path)} for role, path in files.items()}
+        inputs = {role: {"name": Path(path).name, "sha256": sha256_of_tree(path)} for role, path in files.items()}
         if genome:
             inputs["genome"] = shards.read_metadata(genome / genome_shard.SHARD)["inputs"]["fasta"]
         splits = {split: tallies[split].report(split, task.max_length) for split in SPLITS if split in tallies}

@@ -105,27 +105,26 @@ def train(
     )
 
 
+@dataclass
 class _Loop:
     """A training under way."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        objective: Objective,
-        settings: Training,
-        seed: int,
-        label: str,
-        log_file: Path,
-        checkpoints: Path,
-        processes: Processes,
-    ):
-        self.model, self.objective, self.settings, self.seed, self.label = model, objective, settings, seed, label
-        self.log_file, self.checkpoints, self.processes = log_file, checkpoints, processes
+    model: nn.Module
+    objective: Objective
+    settings: Training
+    seed: int
+    label: str
+    log_file: Path
+    checkpoints: Path
+    processes: Processes
+
+    def __post_init__(self) -> None:
+        model, settings, processes = self.model, self.settings, self.processes
         self.device = next(model.parameters()).device
         groups = parameter_groups(model, settings.weight_decay)
         self.optimizer = AdamW(groups, betas=(settings.beta1, settings.beta2))
-        self.history = History(**(load_state(checkpoints, model, self.optimizer) or {}))
-        self.total = settings.epochs * objective.steps_per_epoch
+        self.history = History(**(load_state(self.checkpoints, model, self.optimizer) or {}))
+        self.total = settings.epochs * self.objective.steps_per_epoch
         self.every = max(1, self.total // LOG_ROWS)
         self.losses = torch.zeros(self.every, device=self.device)
         self.losses[: len(self.history.unlogged)] = torch.tensor(self.history.unlogged)

@@ -50,6 +50,18 @@ def test_what_is_no_interval(fields, message):
         bed.checked(fields, LENGTHS, "a.bed line 3")
 
 
+def test_merged_intervals_are_each_base_once():
+    rows = [("chr2", 5, 9), ("chr1", 40, 50, "valid"), ("chr1", 0, 10, "train"), ("chr1", 10, 20), ("chr1", 15, 30)]
+    found = [(part.chrom, part.start, part.end) for part in bed.merged(rows)]
+    assert found == [("chr1", 0, 30), ("chr1", 40, 50), ("chr2", 5, 9)] and bed.merged([]) is None
+
+
+def test_without_bedtools_the_message_says_how_to_install_it(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConvNovaError, match="apt-get install bedtools.*conda install -c bioconda bedtools"):
+        bed.merged([])
+
+
 def test_a_real_bed(shared):
     """65 intervals of 65,536 bases in the form of the human pretraining intervals."""
     rows = [fields for _, fields in bed.lines(shared / "data/genome_human_slices/basenji_tiny_hg38_sequences.bed")]

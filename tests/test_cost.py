@@ -60,6 +60,7 @@ def test_operations_are_those_of_a_count_by_hand():
     model = build_predictor("convnova", settings, "classes", 3, length)
     expected = 2 * (a_base * length + width * 3)
     assert cost.operations(model, torch.zeros(1, length, dtype=torch.uint8)) == expected
+    assert model.training and all(part.fast for part in model.modules() if hasattr(part, "fast")), "left as it was"
 
 
 def test_attention_is_counted():

@@ -98,7 +98,7 @@ def test_processes_of_torchrun_have_the_gpu_of_their_rank(take, names):
     assert taken(take(all_, 4)) == all_
     assert [taken(take(all_, LOCAL_RANK=str(rank))) for rank in range(4)] == names
     refused = take(all_, LOCAL_RANK="4").stderr.read()
-    assert "refused: expected 5 GPUs, a process each, found 4" in refused
+    assert "refused: expected 5 GPUs, one for each process, found 4; ask for fewer with `--processes`" in refused
 
 
 def test_a_gpu_of_any_name_is_taken_and_where_none_is_visible_none_is(take):

@@ -116,12 +116,6 @@ def test_inside_nothing_and_nothing_inside():
         assert function([place], [part], 2).tolist() == [False, True]
 
 
-def test_without_bedtools_the_message_says_how_to_install_it(monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(ConvNovaError, match="bedtools: expected the program on the PATH, found none; install it with"):
-        inside_by_bedtools([], [], 1)
-
-
 def test_real_histone_sequences_in_the_real_yeast_genome(shared, tmp_path):
     data = shared / "data"
     fasta = tmp_path / "yeast.fa"

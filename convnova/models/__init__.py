@@ -10,7 +10,9 @@ there is one, is that of predictions of single bases; `check(config)` tries what
 docs/adding_a_model.md.
 """
 
+import copy
 import importlib
+from types import ModuleType
 from typing import Any
 
 from torch import nn
@@ -21,18 +23,31 @@ from convnova.errors import ConvNovaError
 from convnova.models.heads import Predictor
 
 
+def architecture_module(architecture: str) -> ModuleType:
+    """The architecture's module, imported only where it is asked for.
+
+    Raises:
+        ConvNovaError: there is none, it has no `Config`, or it imports a package that is not installed.
+    """
+    name, place = f"convnova.models.{architecture}", f"convnova/models/{architecture}.py"
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise ConvNovaError(f"{place}: expected what it imports, found no {error.name!r}; install it") from error
+        raise ConvNovaError(f"architecture {architecture!r}: expected a module {place}") from error
+    if not hasattr(module, "Config"):
+        raise ConvNovaError(f"architecture {architecture!r}: expected a class `Config` in {place}, found none")
+    return module
+
+
 def configure(architecture: str, settings: dict[str, Any]) -> Any:
     """The architecture's `Config`.
 
     Raises:
         ConvNovaError: an unknown architecture, setting or value.
     """
-    try:
-        module = importlib.import_module(f"convnova.models.{architecture}")
-    except ModuleNotFoundError as error:
-        raise ConvNovaError(
-            f"architecture {architecture!r}: expected a module convnova/models/{architecture}.py"
-        ) from error
+    module = architecture_module(architecture)
     fields = module.Config.__dataclass_fields__
     for name, value in settings.items():
         if name not in fields:
@@ -85,7 +100,7 @@ def check_use(model: Model, settings: Any, pretraining_length: int) -> None:
     Raises:
         ConvNovaError: it cannot be pretrained or frozen, has no head to choose, or what its own `check` says.
     """
-    module = importlib.import_module(f"convnova.models.{model.architecture}")
+    module = architecture_module(model.architecture)
     others = model.architecture == "huggingface"
     if model.pretrained and (others or not hasattr(module, "Backbone")):
         reason = "has its weights from elsewhere" if others else "has no part that pretraining could train"
@@ -133,7 +148,7 @@ def _check_length(what: str, length: int, settings: Any) -> None:
 def build_backbone(architecture: str, settings: dict[str, Any]) -> nn.Module:
     """The part of the model that pretraining trains."""
     config = configure(architecture, settings)
-    return importlib.import_module(f"convnova.models.{architecture}").Backbone(config)
+    return architecture_module(architecture).Backbone(config)
 
 
 def checkpoint_activations(model: nn.Module) -> None:
@@ -147,6 +162,15 @@ def checkpoint_activations(model: nn.Module) -> None:
         raise ConvNovaError("checkpointing = true: expected a model that has it (convnova), found none; leave it out")
     for part in able:
         part.checkpointing = True
+
+
+def as_the_equations_stand(model: nn.Module) -> nn.Module:
+    """A copy without what is fast on one machine or another: every part that has `fast` set computes the plain way."""
+    plain = copy.deepcopy(model)
+    for part in plain.modules():
+        if hasattr(part, "fast"):
+            part.fast = False
+    return plain
 
 
 def build_predictor(
@@ -165,7 +189,7 @@ def build_predictor(
         tokens (B, L) to logits: (B, outputs), or (B, L, outputs) where `kind` is per_base.
     """
     config = configure(architecture, settings)
-    module = importlib.import_module(f"convnova.models.{architecture}")
+    module = architecture_module(architecture)
     if hasattr(module, "predictor"):
         return module.predictor(config, kind, outputs, length, **options)
     return Predictor(module.Backbone(config), kind, outputs, **options)

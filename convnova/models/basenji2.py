@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnova.errors import ConvNovaError
-from convnova.models.heads import LETTERS
+from convnova.models.heads import VOCABULARY
 from convnova.models.layers import BatchNorm, Convolution, chosen, inside_of, max_pool, one_hot, repeated
 
 
@@ -82,7 +82,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.config, self.width, inner = config, 2 * config.width, config.width // 2
         first, *_ = sizes = config.tower
-        self.stem, self.stem_norm = Convolution(LETTERS, first, 15, bias=False), BatchNorm(first)
+        self.stem, self.stem_norm = Convolution(VOCABULARY, first, 15, bias=False), BatchNorm(first)
         self.tower = nn.ModuleList(Step(*size, 5) for size in zip(sizes, sizes[1:], strict=False))
         self.dilated = nn.ModuleList(
             nn.ModuleList([Step(config.width, inner, 3, dilation), Step(inner, config.width, 1)])

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnova.errors import ConvNovaError
-from convnova.models.heads import LETTERS
+from convnova.models.heads import VOCABULARY
 from convnova.models.layers import Convolution, chosen, inside_of, masked, one_hot
 
 STEM_KERNEL = 9
@@ -59,7 +59,7 @@ class Backbone(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         self.width = config.width
-        self.stem, self.stem_norm = Convolution(LETTERS, self.width, STEM_KERNEL), nn.LayerNorm(self.width)
+        self.stem, self.stem_norm = Convolution(VOCABULARY, self.width, STEM_KERNEL), nn.LayerNorm(self.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(self.width)
 

@@ -28,7 +28,7 @@ from convnova.dna import OUTSIDE
 from convnova.errors import ConvNovaError
 from convnova.models import fused, sparing
 from convnova.models.convolution import Pointwise, convolve
-from convnova.models.heads import LETTERS, MaskedLanguageModel
+from convnova.models.heads import VOCABULARY, MaskedLanguageModel
 
 STEM_KERNEL = 9
 LARGEST_DILATION = 1024
@@ -192,9 +192,9 @@ class Backbone(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         self.config, self.width, inner = config, config.width, config.width * config.tail_expansion
-        self.stem = nn.Conv1d(LETTERS, self.width, STEM_KERNEL)
+        self.stem = nn.Conv1d(VOCABULARY, self.width, STEM_KERNEL)
         two = config.second_branch != "none"
-        self.second_stem = nn.Conv1d(LETTERS, self.width, STEM_KERNEL) if two else None
+        self.second_stem = nn.Conv1d(VOCABULARY, self.width, STEM_KERNEL) if two else None
         blocks = (GatedConvolutionBlock(config, dilation) for dilation in config.dilations[:: config.stacks])
         self.blocks = nn.ModuleList(copy.deepcopy(block) for block in blocks for _ in range(config.stacks))
         self.tail = nn.Sequential(
@@ -280,7 +280,7 @@ class Backbone(nn.Module):
         if self.second_stem is None:
             return self._stem(tokens, own, bias), None
         other, other_bias = self.second_stem.weight, self.second_stem.bias
-        bases, n = other.split([LETTERS - 1, 1], 1)
+        bases, n = other.split([VOCABULARY - 1, 1], 1)
         complement = torch.cat([bases.flip(1), n], 1)  # A C G T to T G C A
         if self.config.second_branch == "reverse_complement":
             return self._stem(tokens, own, bias), self._stem(reverse(tokens), complement, other_bias)
@@ -293,19 +293,19 @@ class Backbone(nn.Module):
         """GELU of the convolution of one-hot letters with `weight` (out, 5, 9): (B, L, out)."""
         if self._fused(tokens):
             return fused.stem(tokens, weight, bias)
-        return F.gelu(_stem(tokens, weight, bias))
+        return F.gelu(stem_convolution(tokens, weight, bias))
 
     def _fused(self, where: Tensor) -> bool:
         return self.fast and fused.applies(where, self.width)
 
 
-def _stem(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The same without GELU, as one product over overlapping windows."""
+def stem_convolution(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The convolution of one-hot letters, (B, L) to (B, L, out), as one product over overlapping windows."""
     reach = STEM_KERNEL // 2
     padded = F.pad(tokens.long(), (reach, reach), value=OUTSIDE)
-    letters = F.one_hot(padded, LETTERS + 1)[..., :LETTERS].to(weight.dtype).contiguous()  # (B, L + 8, 5)
+    letters = F.one_hot(padded, VOCABULARY + 1)[..., :VOCABULARY].to(weight.dtype).contiguous()  # (B, L + 8, 5)
     windows = letters.as_strided(
-        (*tokens.shape, STEM_KERNEL * LETTERS), (letters.stride(0), LETTERS, 1)
+        (*tokens.shape, STEM_KERNEL * VOCABULARY), (letters.stride(0), VOCABULARY, 1)
     )  # a row a position: the 45 numbers of its nine letters
     return F.linear(windows, weight.permute(0, 2, 1).flatten(1), bias)
 

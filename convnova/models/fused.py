@@ -40,10 +40,6 @@ ELEMENTS = 2048
 """Numbers that a program of four warps holds of each tensor where there is no matrix product: 16 a thread."""
 STEPS = 4
 """Times that a program does so that sums over positions as well, for fewer parts of the sums."""
-KERNELS = (
-    "stem", "stem_gradient", "normalise", "convolve", "gate", "add_norm", "add_norm_gradients", "gate_gradients",
-    "norm_gradients", "weight_gradients",
-)  # fmt: skip
 TABLE_ROWS = 64
 """Of a stem's table: nine taps of five letters, the bias, and zeros."""
 

@@ -22,7 +22,7 @@ INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 to them; in it both are done in float32."""
 SIZES = ["count", "batch", "length", "dilation"]
 """Arguments for whose values Triton should not compile a kernel again."""
-LETTERS = tl.constexpr(5)
+VOCABULARY = tl.constexpr(5)
 STEM_TAPS = tl.constexpr(9)
 STEM_ROWS = tl.constexpr(64)
 """Rows of a stem's table: one for each tap and letter, one for the bias, and zeros up to a power of two."""
@@ -85,11 +85,11 @@ def _through_norm(dnormalised, normalised, inverse_deviation, D: tl.constexpr):
 def _one_hot(tokens, rows, count, length):
     """(R, STEM_ROWS) of what the stem sees at `rows`: nine letters and a one for the bias."""
     columns = tl.arange(0, STEM_ROWS)
-    offset = columns // LETTERS - STEM_TAPS // 2
+    offset = columns // VOCABULARY - STEM_TAPS // 2
     place = (rows % length)[:, None] + offset[None, :]
-    known = (rows < count)[:, None] & (place >= 0) & (place < length) & (columns < STEM_TAPS * LETTERS)[None, :]
-    letters = tl.load(tokens + rows.to(tl.int64)[:, None] + offset[None, :], mask=known, other=LETTERS)
-    one = (letters == (columns % LETTERS)[None, :]) | (columns == STEM_TAPS * LETTERS)[None, :]
+    known = (rows < count)[:, None] & (place >= 0) & (place < length) & (columns < STEM_TAPS * VOCABULARY)[None, :]
+    letters = tl.load(tokens + rows.to(tl.int64)[:, None] + offset[None, :], mask=known, other=VOCABULARY)
+    one = (letters == (columns % VOCABULARY)[None, :]) | (columns == STEM_TAPS * VOCABULARY)[None, :]
     return one.to(tl.float32).to(tl.bfloat16)
 
 

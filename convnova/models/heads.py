@@ -7,9 +7,9 @@ made of their mean, and a masked base is guessed on both strands with one head.
 import torch
 from torch import Tensor, nn
 
-from convnova.dna import COMPLEMENT, OUTSIDE
+from convnova.dna import COMPLEMENT, LETTERS, OUTSIDE
 
-LETTERS = 5
+VOCABULARY = len(LETTERS)
 """What a base can be: A C G T N."""
 CNN_WIDTH = 64
 """Channels of BEND's convolutional head."""
@@ -107,7 +107,7 @@ class MaskedLanguageModel(nn.Module):
     def __init__(self, backbone: nn.Module):
         super().__init__()
         self.backbone, self.both_strands = backbone, getattr(backbone, "both_strands", False)
-        self.head = nn.Linear(backbone.width // (2 if self.both_strands else 1), LETTERS)
+        self.head = nn.Linear(backbone.width // (2 if self.both_strands else 1), VOCABULARY)
 
     def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
         """Logits of the letters A C G T N at every position, or at the positions `at`."""
@@ -115,4 +115,4 @@ class MaskedLanguageModel(nn.Module):
         if not self.both_strands:
             return self.head(features)
         own, opposite = features.chunk(2, -1)
-        return self.head(own) + self.head(opposite)[..., COMPLEMENT[:LETTERS].tolist()]
+        return self.head(own) + self.head(opposite)[..., COMPLEMENT[:VOCABULARY].tolist()]

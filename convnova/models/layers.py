@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnova.dna import OUTSIDE
-from convnova.models.heads import LETTERS
+from convnova.models.heads import VOCABULARY
 
 
 def inside_of(tokens: Tensor) -> Tensor | None:
@@ -21,7 +21,7 @@ def inside_of(tokens: Tensor) -> Tensor | None:
 
 def one_hot(tokens: Tensor, dtype: torch.dtype) -> Tensor:
     """(B, L) tokens as letters A C G T N: (B, L, 5), zeros where there is no base."""
-    return F.one_hot(tokens.long(), LETTERS + 1)[..., :LETTERS].to(dtype)
+    return F.one_hot(tokens.long(), VOCABULARY + 1)[..., :VOCABULARY].to(dtype)
 
 
 def masked(x: Tensor, inside: Tensor | None) -> Tensor:
@@ -63,7 +63,11 @@ def windows(x: Tensor, factor: int, value: float) -> Tensor:
 
 
 def max_pool(x: Tensor, inside: Tensor | None, factor: int) -> tuple[Tensor, Tensor | None]:
-    """The largest of each window of `factor` positions, of its bases alone; and which windows have any."""
+    """The largest of each window of `factor` positions, of its bases alone; and which windows have any.
+
+    Returns:
+        (B, W, d), zeros where a window has no base, and (B, W, 1), or None where `inside` is; W = ceil(L / factor).
+    """
     if inside is None:
         return windows(x, factor, -torch.inf).amax(2), None
     fewer = windows(inside, factor, 0).amax(2)
@@ -71,7 +75,7 @@ def max_pool(x: Tensor, inside: Tensor | None, factor: int) -> tuple[Tensor, Ten
 
 
 def mean_pool(x: Tensor, inside: Tensor | None, factor: int) -> tuple[Tensor, Tensor | None]:
-    """The mean of each window of `factor` positions, of its bases alone; and which windows have any."""
+    """The mean of each window of `factor` positions, of its bases alone; and which windows have any: as `max_pool`."""
     real = torch.ones_like(x[..., :1], dtype=torch.bool) if inside is None else inside
     counts = windows(real, factor, 0).sum(2)
     means = windows(masked(x, inside), factor, 0).sum(2) / counts.clamp(min=1)
@@ -79,5 +83,5 @@ def mean_pool(x: Tensor, inside: Tensor | None, factor: int) -> tuple[Tensor, Te
 
 
 def repeated(x: Tensor, factor: int, length: int) -> Tensor:
-    """Each position `factor` times, cut to `length`: what pooling by `factor` took away, but for the resolution."""
+    """Each position `factor` times, (B, l, d) to (B, length, d): what pooling took away, but for the resolution."""
     return x.repeat_interleave(factor, 1)[:, :length]

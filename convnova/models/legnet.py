@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnova.errors import ConvNovaError
-from convnova.models.heads import LETTERS
+from convnova.models.heads import VOCABULARY
 from convnova.models.layers import BatchNorm, Convolution, chosen, inside_of, masked, one_hot
 
 
@@ -91,7 +91,7 @@ class Backbone(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         first, *_, self.width = config.channels
-        self.stem = Step(LETTERS, first, config.kernel)
+        self.stem = Step(VOCABULARY, first, config.kernel)
         sizes = zip(config.channels, config.channels[1:], strict=False)
         self.blocks = nn.ModuleList(Block(width, outputs, config) for width, outputs in sizes)
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from convnova.dna import OUTSIDE
 from convnova.errors import ConvNovaError
 from convnova.models import convnova
-from convnova.models.layers import chosen, mean_pool, repeated
+from convnova.models.layers import chosen, inside_of, mean_pool, repeated
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,8 @@ class Backbone(convnova.Backbone):
     def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
         x, c = self._stems(tokens)
-        real = tokens != OUTSIDE
-        inside = None if real.all() else real.unsqueeze(-1)
-        levels, factor, above = len(self.blocks) // 2, self.config.dilation_base, []
+        inside, levels = inside_of(tokens), len(self.blocks) // 2
+        factor, above = self.config.dilation_base, []
         for block in self.blocks[:levels]:
             x, c = self._block(block, x, c, inside)
             above.append((x, c, inside))

@@ -50,8 +50,9 @@ class Compiled:
 
 
 if __name__ == "__main__":
-    for name in fused.KERNELS:
-        setattr(fused_kernels, name, Compiled(getattr(fused_kernels, name)))
+    for name, part in list(vars(fused_kernels).items()):
+        if isinstance(part, triton.JITFunction) and not name.startswith("_"):
+            setattr(fused_kernels, name, Compiled(part))
     for width in fused.WIDTHS:
         tokens, at = torch.zeros(1, 8, dtype=torch.uint8), torch.arange(3)
         for ffn in (False, True):

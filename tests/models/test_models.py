@@ -291,6 +291,28 @@ def test_models_that_do_not_fit_are_refused_before_any_job(models, message):
         check_models(config)
 
 
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("pyramid", None, "architecture 'pyramid': expected a module convnova/models/pyramid.py$"),
+        (
+            "pyramid",
+            "import numpyy.linalg",
+            "convnova/models/pyramid.py: expected what it imports, found no 'numpyy'; install it",
+        ),
+        ("pyramid", "import convnova.models.tower", r"pyramid.py: .* found no 'convnova\.models\.tower'"),
+        ("layers", None, "'layers': expected a class `Config` in convnova/models/layers.py, found none"),
+    ],
+)
+def test_what_is_wrong_with_an_architecture_is_told(name, content, message, tmp_path, monkeypatch):
+    if content:
+        monkeypatch.setattr(convnova.models, "__path__", [*convnova.models.__path__, str(tmp_path)])
+        (tmp_path / f"{name}.py").write_text(content)
+    models = {"mine": {"like": "convnova_scratch", "title": "mine", "architecture": name, "settings": {}}}
+    with pytest.raises(ConvNovaError, match=f"models.mine.*{message}"):
+        check_models(load({"suites": {"nucleotide_transformer": ["H3"]}, "models": models}, [], CATALOGUE))
+
+
 def test_sequences_of_unknown_length_and_recipes_are_held_against_the_longest_too(tmp_path):
     short = {"hyenadna_scratch": {"settings": {"length": 100}, "suites": {}}}
     own = {"mine": {"format": "csv", "tasks": {"one": {"train": "a.csv", "test": "b.csv"}}}}

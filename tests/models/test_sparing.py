@@ -1,23 +1,13 @@
 """The block differentiated by hand against the same block as its equations stand."""
 
-import copy
-
 import pytest
 import torch
 
 from convnova.dna import OUTSIDE
 from convnova.errors import ConvNovaError
-from convnova.models.convnova import Backbone, Config, GatedConvolutionBlock
+from convnova.models import as_the_equations_stand
+from convnova.models.convnova import Backbone, Config
 from convnova.models.sparing import GatedUpdate
-
-
-def plain(model):
-    """A copy that computes as the equations stand."""
-    model = copy.deepcopy(model)
-    for block in model.modules():
-        if isinstance(block, GatedConvolutionBlock):
-            block.fast = False
-    return model
 
 
 def features_and_gradients(model, tokens, at=None):
@@ -37,7 +27,7 @@ def test_values_and_gradients_are_those_of_the_plain_block(width, at, padded):
     if padded:
         tokens[1, 50:] = OUTSIDE
         at = None if at is None else at[:3]
-    expected, gradients = features_and_gradients(plain(model), tokens, at)
+    expected, gradients = features_and_gradients(as_the_equations_stand(model), tokens, at)
     found, ours = features_and_gradients(model, tokens, at)
     inside = (tokens != OUTSIDE) if at is None else slice(None)
     torch.testing.assert_close(found[inside], expected[inside], atol=2e-5, rtol=2e-5)
