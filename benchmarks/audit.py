@@ -98,7 +98,7 @@ def measure(shard: Path, genome: Path | None) -> dict:
     return {
         "seconds": round(time.perf_counter() - wall, 2),
         "processor_seconds": round(time.process_time() - processor, 2),
-        "peak_memory_mb": peak_resident() // 1024**2,
+        "peak_memory_mb": peak_resident() // 10**6,
         "near": found["near"],
         "pretraining": found.get("pretraining"),
     }
