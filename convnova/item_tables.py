@@ -23,8 +23,7 @@ from convnova.lineage import read_result
 from convnova.made_from import line, sentence
 from convnova.outputs import ITEMS, ITEMS_TITLE, item_tasks
 from convnova.pairs import OverItems, paired_over_items, paired_over_sequences, with_holm
-from convnova.predictions import Predictions, read_predictions
-from convnova.progress import log
+from convnova.predictions import Predictions, predictions_of
 from convnova.scores import METRIC_TITLES
 from convnova.sheets import Sheet, change, p_value, text, write
 from convnova.table_forms import Entry, fields_read
@@ -120,19 +119,8 @@ def _lines(config: RunConfig, suite: str, task: str, protocol: str, spec: Task) 
 
 
 def _of_model(config: RunConfig, suite: str, task: str, model: str, protocol: str) -> Scores:
-    found = {}
-    for seed in config.seeds_of(suite, protocol):
-        job = Job(suite, task, model, protocol, seed)
-        path = config.folder(job) / "predictions.parquet"
-        if not path.is_file():
-            log(f"left out: {path}: missing")
-            continue
-        predictions, expected = read_predictions(path), config.job_fingerprint(job)
-        if predictions.settings == expected:
-            found[seed] = predictions
-        else:
-            log(f"left out: {path}: made with other settings (hash {predictions.settings}, expected {expected})")
-    return found
+    jobs = [Job(suite, task, model, protocol, seed) for seed in config.seeds_of(suite, protocol)]
+    return {job.seed: found for job in jobs if (found := predictions_of(config, job))}
 
 
 def _field(config: RunConfig, suite: str, task: str, model: str, protocol: str) -> str:

@@ -19,7 +19,7 @@ from convnova.errors import ConvNovaError
 from convnova.files import write_text
 from convnova.genome import read_genome
 from convnova.places import Place
-from convnova.predictions import read_predictions
+from convnova.predictions import Predictions, predictions_of
 from convnova.progress import log
 from convnova.sheets import Sheet, change, number, text, write
 from convnova.table_forms import Entry
@@ -46,6 +46,8 @@ CAPTION = (
 
 def write_leaks(config: RunConfig, genome: Path, shards: Mapping[tuple[str, str], Path], out: Path) -> None:
     """Write `leaks.tsv` and `leaks.md` to the folder `out`: a line a task of classes, model and protocol.
+
+    Predictions that are missing, or made with other settings than the config's, are left out and named.
 
     Args:
         genome: folder of the genome shard that rows are looked for in.
@@ -117,16 +119,16 @@ def _lines(
     for model, content in config.models.items():
         for protocol in config.protocols:
             seeds = [
-                _scores(config.folder(job) / "predictions.parquet", overlaps, metric)
-                for job in (Job(suite, task, model, protocol, seed) for seed in config.seeds_of(suite, protocol))
-                if (config.folder(job) / "predictions.parquet").is_file()
+                _scores(found, overlaps, metric)
+                for seed in config.seeds_of(suite, protocol)
+                if (found := predictions_of(config, Job(suite, task, model, protocol, seed)))
             ]
             if seeds:
-                found = pd.DataFrame(seeds)
-                gap = found["clean"] - found["score"]
+                scores = pd.DataFrame(seeds)
+                gap = scores["clean"] - scores["score"]
                 yield (
                     about
-                    | found.mean().to_dict()
+                    | scores.mean().to_dict()
                     | {
                         "model": content.title,
                         "protocol": protocol,
@@ -137,19 +139,18 @@ def _lines(
                 )
 
 
-def _scores(path: Path, overlaps: np.ndarray, metric: str) -> dict[str, float]:
+def _scores(found: Predictions, overlaps: np.ndarray, metric: str) -> dict[str, float]:
     """The metric over all test rows, over those that are clean, with its interval, and over those that leak."""
-    found = read_predictions(path)
     rows, labels, scores = found.rows, found.labels, found.predicted
     if not np.array_equal(rows, np.arange(len(overlaps))):
         raise ConvNovaError(
-            f"{path}: expected predictions of {len(overlaps)} test rows, found {len(rows)}; run it again"
+            f"{found.path}: expected predictions of {len(overlaps)} test rows, found {len(rows)}; run it again"
         )
     parts = {"score": np.full(len(rows), True), "clean": overlaps == 0, "leaking_score": overlaps > 0}
-    found = {name: _score(labels[part], scores[part], metric) for name, part in parts.items()}
+    told = {name: _score(labels[part], scores[part], metric) for name, part in parts.items()}
     clean = overlaps == 0
     low, high = stats.bootstrap_interval(labels[clean], scores[clean], metric) if clean.any() else (np.nan, np.nan)
-    return found | {"clean_low": low, "clean_high": high}
+    return told | {"clean_low": low, "clean_high": high}
 
 
 def _score(labels: np.ndarray, scores: np.ndarray, metric: str) -> float:

@@ -7,7 +7,6 @@ firm the mean is on these tasks.
 """
 
 import io
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,8 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from convnova.config import Job, RunConfig
+from convnova.aggregate import metrics_of
+from convnova.config import RunConfig
 from convnova.errors import ConvNovaError
 from convnova.figures import COLOURS, GREY, NARROW, STYLE, empty_figure, save
 from convnova.files import write_text
@@ -34,6 +34,8 @@ COLUMNS = ["model", "title", *ABOUT, "pairs", "score", "against", "difference", 
 def validation_scores(config: RunConfig) -> pd.DataFrame:
     """A line a fine-tuning that is there: model, suite, task, seed, score, parameters, receptive field (bp), seconds.
 
+    Results that are missing, or made with other settings than the config's, are left out and named.
+
     Raises:
         ConvNovaError: the run does not hold out a validation part.
     """
@@ -44,21 +46,10 @@ def validation_scores(config: RunConfig) -> pd.DataFrame:
 
 def _read(config: RunConfig) -> Iterator[tuple[Any, ...]]:
     for job in config.jobs():
-        path = config.folder(job) / "metrics.json"
-        if job.protocol == PROTOCOL and path.is_file():
-            found = json.loads(path.read_text())
-            if found["provenance"]["settings"] == config.job_fingerprint(job):
-                yield (
-                    *_key(job),
-                    max(epoch["score"] for epoch in found["epochs"]),
-                    found["parameters"],
-                    found["receptive_field"] or math.inf,
-                    found["seconds"],
-                )
-
-
-def _key(job: Job) -> tuple[str, str, str, int]:
-    return job.model, job.suite, job.task, job.seed
+        if job.protocol == PROTOCOL and (found := metrics_of(config, job)):
+            best = max(epoch["score"] for epoch in found["epochs"])
+            about = found["parameters"], found["receptive_field"] or math.inf, found["seconds"]
+            yield job.model, job.suite, job.task, job.seed, best, *about
 
 
 def differences(

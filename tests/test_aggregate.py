@@ -67,7 +67,8 @@ def test_a_group_without_a_score_is_left_out_and_named(config, capsys):
         ({"provenance": {"settings": "0123456789abcdef"}}, "made with other settings (hash 0123456789abcdef"),
         ({"mcc": math.nan}, "mcc is nan"),
         ({"mcc": None}, "mcc is None"),
-        ({"metric": "other"}, "not a metrics file of this version"),
+        ({"metric": "other"}, "other is None"),
+        ({"provenance": {}}, "not a metrics file of this version"),
     ],
 )
 def test_foreign_old_and_failed_results_are_left_out_and_named(config, changes, told, capsys):
