@@ -39,12 +39,12 @@ class Sequences(NamedTuple):
         return len(self.offsets) - 1
 
 
-def pieces(sequences: Sequences, bases: int = PIECE) -> Iterator[tuple[int, Sequences]]:
-    """Yield (number of the first, some consecutive sequences): about so many bases, at least one sequence."""
+def pieces(sequences: Sequences) -> Iterator[tuple[int, Sequences]]:
+    """Yield (number of the first, some consecutive sequences): about `PIECE` bases, at least one sequence."""
     tokens, offsets = sequences
     first, count = 0, len(sequences)
     while first < count:
-        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + bases, side="right")) - 1)
+        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + PIECE, side="right")) - 1)
         yield first, Sequences(tokens[offsets[first] : offsets[last]], offsets[first : last + 1] - offsets[first])
         if offsets[first] // BLOCK != offsets[last] // BLOCK:
             _forget(tokens)

@@ -43,7 +43,6 @@ def small_pieces(monkeypatch):
     """Pieces and blocks so small that every border between them is met."""
     monkeypatch.setattr(kmers, "PIECE", 50)
     monkeypatch.setattr(kmers, "BLOCK", 64)
-    monkeypatch.setattr(kmers.pieces, "__defaults__", (50,))
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 5, 8, 16, 21, 31, 32])
