@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,15 +86,7 @@ def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
         try:
             with gzip.GzipFile(fileobj=raw) as stream:
                 yield stream  # type: ignore[misc]
-        except (EOFError, gzip.BadGzipFile, OSError) as error:
-            if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile) and error.errno:
-                raise
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ConvNovaError(
                 f"{path}: expected gzip data, found a truncated or damaged file ({error}); fetch it again"
             ) from error
-        except Exception as error:
-            if type(error).__module__ == "zlib":
-                raise ConvNovaError(
-                    f"{path}: expected gzip data, found a damaged file ({error}); fetch it again"
-                ) from error
-            raise
