@@ -72,7 +72,7 @@ def metrics_of(config: RunConfig, job: Job) -> dict[str, Any] | None:
 def _rows(config: RunConfig, job: Job, metrics: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of one fine-tuning: itself, or one for each of its groups of labels that has a score."""
     path = config.folder(job) / "metrics.json"
-    metric, (low, high) = metrics["metric"], metrics.get("interval") or ("", "")
+    metric, (low, high) = metrics["metric"], metrics["interval"] or ("", "")
     common = {
         **job._asdict(),
         "metric": metric,
@@ -85,8 +85,8 @@ def _rows(config: RunConfig, job: Job, metrics: dict[str, Any]) -> list[dict[str
         "path": config.shown(path),
     }
     groups = config.task(job).groups
-    batches = metrics.get("per_batch") or {}
-    seen = [epoch["test"] for epoch in metrics.get("epochs", []) if "test" in epoch]
+    batches = metrics["per_batch"] or {}
+    seen = [epoch["test"] for epoch in metrics["epochs"] if "test" in epoch]
     told = {"test_best": max(seen, default=""), "per_batch": batches.get("file", "")}
     told |= {"per_batch_sorted": batches.get("sorted", "")}
     parts = {name: metrics["groups"][name] for name in groups} or {

@@ -11,7 +11,6 @@ from convnova.config import Job
 from convnova.errors import ConvNovaError
 from convnova.lineage import CHANGED, GONE, Input, Run, flat, inputs_of, read_result, run_of
 from convnova.outputs import ITEMS, sheet_titles
-from convnova.provenance import DIRTY
 from convnova.scores import METRICS
 
 CELL = ("row", "model", "protocol", "seed")
@@ -137,7 +136,7 @@ def _scores(metrics: dict[str, Any]) -> list[str]:
     lines = [
         f"{f'{name}: ' * bool(name)}{metric} {part[metric]:.6f} {of}" for name, part in parts.items() if metric in part
     ]
-    if metrics.get("interval"):
+    if metrics["interval"]:
         lines[0] += ", 95% bootstrap interval {:.6f} to {:.6f}".format(*metrics["interval"])
     others = {name: metrics[name] for name in METRICS if name != metric and metrics.get(name) is not None}
     lines += ["also " + _pairs({name: f"{value:.6f}" for name, value in others.items()})] if others else []
@@ -147,26 +146,20 @@ def _scores(metrics: dict[str, Any]) -> list[str]:
 
 def _settings(run: Run, job: Job, metrics: dict[str, Any]) -> list[str]:
     """The hyperparameters that were used, and whether the run's config still says so."""
-    used = metrics["provenance"]["settings"]
-    same, standing = _standing(run, job, used)
-    if "training" in metrics:
-        return [_model(metrics), "training: " + _pairs(metrics["training"]), standing]
-    if same and run.config:  # results of version 0.1.0 do not say it themselves
-        training = _pairs(run.config.training(job).model_dump(exclude={"source"}))
-        return [_pairs(run.config.job_settings(job)), "training: " + training, standing]
-    return [standing]
+    standing = _standing(run, job, metrics["provenance"]["settings"])
+    return [_model(metrics), "training: " + _pairs(metrics["training"]), standing]
 
 
-def _standing(run: Run, job: Job, used: str) -> tuple[bool, str]:
-    """Whether a result's settings are those of the run's config, and a sentence about it."""
+def _standing(run: Run, job: Job, used: str) -> str:
+    """Whether a result's settings are those of the run's config."""
     if run.config is None:
-        return False, f"hash {used}; no config of a run lies beside this result"
+        return f"hash {used}; no config of a run lies beside this result"
     if job not in set(run.config.jobs()):
-        return False, f"hash {used}; the run's config {CHANGED}: it has no such fine-tuning any more"
+        return f"hash {used}; the run's config {CHANGED}: it has no such fine-tuning any more"
     now = run.config.job_fingerprint(job)
-    if now != used:
-        return False, f"hash {used}; the run's config {CHANGED}: its hash is now {now}"
-    return True, f"hash {used}, as the run's config says"
+    return f"hash {used}" + (
+        ", as the run's config says" if now == used else f"; the run's config {CHANGED}: its hash is now {now}"
+    )
 
 
 def _model(about: dict[str, Any]) -> str:
@@ -196,19 +189,18 @@ def changes(run: Run, inputs: list[Input]) -> list[str]:
 
 def code(provenance: dict[str, Any]) -> str:
     """Version and commit, and whether files differed from it."""
-    commit = provenance["commit"].removesuffix(DIRTY)
-    dirty = provenance.get("dirty", provenance["commit"].endswith(DIRTY))
+    commit = provenance["commit"]
     text = f"convnova {provenance['convnova']}, " + (f"commit {commit}" if commit else "not run from a checkout")
-    return text + ", WITH UNCOMMITTED CHANGES" * dirty
+    return text + ", WITH UNCOMMITTED CHANGES" * provenance["dirty"]
 
 
 def made(provenance: dict[str, Any]) -> list[str]:
     """When, for how long, on what machine and with which packages."""
     used = [f"peak memory {provenance['peak_memory_mb']:,} MB"]
-    if (of_gpu := provenance.get("peak_gpu_memory_mb")) is not None:
+    if (of_gpu := provenance["peak_gpu_memory_mb"]) is not None:
         used.append(f"of the GPU {of_gpu:,} MB")
-    energy = provenance.get("joules")
-    used += [f"energy of the {name}: {joules:,} J" for name, joules in (energy or {}).items()]
+    energy = provenance["joules"]
+    used += [f"energy of the {name}: {joules:,} J" for name, joules in energy.items()]
     return [
         f"{provenance['started']}, in {provenance['seconds']} s of wall time",
         f"on {machine(provenance)}",

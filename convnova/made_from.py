@@ -20,17 +20,16 @@ SHORT = 12
 
 
 def line(job: Job, provenance: dict[str, Any]) -> dict[str, Any]:
-    """What the metrics file of a fine-tuning says of its making; what an older version did not record is left out."""
-    inputs, hardware = provenance.get("inputs", {}), provenance.get("hardware", {})
-    packages = {"python": provenance.get("python", ""), **provenance.get("packages", {})}
-    gpu = hardware.get("gpu") or "no GPU"
+    """What the metrics file of a fine-tuning says of its making."""
+    inputs, hardware = provenance["inputs"], provenance["hardware"]
+    packages = {"python": provenance["python"], **provenance["packages"]}
     return (
         job._asdict()
         | {name: provenance[name] for name in COLUMNS if name in provenance and name != "packages"}
         | {f"{role}_sha256": inputs[role]["sha256"] for role in ("task", "weights") if role in inputs}
-        | {f"joules_{name}": joules for name, joules in provenance.get("joules", {}).items()}
+        | {f"joules_{name}": joules for name, joules in provenance["joules"].items()}
         | {"packages": ", ".join(f"{name} {number}" for name, number in packages.items())}
-        | {"machine": f"{provenance.get('host', '')}: {hardware.get('processor', '')}, {gpu}"}
+        | {"machine": f"{provenance['host']}: {hardware['processor']}, {hardware['gpu'] or 'no GPU'}"}
     )
 
 
@@ -59,7 +58,7 @@ def sentence(config: RunConfig, found: pd.DataFrame) -> str:
     codes = found[["convnova", "commit", "dirty"]].drop_duplicates().itertuples(index=False)
     code = "; ".join(
         f"convnova {of.convnova}, commit {'unknown' if pd.isna(of.commit) else str(of.commit)[:SHORT]}"
-        + " with uncommitted changes" * (str(of.dirty) == "True")
+        + " with uncommitted changes" * bool(of.dirty)
         for of in codes
     )
     joules = found[["joules_processors", "joules_gpu"]].sum().sum()

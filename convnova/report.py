@@ -170,8 +170,8 @@ def _cost(made: list[dict[str, Any]]) -> list[str]:
         f"{len(made)} fine-tunings, {seconds / 60:.1f} min of wall time together, {times[0]} to {times[-1]}",
         f"at most {max(of_one['peak_memory_mb'] for of_one in made):,} MB of memory in one",
     ]
-    for name in sorted({name for of_one in made for name in of_one.get("joules", {})}):
-        told = [of_one["joules"][name] for of_one in made if name in of_one.get("joules", {})]
+    for name in sorted({name for of_one in made for name in of_one["joules"]}):
+        told = [of_one["joules"][name] for of_one in made if name in of_one["joules"]]
         lines.append(f"energy of the {name}: {sum(told):,.0f} J in {len(told)} of them, by the machine's own counters")
     return lines
 

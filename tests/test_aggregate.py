@@ -3,6 +3,7 @@ import math
 from pathlib import Path
 
 import pytest
+from made_up_scores import MADE
 
 from convnova.aggregate import write_scores
 from convnova.catalogue import load
@@ -28,7 +29,7 @@ def write(config, job, **changes) -> Path:
         "per_batch": {"batch_size": 8, "file": 0.08, "shuffled": 0.09, "sorted": 0.01},
         "groups": {name: {"auroc": 0.1 * i + job.seed, "auroc_mean": 7 + i}
                    for i, name in enumerate(("DHS", "TF", "HM"))},
-        "interval": [0.0, 0.4], "provenance": {"settings": config.job_fingerprint(job)},
+        "interval": [0.0, 0.4], "provenance": MADE | {"settings": config.job_fingerprint(job)},
     } | changes  # fmt: skip
     path = Path(job.folder("x")) / "metrics.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -126,6 +126,6 @@ def test_wall_time_memory_and_machine_are_there():
 
 def test_outside_a_checkout_the_commit_is_what_the_container_was_built_with(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
-    assert provenance.git_commit() == ""
+    assert provenance.git_commit() == ("", False)
     monkeypatch.setenv("CONVNOVA_COMMIT", "0123abc")
-    assert provenance.git_commit() == "0123abc"
+    assert provenance.git_commit() == ("0123abc", False)
