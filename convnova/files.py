@@ -9,9 +9,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from convnova.errors import ConvNovaError
+
+if TYPE_CHECKING:
+    import pandas
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -50,6 +53,11 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, content: Any) -> None:
     """Write `content` to `path` atomically, as indented JSON with a final newline."""
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_tsv(path: str | Path, table: "pandas.DataFrame") -> None:
+    """Write `table` to `path` atomically, tab-separated, its fractions with six decimals."""
+    write_text(path, table.to_csv(sep="\t", index=False, float_format="%.6f", lineterminator="\n"))
 
 
 def sha256(path: str | Path) -> str:

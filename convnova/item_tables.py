@@ -4,7 +4,6 @@ Made apart from the tables of scores, since predictions take longer to read. Tas
 score is a median AUROC over hundreds of labels, each of which would be ranked anew for every draw of items.
 """
 
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +17,7 @@ import pandas as pd
 from convnova import made_from, stats
 from convnova.config import Job, RunConfig, Task
 from convnova.errors import ConvNovaError
-from convnova.files import write_text
+from convnova.files import write_tsv
 from convnova.lineage import read_result
 from convnova.made_from import line, sentence
 from convnova.outputs import ITEMS, ITEMS_TITLE, item_tasks
@@ -70,9 +69,7 @@ def write_items(config: RunConfig, out: Path) -> None:
     if not lines:
         raise ConvNovaError(f"{config.results}/runs: expected predictions of two models for a task, found none")
     table = pd.DataFrame(lines, columns=COLUMNS)
-    told = io.StringIO()
-    table.to_csv(told, sep="\t", index=False, float_format="%.6f", lineterminator="\n")
-    write_text(out / f"{ITEMS}.tsv", told.getvalue())
+    write_tsv(out / f"{ITEMS}.tsv", table)
     write(replace(sheet(table, config), made=_made(config)), out, ["md", "tex", "html"])
 
 

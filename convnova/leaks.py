@@ -4,7 +4,6 @@ A row's place is found by search (`convnova.places.find`). A test row leaks if o
 place of a training row; it is clean if it has a place and none that does. Rows without a place are neither.
 """
 
-import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from convnova import metrics, places, stats
 from convnova.audit import sequences
 from convnova.config import Job, RunConfig
 from convnova.errors import ConvNovaError
-from convnova.files import write_text
+from convnova.files import write_tsv
 from convnova.genome import read_genome
 from convnova.places import Place
 from convnova.predictions import Predictions, predictions_of
@@ -65,9 +64,7 @@ def write_leaks(config: RunConfig, genome: Path, shards: Mapping[tuple[str, str]
     if not lines:
         raise ConvNovaError(f"{config.results}/runs: expected predictions of tasks of classes, found none")
     table = pd.DataFrame(lines, columns=COLUMNS)
-    told = io.StringIO()
-    table.to_csv(told, sep="\t", index=False, float_format="%.6f", lineterminator="\n")
-    write_text(out / "leaks.tsv", told.getvalue())
+    write_tsv(out / "leaks.tsv", table)
     write(_sheet(table), out, ["md"])
 
 

@@ -1,6 +1,5 @@
 """What tables were made from: a line a result with its code, data, machine and cost, and a sentence for them all."""
 
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -40,9 +39,7 @@ def table(lines: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 def write_provenance(found: pd.DataFrame, out: Path) -> None:
     """Write the table beside `scores.tsv`."""
-    told = io.StringIO()
-    found.to_csv(told, sep="\t", index=False, lineterminator="\n")
-    write_text(out, told.getvalue())
+    write_text(out, found.to_csv(sep="\t", index=False, lineterminator="\n"))
 
 
 def read_provenance(scores: Path) -> pd.DataFrame:

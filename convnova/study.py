@@ -6,7 +6,6 @@ and their mean has a Student t interval over these pairs (95%). Tasks of one gen
 firm the mean is on these tasks.
 """
 
-import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from convnova.aggregate import metrics_of
 from convnova.config import RunConfig
 from convnova.errors import ConvNovaError
 from convnova.figures import COLOURS, GREY, NARROW, STYLE, empty_figure, save
-from convnova.files import write_text
+from convnova.files import write_tsv
 from convnova.sheets import NAN, Sheet, change, number, text, write
 from convnova.stats import LEVEL
 from convnova.table_forms import Entry, bases_read
@@ -99,9 +98,7 @@ def write_study(config: RunConfig, tables: Path, figures: Path) -> None:
     scores = validation_scores(config)
     titles = {name: model.title for name, model in config.models.items()}
     table = differences(scores, config.base, titles, config.against)
-    lines = io.StringIO()
-    table.to_csv(lines, sep="\t", index=False, float_format="%.6f", lineterminator="\n")
-    write_text(tables / "study.tsv", lines.getvalue())
+    write_tsv(tables / "study.tsv", table)
     write(sheet(table), tables, ["md"])
     with matplotlib.rc_context(STYLE):
         save(_plot(table, config.base), figures / "study")
