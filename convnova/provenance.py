@@ -128,7 +128,7 @@ def describe(
         "hardware": hardware(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(time.time() - started, 3),
-        "peak_memory_mb": peak_resident() // 2**20,
-        "peak_gpu_memory_mb": torch.cuda.max_memory_allocated() // 2**20 if on_gpu else None,
+        "peak_memory_mb": peak_resident() // 10**6,
+        "peak_gpu_memory_mb": torch.cuda.max_memory_allocated() // 10**6 if on_gpu else None,
         "joules": used(energy or {}),
     }
