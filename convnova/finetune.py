@@ -75,7 +75,7 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
     strands = config.strands(job.model, job.suite)
     objective = Classification(task, settings, job.seed, splits, padding, strands)
     checkpoints = checkpoints_of(config, out, made_for)
-    history = train(model, objective, settings, job.seed, "/".join(map(str, job)), out / "log.csv", checkpoints)
+    history = train(model, objective, settings, job.seed, job.name, out / "log.csv", checkpoints)
     load_strictly(model, history.best_weights, "the best epoch")
     with in_precision(settings, next(model.parameters()).device):
         predicted = predict(model, splits["test"], padding, objective.evaluation_batch, strands)

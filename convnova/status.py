@@ -93,10 +93,9 @@ def _pretrainings(config: RunConfig, results: Path) -> Iterator[Step]:
 def _finetunings(config: RunConfig, results: Path) -> Iterator[Step]:
     for job in config.jobs():
         folder = config.folder(job)
-        name = str(folder.relative_to(results / "runs"))
-        log_file = results / "logs" / "finetune" / f"{name}.log"
+        log_file = results / "logs" / "finetune" / f"{job.name}.log"
         state = state_of(folder / "metrics.json", log_file, config.job_fingerprint(job))
-        yield Step(job.suite, job.model, name, *state, str(folder / "metrics.json"), str(log_file))
+        yield Step(job.suite, job.model, job.name, *state, str(folder / "metrics.json"), str(log_file))
 
 
 def _other_failures(results: Path, known: set[str]) -> Iterator[Step]:
