@@ -9,7 +9,8 @@ from typing import Any
 from convnova.catalogue import nearest
 from convnova.config import Job
 from convnova.errors import ConvNovaError
-from convnova.lineage import CHANGED, GONE, Input, Run, flat, inputs_of, read_result, run_of
+from convnova.files import read_json
+from convnova.lineage import CHANGED, GONE, Input, Run, flat, inputs_of, run_of
 from convnova.outputs import ITEMS, sheet_titles
 from convnova.scores import METRICS
 
@@ -72,7 +73,7 @@ def _explain(asked: Asked) -> list[str]:
 
 def of_finetuning(path: Path) -> str:
     """The way back from a `metrics.json`."""
-    metrics, run = read_result(path), run_of(path)
+    metrics, run = read_json(path), run_of(path)
     try:
         job, provenance = Job(*(metrics[key] for key in Job._fields)), metrics["provenance"]
         inputs = inputs_of(run, provenance, job.suite, job.task)
@@ -89,7 +90,7 @@ def of_finetuning(path: Path) -> str:
 
 def of_pretraining(path: Path) -> str:
     """The way back from the weights of a pretraining; `path` is their JSON."""
-    about, run = read_result(path), run_of(path)
+    about, run = read_json(path), run_of(path)
     try:
         best = next(epoch for epoch in about["epochs"] if epoch["epoch"] == about["best_epoch"])
         scores = [
@@ -303,7 +304,7 @@ def _behind(run: Run, line: dict[str, str]) -> str:
     path = run.root / line["path"]
     if not path.is_file():
         return f"{line['path']}\n  CHANGED   NOT THERE ANY MORE; the table says {line['metric']} {line['score']}"
-    metrics = read_result(path)
+    metrics = read_json(path)
     part = metrics.get("groups", {}).get(line["row"], metrics)
     now, then = part.get(line["metric"]), float(line["score"])
     made_again = f"\n  CHANGED   made again since: the table was made when {line['metric']} was {then:.6f}"

@@ -50,6 +50,21 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON that a step wrote.
+
+    Raises:
+        ConvNovaError: it is missing, or no JSON object.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConvNovaError(f"{path}: expected the JSON of a result ({error}); make it again") from error
+    if not isinstance(content, dict):
+        raise ConvNovaError(f"{path}: expected a JSON object, found {type(content).__name__}; make it again")
+    return content
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write `content` to `path` atomically, as indented JSON with a final newline."""
     write_text(path, json.dumps(content, indent=2) + "\n")

@@ -17,8 +17,7 @@ import pandas as pd
 from convnova import made_from, stats
 from convnova.config import Job, RunConfig, Task
 from convnova.errors import ConvNovaError
-from convnova.files import write_tsv
-from convnova.lineage import read_result
+from convnova.files import read_json, write_tsv
 from convnova.made_from import line, sentence
 from convnova.outputs import ITEMS, ITEMS_TITLE, item_tasks
 from convnova.pairs import OverItems, paired_over_items, paired_over_sequences, with_holm
@@ -77,7 +76,7 @@ def _made(config: RunConfig) -> str:
     """What the predictions were made from, by the metrics beside them."""
     tasks = item_tasks(config)
     paths = {job: config.folder(job) / "metrics.json" for job in config.jobs() if job[:2] in tasks}
-    lines = [line(job, read_result(path)["provenance"]) for job, path in paths.items() if path.is_file()]
+    lines = [line(job, read_json(path)["provenance"]) for job, path in paths.items() if path.is_file()]
     return sentence(config, made_from.table(lines))
 
 
@@ -124,7 +123,7 @@ def _field(config: RunConfig, suite: str, task: str, model: str, protocol: str) 
     """A model's receptive field on a task, by the metrics beside its predictions; `unknown` without them."""
     jobs = [Job(suite, task, model, protocol, seed) for seed in config.seeds_of(suite, protocol)]
     paths = [path for job in jobs if (path := config.folder(job) / "metrics.json").is_file()]
-    return fields_read(read_result(path)["receptive_field"] or math.inf for path in paths) or "unknown"
+    return fields_read(read_json(path)["receptive_field"] or math.inf for path in paths) or "unknown"
 
 
 def _check_same_rows(found: list[Predictions]) -> None:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from convnova.errors import ConvNovaError
-from convnova.files import open_bytes, write_tsv
+from convnova.files import open_bytes, read_json, write_tsv
 
 WHOLE = gzip.compress(b"sequence,label\n" + b"".join(b"%dACGT,1\n" % number for number in range(5000)))
 DAMAGES = {
@@ -25,6 +25,15 @@ def test_a_damaged_gzip_file_is_named_in_one_line(damage, tmp_path):
     with pytest.raises(ConvNovaError, match=told) as caught, open_bytes(path) as stream:
         stream.read()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, "{", "[1]"])
+def test_what_is_no_json_object_is_named(content, tmp_path):
+    path = tmp_path / "metrics.json"
+    if content:
+        path.write_text(content)
+    with pytest.raises(ConvNovaError, match=r"metrics\.json: expected .*; make it again"):
+        read_json(path)
 
 
 def test_the_content_and_not_the_name_says_what_is_compressed(tmp_path):
