@@ -38,7 +38,7 @@ SHOWN = {
 }  # fmt: skip
 
 CAPTION = (
-    "A row's place is found by search (32-base words). A test row leaks if one of its places shares a base with a "
+    "A row's place is found by search (32-mers). A test row leaks if one of its places shares a base with a "
     "place of a training row; it is clean if it has a place and none that does. Rows without a place are neither."
 )
 
