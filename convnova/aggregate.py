@@ -32,13 +32,15 @@ def write_scores(config: RunConfig, out: Path) -> None:
     made: list[dict[str, Any]] = []
     jobs = list(config.jobs())
     for job in jobs:
-        path = config.folder(job) / "metrics.json"
-        problem, metrics = _read(path, config.job_fingerprint(job))
-        if problem:
-            log(f"left out: {path}: {problem}")
-        else:
-            rows += _rows(config, job, metrics, path)
+        metrics = metrics_of(config, job)
+        if metrics is None:
+            continue
+        metric = metrics["metric"]
+        if isinstance(score := metrics.get(metric), int | float) and math.isfinite(score):
+            rows += _rows(config, job, metrics)
             made.append(made_from.line(job, metrics["provenance"]))
+        else:
+            log(f"left out: {config.folder(job)}/metrics.json: {metric} is {score}")
     if not rows:
         raise ConvNovaError(f"{config.results}/runs: expected results of {len(jobs)} fine-tunings, found none")
     table = io.StringIO()
@@ -49,25 +51,28 @@ def write_scores(config: RunConfig, out: Path) -> None:
     made_from.write_provenance(made_from.table(made), out.with_name(made_from.NAME))
 
 
-def _read(path: Path, fingerprint: str) -> tuple[str, dict[str, Any]]:
-    """What is wrong with a metrics file, if anything, and its content."""
+def metrics_of(config: RunConfig, job: Job) -> dict[str, Any] | None:
+    """The metrics of a fine-tuning; None, and a word on why, if they are missing or made with other settings."""
+    path, expected = config.folder(job) / "metrics.json", config.job_fingerprint(job)
     try:
         metrics = json.loads(path.read_text())
-        found, score = metrics["provenance"]["settings"], metrics[metrics["metric"]]
+        found, _ = metrics["provenance"]["settings"], metrics["metric"]
     except FileNotFoundError:
-        return "missing", {}
+        problem = "missing"
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        return f"not a metrics file of this version ({type(error).__name__}: {error})", {}
-    if found != fingerprint:
-        return f"made with other settings (hash {found}, expected {fingerprint})", {}
-    if not isinstance(score, int | float) or not math.isfinite(score):
-        return f"{metrics['metric']} is {score}", {}
-    return "", metrics
+        problem = f"not a metrics file of this version ({type(error).__name__}: {error})"
+    else:
+        if found == expected:
+            return metrics
+        problem = f"made with other settings (hash {found}, expected {expected})"
+    log(f"left out: {path}: {problem}")
+    return None
 
 
-def _rows(config: RunConfig, job: Job, metrics: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+def _rows(config: RunConfig, job: Job, metrics: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of one fine-tuning: itself, or one for each of its groups of labels that has a score."""
-    metric, (low, high) = metrics["metric"], metrics.get("interval") or ("", "")
+    path = config.folder(job) / "metrics.json"
+    metric, (low, high) = metrics["metric"], metrics["interval"] or ("", "")
     common = {
         **job._asdict(),
         "metric": metric,
@@ -80,8 +85,8 @@ def _rows(config: RunConfig, job: Job, metrics: dict[str, Any], path: Path) -> l
         "path": config.shown(path),
     }
     groups = config.task(job).groups
-    batches = metrics.get("per_batch") or {}
-    seen = [epoch["test"] for epoch in metrics.get("epochs", []) if "test" in epoch]
+    batches = metrics["per_batch"] or {}
+    seen = [epoch["test"] for epoch in metrics["epochs"] if "test" in epoch]
     told = {"test_best": max(seen, default=""), "per_batch": batches.get("file", "")}
     told |= {"per_batch_sorted": batches.get("sorted", "")}
     parts = {name: metrics["groups"][name] for name in groups} or {

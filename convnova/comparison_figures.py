@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from convnova.figures import COLOURS, GREY, NARROW, STYLE, WIDE, axis_title, empty_figure, look, row_title, save
-from convnova.lineage import read_result
+from convnova.files import read_json
 from convnova.outputs import comparison_titles
 from convnova.own_tables import means, pairs
 from convnova.scores import Plan, check
@@ -286,7 +286,7 @@ def learning(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
     for axes, (suite, task) in zip(panels, shown, strict=False):
         for run in runs[(runs["suite"] == suite) & (runs["task"] == task)].itertuples(index=False):
             if Path(run.path).is_file():
-                _curve(axes, read_result(Path(run.path)), *look(plan, run.model))
+                _curve(axes, read_json(Path(run.path)), *look(plan, run.model))
         axes.set_title(task if len(task) <= LONGEST_NAME else task[: LONGEST_NAME - 1] + "…", loc="left")
         axes.grid(**HAIR)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))

@@ -19,7 +19,7 @@ METRICS_OF = {
 """Kind of a task to the metrics that its predictions have: see `convnova.metrics`."""
 
 KINDS = {"bend": "per_base", "gff": "per_base", "deepsea": "multilabel"}
-"""Formats whose labels are not one class a sequence; as `convnova.tasks` has them, which would take long to import."""
+"""Formats whose labels are not one class a sequence."""
 
 
 def misfits_of_suite(suite: "Suite") -> Iterator[str]:

@@ -16,8 +16,7 @@ from typing import Any
 from convnova import __version__
 from convnova.config import RunConfig
 from convnova.errors import ConvNovaError
-from convnova.files import sha256, write_text
-from convnova.lineage import read_result
+from convnova.files import read_json, sha256, write_text
 
 METADATA = "ro-crate-metadata.json"
 CONTEXT = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"]
@@ -147,7 +146,7 @@ def _root(config: RunConfig, parts: list[Entity], main: Entity, action: Entity) 
 
 def _action(config: RunConfig, results: list[Path], prefix: str) -> Entity:
     """The run of the workflow, from the first fine-tuning's beginning to the last one's end."""
-    made = [read_result(path)["provenance"] for path in results if path.name in ("metrics.json", "weights.json")]
+    made = [read_json(path)["provenance"] for path in results if path.name in ("metrics.json", "weights.json")]
     begun = [datetime.fromisoformat(of_one["started"]) for of_one in made]
     ended = [start + timedelta(seconds=of_one["seconds"]) for start, of_one in zip(begun, made, strict=True)]
     return {

@@ -9,9 +9,9 @@ from typing import Any
 from convnova.catalogue import nearest
 from convnova.config import Job
 from convnova.errors import ConvNovaError
-from convnova.lineage import CHANGED, GONE, Input, Run, flat, inputs_of, read_result, run_of
+from convnova.files import read_json
+from convnova.lineage import CHANGED, GONE, Input, Run, flat, inputs_of, run_of
 from convnova.outputs import ITEMS, sheet_titles
-from convnova.provenance import DIRTY
 from convnova.scores import METRICS
 
 CELL = ("row", "model", "protocol", "seed")
@@ -77,7 +77,7 @@ def of_finetuning(path: Path) -> str:
     Raises:
         ConvNovaError: it is no result of a fine-tuning.
     """
-    metrics, run = read_result(path), run_of(path)
+    metrics, run = read_json(path), run_of(path)
     try:
         job, provenance = Job(*(metrics[key] for key in Job._fields)), metrics["provenance"]
         inputs = inputs_of(run, provenance, job.suite, job.task)
@@ -94,7 +94,7 @@ def of_finetuning(path: Path) -> str:
 
 def of_pretraining(path: Path) -> str:
     """The way back from the weights of a pretraining; `path` is their JSON."""
-    about, run = read_result(path), run_of(path)
+    about, run = read_json(path), run_of(path)
     try:
         best = next(epoch for epoch in about["epochs"] if epoch["epoch"] == about["best_epoch"])
         scores = [
@@ -141,7 +141,7 @@ def _scores(metrics: dict[str, Any]) -> list[str]:
     lines = [
         f"{f'{name}: ' * bool(name)}{metric} {part[metric]:.6f} {of}" for name, part in parts.items() if metric in part
     ]
-    if metrics.get("interval"):
+    if metrics["interval"]:
         lines[0] += ", 95% bootstrap interval {:.6f} to {:.6f}".format(*metrics["interval"])
     others = {name: metrics[name] for name in METRICS if name != metric and metrics.get(name) is not None}
     lines += ["also " + _pairs({name: f"{value:.6f}" for name, value in others.items()})] if others else []
@@ -151,26 +151,20 @@ def _scores(metrics: dict[str, Any]) -> list[str]:
 
 def _settings(run: Run, job: Job, metrics: dict[str, Any]) -> list[str]:
     """The hyperparameters that were used, and whether the run's config still says so."""
-    used = metrics["provenance"]["settings"]
-    same, standing = _standing(run, job, used)
-    if "training" in metrics:
-        return [_model(metrics), "training: " + _pairs(metrics["training"]), standing]
-    if same and run.config:  # results of version 0.1.0 do not say it themselves
-        training = _pairs(run.config.training(job).model_dump(exclude={"source"}))
-        return [_pairs(run.config.job_settings(job)), "training: " + training, standing]
-    return [standing]
+    standing = _standing(run, job, metrics["provenance"]["settings"])
+    return [_model(metrics), "training: " + _pairs(metrics["training"]), standing]
 
 
-def _standing(run: Run, job: Job, used: str) -> tuple[bool, str]:
-    """Whether a result's settings are those of the run's config, and a sentence about it."""
+def _standing(run: Run, job: Job, used: str) -> str:
+    """Whether a result's settings are those of the run's config."""
     if run.config is None:
-        return False, f"hash {used}; no config of a run lies beside this result"
+        return f"hash {used}; no config of a run lies beside this result"
     if job not in set(run.config.jobs()):
-        return False, f"hash {used}; the run's config {CHANGED}: it has no such fine-tuning any more"
+        return f"hash {used}; the run's config {CHANGED}: it has no such fine-tuning any more"
     now = run.config.job_fingerprint(job)
-    if now != used:
-        return False, f"hash {used}; the run's config {CHANGED}: its hash is now {now}"
-    return True, f"hash {used}, as the run's config says"
+    return f"hash {used}" + (
+        ", as the run's config says" if now == used else f"; the run's config {CHANGED}: its hash is now {now}"
+    )
 
 
 def _model(about: dict[str, Any]) -> str:
@@ -200,19 +194,18 @@ def changes(run: Run, inputs: list[Input]) -> list[str]:
 
 def code(provenance: dict[str, Any]) -> str:
     """Version and commit, and whether files differed from it."""
-    commit = provenance["commit"].removesuffix(DIRTY)
-    dirty = provenance.get("dirty", provenance["commit"].endswith(DIRTY))
+    commit = provenance["commit"]
     text = f"convnova {provenance['convnova']}, " + (f"commit {commit}" if commit else "not run from a checkout")
-    return text + ", WITH UNCOMMITTED CHANGES" * dirty
+    return text + ", WITH UNCOMMITTED CHANGES" * provenance["dirty"]
 
 
 def made(provenance: dict[str, Any]) -> list[str]:
     """When, for how long, on what machine and with which packages."""
     used = [f"peak memory {provenance['peak_memory_mb']:,} MB"]
-    if (of_gpu := provenance.get("peak_gpu_memory_mb")) is not None:
+    if (of_gpu := provenance["peak_gpu_memory_mb"]) is not None:
         used.append(f"of the GPU {of_gpu:,} MB")
-    energy = provenance.get("joules")
-    used += [f"energy of the {name}: {joules:,} J" for name, joules in (energy or {}).items()]
+    energy = provenance["joules"]
+    used += [f"energy of the {name}: {joules:,} J" for name, joules in energy.items()]
     return [
         f"{provenance['started']}, in {provenance['seconds']} s of wall time",
         f"on {machine(provenance)}",
@@ -315,7 +308,7 @@ def _behind(run: Run, line: dict[str, str]) -> str:
     path = run.root / line["path"]
     if not path.is_file():
         return f"{line['path']}\n  CHANGED   NOT THERE ANY MORE; the table says {line['metric']} {line['score']}"
-    metrics = read_result(path)
+    metrics = read_json(path)
     part = metrics.get("groups", {}).get(line["row"], metrics)
     now, then = part.get(line["metric"]), float(line["score"])
     made_again = f"\n  CHANGED   made again since: the table was made when {line['metric']} was {then:.6f}"

@@ -119,11 +119,10 @@ def fetch_source_file(
     mirror: str | None = None,
     offline: bool = False,
     lock: Path | None = None,
-    published: bool = True,
 ) -> Path:
-    """Fetch one file of a source; see `fetch`. Without `published`, its published checksum and size do not count."""
+    """Fetch one file of a source; see `fetch`."""
     urls, file = source.urls(name), source.files[name]
-    known = {"sha256": file.sha256, "md5": file.md5, "size": file.size} if published else {}
+    known = {"sha256": file.sha256, "md5": file.md5, "size": file.size}
     return fetch(urls, out, mirror=mirror, offline=offline, lock=lock, **known)
 
 

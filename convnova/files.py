@@ -5,12 +5,16 @@ import hashlib
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from convnova.errors import ConvNovaError
+
+if TYPE_CHECKING:
+    import pandas
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -46,9 +50,29 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON that a step wrote.
+
+    Raises:
+        ConvNovaError: it is missing, or no JSON object.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConvNovaError(f"{path}: expected the JSON of a result ({error}); make it again") from error
+    if not isinstance(content, dict):
+        raise ConvNovaError(f"{path}: expected a JSON object, found {type(content).__name__}; make it again")
+    return content
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write `content` to `path` atomically, as indented JSON with a final newline."""
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_tsv(path: str | Path, table: "pandas.DataFrame") -> None:
+    """Write `table` to `path` atomically, tab-separated, its fractions with six decimals."""
+    write_text(path, table.to_csv(sep="\t", index=False, float_format="%.6f", lineterminator="\n"))
 
 
 def sha256(path: str | Path) -> str:
@@ -85,15 +109,7 @@ def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
         try:
             with gzip.GzipFile(fileobj=raw) as stream:
                 yield stream  # type: ignore[misc]
-        except (EOFError, gzip.BadGzipFile, OSError) as error:
-            if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile) and error.errno:
-                raise
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ConvNovaError(
                 f"{path}: expected gzip data, found a truncated or damaged file ({error}); fetch it again"
             ) from error
-        except Exception as error:
-            if type(error).__module__ == "zlib":
-                raise ConvNovaError(
-                    f"{path}: expected gzip data, found a damaged file ({error}); fetch it again"
-                ) from error
-            raise

@@ -44,7 +44,7 @@ EVALUATION_BASES = 1 << 17
 RESULTS = ("log.csv", "predictions.parquet", "metrics.json")
 
 
-def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path | None, workers: int = 1) -> None:
+def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path | None) -> None:
     """Train, choose the epoch, predict the test split, and write the results to `out`.
 
     `heldout`: a tenth of the training rows, drawn by the seed, chooses the epoch (or the task's own validation
@@ -56,7 +56,6 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
         shard: the task's shard.
         out: folder for `metrics.json`, `predictions.parquet` and `log.csv`.
         weights: the pretrained model, for models that start from one.
-        workers: threads that make batches.
 
     Raises:
         ConvNovaError: weights that do not fit, a loss that is not finite, a task without rows.
@@ -76,9 +75,7 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
     strands = config.strands(job.model, job.suite)
     objective = Classification(task, settings, job.seed, splits, padding, strands)
     checkpoints = checkpoints_of(config, out, made_for)
-    history = train(
-        model, objective, settings, job.seed, "/".join(map(str, job)), out / "log.csv", checkpoints, workers
-    )
+    history = train(model, objective, settings, job.seed, job.name, out / "log.csv", checkpoints)
     load_strictly(model, history.best_weights, "the best epoch")
     with in_precision(settings, next(model.parameters()).device):
         predicted = predict(model, splits["test"], padding, objective.evaluation_batch, strands)

@@ -4,7 +4,6 @@ Made apart from the tables of scores, since predictions take longer to read. Tas
 score is a median AUROC over hundreds of labels, each of which would be ranked anew for every draw of items.
 """
 
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,13 +17,11 @@ import pandas as pd
 from convnova import made_from, stats
 from convnova.config import Job, RunConfig, Task
 from convnova.errors import ConvNovaError
-from convnova.files import write_text
-from convnova.lineage import read_result
+from convnova.files import read_json, write_tsv
 from convnova.made_from import line, sentence
 from convnova.outputs import ITEMS, ITEMS_TITLE, item_tasks
 from convnova.pairs import OverItems, paired_over_items, paired_over_sequences, with_holm
-from convnova.predictions import Predictions, read_predictions
-from convnova.progress import log
+from convnova.predictions import Predictions, predictions_of
 from convnova.scores import METRIC_TITLES
 from convnova.sheets import Sheet, change, p_value, text, write
 from convnova.table_forms import Entry, fields_read
@@ -71,9 +68,7 @@ def write_items(config: RunConfig, out: Path) -> None:
     if not lines:
         raise ConvNovaError(f"{config.results}/runs: expected predictions of two models for a task, found none")
     table = pd.DataFrame(lines, columns=COLUMNS)
-    told = io.StringIO()
-    table.to_csv(told, sep="\t", index=False, float_format="%.6f", lineterminator="\n")
-    write_text(out / f"{ITEMS}.tsv", told.getvalue())
+    write_tsv(out / f"{ITEMS}.tsv", table)
     write(replace(sheet(table, config), made=_made(config)), out, ["md", "tex", "html"])
 
 
@@ -81,7 +76,7 @@ def _made(config: RunConfig) -> str:
     """What the predictions were made from, by the metrics beside them."""
     tasks = item_tasks(config)
     paths = {job: config.folder(job) / "metrics.json" for job in config.jobs() if job[:2] in tasks}
-    lines = [line(job, read_result(path)["provenance"]) for job, path in paths.items() if path.is_file()]
+    lines = [line(job, read_json(path)["provenance"]) for job, path in paths.items() if path.is_file()]
     return sentence(config, made_from.table(lines))
 
 
@@ -120,26 +115,15 @@ def _lines(config: RunConfig, suite: str, task: str, protocol: str, spec: Task) 
 
 
 def _of_model(config: RunConfig, suite: str, task: str, model: str, protocol: str) -> Scores:
-    found = {}
-    for seed in config.seeds_of(suite, protocol):
-        job = Job(suite, task, model, protocol, seed)
-        path = config.folder(job) / "predictions.parquet"
-        if not path.is_file():
-            log(f"left out: {path}: missing")
-            continue
-        predictions, expected = read_predictions(path), config.job_fingerprint(job)
-        if predictions.settings == expected:
-            found[seed] = predictions
-        else:
-            log(f"left out: {path}: made with other settings (hash {predictions.settings}, expected {expected})")
-    return found
+    jobs = [Job(suite, task, model, protocol, seed) for seed in config.seeds_of(suite, protocol)]
+    return {job.seed: found for job in jobs if (found := predictions_of(config, job))}
 
 
 def _field(config: RunConfig, suite: str, task: str, model: str, protocol: str) -> str:
     """A model's receptive field on a task, by the metrics beside its predictions; `unknown` without them."""
     jobs = [Job(suite, task, model, protocol, seed) for seed in config.seeds_of(suite, protocol)]
     paths = [path for job in jobs if (path := config.folder(job) / "metrics.json").is_file()]
-    return fields_read(read_result(path)["receptive_field"] or math.inf for path in paths) or "unknown"
+    return fields_read(read_json(path)["receptive_field"] or math.inf for path in paths) or "unknown"
 
 
 def _check_same_rows(found: list[Predictions]) -> None:

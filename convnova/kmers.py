@@ -1,8 +1,8 @@
-"""Words of fixed length in sequences, as 64-bit codes: which are shared, and by which rows.
+"""k-mers of sequences, as 64-bit codes: which are shared, and by which rows.
 
-Words of up to 32 bases are packed exactly, two bits a base; longer ones are hashed to 64 bits: among 10^8 words of
-train and 10^7 of test fewer than 10^-3 false matches are expected. A word and its reverse complement have one
-code, the smaller of the two. Words with an N, and words over the border of two sequences, are left out.
+Those of up to 32 bases are packed exactly, two bits a base; longer ones are hashed to 64 bits: among 10^8 k-mers of
+train and 10^7 of test fewer than 10^-3 false matches are expected. A k-mer and its reverse complement have one
+code, the smaller of the two. k-mers with an N, and k-mers over the border of two sequences, are left out.
 """
 
 import mmap
@@ -14,17 +14,17 @@ import numpy as np
 from convnova.dna import reverse_complement
 
 PACKED = 32
-"""Longest word that 64 bits hold."""
+"""Longest k-mer that 64 bits hold."""
 
 PIECE = 1 << 16
 """Bases worked on at once: what a core's cache holds."""
 
 BLOCK = 1 << 24
-"""Words held at once, of those that may be shared, and pairs of rows counted at once."""
+"""k-mers held at once, of those that may be shared, and pairs of rows counted at once."""
 
 ROW_BITS = 22
 ROW = np.uint64((1 << ROW_BITS) - 1)
-"""A key is a word of at most 21 bases and, in its low bits, a row."""
+"""A key is a k-mer of at most 21 bases and, in its low bits, a row."""
 
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
@@ -39,12 +39,12 @@ class Sequences(NamedTuple):
         return len(self.offsets) - 1
 
 
-def pieces(sequences: Sequences, bases: int = PIECE) -> Iterator[tuple[int, Sequences]]:
-    """Yield (number of the first, some consecutive sequences): about so many bases, at least one sequence."""
+def pieces(sequences: Sequences) -> Iterator[tuple[int, Sequences]]:
+    """Yield (number of the first, some consecutive sequences): about `PIECE` bases, at least one sequence."""
     tokens, offsets = sequences
     first, count = 0, len(sequences)
     while first < count:
-        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + bases, side="right")) - 1)
+        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + PIECE, side="right")) - 1)
         yield first, Sequences(tokens[offsets[first] : offsets[last]], offsets[first : last + 1] - offsets[first])
         if offsets[first] // BLOCK != offsets[last] // BLOCK:
             _forget(tokens)
@@ -98,8 +98,8 @@ def whole(sequences: Sequences, length: int) -> np.ndarray:
     return np.flatnonzero(room >= length)
 
 
-def words(sequences: Sequences, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of all words of the sequences, the same for both strands, uint64 (n,), and their rows, int64 (n,)."""
+def canonical_kmers(sequences: Sequences, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of all k-mers of the sequences, the same for both strands, uint64 (n,), and their rows, int64 (n,)."""
     tokens, offsets = sequences
     starts = whole(sequences, length)
     if not starts.size:
@@ -108,8 +108,10 @@ def words(sequences: Sequences, length: int) -> tuple[np.ndarray, np.ndarray]:
     return code[starts], np.repeat(np.arange(len(sequences)), np.diff(offsets))[starts]
 
 
-def _all_words(sequences: Sequences, length: int) -> tuple[np.ndarray, np.ndarray]:
-    parts = [(code, row + first) for first, piece in pieces(sequences) for code, row in [words(piece, length)]]
+def _all_kmers(sequences: Sequences, length: int) -> tuple[np.ndarray, np.ndarray]:
+    parts = [
+        (code, row + first) for first, piece in pieces(sequences) for code, row in [canonical_kmers(piece, length)]
+    ]
     return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
 
@@ -137,14 +139,14 @@ def _slot(code: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _blocks(sequences: Sequences, length: int, table: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the codes of the words that pass the sieve and their rows, counted from a block's first one."""
+    """Yield the codes of the k-mers that pass the sieve and their rows, counted from a block's first one."""
     kept: list[tuple[np.ndarray, np.ndarray]] = []
     held, begin = 0, 0
     for first, piece in pieces(sequences):
         if held >= BLOCK or first + len(piece) - begin > ROW:
             yield tuple(np.concatenate(arrays) for arrays in zip(*kept, strict=True))
             kept, held, begin = [], 0, first
-        code, row = words(piece, length)
+        code, row = canonical_kmers(piece, length)
         chosen = passing(code, table)
         kept.append((code[chosen], row[chosen] + (first - begin)))
         held += chosen.size
@@ -153,7 +155,7 @@ def _blocks(sequences: Sequences, length: int, table: np.ndarray) -> Iterator[tu
 
 def sharing(queries: Sequences, references: Sequences, length: int) -> np.ndarray:
     """Which queries have `length` bases in a row in common with a reference, on either strand: bool (n,)."""
-    code, row = _all_words(queries, length)
+    code, row = _all_kmers(queries, length)
     found = np.zeros(len(queries), bool)
     if not code.size:
         return found
@@ -175,14 +177,14 @@ def among(code: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def containment(queries: Sequences, references: Sequences, length: int, least: float) -> np.ndarray:
-    """The largest share of a query's distinct words that one reference has, on either strand: float64 (n,).
+    """The largest share of a query's distinct k-mers that one reference has, on either strand: float64 (n,).
 
-    Exact where it is `least` or more; 0 where it is less, and NaN for a query without words.
+    Exact where it is `least` or more; 0 where it is less, and NaN for a query without k-mers.
 
     Args:
-        length: bases a word, at most 21.
+        length: bases a k-mer, at most 21.
     """
-    code, row = _all_words(queries, length)
+    code, row = _all_kmers(queries, length)
     keys = _distinct(code, row)
     sizes = np.bincount(row_of(keys), minlength=len(queries))
     most = np.zeros(len(queries), np.int64)
@@ -194,7 +196,7 @@ def containment(queries: Sequences, references: Sequences, length: int, least: f
 
 
 def _distinct(code: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Keys of words and rows, each once, ascending."""
+    """Keys of k-mers and rows, each once, ascending."""
     keys = code << np.uint64(ROW_BITS) | row.astype(np.uint64)
     return distinct(keys)
 
@@ -205,9 +207,9 @@ def row_of(keys: np.ndarray) -> np.ndarray:
 
 
 def _raise(most: np.ndarray, keys: np.ndarray, needed: np.ndarray, block: np.ndarray) -> None:
-    """Raise `most`, the largest number of words shared with one reference, where `block` has a better one.
+    """Raise `most`, the largest number of k-mers shared with one reference, where `block` has a better one.
 
-    Only rows with `needed` words anywhere in the block, and more than their best so far, can have one.
+    Only rows with `needed` k-mers anywhere in the block, and more than their best so far, can have one.
     """
     begin = np.searchsorted(block, keys & ~ROW)
     times = np.searchsorted(block, keys | ROW, side="right") - begin
@@ -231,10 +233,10 @@ def _raise(most: np.ndarray, keys: np.ndarray, needed: np.ndarray, block: np.nda
 
 
 def _best(row: np.ndarray, begin: np.ndarray, times: np.ndarray, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each query row, how many words it shares with the reference that has most of them; and the rows.
+    """For each query row, how many k-mers it shares with the reference that has most of them; and the rows.
 
     Args:
-        row, begin, times: of each word, in the order of rows: its query row, and the part of `block`, keys of
+        row, begin, times: of each k-mer, in the order of rows: its query row, and the part of `block`, keys of
             references, that has it.
     """
     place = np.repeat(begin - np.cumsum(times) + times, times) + np.arange(times.sum())

@@ -4,7 +4,6 @@ A row's place is found by search (`convnova.places.find`). A test row leaks if o
 place of a training row; it is clean if it has a place and none that does. Rows without a place are neither.
 """
 
-import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from convnova import metrics, places, stats
 from convnova.audit import sequences
 from convnova.config import Job, RunConfig
 from convnova.errors import ConvNovaError
-from convnova.files import write_text
+from convnova.files import write_tsv
 from convnova.genome import read_genome
 from convnova.places import Place
-from convnova.predictions import read_predictions
+from convnova.predictions import Predictions, predictions_of
 from convnova.progress import log
 from convnova.sheets import Sheet, change, number, text, write
 from convnova.table_forms import Entry
@@ -39,13 +38,15 @@ SHOWN = {
 }  # fmt: skip
 
 CAPTION = (
-    "A row's place is found by search (32-base words). A test row leaks if one of its places shares a base with a "
+    "A row's place is found by search (32-mers). A test row leaks if one of its places shares a base with a "
     "place of a training row; it is clean if it has a place and none that does. Rows without a place are neither."
 )
 
 
 def write_leaks(config: RunConfig, genome: Path, shards: Mapping[tuple[str, str], Path], out: Path) -> None:
     """Write `leaks.tsv` and `leaks.md` to the folder `out`: a line a task of classes, model and protocol.
+
+    Predictions that are missing, or made with other settings than the config's, are left out and named.
 
     Args:
         genome: folder of the genome shard that rows are looked for in.
@@ -63,9 +64,7 @@ def write_leaks(config: RunConfig, genome: Path, shards: Mapping[tuple[str, str]
     if not lines:
         raise ConvNovaError(f"{config.results}/runs: expected predictions of tasks of classes, found none")
     table = pd.DataFrame(lines, columns=COLUMNS)
-    told = io.StringIO()
-    table.to_csv(told, sep="\t", index=False, float_format="%.6f", lineterminator="\n")
-    write_text(out / "leaks.tsv", told.getvalue())
+    write_tsv(out / "leaks.tsv", table)
     write(_sheet(table), out, ["md"])
 
 
@@ -117,16 +116,16 @@ def _lines(
     for model, content in config.models.items():
         for protocol in config.protocols:
             seeds = [
-                _scores(config.folder(job) / "predictions.parquet", overlaps, metric)
-                for job in (Job(suite, task, model, protocol, seed) for seed in config.seeds_of(suite, protocol))
-                if (config.folder(job) / "predictions.parquet").is_file()
+                _scores(found, overlaps, metric)
+                for seed in config.seeds_of(suite, protocol)
+                if (found := predictions_of(config, Job(suite, task, model, protocol, seed)))
             ]
             if seeds:
-                found = pd.DataFrame(seeds)
-                gap = found["clean"] - found["score"]
+                scores = pd.DataFrame(seeds)
+                gap = scores["clean"] - scores["score"]
                 yield (
                     about
-                    | found.mean().to_dict()
+                    | scores.mean().to_dict()
                     | {
                         "model": content.title,
                         "protocol": protocol,
@@ -137,19 +136,18 @@ def _lines(
                 )
 
 
-def _scores(path: Path, overlaps: np.ndarray, metric: str) -> dict[str, float]:
+def _scores(found: Predictions, overlaps: np.ndarray, metric: str) -> dict[str, float]:
     """The metric over all test rows, over those that are clean, with its interval, and over those that leak."""
-    found = read_predictions(path)
     rows, labels, scores = found.rows, found.labels, found.predicted
     if not np.array_equal(rows, np.arange(len(overlaps))):
         raise ConvNovaError(
-            f"{path}: expected predictions of {len(overlaps)} test rows, found {len(rows)}; run it again"
+            f"{found.path}: expected predictions of {len(overlaps)} test rows, found {len(rows)}; run it again"
         )
     parts = {"score": np.full(len(rows), True), "clean": overlaps == 0, "leaking_score": overlaps > 0}
-    found = {name: _score(labels[part], scores[part], metric) for name, part in parts.items()}
+    told = {name: _score(labels[part], scores[part], metric) for name, part in parts.items()}
     clean = overlaps == 0
     low, high = stats.bootstrap_interval(labels[clean], scores[clean], metric) if clean.any() else (np.nan, np.nan)
-    return found | {"clean_low": low, "clean_high": high}
+    return told | {"clean_low": low, "clean_high": high}
 
 
 def _score(labels: np.ndarray, scores: np.ndarray, metric: str) -> float:

@@ -4,7 +4,6 @@ What was read is recorded in the result and in its shards; where that came from 
 `results/<run>/config.yaml`.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,7 +15,7 @@ from convnova.catalogue import load_file
 from convnova.config import RunConfig, files_of
 from convnova.errors import ConvNovaError
 from convnova.fetch import Source
-from convnova.files import sha256_of_tree
+from convnova.files import read_json, sha256_of_tree
 
 UNCHANGED, CHANGED, GONE = "unchanged since", "CHANGED SINCE", "NOT THERE ANY MORE"
 STORED = "kept in a storage, not looked at"
@@ -137,7 +136,7 @@ def _of_genome(run: Run, shard: Path) -> list[Input]:
 def _of_weights(run: Run, weights: Path) -> list[Input]:
     """The genome shard that a pretraining read."""
     about = weights.with_suffix(".json")
-    return inputs_of(run, read_result(about)["provenance"]) if about.is_file() else []
+    return inputs_of(run, read_json(about)["provenance"]) if about.is_file() else []
 
 
 def _recorded(shard: Path) -> dict[str, dict[str, str]]:
@@ -169,7 +168,7 @@ def _notes(path: Path, source: Source, name: str, recorded: str) -> list[str]:
     notes = [f"{source.title}; licence: {source.licence}"]
     lock = path.parent / f".{path.name}.lock.json"
     if lock.is_file():
-        fetched = read_result(lock)
+        fetched = read_json(lock)
         notes.append(f"fetched from {fetched['url']} at {fetched['time']}, {fetched['size']:,} bytes")
         if fetched["sha256"] != recorded:
             notes.append(f"FETCHED AGAIN SINCE: the fetched file has sha256 {fetched['sha256']}")
@@ -178,18 +177,3 @@ def _notes(path: Path, source: Source, name: str, recorded: str) -> list[str]:
         known = f"sha256 {published.sha256}" if published.sha256 else f"md5 {published.md5}"
         notes.append(f"published checksum: {known}")
     return notes
-
-
-def read_result(path: Path) -> dict[str, Any]:
-    """Read a JSON that a step wrote.
-
-    Raises:
-        ConvNovaError: it is missing, or no JSON object.
-    """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConvNovaError(f"{path}: expected the JSON of a result ({error}); make it again") from error
-    if not isinstance(content, dict):
-        raise ConvNovaError(f"{path}: expected a JSON object, found {type(content).__name__}; make it again")
-    return content

@@ -1,6 +1,5 @@
 """What tables were made from: a line a result with its code, data, machine and cost, and a sentence for them all."""
 
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,16 @@ SHORT = 12
 
 
 def line(job: Job, provenance: dict[str, Any]) -> dict[str, Any]:
-    """What the metrics file of a fine-tuning says of its making; what an older version did not record is left out."""
-    inputs, hardware = provenance.get("inputs", {}), provenance.get("hardware", {})
-    packages = {"python": provenance.get("python", ""), **provenance.get("packages", {})}
-    gpu = hardware.get("gpu") or "no GPU"
+    """What the metrics file of a fine-tuning says of its making."""
+    inputs, hardware = provenance["inputs"], provenance["hardware"]
+    packages = {"python": provenance["python"], **provenance["packages"]}
     return (
         job._asdict()
         | {name: provenance[name] for name in COLUMNS if name in provenance and name != "packages"}
         | {f"{role}_sha256": inputs[role]["sha256"] for role in ("task", "weights") if role in inputs}
-        | {f"joules_{name}": joules for name, joules in provenance.get("joules", {}).items()}
+        | {f"joules_{name}": joules for name, joules in provenance["joules"].items()}
         | {"packages": ", ".join(f"{name} {number}" for name, number in packages.items())}
-        | {"machine": f"{provenance.get('host', '')}: {hardware.get('processor', '')}, {gpu}"}
+        | {"machine": f"{provenance['host']}: {hardware['processor']}, {hardware['gpu'] or 'no GPU'}"}
     )
 
 
@@ -41,9 +39,7 @@ def table(lines: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 def write_provenance(found: pd.DataFrame, out: Path) -> None:
     """Write the table beside `scores.tsv`."""
-    told = io.StringIO()
-    found.to_csv(told, sep="\t", index=False, lineterminator="\n")
-    write_text(out, told.getvalue())
+    write_text(out, found.to_csv(sep="\t", index=False, lineterminator="\n"))
 
 
 def read_provenance(scores: Path) -> pd.DataFrame:
@@ -59,7 +55,7 @@ def sentence(config: RunConfig, found: pd.DataFrame) -> str:
     codes = found[["convnova", "commit", "dirty"]].drop_duplicates().itertuples(index=False)
     code = "; ".join(
         f"convnova {of.convnova}, commit {'unknown' if pd.isna(of.commit) else str(of.commit)[:SHORT]}"
-        + " with uncommitted changes" * (str(of.dirty) == "True")
+        + " with uncommitted changes" * bool(of.dirty)
         for of in codes
     )
     joules = found[["joules_processors", "joules_gpu"]].sum().sum()

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from convnova.config import Job, RunConfig
 from convnova.errors import ConvNovaError
+from convnova.progress import log
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,23 @@ class Predictions:
     """Probabilities (n, classes), or of every base its most probable class (bases,)."""
     lengths: np.ndarray
     """Bases of each row (n,) where there is a class a base; else empty."""
+
+
+def predictions_of(config: RunConfig, job: Job) -> Predictions | None:
+    """The predictions of a fine-tuning; None, and a word on why, if they are missing or made with other settings.
+
+    Raises:
+        ConvNovaError: the file holds no predictions of a task of classes.
+    """
+    path, expected = config.folder(job) / "predictions.parquet", config.job_fingerprint(job)
+    if not path.is_file():
+        log(f"left out: {path}: missing")
+        return None
+    found = read_predictions(path)
+    if found.settings != expected:
+        log(f"left out: {path}: made with other settings (hash {found.settings}, expected {expected})")
+        return None
+    return found
 
 
 def read_predictions(path: str | Path) -> Predictions:

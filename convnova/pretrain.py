@@ -30,7 +30,7 @@ MASKINGS = {"once": mask, "released": mask_as_released}
 MOST_VALIDATION_WINDOWS = 2048
 
 
-def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path, workers: int = 1) -> None:
+def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path) -> None:
     """Train a backbone on the genome and write `weights.safetensors`, its JSON and `log.csv` to `out`.
 
     The epoch with the lowest masked cross entropy on the validation intervals is kept. Training that was stopped
@@ -40,7 +40,6 @@ def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path, workers:
     Args:
         backbone: which of the config's pretrainings.
         genome: folder of the genome's shard.
-        workers: threads that make batches.
 
     Raises:
         ConvNovaError: no windows, a loss that is not finite.
@@ -62,7 +61,7 @@ def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path, workers:
     checkpoints = checkpoints_of(config, out, config.fingerprint(fingerprint, inputs["genome"]["sha256"]))
     with processes() as group:
         history = train(
-            model, objective, settings, settings.seed, f"pretrain {backbone}", out / "log.csv", checkpoints, workers,
+            model, objective, settings, settings.seed, f"pretrain {backbone}", out / "log.csv", checkpoints,
             processes=group,
         )  # fmt: skip
     if not group.first:

@@ -15,21 +15,20 @@ from convnova import __version__
 from convnova.memory import peak_resident
 
 PACKAGES = ("torch", "numpy", "safetensors", "pydantic")
-DIRTY = "-dirty"
 RAPL = Path("/sys/class/powercap")
 
 
-def git_commit() -> str:
-    """The commit of this code, with `DIRTY` at its end where files differ from it.
+def git_commit() -> tuple[str, bool]:
+    """The commit of this code, and whether files differ from it.
 
     Results that are kept in the repository do not count: a run writes them anew. Outside a checkout, such as in a
     container, it is what `CONVNOVA_COMMIT` says; empty if that says nothing.
     """
     try:
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results")
-        return _git("rev-parse", "HEAD") + DIRTY * bool(changed)
+        return _git("rev-parse", "HEAD"), bool(changed)
     except (OSError, subprocess.SubprocessError):
-        return os.environ.get("CONVNOVA_COMMIT", "")
+        return os.environ.get("CONVNOVA_COMMIT", ""), False
 
 
 def _git(*words: str) -> str:
@@ -114,12 +113,12 @@ def describe(
     """
     import torch
 
-    commit = git_commit()
+    commit, dirty = git_commit()
     on_gpu = torch.cuda.is_available()
     return {
         "convnova": __version__,
-        "commit": commit.removesuffix(DIRTY),
-        "dirty": commit.endswith(DIRTY),
+        "commit": commit,
+        "dirty": dirty,
         "settings": fingerprint,
         "inputs": inputs,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -129,7 +128,7 @@ def describe(
         "hardware": hardware(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(time.time() - started, 3),
-        "peak_memory_mb": peak_resident() // 2**20,
-        "peak_gpu_memory_mb": torch.cuda.max_memory_allocated() // 2**20 if on_gpu else None,
+        "peak_memory_mb": peak_resident() // 10**6,
+        "peak_gpu_memory_mb": torch.cuda.max_memory_allocated() // 10**6 if on_gpu else None,
         "joules": used(energy or {}),
     }

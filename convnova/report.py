@@ -13,8 +13,8 @@ from convnova import audit_page, item_tables, table_forms, way_back
 from convnova.catalogue import as_yaml
 from convnova.config import Job, RunConfig
 from convnova.explain import code, machine, packages
-from convnova.files import write_text
-from convnova.lineage import Run, read_result
+from convnova.files import read_json, write_text
+from convnova.lineage import Run
 from convnova.outputs import ITEMS, figure_titles, item_tasks
 from convnova.own_tables import sheets
 from convnova.pages import escape, fill
@@ -86,7 +86,7 @@ def gather(config: RunConfig, published: Path) -> Material:
         config=config,
         tables=list(tables(*given)),
         sheets=[*sheets(*given), *of_items],
-        results={job: read_result(config.folder(job) / "metrics.json") for job in jobs},
+        results={job: read_json(config.folder(job) / "metrics.json") for job in jobs},
         steps=steps(config),
         audits=audit_page.read_audits([path for path in audits if path.is_file()]),
         absent=[path for path in (*audits, *figures, *[items] * bool(item_tasks(config))) if not path.is_file()],
@@ -170,8 +170,8 @@ def _cost(made: list[dict[str, Any]]) -> list[str]:
         f"{len(made)} fine-tunings, {seconds / 60:.1f} min of wall time together, {times[0]} to {times[-1]}",
         f"at most {max(of_one['peak_memory_mb'] for of_one in made):,} MB of memory in one",
     ]
-    for name in sorted({name for of_one in made for name in of_one.get("joules", {})}):
-        told = [of_one["joules"][name] for of_one in made if name in of_one.get("joules", {})]
+    for name in sorted({name for of_one in made for name in of_one["joules"]}):
+        told = [of_one["joules"][name] for of_one in made if name in of_one["joules"]]
         lines.append(f"energy of the {name}: {sum(told):,.0f} J in {len(told)} of them, by the machine's own counters")
     return lines
 

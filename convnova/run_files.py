@@ -17,9 +17,14 @@ class Job(NamedTuple):
     protocol: str
     seed: int
 
+    @property
+    def name(self) -> str:
+        """What commands, logs and paths call it."""
+        return f"{self.suite}/{self.task}/{self.model}/{self.protocol}/seed={self.seed}"
+
     def folder(self, run: str) -> str:
         """Where its results lie below the run's root; the path says what they are."""
-        return f"results/{run}/runs/{self.suite}/{self.task}/{self.model}/{self.protocol}/seed={self.seed}"
+        return f"results/{run}/runs/{self.name}"
 
 
 class RunFiles(Strict):

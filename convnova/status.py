@@ -45,7 +45,7 @@ class Step:
     log: str
 
 
-def runs(asked: str | None, results: Path = Path("results")) -> list[RunConfig]:
+def runs(asked: str | None) -> list[RunConfig]:
     """The configs of the runs that are asked for.
 
     Args:
@@ -54,13 +54,13 @@ def runs(asked: str | None, results: Path = Path("results")) -> list[RunConfig]:
     Raises:
         ConvNovaError: no such run, or none at all.
     """
-    known = {path.parent.name: path for path in sorted(results.glob("*/config.yaml"))}
+    known = {path.parent.name: path for path in sorted(Path("results").glob("*/config.yaml"))}
     if asked is None:
         if not known:
-            raise ConvNovaError(f"{results}: expected runs with a config.yaml each, found none; start one")
+            raise ConvNovaError("results: expected runs with a config.yaml each, found none; start one")
         return list(_loaded(known.values()))
     if asked not in known and not Path(asked).is_file():
-        message = nearest(asked, list(known)) if known else f"there are no runs in {results}"
+        message = nearest(asked, list(known)) if known else "there are no runs in results"
         raise ConvNovaError(f"--config {asked}: expected a config file or the name of a run; {message}")
     return [load_file(known.get(asked, asked))]
 
@@ -93,10 +93,9 @@ def _pretrainings(config: RunConfig, results: Path) -> Iterator[Step]:
 def _finetunings(config: RunConfig, results: Path) -> Iterator[Step]:
     for job in config.jobs():
         folder = config.folder(job)
-        name = str(folder.relative_to(results / "runs"))
-        log_file = results / "logs" / "finetune" / f"{name}.log"
+        log_file = results / "logs" / "finetune" / f"{job.name}.log"
         state = state_of(folder / "metrics.json", log_file, config.job_fingerprint(job))
-        yield Step(job.suite, job.model, name, *state, str(folder / "metrics.json"), str(log_file))
+        yield Step(job.suite, job.model, job.name, *state, str(folder / "metrics.json"), str(log_file))
 
 
 def _other_failures(results: Path, known: set[str]) -> Iterator[Step]:

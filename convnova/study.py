@@ -6,8 +6,6 @@ and their mean has a Student t interval over these pairs (95%). Tasks of one gen
 firm the mean is on these tasks.
 """
 
-import io
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +15,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from convnova.config import Job, RunConfig
+from convnova.aggregate import metrics_of
+from convnova.config import RunConfig
 from convnova.errors import ConvNovaError
 from convnova.figures import COLOURS, GREY, NARROW, STYLE, empty_figure, save
-from convnova.files import write_text
+from convnova.files import write_tsv
 from convnova.sheets import NAN, Sheet, change, number, text, write
 from convnova.stats import LEVEL
 from convnova.table_forms import Entry, bases_read
@@ -34,6 +33,8 @@ COLUMNS = ["model", "title", *ABOUT, "pairs", "score", "against", "difference", 
 def validation_scores(config: RunConfig) -> pd.DataFrame:
     """A line a fine-tuning that is there: model, suite, task, seed, score, parameters, receptive field (bp), seconds.
 
+    Results that are missing, or made with other settings than the config's, are left out and named.
+
     Raises:
         ConvNovaError: the run does not hold out a validation part.
     """
@@ -44,21 +45,10 @@ def validation_scores(config: RunConfig) -> pd.DataFrame:
 
 def _read(config: RunConfig) -> Iterator[tuple[Any, ...]]:
     for job in config.jobs():
-        path = config.folder(job) / "metrics.json"
-        if job.protocol == PROTOCOL and path.is_file():
-            found = json.loads(path.read_text())
-            if found["provenance"]["settings"] == config.job_fingerprint(job):
-                yield (
-                    *_key(job),
-                    max(epoch["score"] for epoch in found["epochs"]),
-                    found["parameters"],
-                    found["receptive_field"] or math.inf,
-                    found["seconds"],
-                )
-
-
-def _key(job: Job) -> tuple[str, str, str, int]:
-    return job.model, job.suite, job.task, job.seed
+        if job.protocol == PROTOCOL and (found := metrics_of(config, job)):
+            best = max(epoch["score"] for epoch in found["epochs"])
+            about = found["parameters"], found["receptive_field"] or math.inf, found["seconds"]
+            yield job.model, job.suite, job.task, job.seed, best, *about
 
 
 def differences(
@@ -108,9 +98,7 @@ def write_study(config: RunConfig, tables: Path, figures: Path) -> None:
     scores = validation_scores(config)
     titles = {name: model.title for name, model in config.models.items()}
     table = differences(scores, config.base, titles, config.against)
-    lines = io.StringIO()
-    table.to_csv(lines, sep="\t", index=False, float_format="%.6f", lineterminator="\n")
-    write_text(tables / "study.tsv", lines.getvalue())
+    write_tsv(tables / "study.tsv", table)
     write(sheet(table), tables, ["md"])
     with matplotlib.rc_context(STYLE):
         save(_plot(table, config.base), figures / "study")

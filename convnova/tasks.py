@@ -14,14 +14,12 @@ import numpy as np
 from convnova import genome as genome_shard
 from convnova import shards
 from convnova.config import Task
+from convnova.config_checks import KINDS
 from convnova.errors import ConvNovaError
 from convnova.files import sha256_of_tree
+from convnova.genome import SPLITS
 from convnova.progress import log, progress
 from convnova.sources import READERS, Rows
-from convnova.sources.rows import SPLITS
-
-KINDS = {"bend": "per_base", "gff": "per_base", "deepsea": "multilabel"}
-"""Formats whose labels are not one class a sequence."""
 
 
 @dataclass
@@ -183,12 +181,6 @@ class Split:
     def lengths(self) -> np.ndarray:
         """Bases of each row, int64 (n,)."""
         return np.diff(self.offsets)
-
-    def row(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens and label, or labels, of one row."""
-        bases = slice(self.offsets[number], self.offsets[number + 1])
-        a_base = self.labels.dtype == np.int8
-        return self.tokens[bases], self.labels[bases] if a_base else self.labels[number]
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def _seeds(row: Row, of_cell: Results) -> str:
     lines = []
     for job, metrics in of_cell.items():
         part = metrics.get("groups", {}).get(row.label, metrics)
-        low_high = metrics.get("interval") if part is metrics else None
+        low_high = metrics["interval"] if part is metrics else None
         made = metrics["provenance"]
         texts = (
             str(job.seed),

@@ -1,4 +1,4 @@
-"""The plan of the golden tables, a thousand made-up runs, and made-up predictions."""
+"""The plan of the golden tables, a thousand made-up runs, made-up predictions, and a made-up provenance."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,12 @@ PLAN = Plan(
     seeds=[1, 2, 3],
     simulated=False,
 )
+MADE = {
+    "convnova": "0.1", "commit": 40 * "a", "dirty": False, "settings": "abc", "inputs": {"task": {"sha256": "t"}},
+    "python": "3.11", "packages": {"torch": "2"}, "host": "h", "hardware": {"processor": "P", "gpu": "G"},
+    "started": "s", "seconds": 60.0, "peak_memory_mb": 1500, "peak_gpu_memory_mb": 7, "joules": {"gpu": 20.0},
+}  # fmt: skip
+"""The provenance of a result."""
 
 
 def thousand_runs() -> tuple[pd.DataFrame, Plan]:

@@ -66,11 +66,10 @@ def make() -> RunConfig:
 
 def finetune(config: RunConfig, job: Job) -> int:
     """One fine-tuning of the run, with its log where the workflow puts it."""
-    name = f"{job.suite}/{job.task}/{job.model}/{job.protocol}/seed={job.seed}"
     weights = ["--weights", WEIGHTS] if config.is_pretrained(job) else []
     return convnova(
-        "--log", f"results/small/logs/finetune/{name}.log", "finetune", "--config", "results/small/config.yaml",
-        "--job", name, "--shard", SHARD, *weights, "--out", job.folder("small"), "--threads", "1",
+        "--log", f"results/small/logs/finetune/{job.name}.log", "finetune", "--config", "results/small/config.yaml",
+        "--job", job.name, "--shard", SHARD, *weights, "--out", job.folder("small"), "--threads", "1",
     )  # fmt: skip
 
 

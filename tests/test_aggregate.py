@@ -3,6 +3,7 @@ import math
 from pathlib import Path
 
 import pytest
+from made_up_scores import MADE
 
 from convnova.aggregate import write_scores
 from convnova.catalogue import load
@@ -28,7 +29,7 @@ def write(config, job, **changes) -> Path:
         "per_batch": {"batch_size": 8, "file": 0.08, "shuffled": 0.09, "sorted": 0.01},
         "groups": {name: {"auroc": 0.1 * i + job.seed, "auroc_mean": 7 + i}
                    for i, name in enumerate(("DHS", "TF", "HM"))},
-        "interval": [0.0, 0.4], "provenance": {"settings": config.job_fingerprint(job)},
+        "interval": [0.0, 0.4], "provenance": MADE | {"settings": config.job_fingerprint(job)},
     } | changes  # fmt: skip
     path = Path(job.folder("x")) / "metrics.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +68,8 @@ def test_a_group_without_a_score_is_left_out_and_named(config, capsys):
         ({"provenance": {"settings": "0123456789abcdef"}}, "made with other settings (hash 0123456789abcdef"),
         ({"mcc": math.nan}, "mcc is nan"),
         ({"mcc": None}, "mcc is None"),
-        ({"metric": "other"}, "not a metrics file of this version"),
+        ({"metric": "other"}, "other is None"),
+        ({"provenance": {}}, "not a metrics file of this version"),
     ],
 )
 def test_foreign_old_and_failed_results_are_left_out_and_named(config, changes, told, capsys):

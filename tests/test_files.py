@@ -1,11 +1,12 @@
-"""Compressed files that are not whole."""
+"""Compressed files that are not whole, and tables."""
 
 import gzip
 
+import pandas as pd
 import pytest
 
 from convnova.errors import ConvNovaError
-from convnova.files import open_bytes
+from convnova.files import open_bytes, read_json, write_tsv
 
 WHOLE = gzip.compress(b"sequence,label\n" + b"".join(b"%dACGT,1\n" % number for number in range(5000)))
 DAMAGES = {
@@ -26,8 +27,23 @@ def test_a_damaged_gzip_file_is_named_in_one_line(damage, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("content", [None, "{", "[1]"])
+def test_what_is_no_json_object_is_named(content, tmp_path):
+    path = tmp_path / "metrics.json"
+    if content:
+        path.write_text(content)
+    with pytest.raises(ConvNovaError, match=r"metrics\.json: expected .*; make it again"):
+        read_json(path)
+
+
 def test_the_content_and_not_the_name_says_what_is_compressed(tmp_path):
     for name, content in (("a.csv", WHOLE), ("b.gz", gzip.decompress(WHOLE))):
         (tmp_path / name).write_bytes(content)
         with open_bytes(tmp_path / name) as stream:
             assert stream.read() == gzip.decompress(WHOLE)
+
+
+def test_a_table_has_six_decimals_and_empty_cells_where_nothing_is_known(tmp_path):
+    table = pd.DataFrame({"name": ["a", "b"], "count": [1, 20], "score": [1 / 3, float("nan")]})
+    write_tsv(tmp_path / "tables" / "t.tsv", table)
+    assert (tmp_path / "tables" / "t.tsv").read_bytes() == b"name\tcount\tscore\na\t1\t0.333333\nb\t20\t\n"

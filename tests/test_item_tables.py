@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from made_up_scores import MADE
 from sklearn.metrics import matthews_corrcoef, roc_auc_score
 
 from convnova.catalogue import load, save
@@ -107,7 +108,7 @@ def test_pairs_have_their_receptive_fields_by_the_metrics_beside_the_predictions
     of_classes(config)
     for job in config.jobs():
         if job.task == "one" and job.model != "legnet":
-            about = {"receptive_field": 193 if job.model == "convnova_scratch" else None, "provenance": {}}
+            about = {"receptive_field": 193 if job.model == "convnova_scratch" else None, "provenance": MADE}
             (Path(job.folder("x")) / "metrics.json").write_text(json.dumps(about))
     write_items(config, Path("tables"))
     told = ["193 bp, whole sequence", "193 bp, unknown", "whole sequence, unknown"]

@@ -9,7 +9,7 @@ import pytest
 
 from convnova import kmers
 from convnova.dna import decode, encode
-from convnova.kmers import Sequences, codes, containment, distinct, passing, pieces, sharing, sieve, words
+from convnova.kmers import Sequences, canonical_kmers, codes, containment, distinct, passing, pieces, sharing, sieve
 
 OPPOSITE = str.maketrans("ACGT", "TGCA")
 
@@ -43,7 +43,6 @@ def small_pieces(monkeypatch):
     """Pieces and blocks so small that every border between them is met."""
     monkeypatch.setattr(kmers, "PIECE", 50)
     monkeypatch.setattr(kmers, "BLOCK", 64)
-    monkeypatch.setattr(kmers.pieces, "__defaults__", (50,))
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 5, 8, 16, 21, 31, 32])
@@ -85,13 +84,13 @@ def test_words_that_differ_in_few_bases_or_in_the_order_of_their_parts_have_diff
 
 def test_words_leave_out_n_and_borders_and_do_not_know_strands(small_pieces):
     rows = random_rows(np.random.default_rng(1), 40, 1, 60, "ACGTACGTACGTN") + ["NNNNNNNNNNNNN", "ACGTACG"]
-    code, row = words(sequences(rows), 7)
+    code, row = canonical_kmers(sequences(rows), 7)
     expected = [(number, word) for number, text in enumerate(rows) for word in windows(text, 7)]
     assert row.tolist() == [number for number, _ in expected]
     spelled = {(word, one) for (_, word), one in zip(expected, code.tolist(), strict=True)}
     assert len(spelled) == len({word for word, _ in spelled}) == len({one for _, one in spelled})
-    turned, _ = words(sequences([opposite(text) for text in rows if "N" not in text]), 7)
-    kept, _ = words(sequences([text for text in rows if "N" not in text]), 7)
+    turned, _ = canonical_kmers(sequences([opposite(text) for text in rows if "N" not in text]), 7)
+    kept, _ = canonical_kmers(sequences([text for text in rows if "N" not in text]), 7)
     assert sorted(turned.tolist()) == sorted(kept.tolist())
 
 

@@ -14,6 +14,7 @@ from convnova.cli import main
 from convnova.dna import decode, reverse_complement
 from convnova.errors import ConvNovaError
 from convnova.genome import read_genome, shard_genome
+from convnova.hyperparameters import Training
 from convnova.leaks import UNPLACED, overlapping_bases
 from convnova.tasks import read_task, shard_task
 
@@ -63,7 +64,8 @@ def predict(config, seed):
     folder = Path(job.folder(config.run))
     folder.mkdir(parents=True)
     columns = {"row": np.arange(len(TEST)), "label": labels, "score": np.stack([1 - ones, ones], 1).tolist()}
-    pyarrow.parquet.write_table(pyarrow.table(columns), folder / "predictions.parquet")
+    table = pyarrow.table(columns).replace_schema_metadata({"settings": config.job_fingerprint(job)})
+    pyarrow.parquet.write_table(table, folder / "predictions.parquet")
     return labels, ones
 
 
@@ -90,6 +92,16 @@ def test_by_cv_every_fold_that_is_there_counts_whatever_the_seeds(leaky):
     (row,) = pd.read_csv("tables/leaks.tsv", sep="\t").to_dict("records")
     expected = np.mean([matthews_corrcoef(labels, ones) for labels, ones in predicted])
     assert (row["protocol"], row["seeds"], row["score"]) == ("cv", 4, pytest.approx(expected, abs=1e-6))
+
+
+def test_predictions_of_other_settings_are_left_out_and_named(leaky, capsys):
+    labels, ones = predict(leaky, 1)
+    changed = leaky.model_copy(update={"finetune": Training(lr=0.5)})
+    predict(changed, 2)
+    assert main(["leaks", "--config", "config.yaml", "--genome", "genome", "--out", "tables", "mine/one=one.st"]) == 0
+    (row,) = pd.read_csv("tables/leaks.tsv", sep="\t").to_dict("records")
+    assert row["seeds"] == 1 and row["score"] == pytest.approx(matthews_corrcoef(labels, ones), abs=1e-6)
+    assert "seed=2/predictions.parquet: made with other settings (hash " in capsys.readouterr().err
 
 
 def test_without_predictions_there_is_nothing_to_say(leaky, capsys):

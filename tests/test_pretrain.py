@@ -64,7 +64,7 @@ def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(genome, tmp_pa
     with pytest.raises(Interrupted):
         run(config(), genome, tmp_path / "parts")
     assert not (tmp_path / "parts" / "weights.safetensors").exists()
-    pretrain(config(), "convnova", genome, tmp_path / "parts", workers=3)
+    pretrain(config(), "convnova", genome, tmp_path / "parts")
     assert re.search("continuing from .*/step-000000012", capsys.readouterr().err)
     assert json.loads((tmp_path / "parts" / "weights.json").read_text())["epochs"] == whole["epochs"]
     assert same_weights(tmp_path / "whole", tmp_path / "parts")

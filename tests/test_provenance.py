@@ -124,8 +124,13 @@ def test_wall_time_memory_and_machine_are_there():
     assert told["joules"] == {}
 
 
+def test_memory_is_told_in_millions_of_bytes(monkeypatch):
+    monkeypatch.setattr(provenance, "peak_resident", lambda: 336_999_999)
+    assert provenance.describe(time.time(), {}, "hash")["peak_memory_mb"] == 336
+
+
 def test_outside_a_checkout_the_commit_is_what_the_container_was_built_with(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
-    assert provenance.git_commit() == ""
+    assert provenance.git_commit() == ("", False)
     monkeypatch.setenv("CONVNOVA_COMMIT", "0123abc")
-    assert provenance.git_commit() == "0123abc"
+    assert provenance.git_commit() == ("0123abc", False)

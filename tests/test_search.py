@@ -42,7 +42,7 @@ def run(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True)
         content = {
             "epochs": [{"epoch": number, "score": score} for number, score in enumerate(scores, start=1)],
-            "mcc": 7.0, "parameters": 12, "receptive_field": 193, "seconds": 3.0,
+            "metric": "mcc", "mcc": 7.0, "parameters": 12, "receptive_field": 193, "seconds": 3.0,
             "provenance": {"settings": config.job_fingerprint(job)},
         }  # fmt: skip
         path.write_text(json.dumps(content))

@@ -42,7 +42,7 @@ def run(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True)
         content = {
             "epochs": [{"epoch": number, "score": score} for number, score in enumerate(scores, start=1)],
-            "mcc": 7.0, "parameters": 12, "receptive_field": 193, "seconds": 3.0,
+            "metric": "mcc", "mcc": 7.0, "parameters": 12, "receptive_field": 193, "seconds": 3.0,
             "provenance": {"settings": config.job_fingerprint(job)},
         }  # fmt: skip
         path.write_text(json.dumps(content))
@@ -81,13 +81,23 @@ def test_the_command_writes_table_and_figure_and_test_scores_are_in_neither(run)
     assert all(Path(f"figures/study.{form}").stat().st_size > 5000 for form in ("pdf", "svg", "png"))
 
 
-def test_results_of_other_settings_and_a_missing_base_are_left_out_or_refused(run):
+def test_results_of_other_settings_and_damaged_ones_are_left_out_and_named(run, capsys):
+    config, _ = run
+    damaged, gone = (Path(job.folder("study")) / "metrics.json" for job in list(config.jobs())[:2])
+    damaged.write_text('{"metric": "mcc", ')
+    gone.unlink()
+    assert len(validation_scores(config)) == 10
+    told = capsys.readouterr().err
+    assert f"left out: {damaged}: not a metrics file" in told and f"left out: {gone}: missing" in told
+    assert validation_scores(load({**CONFIG, "finetune": {"lr": 0.5}}, [], CATALOGUE)).empty
+    assert capsys.readouterr().err.count("made with other settings (hash ") == 10
+
+
+def test_a_missing_base_is_refused(run):
     config, _ = run
     for path in Path("results/study/runs").rglob("base/heldout/*/metrics.json"):
         path.unlink()
     with pytest.raises(ConvNovaError, match="base: expected fine-tunings of it, .* found those of other"):
         differences(validation_scores(config), "base", {"base": "the base"})
-    changed = load({**CONFIG, "finetune": {"lr": 0.5}}, [], CATALOGUE)
-    assert validation_scores(changed).empty
     with pytest.raises(ConvNovaError, match="base = third: expected one of the models"):
         load({**CONFIG, "base": "third"}, [], CATALOGUE)

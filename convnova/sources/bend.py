@@ -14,7 +14,8 @@ import numpy as np
 from convnova import bed
 from convnova.config import Task
 from convnova.errors import ConvNovaError
-from convnova.sources.rows import SPLITS, Genome, Rows, need
+from convnova.genome import SPLITS
+from convnova.sources.rows import Genome, Rows, need
 
 ROWS_A_PIECE = 256
 INTERVALS, LABELS = "gene_finding.bed", "gene_finding.hdf5"

@@ -20,8 +20,9 @@ from convnova import bed, dna
 from convnova.config import Task
 from convnova.errors import ConvNovaError
 from convnova.files import open_bytes
+from convnova.genome import SPLITS
 from convnova.sources import archives
-from convnova.sources.rows import SPLITS, Genome, Rows, need, split_files
+from convnova.sources.rows import Genome, Rows, need, split_files
 
 WINDOWS_A_PIECE = 8192
 CHANNELS = "AGCT"

@@ -13,9 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from convnova.config import Task
+from convnova.genome import SPLITS
 from convnova.progress import log
 from convnova.sources import archives, tables
-from convnova.sources.rows import SPLITS, Genome, Rows, cut_in_pieces, in_pieces, need
+from convnova.sources.rows import Genome, Rows, cut_in_pieces, in_pieces, need
 
 
 def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[Rows]:

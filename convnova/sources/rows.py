@@ -9,8 +9,8 @@ import numpy as np
 
 from convnova import bed, dna
 from convnova.errors import ConvNovaError
+from convnova.genome import SPLITS
 
-SPLITS = ("train", "valid", "test")
 LETTERS_A_PIECE = 1 << 24
 INTERVALS_A_PIECE = 4096
 

@@ -1,9 +1,10 @@
 # What the other files share: the resolved config, and which files belong to which name.
+import os
 import sys
 from pathlib import Path
 
 from convnova.catalogue import check_files, load, save
-from convnova.config import OWN_FORMATS, Job, files_of
+from convnova.config import Job, files_of
 from convnova.errors import ConvNovaError
 from convnova.outputs import ITEMS, figure_titles, item_tasks, sheet_titles
 
