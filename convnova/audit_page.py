@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from convnova.audit import LEAST, STRETCH, WORD
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
-from convnova.pages import breakable, escape, fill, sortable
+from convnova.pages import WARNING, breakable, escape, fill, sortable
 
 Audit = dict[str, Any]
 """What `convnova.audit.write_audit` wrote, with `suite` and `task`."""
@@ -228,7 +228,7 @@ def page(audits: list[Audit], simulated: bool) -> str:
     parts = {
         "NAME": "audit",
         "TITLE": "Audit of the tasks",
-        "WARNING": "<p class=warning><strong>Simulated genome.</strong></p>" * simulated,
+        "WARNING": WARNING * simulated,
         "SUMMARY": escape(summary(audits)),
         "CAPTION": escape(RULES),
         "TABLE": sortable_table(audits),

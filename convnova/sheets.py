@@ -8,11 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from convnova.files import write_text
-from convnova.pages import breakable, escape, fill, sortable
+from convnova.pages import WARNING, breakable, escape, fill, sortable
 from convnova.table_forms import Entry, fields_read, markdown_text, six_decimals, tex_entry, tex_line, tex_text
-from convnova.tables import SHOWN, SIMULATED, signed
-
-NAN = float("nan")
+from convnova.tables import NAN, SHOWN, SIMULATED, signed
 
 LINES_A_FLOAT = 50
 """Lines of a table of LaTeX that fit a page in small print."""
@@ -177,11 +175,10 @@ def _tex_head(head: str, side: str) -> str:
 
 def page(sheet: Sheet) -> str:
     """One self-contained HTML page: a sortable table, its style and its script, nothing from outside."""
-    warning = "<p class=warning><strong>Simulated genome.</strong> Not comparable with the paper.</p>"
     parts = {
         "NAME": sheet.name,
         "TITLE": escape(sheet.title),
-        "WARNING": warning * sheet.simulated,
+        "WARNING": WARNING * sheet.simulated,
         "SUMMARY": escape(sheet.summary),
         "CAPTION": escape(sheet.full_caption),
         "TABLE": sortable_table(sheet),

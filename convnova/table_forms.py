@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from convnova.pages import breakable, escape, fill, sortable
+from convnova.pages import WARNING, breakable, escape, fill, sortable
 from convnova.scores import AUDIT, METRICS, Row
 from convnova.tables import SHOWN, Cell, Table, signed
 
@@ -301,8 +301,7 @@ def page(table: Table) -> str:
     parts = {
         "NAME": table.suite,
         "TITLE": escape(table.title),
-        "WARNING": "<p class=warning><strong>Simulated genome.</strong> Not comparable with the paper.</p>"
-        * table.simulated,
+        "WARNING": WARNING * table.simulated,
         "SUMMARY": escape(table.summary),
         "CAPTION": escape(table.caption),
         "TABLE": sortable_table(table),
