@@ -57,7 +57,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     )
 
     events = command(commands, "tensorboard", run_tensorboard, "write the logs of a run's trainings for TensorBoard")
-    events.add_argument("--run", dest="name", required=True, help="name of the run")
+    events.add_argument("--run", dest="name", required=True, help="name of the run, or its config")
     events.add_argument("--out", type=Path, required=True, metavar="DIR")
 
 
@@ -169,6 +169,8 @@ def run_crate(options: argparse.Namespace) -> None:
 
 def run_tensorboard(options: argparse.Namespace) -> None:
     """`convnova tensorboard`"""
+    from convnova.status import runs
     from convnova.tensorboard import write_events
 
-    write_events(Path("results", options.name).rglob("log.csv"), options.out)
+    (config,) = runs(options.name)
+    write_events(config.results, options.out)
