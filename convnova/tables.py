@@ -35,7 +35,8 @@ class Cell:
     """Of the 95% bootstrap intervals over test items, the mean over seeds of the lower ends."""
     high: float = NAN
     other: tuple[tuple[str, float], ...] = ()
-    """Means over seeds of every metric, and of parameters, test items and seconds."""
+    """Means over seeds of every metric, of `<name>_gain` for each of `AUDIT`, and of `n_test`, `parameters`,
+    `receptive_field` and `seconds`."""
     published: Published | None = None
     tolerance: float = NAN
     verdict: str = "not run"
