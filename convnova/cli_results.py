@@ -20,7 +20,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         made.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
         made.add_argument("--out", type=Path, required=True, metavar="DIR")
 
-    items = of_run(commands, "items", run_items, "pairs of models over the test items of each task")
+    items = of_run(commands, "items", run_items, "pairs of models over the test rows of each task")
     items.add_argument("--out", type=Path, required=True, metavar="DIR")
 
     study = of_run(commands, "study", run_study, "variants of a model beside it, by validation score")
