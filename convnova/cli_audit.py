@@ -9,7 +9,8 @@ from convnova.cli_data import files_by_role, suite_and_task
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add them to the command line."""
-    audit = of_run(commands, "audit", run_audit, "count what is in a task's splits, and what of test train has seen")
+    text = "count what is in a task's splits, and which test rows overlap train or pretraining data"
+    audit = of_run(commands, "audit", run_audit, text)
     audit.add_argument("--task", required=True, metavar="SUITE/TASK")
     audit.add_argument("--shard", type=Path, required=True, metavar="FILE", help="the task's shard")
     audit.add_argument("--genome", type=Path, metavar="DIR", help="genome shard that models are pretrained on")
