@@ -9,7 +9,7 @@ import pandas as pd
 
 from convnova.files import write_text
 from convnova.pages import WARNING, breakable, escape, fill, sortable
-from convnova.table_forms import Entry, fields_read, markdown_text, six_decimals, tex_entry, tex_line, tex_text
+from convnova.table_forms import Entry, fields_read, markdown_text, scored, six_decimals, tex_entry, tex_line, tex_text
 from convnova.tables import NAN, SHOWN, SIMULATED, signed
 
 LINES_A_FLOAT = 50
@@ -74,18 +74,11 @@ def receptive_field(runs: pd.DataFrame) -> Entry:
 
 
 def mean_and_spread(scores: Sequence[float], expected: int, spread: float) -> Entry:
-    """A cell with `0.812 ± 0.010`, and `n=2 of 3` where seeds are missing.
-
-    Args:
-        scores: one a seed.
-        expected: how many there are to be.
-        spread: what follows the ±, NaN for nothing.
-    """
+    """A cell with the mean of scores, one a seed, as `scored` tells it; empty without any."""
     if not len(scores):
         return text("")
     mean = sum(scores) / len(scores)
-    told = f"{mean:.{SHOWN}f}" + (f" ± {spread:.{SHOWN}f}" if spread == spread else "")
-    return Entry(told + f" (n={len(scores)} of {expected})" * (len(scores) < expected), mean)
+    return Entry(scored(mean, spread, len(scores), expected), mean)
 
 
 def tsv(sheet: Sheet) -> str:

@@ -94,8 +94,10 @@ def grid(table: Table) -> Grid:
         for model in table.models:
             cells = [table.cells[row, model, protocol] for protocol in table.protocols]
             expected = [len(table.seeds[protocol]) for protocol in table.protocols]
-            texts = [score_text(*pair) for pair in zip(cells, expected, strict=True)]
-            entries[model] = [Entry(text, cell.mean, cell.best) for text, cell in zip(texts, cells, strict=True)]
+            entries[model] = [
+                Entry(scored(cell.mean, cell.sd, len(cell.seeds), count), cell.mean, cell.best)
+                for cell, count in zip(cells, expected, strict=True)
+            ]
             if both:
                 gain = table.gain(row, model)
                 entries[model].append(Entry("" if gain != gain else signed(gain), gain))
@@ -111,23 +113,19 @@ def _field(table: Table, model: str, columns: int) -> list[Entry]:
     return [Entry(fields_read(table.receptive_fields(model)), math.nan), *[Entry("", math.nan)] * (columns - 1)]
 
 
-def score_text(cell: Cell, expected: int) -> str:
-    """`0.812 ± 0.010`, and `n=2 of 3` where seeds are missing."""
-    n = len(cell.seeds)
-    text = f"{cell.mean:.{SHOWN}f}" if n else ""
-    text += f" ± {cell.sd:.{SHOWN}f}" if n > 1 else ""
-    text += f" (n={n} of {expected})" if n < expected else ""
-    return text.strip()
+def scored(mean: float, spread: float, n: int = 0, expected: int = 0) -> str:
+    """`0.812 ± 0.010`, without what is not known (NaN), and `(n=2 of 3)` where seeds are missing."""
+    text = f"{mean:.{SHOWN}f}" if mean == mean else ""
+    text += f" ± {spread:.{SHOWN}f}" if spread == spread else ""
+    return (text + f" (n={n} of {expected})" * (n < expected)).strip()
 
 
 def _published(cell: Cell, notes: list[str]) -> Entry:
     """The published value and the verdict; the reason of a verdict goes to the notes."""
     found = cell.published
-    value = found.mean if found else float("nan")
-    text = f"{value:.{SHOWN}f}" if found else ""
-    text += f" ± {found.spread:.{SHOWN}f}" if found and found.spread == found.spread else ""
+    mean, spread = (found.mean, found.spread) if found else (math.nan, math.nan)
     word, _ = footnoted(cell.verdict, notes)
-    return Entry(", ".join(filter(None, (text, word))), value)
+    return Entry(", ".join(filter(None, (scored(mean, spread), word))), mean)
 
 
 def footnoted(verdict: str, notes: list[str]) -> tuple[str, str]:
