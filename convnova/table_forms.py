@@ -36,7 +36,7 @@ def _line(table: Table, row: Row, model: str, protocol: str) -> dict[str, str]:
     numbers = {
         **{name: getattr(cell, name) for name in ("mean", "sd", "range", "low", "high", "difference", "tolerance")},
         "released_minus_heldout": table.gain(row, model),
-        **dict(cell.other),
+        **cell.other,
         **({"published": found.mean, "published_spread": found.spread} if found else {}),
     }
     texts = {
@@ -176,7 +176,7 @@ def _mean_areas(table: Table) -> Iterator[str]:
         groups = []
         for row in table.rows:
             areas = [
-                (title, dict(table.cells[row, model, protocol].other).get("auroc_mean", math.nan))
+                (title, table.cells[row, model, protocol].other.get("auroc_mean", math.nan))
                 for model, title in table.models.items()
             ]
             told = ", ".join(f"{title} {area:.{SHOWN}f}" for title, area in areas if area == area)
