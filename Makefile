@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh machine:
+# Three commands do everything on a fresh machine:
 #   make run     set-up and the embedded run: a simulated genome to tables and figures
 #   make yeast DATA=folder    set-up, then the yeast genome and four of its histone marks: see docs/yeast.md
 #   make test    set-up and the whole test suite

@@ -71,8 +71,8 @@ def audit(task: TaskShard, pretraining: Pretraining | None = None) -> dict[str, 
     """Every number of the audit of a task; None where the task cannot have one.
 
     Returns:
-        splits: split to what `describe` finds, and `twins` within it.
-        across: `test in train` and the like to the rows of the first that have twins in the second.
+        splits: split to what `describe` finds, and `duplicates` within it.
+        across: `test in train` and the like to the rows of the first that have exact duplicates in the second.
         near: test rows that overlap train rows, as `overlap` finds.
         pretraining: if that is given, test rows in each split's intervals, as `in_pretraining` finds.
 
@@ -86,12 +86,12 @@ def audit(task: TaskShard, pretraining: Pretraining | None = None) -> dict[str, 
     rows = sequences(test, chosen)
     if len(rows) < len(test):
         log(f"test: {len(rows):,} of {len(test):,} rows, drawn at random, are compared with train")
-    equal, reverse, *_ = twins(prints["test"], prints["train"])
+    equal, reverse, *_ = duplicates(prints["test"], prints["train"])
     found: dict[str, Any] = {
         "kind": task.kind,
-        "splits": {name: describe(task, name) | _count(task, twins(own)) for name, own in prints.items()},
+        "splits": {name: describe(task, name) | _count(task, duplicates(own)) for name, own in prints.items()},
         "across": {
-            f"{one} in {other}": _count(task, twins(prints[one], prints[other]))
+            f"{one} in {other}": _count(task, duplicates(prints[one], prints[other]))
             for one, other in pairs
             if one in prints and other in prints
         },
@@ -186,8 +186,8 @@ def _digests(rows: Sequences, reverse: bool = False) -> np.ndarray:
     return np.frombuffer(b"".join(found), np.uint64)
 
 
-def twins(own: Prints, other: Prints | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Which rows have a twin among the rows of another split, or among the others of their own split.
+def duplicates(own: Prints, other: Prints | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Which rows have an exact duplicate among the rows of another split, or among the others of their own split.
 
     Returns:
         four times bool (n,): a row of the same bases is there; none, but one of the reverse complement; and for
@@ -209,23 +209,23 @@ def twins(own: Prints, other: Prints | None = None) -> tuple[np.ndarray, np.ndar
 
 
 def _count(task: TaskShard, found: tuple[np.ndarray, ...]) -> dict[str, int | None]:
-    """The numbers of twins; labels of bases are no contradiction on the other strand, so they are not compared."""
+    """The numbers of duplicates; labels of bases are no contradiction on the other strand, so they are not compared."""
     keys = ("equal", "reverse", "equal_other_label", "reverse_other_label")
     counts: dict[str, int | None] = {key: int(mask.sum()) for key, mask in zip(keys, found, strict=True)}
     return counts | {"reverse_other_label": None} if task.kind == "per_base" else counts
 
 
-def overlap(rows: Sequences, train: Sequences, twin: np.ndarray) -> dict[str, int]:
+def overlap(rows: Sequences, train: Sequences, exact: np.ndarray) -> dict[str, int]:
     """How many test rows overlap train rows, on either strand.
 
     Args:
-        twin: bool (n,), which rows are known to have a twin in train.
+        exact: bool (n,), which rows are known to have an exact duplicate in train.
 
     Returns:
         rows: how many were compared; without_words: of these, shorter than `WORD` or nearly all N.
         near_duplicates, nearly_contained: with `LEAST`, or 90%, of their words in one train row.
         stretch: with `STRETCH` bases in a row in common with a train row.
-        any: with a twin, a near duplicate or a stretch in train.
+        any: with an exact duplicate, a near duplicate or a stretch in train.
     """
     share = kmers.containment(rows, train, WORD, LEAST)
     stretch = kmers.sharing(rows, train, STRETCH)
@@ -234,7 +234,7 @@ def overlap(rows: Sequences, train: Sequences, twin: np.ndarray) -> dict[str, in
         "near_duplicates": share >= LEAST,
         "nearly_contained": share >= 0.9,
         "stretch": stretch,
-        "any": twin | (share >= LEAST) | stretch,
+        "any": exact | (share >= LEAST) | stretch,
     }
     return {"rows": len(rows), **{key: int(mask.sum()) for key, mask in masks.items()}}
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from convnova.audit import LEAST, STRETCH, WORD
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
-from convnova.pages import breakable, escape, fill, sortable
+from convnova.pages import WARNING, breakable, escape, fill, sortable
 
 Audit = dict[str, Any]
 """What `convnova.audit.write_audit` wrote, with `suite` and `task`."""
@@ -24,9 +24,9 @@ UNEVEN = 0.6
 """Share of the largest class from which a constant answer is worth a word."""
 
 RULES = (
-    f"Twins have the same bases, or are each other's reverse complement. A near duplicate has {LEAST:.0%} or more of "
-    f"its different {WORD}-base words, either strand, in one train row; an overlap is {STRETCH} bases in a row, either "
-    "strand, in common with a train row. Any: one of these. In pretraining: half of the row's bases or more, in "
+    f"Exact duplicates have the same bases, or are each other's reverse complement. A near duplicate has {LEAST:.0%} "
+    f"or more of its distinct {WORD}-mers, either strand, in one train row; an overlap is {STRETCH} bases in a row, "
+    "either strand, in common with a train row. Any: one of these. In pretraining: half of the row's bases or more, in "
     "intervals that pretraining reads; the row was looked for in the genome unless its file says where it lies. "
     "Percentages are of the test rows that were compared."
 )
@@ -140,9 +140,9 @@ def columns(audit: Audit) -> Iterator[Column]:
     for head, key in (("any", "any"), ("near duplicates", "near_duplicates"), (f"{STRETCH} bases", "stretch")):
         yield Column("test rows that overlap train", head, *_part(near[key], near["rows"]))
     other = across["equal_other_label"] + (across["reverse_other_label"] or 0)
-    twins = {"same strand": across["equal"], "other strand": across["reverse"], "other label": other}
-    for head, count in twins.items():
-        yield Column("test rows with a twin in train", head, *_part(count, test["rows"]))
+    duplicates = {"same strand": across["equal"], "other strand": across["reverse"], "other label": other}
+    for head, count in duplicates.items():
+        yield Column("exact duplicates in train", head, *_part(count, test["rows"]))
     for head, key in (("in the genome", "placed"), ("read", "read")):
         part = _part(found[key], found["rows"]) if found else (float("nan"), "")
         yield Column("test rows in pretraining", head, *part)
@@ -150,8 +150,8 @@ def columns(audit: Audit) -> Iterator[Column]:
         rows = splits.get(name, {}).get("rows")
         yield Column("rows", name, rows or 0, f"{rows:,}" if rows else "")
     for name in ("train", "test"):
-        twin = splits[name]["equal"] + splits[name]["reverse"]
-        yield Column("with a twin in their split", name, *_part(twin, splits[name]["rows"]))
+        equal = splits[name]["equal"] + splits[name]["reverse"]
+        yield Column("exact duplicates within a split", name, *_part(equal, splits[name]["rows"]))
     lengths = sorted({test["shortest"], test["longest"]})
     yield Column("test rows", "bases", test["median"], " to ".join(f"{length:,}" for length in lengths))
     name, share = _largest_class(test)
@@ -228,7 +228,7 @@ def page(audits: list[Audit], simulated: bool) -> str:
     parts = {
         "NAME": "audit",
         "TITLE": "Audit of the tasks",
-        "WARNING": "<p class=warning><strong>Simulated genome.</strong></p>" * simulated,
+        "WARNING": WARNING * simulated,
         "SUMMARY": escape(summary(audits)),
         "CAPTION": escape(RULES),
         "TABLE": sortable_table(audits),

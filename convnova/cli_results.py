@@ -1,37 +1,41 @@
-"""The commands that read a run: items, study, search, recipes, report, explain, status, crate, tensorboard."""
+"""The commands that read a run: tables and figures, items, study, search, recipes, report, explain, status and more."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
+from convnova.cli_command import command, config_of, of_run
 
-def add_commands(commands: argparse._SubParsersAction, command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add them to the command line.
 
-    Args:
-        command: makes one, from `commands`, its name, what it runs and its description.
-    """
-    items = command(commands, "items", run_items, "pairs of models over the test items of each task")
-    items.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Add them to the command line."""
+    aggregate = of_run(commands, "aggregate", run_aggregate, "gather the scores of a run's fine-tunings")
+    aggregate.add_argument("--out", type=Path, required=True, metavar="FILE")
+
+    for name, run, text in (
+        ("tables", run_tables, "comparison tables, as TSV, Markdown, LaTeX and HTML"),
+        ("figures", run_figures, "comparison figures, as PDF, SVG and PNG"),
+    ):
+        made = of_run(commands, name, run, text)
+        made.add_argument("--scores", type=Path, required=True, metavar="FILE", help="what `aggregate` wrote")
+        made.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
+        made.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+    items = of_run(commands, "items", run_items, "pairs of models over the test rows of each task")
     items.add_argument("--out", type=Path, required=True, metavar="DIR")
 
-    study = command(commands, "study", run_study, "variants of a model beside it, by validation score")
-    study.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
+    study = of_run(commands, "study", run_study, "variants of a model beside it, by validation score")
     study.add_argument("--tables", type=Path, required=True, metavar="DIR")
     study.add_argument("--figures", type=Path, required=True, metavar="DIR")
 
-    search = command(commands, "search", run_search, "the best of a grid of settings for each task, as recipes")
-    search.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
+    search = of_run(commands, "search", run_search, "the best of a grid of settings for each task, as recipes")
     search.add_argument("--out", type=Path, required=True, metavar="DIR", help="for tables/search.* and recipes/")
 
-    recipes = command(commands, "recipes", run_recipes, "every hyperparameter of every model and task, with its source")
-    recipes.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
+    recipes = of_run(commands, "recipes", run_recipes, "every hyperparameter of every model and task, with its source")
     recipes.add_argument("--task", metavar="SUITE/TASK", help="this one alone")
     recipes.add_argument("--model", metavar="MODEL", help="this one alone")
     recipes.add_argument("--out", type=Path, metavar="DIR", help="write a recipe a task and model here instead")
 
-    report = command(commands, "report", run_report, "one HTML page of a run: tables, figures, and every way back")
-    report.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
+    report = of_run(commands, "report", run_report, "one HTML page of a run: tables, figures, and every way back")
     report.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
     report.add_argument("--out", type=Path, required=True, metavar="FILE")
 
@@ -53,41 +57,76 @@ def add_commands(commands: argparse._SubParsersAction, command: Callable[..., ar
     )
 
     events = command(commands, "tensorboard", run_tensorboard, "write the logs of a run's trainings for TensorBoard")
-    events.add_argument("--run", dest="name", required=True, help="name of the run")
+    events.add_argument("--run", dest="name", required=True, help="name of the run, or its config")
     events.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+
+def run_aggregate(options: argparse.Namespace) -> None:
+    """`convnova aggregate`"""
+    from convnova.aggregate import write_scores
+
+    write_scores(config_of(options), options.out)
+
+
+def run_tables(options: argparse.Namespace) -> None:
+    """`convnova tables`"""
+    from convnova.made_from import read_provenance, sentence
+    from convnova.own_tables import write_sheets
+    from convnova.published import read_published
+    from convnova.scores import plan_of, read_scores
+    from convnova.tables import write_tables
+
+    config = config_of(options)
+    given = (read_scores(options.scores), read_published(options.published), plan_of(config))
+    made = sentence(config, read_provenance(options.scores))
+    write_tables(*given, options.out, made)
+    write_sheets(*given, options.out, made)
+
+
+def run_figures(options: argparse.Namespace) -> None:
+    """`convnova figures`"""
+    from convnova.comparison_figures import write_comparisons
+    from convnova.figures import write_figures, write_pretraining
+    from convnova.published import read_published
+    from convnova.scores import plan_of, read_scores
+
+    config = config_of(options)
+    scores, plan = read_scores(options.scores), plan_of(config)
+    scores["path"] = scores["path"].map(config.place)
+    write_figures(scores, read_published(options.published), plan, options.out)
+    write_comparisons(scores, plan, options.out)
+    logs = {name: config.results / "pretrain" / name / "log.csv" for name in config.backbones()}
+    if logs:
+        write_pretraining(logs, config.simulate is not None, options.out)
 
 
 def run_items(options: argparse.Namespace) -> None:
     """`convnova items`"""
-    from convnova.catalogue import load_file
     from convnova.item_tables import write_items
 
-    write_items(load_file(options.config), options.out)
+    write_items(config_of(options), options.out)
 
 
 def run_study(options: argparse.Namespace) -> None:
     """`convnova study`"""
-    from convnova.catalogue import load_file
     from convnova.study import write_study
 
-    write_study(load_file(options.config), options.tables, options.figures)
+    write_study(config_of(options), options.tables, options.figures)
 
 
 def run_search(options: argparse.Namespace) -> None:
     """`convnova search`"""
-    from convnova.catalogue import load_file
     from convnova.search import write_search
 
-    write_search(load_file(options.config), options.out)
+    write_search(config_of(options), options.out)
 
 
 def run_recipes(options: argparse.Namespace) -> None:
     """`convnova recipes`"""
-    from convnova.catalogue import load_file
     from convnova.progress import log
     from convnova.recipes import as_text, write_recipes
 
-    config = load_file(options.config)
+    config = config_of(options)
     if options.out is None:
         print(as_text(config, options.task, options.model))
     else:
@@ -96,10 +135,9 @@ def run_recipes(options: argparse.Namespace) -> None:
 
 def run_report(options: argparse.Namespace) -> None:
     """`convnova report`"""
-    from convnova.catalogue import load_file
     from convnova.report import write_report
 
-    write_report(load_file(options.config), options.published, options.out)
+    write_report(config_of(options), options.published, options.out)
 
 
 def run_explain(options: argparse.Namespace) -> None:
@@ -131,6 +169,8 @@ def run_crate(options: argparse.Namespace) -> None:
 
 def run_tensorboard(options: argparse.Namespace) -> None:
     """`convnova tensorboard`"""
+    from convnova.status import runs
     from convnova.tensorboard import write_events
 
-    write_events(Path("results", options.name).rglob("log.csv"), options.out)
+    (config,) = runs(options.name)
+    write_events(config.results, options.out)

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 
 from convnova.errors import ConvNovaError
 from convnova.files import atomic
-from convnova.published import COMPARISONS, Lookup
+from convnova.published import COMPARISONS, Compared, compared
 from convnova.scores import Plan, Row, check
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -70,11 +70,11 @@ def write_figures(scores: pd.DataFrame, published: pd.DataFrame, plan: Plan, out
         ConvNovaError: a score outside the plan, missing, or there twice.
     """
     check(scores, plan)
-    lookup = Lookup(published)
+    known = compared(published)
     written: list[Path] = []
     with matplotlib.rc_context(STYLE):
         for suite in plan.suites:
-            written += save(_suite_figure(scores[scores["suite"] == suite], lookup, plan, suite), Path(out) / suite)
+            written += save(_suite_figure(scores[scores["suite"] == suite], known, plan, suite), Path(out) / suite)
     return written
 
 
@@ -103,7 +103,7 @@ def empty_figure(width: float, height: float, title: str, simulated: bool) -> Fi
     return figure
 
 
-def _suite_figure(scores: pd.DataFrame, lookup: Lookup, plan: Plan, suite: str) -> Figure:
+def _suite_figure(scores: pd.DataFrame, known: Compared, plan: Plan, suite: str) -> Figure:
     rows, count = plan.rows[suite], len(plan.protocols)
     simulated = plan.simulated or bool(scores["simulated"].any())
     handles = _legend(plan, None if simulated else suite)
@@ -117,7 +117,7 @@ def _suite_figure(scores: pd.DataFrame, lookup: Lookup, plan: Plan, suite: str) 
         axes.set_title(PROTOCOLS.get(protocol, protocol))
         axes.set_xlabel(axis_title(rows))
         if not simulated:
-            _diamonds(axes, lookup, rows, plan, suite)
+            _diamonds(axes, known, rows, plan, suite)
     panels[0].set_yticks(range(len(rows)), [row_title(row, rows) for row in rows])
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, columnspacing=1.5)
@@ -169,14 +169,14 @@ def _panel(axes: Axes, scores: pd.DataFrame, rows: list[Row], plan: Plan) -> Non
         axes.scatter(means, means.index, s=45, c=colour, marker="|", linewidths=1.4, zorder=4)
 
 
-def _diamonds(axes: Axes, lookup: Lookup, rows: list[Row], plan: Plan, suite: str) -> None:
+def _diamonds(axes: Axes, known: Compared, rows: list[Row], plan: Plan, suite: str) -> None:
     """The published values, as open diamonds at the height of their model."""
     for model in plan.models:
-        cells = [lookup(suite, row.label, plan.published.get(model)) for row in rows]
-        known = [(cell.mean, index + _height(plan, model)) for index, cell in enumerate(cells) if cell]
-        if known:
+        cells = [known.get((suite, row.label, plan.published.get(model))) for row in rows]
+        shown = [(cell.mean, index + _height(plan, model)) for index, cell in enumerate(cells) if cell]
+        if shown:
             style = {"facecolors": "none", "edgecolors": look(plan, model)[0], "linewidths": 0.9}
-            axes.scatter(*zip(*known, strict=True), s=22, marker="D", **style)
+            axes.scatter(*zip(*shown, strict=True), s=22, marker="D", **style)
 
 
 def _legend(plan: Plan, suite: str | None) -> list[Line2D]:

@@ -1,4 +1,4 @@
-"""Tables that no paper has: what each habit of scoring would have reported, and whether models differ."""
+"""Tables besides those of suites: each habit of scoring, whether models differ, and the papers' own."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -4,6 +4,8 @@ import html
 import re
 from importlib.resources import files
 
+WARNING = "<p class=warning><strong>Simulated genome.</strong> Not comparable with the paper.</p>"
+
 
 def fill(template: str, parts: dict[str, str]) -> str:
     """A template of this package with its holes filled.

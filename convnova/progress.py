@@ -35,7 +35,7 @@ def log(message: str) -> None:
 
 
 class Progress:
-    """Work under way: `update(n)` after each piece, `note(...)` for what is worth seeing beside it."""
+    """Work under way: `update(n, remark)` after each piece; the remark is shown beside the bar."""
 
     def __init__(self, label: str, total: float | None, unit: str, start: float = 0):
         self.label, self.total, self.unit = label, total, unit

@@ -120,19 +120,16 @@ def of_table(published: pd.DataFrame, table: str) -> pd.DataFrame:
     return published[published["table"] == table]
 
 
-class Lookup:
-    """The number published for a suite, row and model, from the one table that the suite is compared with."""
+Compared = dict[tuple[str, str, str | None], Published]
 
-    def __init__(self, published: pd.DataFrame):
-        self.cells = {
-            (row.suite, row.task, row.model): row
-            for row in map(Published._make, published[COLUMNS].itertuples(index=False))
-            if row.suite in COMPARISONS and row.table == COMPARISONS[row.suite].table
-        }
 
-    def __call__(self, suite: str, row: str, model: str | None) -> Published | None:
-        """`model` is the published name, None for a model that no paper has."""
-        return self.cells.get((suite, row, model or ""))
+def compared(published: pd.DataFrame) -> Compared:
+    """Suite, row and published name of a model to the number, from the one table that the suite is compared with."""
+    return {
+        (row.suite, row.task, row.model): row
+        for row in map(Published._make, published[COLUMNS].itertuples(index=False))
+        if row.suite in COMPARISONS and row.table == COMPARISONS[row.suite].table
+    }
 
 
 def parameters(text: str) -> float:

@@ -17,7 +17,7 @@ from convnova.files import read_json, write_text
 from convnova.lineage import Run
 from convnova.outputs import ITEMS, figure_titles, item_tasks
 from convnova.own_tables import sheets
-from convnova.pages import escape, fill
+from convnova.pages import WARNING, escape, fill
 from convnova.published import read_published
 from convnova.scores import plan_of, read_scores
 from convnova.sheets import Sheet, html_notes, sortable_table
@@ -102,14 +102,11 @@ def page(material: Material) -> str:
     config = material.config
     parts = {
         "RUN": escape(config.run),
-        "WARNING": f"<p class=warning><strong>Simulated data.</strong> {escape(SIMULATED)}</p>"
-        * (config.simulate is not None),
+        "WARNING": f"<p class=warning>{escape(SIMULATED)}</p>" * (config.simulate is not None),
         "OVERVIEW": _overview(material),
         "SAYS": _says(material),
         "MISSING": _missing(material),
-        "TABLES": "\n".join(
-            [*(_table(material, table) for table in material.tables), *(_sheet(material, of) for of in material.sheets)]
-        ),
+        "TABLES": "\n".join(_section(material, of) for of in (*material.tables, *material.sheets)),
         "FIGURES": "\n".join(_figure(material, name, title) for name, title in figure_titles(config).items()),
         "AUDIT": _audit(material.audits),
         "DATA": way_back.data(material.run, material.results),
@@ -224,39 +221,25 @@ def _count_table(found: list[Step]) -> str:
     return f'<div class="scroll" tabindex="0"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
 
 
-def _table(material: Material, table: Table) -> str:
-    """A suite's table, each score a link to its way back."""
-    downloads = [download(material.folder / "tables" / f"{table.suite}.tsv", "TSV")]
-    if table.suite in figure_titles(material.config):
-        downloads.append(f'<a href="#figure-{table.suite}">figure</a>')
+def _section(material: Material, of: Table | Sheet) -> str:
+    """A table: of a suite, each score a link to its way back; of all suites together; or one of a paper."""
+    if isinstance(of, Table):
+        name, table, notes = of.suite, table_forms.sortable_table(of, way_back.anchor(of)), table_forms.html_notes(of)
+    else:
+        name, table = of.name, sortable_table(of)
+        notes = f"<details><summary>notes</summary>{html_notes(of)}</details>" * bool(of.notes)
+    downloads = [download(material.folder / "tables" / f"{name}.tsv", "TSV")]
+    if name in figure_titles(material.config):
+        downloads.append(f'<a href="#figure-{name}">figure</a>')
     return "\n".join(
         [
-            f'<section id="table-{table.suite}"><h3>{escape(table.title)}</h3>',
-            "<p class=warning>Simulated data: not comparable with the paper.</p>" * table.simulated,
-            f'<p id="{table.suite}-summary"><strong>Summary:</strong> {escape(table.summary)}</p>',
-            table_forms.sortable_table(table, way_back.anchor(table)),
+            f'<section id="table-{name}"><h3>{escape(of.title)}</h3>',
+            WARNING * of.simulated,
+            f'<p id="{name}-summary"><strong>Summary:</strong> {escape(of.summary)}</p>',
+            table,
             f"<p class=note>{' · '.join(filter(None, downloads))}</p>",
-            f'<p class=note id="{table.suite}-caption">{escape(table.caption)}</p>',
-            table_forms.html_notes(table),
-            "</section>",
-        ]
-    )
-
-
-def _sheet(material: Material, sheet: Sheet) -> str:
-    """A table of all suites together, or one of a paper."""
-    downloads = [download(material.folder / "tables" / f"{sheet.name}.tsv", "TSV")]
-    if sheet.name in figure_titles(material.config):
-        downloads.append(f'<a href="#figure-{sheet.name}">figure</a>')
-    return "\n".join(
-        [
-            f'<section id="table-{sheet.name}"><h3>{escape(sheet.title)}</h3>',
-            "<p class=warning>Simulated data: not comparable with the paper.</p>" * sheet.simulated,
-            f'<p id="{sheet.name}-summary"><strong>Summary:</strong> {escape(sheet.summary)}</p>',
-            sortable_table(sheet),
-            f"<p class=note>{' · '.join(filter(None, downloads))}</p>",
-            f'<p class=note id="{sheet.name}-caption">{escape(sheet.caption)}</p>',
-            f"<details><summary>notes</summary>{html_notes(sheet)}</details>" * bool(sheet.notes),
+            f'<p class=note id="{name}-caption">{escape(of.caption)}</p>',
+            notes,
             "</section>",
         ]
     )
@@ -270,7 +253,7 @@ def _figure(material: Material, name: str, title: str) -> str:
     kept = [download(path, path.suffix[1:].upper()) for path in (svg, *others)]
     of_suite = name in material.config.suites
     alt = f"{title}: every seed a dot, their mean a tick" if of_suite else title
-    simulated = "Simulated data. " * (material.config.simulate is not None)
+    simulated = "Simulated genome. " * (material.config.simulate is not None)
     return (
         f'<figure id="figure-{name}"><div class="scroll" tabindex="0">'
         f'<img alt="{escape(simulated + alt)}" src="{data_uri(svg)}"></div>\n'

@@ -8,11 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from convnova.files import write_text
-from convnova.pages import breakable, escape, fill, sortable
-from convnova.table_forms import Entry, fields_read, markdown_text, six_decimals, tex_entry, tex_line, tex_text
-from convnova.tables import SHOWN, SIMULATED, signed
-
-NAN = float("nan")
+from convnova.pages import WARNING, breakable, escape, fill, sortable
+from convnova.table_forms import Entry, fields_read, markdown_text, scored, six_decimals, tex_entry, tex_line, tex_text
+from convnova.tables import NAN, SHOWN, SIMULATED, signed
 
 LINES_A_FLOAT = 50
 """Lines of a table of LaTeX that fit a page in small print."""
@@ -76,18 +74,11 @@ def receptive_field(runs: pd.DataFrame) -> Entry:
 
 
 def mean_and_spread(scores: Sequence[float], expected: int, spread: float) -> Entry:
-    """A cell with `0.812 ± 0.010`, and `n=2 of 3` where seeds are missing.
-
-    Args:
-        scores: one a seed.
-        expected: how many there are to be.
-        spread: what follows the ±, NaN for nothing.
-    """
+    """A cell with the mean of scores, one a seed, as `scored` tells it; empty without any."""
     if not len(scores):
         return text("")
     mean = sum(scores) / len(scores)
-    told = f"{mean:.{SHOWN}f}" + (f" ± {spread:.{SHOWN}f}" if spread == spread else "")
-    return Entry(told + f" (n={len(scores)} of {expected})" * (len(scores) < expected), mean)
+    return Entry(scored(mean, spread, len(scores), expected), mean)
 
 
 def tsv(sheet: Sheet) -> str:
@@ -177,11 +168,10 @@ def _tex_head(head: str, side: str) -> str:
 
 def page(sheet: Sheet) -> str:
     """One self-contained HTML page: a sortable table, its style and its script, nothing from outside."""
-    warning = "<p class=warning><strong>Simulated genome.</strong> Not comparable with the paper.</p>"
     parts = {
         "NAME": sheet.name,
         "TITLE": escape(sheet.title),
-        "WARNING": warning * sheet.simulated,
+        "WARNING": WARNING * sheet.simulated,
         "SUMMARY": escape(sheet.summary),
         "CAPTION": escape(sheet.full_caption),
         "TABLE": sortable_table(sheet),

@@ -61,7 +61,7 @@ def runs(asked: str | None) -> list[RunConfig]:
         return list(_loaded(known.values()))
     if asked not in known and not Path(asked).is_file():
         message = nearest(asked, list(known)) if known else "there are no runs in results"
-        raise ConvNovaError(f"--config {asked}: expected a config file or the name of a run; {message}")
+        raise ConvNovaError(f"{asked}: expected a config file or the name of a run; {message}")
     return [load_file(known.get(asked, asked))]
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from convnova.pages import breakable, escape, fill, sortable
+from convnova.pages import WARNING, breakable, escape, fill, sortable
 from convnova.scores import AUDIT, METRICS, Row
 from convnova.tables import SHOWN, Cell, Table, signed
 
@@ -36,7 +36,7 @@ def _line(table: Table, row: Row, model: str, protocol: str) -> dict[str, str]:
     numbers = {
         **{name: getattr(cell, name) for name in ("mean", "sd", "range", "low", "high", "difference", "tolerance")},
         "released_minus_heldout": table.gain(row, model),
-        **dict(cell.other),
+        **cell.other,
         **({"published": found.mean, "published_spread": found.spread} if found else {}),
     }
     texts = {
@@ -94,8 +94,10 @@ def grid(table: Table) -> Grid:
         for model in table.models:
             cells = [table.cells[row, model, protocol] for protocol in table.protocols]
             expected = [len(table.seeds[protocol]) for protocol in table.protocols]
-            texts = [score_text(*pair) for pair in zip(cells, expected, strict=True)]
-            entries[model] = [Entry(text, cell.mean, cell.best) for text, cell in zip(texts, cells, strict=True)]
+            entries[model] = [
+                Entry(scored(cell.mean, cell.sd, len(cell.seeds), count), cell.mean, cell.best)
+                for cell, count in zip(cells, expected, strict=True)
+            ]
             if both:
                 gain = table.gain(row, model)
                 entries[model].append(Entry("" if gain != gain else signed(gain), gain))
@@ -111,23 +113,19 @@ def _field(table: Table, model: str, columns: int) -> list[Entry]:
     return [Entry(fields_read(table.receptive_fields(model)), math.nan), *[Entry("", math.nan)] * (columns - 1)]
 
 
-def score_text(cell: Cell, expected: int) -> str:
-    """`0.812 ± 0.010`, and `n=2 of 3` where seeds are missing."""
-    n = len(cell.seeds)
-    text = f"{cell.mean:.{SHOWN}f}" if n else ""
-    text += f" ± {cell.sd:.{SHOWN}f}" if n > 1 else ""
-    text += f" (n={n} of {expected})" if n < expected else ""
-    return text.strip()
+def scored(mean: float, spread: float, n: int = 0, expected: int = 0) -> str:
+    """`0.812 ± 0.010`, without what is not known (NaN), and `(n=2 of 3)` where seeds are missing."""
+    text = f"{mean:.{SHOWN}f}" if mean == mean else ""
+    text += f" ± {spread:.{SHOWN}f}" if spread == spread else ""
+    return (text + f" (n={n} of {expected})" * (n < expected)).strip()
 
 
 def _published(cell: Cell, notes: list[str]) -> Entry:
     """The published value and the verdict; the reason of a verdict goes to the notes."""
     found = cell.published
-    value = found.mean if found else float("nan")
-    text = f"{value:.{SHOWN}f}" if found else ""
-    text += f" ± {found.spread:.{SHOWN}f}" if found and found.spread == found.spread else ""
+    mean, spread = (found.mean, found.spread) if found else (math.nan, math.nan)
     word, _ = footnoted(cell.verdict, notes)
-    return Entry(", ".join(filter(None, (text, word))), value)
+    return Entry(", ".join(filter(None, (scored(mean, spread), word))), mean)
 
 
 def footnoted(verdict: str, notes: list[str]) -> tuple[str, str]:
@@ -178,7 +176,7 @@ def _mean_areas(table: Table) -> Iterator[str]:
         groups = []
         for row in table.rows:
             areas = [
-                (title, dict(table.cells[row, model, protocol].other).get("auroc_mean", math.nan))
+                (title, table.cells[row, model, protocol].other.get("auroc_mean", math.nan))
                 for model, title in table.models.items()
             ]
             told = ", ".join(f"{title} {area:.{SHOWN}f}" for title, area in areas if area == area)
@@ -301,8 +299,7 @@ def page(table: Table) -> str:
     parts = {
         "NAME": table.suite,
         "TITLE": escape(table.title),
-        "WARNING": "<p class=warning><strong>Simulated genome.</strong> Not comparable with the paper.</p>"
-        * table.simulated,
+        "WARNING": WARNING * table.simulated,
         "SUMMARY": escape(table.summary),
         "CAPTION": escape(table.caption),
         "TABLE": sortable_table(table),

@@ -1,14 +1,14 @@
 """Tables of a run beside the published numbers: scores to one structure, which `table_forms` writes in four forms."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from convnova.files import write_text
-from convnova.published import AGREEMENT, COMPARISONS, Lookup, Published, incomparable, tolerance, verdict
+from convnova.published import AGREEMENT, COMPARISONS, Published, compared, incomparable, tolerance, verdict
 from convnova.scores import AUDIT, METRICS, Plan, Row, check
 
 SIMULATED = (
@@ -34,8 +34,9 @@ class Cell:
     low: float = NAN
     """Of the 95% bootstrap intervals over test items, the mean over seeds of the lower ends."""
     high: float = NAN
-    other: tuple[tuple[str, float], ...] = ()
-    """Means over seeds of every metric, and of parameters, test items and seconds."""
+    other: dict[str, float] = field(default_factory=dict)
+    """Means over seeds of every metric, of `<name>_gain` for each of `AUDIT`, and of `n_test`, `parameters`,
+    `receptive_field` and `seconds`."""
     published: Published | None = None
     tolerance: float = NAN
     verdict: str = "not run"
@@ -74,7 +75,7 @@ class Table:
     def receptive_fields(self, model: str) -> list[float]:
         """Bases that an output of a model reads, of every cell that was run; infinite is the whole sequence."""
         cells = [cell for (_, name, _), cell in self.cells.items() if name == model]
-        return [dict(cell.other)["receptive_field"] for cell in cells if cell.other]
+        return [cell.other["receptive_field"] for cell in cells if cell.other]
 
     def compared(self, row: Row, model: str) -> Cell:
         """The cell by the protocol that the published numbers follow; if that was not run, the first."""
@@ -114,14 +115,14 @@ def write_tables(
 def tables(scores: pd.DataFrame, published: pd.DataFrame, plan: Plan) -> Iterator[Table]:
     """The tables of all suites; arguments and errors as for `write_tables`."""
     check(scores, plan)
-    lookup = Lookup(published)
+    known = compared(published)
     groups = dict(list(scores.groupby(["suite", "task", "row", "model", "protocol"], sort=True)))
     for suite, rows in plan.rows.items():
         simulated = plan.simulated or bool(scores.loc[scores["suite"] == suite, "simulated"].any())
         cells = {}
         for row in rows:
             for model in plan.models:
-                found = None if simulated else lookup(suite, row.label, plan.published.get(model))
+                found = None if simulated else known.get((suite, row.label, plan.published.get(model)))
                 for protocol in plan.protocols:
                     runs = groups.get((suite, row.task, row.label, model, protocol))
                     cell = Cell() if runs is None else _measured(runs, found.spread if found else NAN)
@@ -146,7 +147,7 @@ def _measured(runs: pd.DataFrame, spread: float) -> Cell:
         range=float(np.ptp(scores)) if len(scores) > 1 else NAN,
         low=float(runs["low"].mean()),
         high=float(runs["high"].mean()),
-        other=tuple((str(name), float(value)) for name, value in others.items()),
+        other=others.to_dict(),
         tolerance=tolerance(scores, float((runs["high"] - runs["low"]).mean() / 2), spread),
     )
 
@@ -155,7 +156,7 @@ def _judged(cell: Cell, found: Published | None, suite: str, row: Row, protocol:
     """The cell with the published number and the verdict."""
     if simulated:
         return replace(cell, verdict="simulated genome")
-    reason = incomparable(suite, found, protocol, row.metric, dict(cell.other).get("parameters", NAN))
+    reason = incomparable(suite, found, protocol, row.metric, cell.other.get("parameters", NAN))
     return replace(cell, published=found, verdict=verdict(found, reason, cell.mean, cell.tolerance))
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import math
-from collections.abc import Iterable
 from pathlib import Path
 
 from convnova.errors import ConvNovaError
@@ -11,8 +10,8 @@ from convnova.progress import log, track
 SCALARS = ("loss", "lr", "bases_per_second", "memory_mb")
 
 
-def write_events(logs: Iterable[Path], out: Path) -> None:
-    """Write one folder of events a training below `out`, named as the folder of its `log.csv` is.
+def write_events(results: Path, out: Path) -> None:
+    """Write one folder of events a training of the run in `results`, as `<out>/results/<run>/<folder of its log.csv>`.
 
     Every number of the log becomes a scalar at its step; the loss is `loss/train` or `loss/valid`.
 
@@ -25,11 +24,12 @@ def write_events(logs: Iterable[Path], out: Path) -> None:
         raise ConvNovaError(
             "expected the package tensorboard, found none: pip install 'convnova[tensorboard]'"
         ) from error
-    found = sorted(logs)
+    found = sorted(results.rglob("log.csv"))
     if not found:
-        raise ConvNovaError("expected the log.csv of a training, found none; is the name of the run right?")
+        raise ConvNovaError(f"{results}: expected the log.csv of a training, found none; train first")
     for path in track(found, len(found), "files", "logs"):
-        with path.open(newline="") as table, SummaryWriter(str(out / path.parent)) as writer:
+        folder = out / path.parent.relative_to(results.parents[1])
+        with path.open(newline="") as table, SummaryWriter(str(folder)) as writer:
             for row in csv.DictReader(table):
                 for name in SCALARS:
                     value = float(row[name] or math.nan)

@@ -8,7 +8,7 @@ from convnova.explain import code, command, machine, snakemake_line
 from convnova.lineage import CHANGED, GONE, Input, Run, inputs_of
 from convnova.pages import breakable, escape
 from convnova.scores import Row
-from convnova.table_forms import score_text
+from convnova.table_forms import scored
 from convnova.tables import Table
 
 Results = dict[Job, dict[str, Any]]
@@ -30,10 +30,10 @@ def numbers(run: Run, table: Table, results: Results) -> str:
 
 def _number(run: Run, table: Table, key: tuple[Row, str, str], place: str, results: Results) -> str:
     """One cell: its seeds with their scores, the code, the data, and the commands that make them again."""
-    row, model, protocol = key
-    jobs = [Job(table.suite, row.task, model, protocol, seed) for seed in table.cells[key].seeds]
+    (row, model, protocol), cell = key, table.cells[key]
+    jobs = [Job(table.suite, row.task, model, protocol, seed) for seed in cell.seeds]
     of_cell = {job: results[job] for job in jobs}
-    text = score_text(table.cells[key], len(table.seeds[protocol]))
+    text = scored(cell.mean, cell.sd, len(cell.seeds), len(table.seeds[protocol]))
     title = f"{row.label} · {table.models[model]} · {protocol}: {row.metric_title} {text}"
     made = [metrics["provenance"] for metrics in of_cell.values()]
     lines = "<br>".join(escape(text) for text in dict.fromkeys([*map(code, made), *map(machine, made)]))

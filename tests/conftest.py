@@ -6,6 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from loopback import serving
+from made_up_scores import GOLDEN
+
+from convnova import download
+from convnova.published import read_published
+from convnova.scores import read_scores
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -25,6 +31,18 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def scores():
+    """The made-up scores of the golden tables."""
+    return read_scores(GOLDEN / "scores.tsv")
+
+
+@pytest.fixture(scope="session")
+def published():
+    """The published numbers of the golden tables."""
+    return read_published(GOLDEN / "published.csv")
+
+
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
     """A folder with a finished run; not to be written to."""
     import small_run
@@ -41,3 +59,26 @@ def small(finished, tmp_path, monkeypatch) -> Path:
     shutil.copytree(finished, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     return tmp_path / "copy"
+
+
+@pytest.fixture
+def server():
+    """A server on the loopback interface, of whose answers a test decides."""
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def impatient(monkeypatch) -> None:
+    """Downloads that give up soon, and never ask a proxy."""
+    monkeypatch.setattr(download, "TIMEOUT", (2.0, 0.3))
+    monkeypatch.setattr(download, "RETRIES", 2)
+    monkeypatch.setattr(download, "BACKOFF", 0.01)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    """Where a download belongs."""
+    return tmp_path / "raw" / "genome.fa.gz"

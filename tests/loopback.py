@@ -1,6 +1,8 @@
 """A real HTTP server on the loopback interface that answers well or badly, as a test says."""
 
 import gzip
+import hashlib
+import random
 import socket
 import struct
 import threading
@@ -10,6 +12,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+BODY, OTHER = (random.Random(seed).randbytes(1_000_000) for seed in (1, 2))
+SHA256 = hashlib.sha256(BODY).hexdigest()
+
+
+def names(out: Path) -> list[str]:
+    """What lies beside a download, itself with it."""
+    return sorted(path.name for path in out.parent.iterdir())
 
 
 @dataclass

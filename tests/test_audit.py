@@ -36,8 +36,8 @@ def made(folder: Path, **splits: list[Row]) -> TaskShard:
     return read_task(folder / "task.st")
 
 
-def twins_by_hand(rows: list[Row], known: list[Row], same: bool) -> dict[str, int]:
-    """How many rows have twins among the known ones; `same`: both are one split, and no row is its own twin."""
+def duplicates_by_hand(rows: list[Row], known: list[Row], same: bool) -> dict[str, int]:
+    """How many rows have duplicates among the known ones; `same`: both are one split, no row its own duplicate."""
     labels: dict[str, Counter] = {}
     for sequence, label in known:
         labels.setdefault(sequence, Counter())[label] += 1
@@ -60,7 +60,7 @@ def labelled(rng, sequences: list[str]) -> list[Row]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_twins_within_and_across_splits(seed, tmp_path):
+def test_duplicates_within_and_across_splits(seed, tmp_path):
     """Few short sequences over and over, palindromes and opposite strands among them, with labels at random."""
     rng = np.random.default_rng(seed)
     pool = random_rows(rng, 25, 4, 7) + ["ACGT", "AACGTT", "NNNN", "NNNNN", "ANCT"]
@@ -71,13 +71,13 @@ def test_twins_within_and_across_splits(seed, tmp_path):
     }
     found = audit(made(tmp_path, **splits))
     for name, rows in splits.items():
-        expected = twins_by_hand(rows, rows, same=True)
+        expected = duplicates_by_hand(rows, rows, same=True)
         assert {key: found["splits"][name][key] for key in expected} == expected
         assert expected["equal"] or name != "train"
     assert list(found["across"]) == ["valid in train", "test in train", "test in valid"]
     for name, counts in found["across"].items():
         one, other = name.split(" in ")
-        assert counts == twins_by_hand(splits[one], splits[other], same=False)
+        assert counts == duplicates_by_hand(splits[one], splits[other], same=False)
     assert found["across"]["test in train"]["equal_other_label"] > 0
 
 
@@ -267,9 +267,9 @@ def test_real_promoters(shared, tmp_path):
     assert found["across"]["test in train"]["equal"] == 6
     for name, counts in found["across"].items():
         one, other = name.split(" in ")
-        assert counts == twins_by_hand(rows[one], rows[other], same=False)
+        assert counts == duplicates_by_hand(rows[one], rows[other], same=False)
     for name in files:
-        expected = twins_by_hand(rows[name], rows[name], same=True)
+        expected = duplicates_by_hand(rows[name], rows[name], same=True)
         assert {key: found["splits"][name][key] for key in expected} == expected
     holding: dict[str, list[int]] = defaultdict(list)
     for number, (sequence, _) in enumerate(rows["train"]):
@@ -331,7 +331,7 @@ def test_real_enhancers_of_liu_2016(shared, tmp_path):
             records = [record.split("\n", 1)[1].replace("\n", "") for record in text.split(">")[1:]]
             splits.setdefault(split, []).extend((record.upper(), label) for record in records)
     found = audit(made(tmp_path, **splits))
-    assert found["across"]["test in train"] == twins_by_hand(splits["test"], splits["train"], same=False)
+    assert found["across"]["test in train"] == duplicates_by_hand(splits["test"], splits["train"], same=False)
     assert found["across"]["test in train"] == {
         "equal": 100, "reverse": 0, "equal_other_label": 0, "reverse_other_label": 0,
     }  # fmt: skip

@@ -117,6 +117,7 @@ def test_markdown(three, tmp_path):
     row = dict(zip((head.strip() for head in table[0]), (cell.strip() for cell in table[2]), strict=True))
     assert row["task"] == "mine/one\\_two"
     assert row["test rows that overlap train: any"] == "250 (25%)"
+    assert row["exact duplicates in train: same strand"] == row["exact duplicates within a split: test"] == "0"
     assert row["test rows in pretraining: read"] == "500 (50%)"
     assert row["test rows: bases"] == "100 to 300"
     for audit in three:

@@ -2,45 +2,32 @@
 
 import hashlib
 import json
-import random
 import shutil
 import subprocess
 from functools import partial
 
 import pytest
-from loopback import answer, from_elsewhere, reset, serving, stalled, status, truncated, wait, well, zipped_if_allowed
+from loopback import (
+    BODY,
+    OTHER,
+    SHA256,
+    answer,
+    from_elsewhere,
+    names,
+    reset,
+    stalled,
+    status,
+    truncated,
+    wait,
+    well,
+    zipped_if_allowed,
+)
 
 from convnova import download
 from convnova.errors import ConvNovaError
 from convnova.fetch import fetch
 
-BODY = random.Random(1).randbytes(1_000_000)
-OTHER = random.Random(2).randbytes(1_000_000)
-SHA256 = hashlib.sha256(BODY).hexdigest()
-
-
-@pytest.fixture
-def server():
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(download, "TIMEOUT", (2.0, 0.3))
-    monkeypatch.setattr(download, "RETRIES", 2)
-    monkeypatch.setattr(download, "BACKOFF", 0.01)
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "raw" / "genome.fa.gz"
-
-
-def names(out):
-    return sorted(path.name for path in out.parent.iterdir())
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 @pytest.mark.parametrize("broken", [truncated, stalled, partial(answer, upto=300_000, then=reset)])

@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -14,45 +13,20 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from loopback import answer, serving, stalled, status, wait
+from loopback import BODY, OTHER, SHA256, answer, names, stalled, status, wait
 
-from convnova import download
 from convnova.errors import ConvNovaError
 from convnova.fetch import Source, describe, fetch, fetch_source_file, load_sources
 
-BODY = random.Random(1).randbytes(1_000_000)
-OTHER = random.Random(2).randbytes(1_000_000)
-SHA256, MD5 = hashlib.sha256(BODY).hexdigest(), hashlib.md5(BODY).hexdigest()
+MD5 = hashlib.md5(BODY).hexdigest()
 REGISTRY = Path(__file__).resolve().parents[1] / "config" / "sources.yaml"
 
-
-@pytest.fixture
-def server():
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(download, "TIMEOUT", (2.0, 0.3))
-    monkeypatch.setattr(download, "RETRIES", 1)
-    monkeypatch.setattr(download, "BACKOFF", 0.01)
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "raw" / "genome.fa.gz"
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 @pytest.fixture
 def lock(tmp_path):
     return tmp_path / "locks" / "genome.json"
-
-
-def names(out):
-    return sorted(path.name for path in out.parent.iterdir())
 
 
 def test_the_first_fetch_is_recorded_and_later_ones_are_held_against_it(server, out, lock):

@@ -9,22 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_scores import CP, GB, GOLDEN, NT, PLAN, thousand_runs
+from made_up_scores import CP, GB, NT, PLAN, thousand_runs
 
 from convnova.errors import ConvNovaError
 from convnova.figures import COLOURS, write_figures, write_pretraining
-from convnova.published import read_published
-from convnova.scores import Plan, Row, read_scores
-
-
-@pytest.fixture(scope="module")
-def scores():
-    return read_scores(GOLDEN / "scores.tsv")
-
-
-@pytest.fixture(scope="module")
-def published():
-    return read_published(GOLDEN / "published.csv")
+from convnova.scores import Plan, Row
 
 
 @pytest.fixture(scope="module")

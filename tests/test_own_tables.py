@@ -26,11 +26,6 @@ PLANNED = replace(
 
 
 @pytest.fixture(scope="module")
-def scores():
-    return read_scores(GOLDEN / "scores.tsv")
-
-
-@pytest.fixture(scope="module")
 def published():
     return read_published(GOLDEN.parents[2] / "config" / "published.csv")
 

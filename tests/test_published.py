@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from convnova.errors import ConvNovaError
-from convnova.published import COMPARISONS, Lookup, incomparable, parameters, read_published, tolerance, verdict
+from convnova.published import COMPARISONS, compared, incomparable, parameters, read_published, tolerance, verdict
 
 CONFIG = Path(__file__).resolve().parents[1] / "config" / "published.csv"
 HEADER = "table,suite,task,model,pretrained,params,metric,mean,spread,spread_kind,source,confidence"
@@ -52,15 +52,15 @@ def test_other_columns_and_a_missing_file_are_refused(tmp_path):
 
 
 def test_a_suite_is_compared_with_one_table_alone(published):
-    found = Lookup(published)
-    caduceus = found("nucleotide_transformer", "H3K14ac", "Caduceus-Ph")
+    found = compared(published)
+    caduceus = found["nucleotide_transformer", "H3K14ac", "Caduceus-Ph"]
     assert (caduceus.mean, caduceus.table) == (0.6084, "ConvNova Table 1")  # 0.631 in Caduceus's own table
-    assert found("nucleotide_transformer", "H3", "ConvNova").mean == 0.815
-    assert found("genomic_benchmarks", "human_enhancers_cohn", "ConvNova").mean == 0.743
-    assert found("genomic_benchmarks", "human_enhancers_cohn", "CNN (supervised)") is None
-    assert found("chromatin_profile", "TF", "DeepSEA (1k)") is None
-    assert found("mine", "H3", "ConvNova") is None
-    assert found("nucleotide_transformer", "H3", None) is None
+    assert found["nucleotide_transformer", "H3", "ConvNova"].mean == 0.815
+    assert found["genomic_benchmarks", "human_enhancers_cohn", "ConvNova"].mean == 0.743
+    assert ("genomic_benchmarks", "human_enhancers_cohn", "CNN (supervised)") not in found
+    assert ("chromatin_profile", "TF", "DeepSEA (1k)") not in found
+    assert ("mine", "H3", "ConvNova") not in found
+    assert ("nucleotide_transformer", "H3", None) not in found
     known = set(published["table"])
     assert all(table in known for table, _ in COMPARISONS.values() if table)
 
@@ -81,7 +81,7 @@ def test_tolerance_is_students_prediction_interval_or_the_wider_published_spread
 
 
 def test_verdicts(published):
-    found = Lookup(published)("nucleotide_transformer", "H3", "ConvNova")
+    found = compared(published)["nucleotide_transformer", "H3", "ConvNova"]
     assert verdict(found, "", 0.82, 0.01) == "agrees"
     assert verdict(found, "", 0.83, 0.01) == "above"
     assert verdict(found, "", 0.80, 0.01) == "below"
@@ -92,17 +92,17 @@ def test_verdicts(published):
 
 
 def test_reasons_against_a_comparison(published):
-    found = Lookup(published)
-    h3 = found("nucleotide_transformer", "H3", "ConvNova")
+    found = compared(published)
+    h3 = found["nucleotide_transformer", "H3", "ConvNova"]
     of = ("nucleotide_transformer", h3)
     assert incomparable(*of, "released", "mcc", 1.69e6) == ""
     assert incomparable(*of, "heldout", "mcc", 1.69e6) == "other protocol: published by released"
     assert incomparable(*of, "released", "accuracy", 1.69e6) == "other metric: published mcc"
     assert incomparable(*of, "released", "mcc", 2e5) == "other size: ours 0.2M parameters, published 1.7M"
-    promoter = found("nucleotide_transformer", "promoter_tata", "ConvNova")
+    promoter = found["nucleotide_transformer", "promoter_tata", "ConvNova"]
     assert incomparable("nucleotide_transformer", promoter, "released", "f1_macro", 1.69e6) == ""
     assert incomparable("nucleotide_transformer", promoter, "released", "f1_binary", 1.69e6).startswith("other metric")
-    cohn = found("genomic_benchmarks", "human_enhancers_cohn", "ConvNova")
+    cohn = found["genomic_benchmarks", "human_enhancers_cohn", "ConvNova"]
     assert "whether it was pretrained" in incomparable("genomic_benchmarks", cohn, "released", "accuracy", 386240)
     assert incomparable("gene_finding", None, "released", "mcc", 1e6) == "the paper's numbers are not known"
     assert incomparable("mine", None, "released", "mcc", 1e6) == "other data than that of any published table"

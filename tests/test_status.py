@@ -157,7 +157,7 @@ def test_runs_by_name_by_file_and_all(small, capsys):
     shutil.copytree("results/small", "results/other")
     assert [config.run for config in runs("results/small/config.yaml")] == ["small"]
     assert len(runs(None)) == 2
-    with pytest.raises(ConvNovaError, match="--config smal: expected a config file or the name of a run; did you mean"):
+    with pytest.raises(ConvNovaError, match="^smal: expected a config file or the name of a run; did you mean"):
         runs("smal")
     Path("results/other/config.yaml").write_text("resolved: true\nrun: other\nsedes: [1]\n")
     assert [config.run for config in runs(None)] == ["small"]

@@ -10,20 +10,8 @@ from latex import compiled, needs_pdflatex
 from made_up_scores import CP, GB, GOLDEN, NT, PLAN, thousand_runs
 
 from convnova.errors import ConvNovaError
-from convnova.published import read_published
-from convnova.scores import read_scores
 from convnova.table_forms import TSV_COLUMNS, markdown
 from convnova.tables import tables, write_tables
-
-
-@pytest.fixture(scope="module")
-def scores():
-    return read_scores(GOLDEN / "scores.tsv")
-
-
-@pytest.fixture(scope="module")
-def published():
-    return read_published(GOLDEN / "published.csv")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,9 @@
 import sys
 
 import pytest
+from small_run import CATALOGUE, RUN
 
+from convnova.catalogue import load, save
 from convnova.cli import main
 from convnova.errors import ConvNovaError
 from convnova.tensorboard import write_events
@@ -16,13 +18,15 @@ LOG = """step,epoch,split,loss,lr,bases,seconds,bases_per_second,memory_mb
 """
 
 
-def test_every_number_becomes_a_scalar_at_its_step(tmp_path, monkeypatch):
+@pytest.mark.parametrize("run", ["mine", "results/mine/config.yaml", "{}/results/mine/config.yaml"])
+def test_every_number_becomes_a_scalar_at_its_step(tmp_path, monkeypatch, run):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "results/mine/pretrain/convnova"
     folder.mkdir(parents=True)
     (folder / "log.csv").write_text(LOG)
-    assert main(["tensorboard", "--run", "mine", "--out", "events"]) == 0
+    save(load(RUN | {"run": "mine"}, [], CATALOGUE), tmp_path / "results/mine/config.yaml")
+    assert main(["tensorboard", "--run", run.format(tmp_path), "--out", "events"]) == 0
     events = accumulator.EventAccumulator(str(tmp_path / "events/results/mine/pretrain/convnova")).Reload()
     read = {
         tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]
@@ -32,10 +36,13 @@ def test_every_number_becomes_a_scalar_at_its_step(tmp_path, monkeypatch):
     assert set(read) == {"loss/train", "loss/valid", "lr", "bases_per_second", "memory_mb"}
 
 
-def test_what_is_refused(tmp_path, monkeypatch):
+def test_what_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["tensorboard", "--run", "mine", "--out", "events"]) == 1
+    assert "error: mine: expected a config file or the name of a run" in capsys.readouterr().err
     pytest.importorskip("tensorboard")
     with pytest.raises(ConvNovaError, match="expected the log.csv of a training, found none"):
-        write_events([], tmp_path)
+        write_events(tmp_path, tmp_path)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ConvNovaError, match="pip install 'convnova\\[tensorboard\\]'"):
-        write_events([tmp_path / "log.csv"], tmp_path)
+        write_events(tmp_path, tmp_path)

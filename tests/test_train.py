@@ -342,7 +342,7 @@ def test_large_batches_go_in_equal_parts_on_a_cpu(count, length, at_once):
 
 
 def test_deterministic_algorithms_alone_where_the_environment_says_so():
-    script = "import torch; from convnova.cli import _load_torch; _load_torch(1)"
+    script = "import torch; from convnova.cli_train import _load_torch; _load_torch(1)"
     script += "; print(torch.are_deterministic_algorithms_enabled())"
     for value, told in (("1", "True"), ("", "False")):
         environment = os.environ | {"CONVNOVA_DETERMINISTIC": value}

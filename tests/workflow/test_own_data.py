@@ -92,7 +92,7 @@ def test_snakemakes_own_report_has_every_result_with_its_category(own):
     assert {"report.html", "mine.md", "items.html", "mine.svg"} <= names
     for category in ("Report", "Tables", "Figures", "Audit"):
         assert f'"{category}"' in page
-    assert "Every pair of models on the test items of each task" in page
+    assert "Every pair of models on the test rows of each task" in page
 
 
 @pytest.mark.slow

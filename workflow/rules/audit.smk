@@ -1,4 +1,4 @@
-# Audit: what is in every task's splits, and what of test was seen in training or pretraining.
+# Audit: what is in every task's splits, and which test rows occur in training or pretraining data.
 
 
 rule audit:

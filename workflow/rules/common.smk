@@ -152,7 +152,7 @@ def items():
 
 
 def item_predictions():
-    """The predictions and scores that it is made from."""
+    """The predictions and scores that the table of test items is made from."""
     tasks = item_tasks(RUN)
     return [
         f"{RUN.folder(job)}/{name}"

@@ -1,0 +1,30 @@
+"""What all commands share: how one is added, and the config that it is given."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from convnova.config import RunConfig
+
+
+def command(commands: argparse._SubParsersAction, name: str, run: Callable, text: str) -> argparse.ArgumentParser:
+    """Add a command to the command line, with what it runs and its description."""
+    made = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    made.set_defaults(run=run)
+    return made
+
+
+def of_run(commands: argparse._SubParsersAction, name: str, run: Callable, text: str) -> argparse.ArgumentParser:
+    """Add a command that needs the config of a run; arguments as for `command`."""
+    made = command(commands, name, run, text)
+    made.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
+    return made
+
+
+def config_of(options: argparse.Namespace) -> "RunConfig":
+    """The config that `--config` names."""
+    from convnova.catalogue import load_file
+
+    return load_file(options.config)

@@ -1,0 +1,77 @@
+"""The commands that train: pretrain, finetune."""
+
+import argparse
+import gc
+import os
+import sys
+from pathlib import Path
+
+from convnova.cli_command import config_of, of_run
+from convnova.errors import ConvNovaError
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Add them to the command line."""
+    pretrain = of_run(commands, "pretrain", run_pretrain, "masked-language pretraining; continues where it was stopped")
+    pretrain.add_argument("--backbone", required=True, help="which of the config's pretrainings")
+    pretrain.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the genome shard")
+    pretrain.add_argument("--out", type=Path, required=True, metavar="DIR")
+    pretrain.add_argument("--threads", type=int, default=os.cpu_count())
+    pretrain.add_argument("--processes", type=int, default=1, metavar="N", help="one a GPU, started by torchrun")
+
+    finetune = of_run(commands, "finetune", run_finetune, "train on one task and score it")
+    finetune.add_argument("--job", required=True, metavar="SUITE/TASK/MODEL/PROTOCOL/seed=N")
+    finetune.add_argument("--shard", type=Path, required=True, metavar="FILE", help="the task's shard")
+    finetune.add_argument("--weights", type=Path, metavar="FILE", help="pretrained weights, for a pretrained model")
+    finetune.add_argument("--out", type=Path, required=True, metavar="DIR")
+    finetune.add_argument("--threads", type=int, default=os.cpu_count())
+
+
+def run_pretrain(options: argparse.Namespace) -> None:
+    """`convnova pretrain`"""
+    from convnova.catalogue import nearest
+    from convnova.gpus import take_gpus
+
+    config = config_of(options)
+    if options.backbone not in config.backbones():
+        raise ConvNovaError(f"backbone {options.backbone!r}: {nearest(options.backbone, list(config.backbones()))}")
+    if options.processes > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(options.processes)]
+        take_gpus(options.processes)
+        os.execv(sys.executable, [sys.executable, *launcher, "--no-python", "--", *sys.argv])
+    _load_torch(options.threads)
+    from convnova.pretrain import pretrain
+
+    pretrain(config, options.backbone, options.genome, options.out)
+
+
+def run_finetune(options: argparse.Namespace) -> None:
+    """`convnova finetune`"""
+    from convnova.catalogue import nearest
+    from convnova.config import Job
+
+    config = config_of(options)
+    jobs = {"/".join((*job[:4], f"seed={job.seed}")): job for job in config.jobs()}
+    if options.job not in jobs:
+        raise ConvNovaError(f"job {options.job!r} is not in {options.config}; {nearest(options.job, list(jobs)[:12])}")
+    _load_torch(options.threads)
+    from convnova.finetune import finetune
+
+    finetune(config, Job(*jobs[options.job]), options.shard, options.out, options.weights)
+
+
+def _load_torch(threads: int) -> None:
+    """Import torch without the garbage collector, which goes through all of it many times: half a second of a job."""
+    gc.disable()
+    import torch
+
+    gc.freeze()
+    gc.enable()
+    torch.set_num_threads(threads)
+    if os.environ.get("CONVNOVA_DETERMINISTIC"):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
+        torch.use_deterministic_algorithms(True)
+    if torch.version.cuda:
+        from convnova.gpus import take_gpus
+
+        take_gpus()
