@@ -48,16 +48,15 @@ def run_pretrain(options: argparse.Namespace) -> None:
 def run_finetune(options: argparse.Namespace) -> None:
     """`convnova finetune`"""
     from convnova.catalogue import nearest
-    from convnova.config import Job
 
     config = config_of(options)
-    jobs = {"/".join((*job[:4], f"seed={job.seed}")): job for job in config.jobs()}
+    jobs = {job.name: job for job in config.jobs()}
     if options.job not in jobs:
         raise ConvNovaError(f"job {options.job!r} is not in {options.config}; {nearest(options.job, list(jobs)[:12])}")
     _load_torch(options.threads)
     from convnova.finetune import finetune
 
-    finetune(config, Job(*jobs[options.job]), options.shard, options.out, options.weights)
+    finetune(config, jobs[options.job], options.shard, options.out, options.weights)
 
 
 def _load_torch(threads: int) -> None:
