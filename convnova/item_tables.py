@@ -1,4 +1,4 @@
-"""Pairs of models over the test items of each task: what saved predictions say and the scores alone do not.
+"""Pairs of models over the test rows of each task: what saved predictions say and the scores alone do not.
 
 Made apart from the tables of scores, since predictions take longer to read. Tasks of many labels are left out: their
 score is a median AUROC over hundreds of labels, each of which would be ranked anew for every draw of items.
@@ -36,14 +36,14 @@ COLUMNS = [
     "auroc_p", "auroc_p_holm", "receptive_fields", "sentence",
 ]  # fmt: skip
 HEADS = [
-    "task, protocol", "pair", "metric", "test items", "seeds", "difference", "95% interval", "higher in", "p",
+    "task, protocol", "pair", "metric", "test rows", "seeds", "difference", "95% interval", "higher in", "p",
     "p (Holm)", "AUROC difference", "p (DeLong, Holm)", "receptive fields",
 ]  # fmt: skip
 CAPTION = (
-    "Difference of the mean scores over the seeds that both models have, on the same test items: paired bootstrap "
-    f"({RESAMPLES:,} draws of items, each for all seeds at once; of whole sequences where bases are labelled), and "
+    "Difference of the mean scores over the seeds that both models have, on the same test rows: paired bootstrap "
+    f"({RESAMPLES:,} draws of rows, each for all seeds at once; of whole sequences where bases are labelled), and "
     "besides, for two classes, the AUROC by DeLong's test with placement values averaged over seeds. Holm: over the "
-    "pairs of a task and protocol. Tested is the chance in the test items, not that of training: for this see by how "
+    "pairs of a task and protocol. Tested is the chance in the test rows, not that of training: for this see by how "
     "many seeds the first is higher. Tasks of many labels are left out."
 )
 

@@ -29,7 +29,7 @@ PAPER_TABLES = {
     "janusdna_table_1": PaperTable("JanusDNA Table 1", "genomic_benchmarks", "cv", "f1_binary"),
     "janusdna_table_2": PaperTable("JanusDNA Table 2", "nucleotide_transformer", "cv", "f1_binary"),
 }
-ITEMS, ITEMS_TITLE = "items", "Pairs of models over test items"
+ITEMS, ITEMS_TITLE = "items", "Pairs of models over test rows"
 """The table that reads predictions, and so is made apart from those of scores."""
 
 LONG_RANGE = ("chromatin_profile", "gene_finding")
@@ -57,7 +57,7 @@ def _has(run: "Plan | RunConfig", table: PaperTable) -> bool:
 
 
 def item_tasks(config: "RunConfig") -> list[tuple[str, str]]:
-    """Suite and task of whatever models are compared on over test items; none where there is one model."""
+    """Suite and task of whatever models are compared on over test rows; none where there is one model."""
     return [
         (suite, task)
         for suite, content in config.suites.items()

@@ -19,7 +19,7 @@ from convnova.stats import LEVEL, RESAMPLES, WEIGHTS_AT_ONCE, item_weights, perc
 
 @dataclass(frozen=True)
 class OverItems:
-    """Two models on the same test items, each by the mean over its seeds of the score."""
+    """Two models on the same test rows, each by the mean over its seeds of the score."""
 
     a: str
     b: str
@@ -170,7 +170,7 @@ def paired_over_items(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> OverItems:
-    """Compare two models on the same test items: DeLong for the AUROC of two classes, else a paired bootstrap.
+    """Compare two models on the same test rows: DeLong for the AUROC of two classes, else a paired bootstrap.
 
     With several seeds what is tested is the difference of the means over seeds: items are drawn once for all of them,
     and DeLong's placement values are averaged over them. The chance in the items is tested, that of training is not.
@@ -324,7 +324,7 @@ def delong(labels: np.ndarray, scores_a: np.ndarray, scores_b: np.ndarray) -> tu
     positive = np.asarray(labels) == 1
     n, m = int(positive.sum()), int((~positive).sum())
     if min(n, m) < 2:
-        raise ConvNovaError(f"expected two test items or more of either class for AUROC, found {n} and {m}")
+        raise ConvNovaError(f"expected two test rows or more of either class for AUROC, found {n} and {m}")
     share_below, share_above = [], []
     for scores in (scores_a, scores_b):
         ranks = rankdata(scores, axis=-1)

@@ -81,7 +81,7 @@ def score(task: Task, labels: np.ndarray, predicted: np.ndarray) -> dict:
 
 
 def per_batch(task: Task, labels: np.ndarray, predicted: np.ndarray, size: int) -> dict[str, Any] | None:
-    """What the mean of the metric over batches of test items would be, as some codes report it.
+    """What the mean of the metric over batches of test rows would be, as some codes report it.
 
     Returns:
         batch_size, and the mean for the batches of the file's order, of a shuffled order and of test sorted by class;

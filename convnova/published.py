@@ -46,7 +46,7 @@ ENOUGH_SEEDS = 3
 
 AGREEMENT = (
     "Agrees: the published value is no further from our mean than the 95% prediction interval over seeds "
-    f"(Student's t, {ENOUGH_SEEDS} seeds or more; with fewer, the 95% bootstrap interval over test items), "
+    f"(Student's t, {ENOUGH_SEEDS} seeds or more; with fewer, the 95% bootstrap interval over test rows), "
     "or than the published spread."
 )
 
@@ -147,7 +147,7 @@ def tolerance(scores: np.ndarray, half_interval: float, spread: float) -> float:
 
     Args:
         scores: ours, one a seed (n,).
-        half_interval: half the bootstrap interval over test items, NaN if there is none.
+        half_interval: half the bootstrap interval over test rows, NaN if there is none.
         spread: the published one, NaN if there is none.
 
     The 95% prediction interval for one more value, t(0.975, n - 1) sd sqrt(1 + 1/n), or what is larger.

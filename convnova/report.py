@@ -49,7 +49,7 @@ class Material:
     steps: list[Step]
     audits: list[audit_page.Audit]
     absent: list[Path]
-    """Audits, figures and the table of test items, where they are not there."""
+    """Audits, figures and the table of test rows, where they are not there."""
 
     @property
     def folder(self) -> Path:

@@ -1,4 +1,4 @@
-"""How sure a score is: bootstrap intervals over test items."""
+"""How sure a score is: bootstrap intervals over test rows."""
 
 import math
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ WEIGHTS_AT_ONCE = 4_000_000
 def bootstrap_interval(
     labels: np.ndarray, scores: np.ndarray, metric: str, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
-    """95% percentile bootstrap interval of a score over test items.
+    """95% percentile bootstrap interval of a score over test rows.
 
     Drawing n items with replacement draws a confusion matrix from a multinomial, so the metrics that need
     no more than that cost no more than their matrix, however many items there are.

@@ -32,7 +32,7 @@ class Cell:
     range: float = NAN
     """Largest minus smallest over seeds."""
     low: float = NAN
-    """Of the 95% bootstrap intervals over test items, the mean over seeds of the lower ends."""
+    """Of the 95% bootstrap intervals over test rows, the mean over seeds of the lower ends."""
     high: float = NAN
     other: dict[str, float] = field(default_factory=dict)
     """Means over seeds of every metric, of `<name>_gain` for each of `AUDIT`, and of `n_test`, `parameters`,

@@ -130,7 +130,7 @@ def test_what_cannot_be_compared_is_refused():
     labels, scores = made_up(1, 50)
     with pytest.raises(ConvNovaError, match="same seeds and classes"):
         paired_over_items(labels, scores, np.full((50, 3), 1 / 3), "mcc")
-    with pytest.raises(ConvNovaError, match="two test items or more of either class"):
+    with pytest.raises(ConvNovaError, match="two test rows or more of either class"):
         paired_over_items(np.zeros(50, int), scores, scores, "auroc")
 
 

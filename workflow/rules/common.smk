@@ -146,13 +146,13 @@ def tables():
 
 
 def items():
-    """The table of pairs of models over test items."""
+    """The table of pairs of models over test rows."""
     forms = ("tsv", "md", "tex", "html")
     return [f"{RESULTS}/tables/{ITEMS}.{form}" for form in forms if item_tasks(RUN)]
 
 
 def item_predictions():
-    """The predictions and scores that the table of test items is made from."""
+    """The predictions and scores that the table of test rows is made from."""
     tasks = item_tasks(RUN)
     return [
         f"{RUN.folder(job)}/{name}"
