@@ -14,6 +14,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 run: .venv/installed bedtools
 	snakemake --cores $(CORES)
+	@echo "Done. The page to begin with: results/embedded/report.html"
 
 yeast: .venv/installed bedtools
 	snakemake --cores $(CORES) --configfile config/yeast_study.yaml --config data=$(DATA)

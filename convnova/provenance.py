@@ -19,14 +19,15 @@ RAPL = Path("/sys/class/powercap")
 
 
 def git_commit() -> tuple[str, bool]:
-    """The commit of this code, and whether files differ from it.
+    """The commit of this code, and whether files differ from it, or the package has some that are not in it.
 
     Results that are kept in the repository do not count: a run writes them anew. Outside a checkout, such as in a
     container, it is what `CONVNOVA_COMMIT` says; empty if that says nothing.
     """
     try:
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results")
-        return _git("rev-parse", "HEAD"), bool(changed)
+        added = _git("ls-files", "--others", "--exclude-standard")
+        return _git("rev-parse", "HEAD"), bool(changed or added)
     except (OSError, subprocess.SubprocessError):
         return os.environ.get("CONVNOVA_COMMIT", ""), False
 

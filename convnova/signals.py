@@ -1,11 +1,12 @@
-"""SIGTERM and SIGUSR1, by which schedulers ask a job to end: what it has done is kept, and it ends soon."""
+"""SIGTERM and SIGUSR1, by which schedulers ask a job to end, and SIGINT, Ctrl-C: what it has done is kept, and it ends
+soon."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-NUMBERS = (signal.SIGTERM, signal.SIGUSR1)
+NUMBERS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class Stopped(Exception):

@@ -22,7 +22,7 @@ def write_events(results: Path, out: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ConvNovaError(
-            "expected the package tensorboard, found none: pip install 'convnova[tensorboard]'"
+            "expected the package tensorboard, found none: pip install -c constraints.txt -e '.[tensorboard]'"
         ) from error
     found = sorted(results.rglob("log.csv"))
     if not found:

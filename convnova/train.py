@@ -98,7 +98,7 @@ def train(
 
     Raises:
         ConvNovaError: a loss or a weight is not finite, or no score is.
-        Interrupted: SIGTERM or SIGUSR1 came; a checkpoint is written.
+        Interrupted: SIGTERM, SIGUSR1 or SIGINT (Ctrl-C) came; a checkpoint is written.
     """
     return _Loop(model, objective, settings, seed, label, log_file, checkpoints, processes).run(
         workers, checkpoint_seconds

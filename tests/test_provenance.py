@@ -111,6 +111,12 @@ def test_commit_and_whether_files_differ_from_it(checkout):
     assert (changed["commit"], changed["dirty"]) == (known, True)
 
 
+def test_a_file_of_the_package_that_no_commit_has_is_a_difference(checkout):
+    assert provenance.git_commit()[1] is False
+    (checkout / "model.py").write_text("1\n")
+    assert provenance.git_commit()[1] is True
+
+
 def test_the_command_can_be_pasted_into_a_shell(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/somewhere/bin/convnova", "finetune", "--out", "a folder/x"])
     assert provenance.describe(time.time(), {}, "hash")["command"] == "convnova finetune --out 'a folder/x'"

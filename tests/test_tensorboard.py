@@ -44,5 +44,5 @@ def test_what_is_refused(tmp_path, monkeypatch, capsys):
     with pytest.raises(ConvNovaError, match="expected the log.csv of a training, found none"):
         write_events(tmp_path, tmp_path)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ConvNovaError, match="pip install 'convnova\\[tensorboard\\]'"):
+    with pytest.raises(ConvNovaError, match=r"pip install -c constraints.txt -e '.\[tensorboard\]'"):
         write_events(tmp_path, tmp_path)

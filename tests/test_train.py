@@ -77,13 +77,13 @@ def weights(model: nn.Module) -> torch.Tensor:
 class StopIn(Regression):
     """Ask the process to stop, as a scheduler does, in the middle of a step."""
 
-    def __init__(self, step: int):
+    def __init__(self, step: int, number: signal.Signals = signal.SIGUSR1):
         super().__init__()
-        self.step = step
+        self.step, self.number = step, number
 
     def loss(self, model, batch):
         if batch.rows == f"rows of step {self.step}":
-            os.kill(os.getpid(), signal.SIGUSR1)
+            os.kill(os.getpid(), self.number)
         return super().loss(model, batch)
 
 
@@ -96,12 +96,14 @@ def assert_same(one: tuple, other: tuple) -> None:
     assert all(torch.equal(again.best_weights[name], tensor) for name, tensor in history.best_weights.items())
 
 
-@pytest.mark.parametrize("step", [0, 9, 10, 23])
-def test_stopped_by_a_signal_and_continued_is_bit_for_bit_the_undisturbed_run(tmp_path, step, log_rows, capsys):
+@pytest.mark.parametrize(
+    "step, number", [(0, signal.SIGUSR1), (9, signal.SIGTERM), (10, signal.SIGUSR1), (23, signal.SIGINT)]
+)
+def test_stopped_by_a_signal_and_continued_is_bit_for_bit_the_undisturbed_run(tmp_path, step, number, log_rows, capsys):
     """The step under way when the signal comes is left, and taken again."""
     whole = run(tmp_path / "whole")
     with pytest.raises(Interrupted, match=f"stopped by a signal at step {step} of 40"):
-        run(tmp_path / "parts", StopIn(step))
+        run(tmp_path / "parts", StopIn(step, number))
     assert_same(run(tmp_path / "parts", workers=3), whole)
     assert f"step-{step:09d}" in continued_from(capsys)
 
