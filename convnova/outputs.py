@@ -47,7 +47,7 @@ def sheet_titles(run: "Plan | RunConfig") -> dict[str, str]:
         },
         "convnova_tables_3_10": ("ConvNova Tables 3 and 10: long range", any(map(run.suites.__contains__, LONG_RANGE))),
         "convnova_table_9": ("ConvNova Table 9: gated blocks a task", nt in run.suites),
-        "convnova_ablations": ("ConvNova Tables 4, 5, 11, 12 and Figure 4: ablations", several),
+        "convnova_ablations": ("All models and their settings, as in ConvNova Tables 4, 5, 11, 12", several),
     }
     return {name: title for name, (title, wanted) in titles.items() if wanted and run.suites}
 
@@ -75,7 +75,7 @@ def comparison_titles(run: "Plan | RunConfig") -> dict[str, str]:
         "protocols": ("Protocol against protocol", len(run.protocols) > 1),
         "learning": ("Scores of every epoch", True),
         "training_time": ("Score and training time", True),
-        "ablations": ("ConvNova Figure 4: ablations", len(run.models) > 1),
+        "ablations": ("All models, as in ConvNova Figure 4", len(run.models) > 1),
     }
     return {name: title for name, (title, wanted) in titles.items() if wanted and run.suites}
 
