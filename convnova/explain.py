@@ -230,8 +230,8 @@ def packages(provenance: dict[str, Any]) -> str:
 
 def snakemake_line(run: Run, path: Path) -> str:
     """The command that makes a result again, whether it is there or not, after everything that it needs."""
-    config = ["--configfile", f"results/{run.config.run}/config.yaml"] if run.config else []
-    return shlex.join(["snakemake", "--cores", "all", *config, "--force", run.shown(path)])
+    config = f"results/{run.config.run}/config.yaml" if run.config else "THE_CONFIG_OF_THE_RUN"
+    return shlex.join(["snakemake", "--cores", "all", "--configfile", config, "--force", run.shown(path)])
 
 
 def command(provenance: dict[str, Any]) -> str:

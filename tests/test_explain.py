@@ -140,6 +140,7 @@ def test_a_result_away_from_its_run_tells_what_it_knows(small):
     shutil.copytree(Path(METRICS).parent, "elsewhere")
     text = explain(["elsewhere/metrics.json"])
     assert "no config of a run lies beside this result" in text and "epochs 1, batch_size 16" in text
+    assert "--configfile THE_CONFIG_OF_THE_RUN --force" in text
     assert f"sha256 {sha256(SHARD)}, unchanged since" in text
     assert "neither place nor address is known" in text and "https://" not in text
 
