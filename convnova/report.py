@@ -15,7 +15,7 @@ from convnova.config import Job, RunConfig
 from convnova.explain import code, machine, packages
 from convnova.files import read_json, write_text
 from convnova.lineage import Run
-from convnova.outputs import ITEMS, figure_titles, item_tasks
+from convnova.outputs import ITEMS, figure_titles, item_tasks, sheet_titles
 from convnova.own_tables import sheets
 from convnova.pages import WARNING, escape, fill
 from convnova.published import read_published
@@ -26,6 +26,9 @@ from convnova.tables import SIMULATED, Table, tables
 
 LARGEST_DOWNLOAD = 2_000_000
 """Bytes of a file that the page carries along; a larger one is named only."""
+
+ASKED_FOR = {"scores", "provenance", "audit", "leaks", "cost", "study", "search"}
+"""Files of tables/ and figures/ that the page does not show and that may be there whatever the config."""
 
 MIME = {
     ".svg": "image/svg+xml",
@@ -50,6 +53,8 @@ class Material:
     audits: list[audit_page.Audit]
     absent: list[Path]
     """Audits, figures and the table of test rows, where they are not there."""
+    left: list[str]
+    """Tables and figures that are not of this config: see `left_over`."""
 
     @property
     def folder(self) -> Path:
@@ -80,16 +85,43 @@ def gather(config: RunConfig, published: Path) -> Material:
     audits = [folder / "audit" / name / f"{task}.json" for name, suite in config.suites.items() for task in suite.tasks]
     figures = [path for name in figure_titles(config) for path in _forms(folder, name)]
     items = folder / "tables" / f"{ITEMS}.tsv"
-    of_items = [item_tables.sheet(item_tables.read_items(items), config)] if items.is_file() else []
     return Material(
         run=Run(config.place("").absolute(), config),
         config=config,
         tables=list(tables(*given)),
-        sheets=[*sheets(*given), *of_items],
+        sheets=[*sheets(*given), *_of_items(items, config)],
         results={job: read_json(config.folder(job) / "metrics.json") for job in jobs},
         steps=steps(config),
         audits=audit_page.read_audits([path for path in audits if path.is_file()]),
         absent=[path for path in (*audits, *figures, *[items] * bool(item_tasks(config))) if not path.is_file()],
+        left=left_over(config),
+    )
+
+
+def _of_items(path: Path, config: RunConfig) -> list[Sheet]:
+    """The table of test rows, without what an earlier config left in it."""
+    tasks = item_tasks(config)
+    if not tasks or not path.is_file():
+        return []
+    table = item_tables.read_items(path)
+    ours = [
+        (suite, task) in tasks and protocol in config.protocols and {a, b} <= {*config.models}
+        for suite, task, protocol, a, b in table[["suite", "task", "protocol", "a", "b"]].itertuples(index=False)
+    ]
+    return [item_tables.sheet(table[ours], config)]
+
+
+def left_over(config: RunConfig) -> list[str]:
+    """Names, as `tables/ranks.*`, of what lies beside the run's tables and figures and is not of its config."""
+    items = [ITEMS] * bool(item_tasks(config))
+    of_config = {"tables": {*config.suites, *sheet_titles(config), *items}, "figures": {*figure_titles(config)}}
+    return sorted(
+        {
+            f"{folder}/{path.stem}.*"
+            for folder, names in of_config.items()
+            for path in (config.results / folder).glob("[!.]*")
+            if path.stem not in names | ASKED_FOR
+        }
     )
 
 
@@ -105,7 +137,7 @@ def page(material: Material) -> str:
         "WARNING": f"<p class=warning>{escape(SIMULATED)}</p>" * (config.simulate is not None),
         "OVERVIEW": _overview(material),
         "SAYS": _says(material),
-        "MISSING": _missing(material),
+        "MISSING": _missing(material) + _left(material.left),
         "TABLES": "\n".join(_section(material, of) for of in (*material.tables, *material.sheets)),
         "FIGURES": "\n".join(_figure(material, name, title) for name, title in figure_titles(config).items()),
         "AUDIT": _audit(material.audits),
@@ -206,6 +238,14 @@ def _missing(material: Material) -> str:
     done = len(of_config) - sum(bool(step.suite) for step in undone)
     head = f"<p>{done} of {len(of_config)} results of the config are in.</p>"
     return head + _count_table(material.steps) + f"<ul>{told}{absent}</ul>" * bool(told + absent) + missing
+
+
+def _left(names: list[str]) -> str:
+    """What lies beside the run's tables and figures without being of its config."""
+    if not names:
+        return ""
+    told = ", ".join(f"<code>{escape(name)}</code>" for name in names)
+    return f"<p>Left from an earlier config, not of this one and not shown here: {told}. They may be deleted.</p>"
 
 
 def _count_table(found: list[Step]) -> str:
