@@ -226,7 +226,7 @@ def _missing(material: Material) -> str:
     undone = [step for step in material.steps if step.state != "done"]
     absent = "".join(f"<li><code>{escape(path)}</code> is not there</li>" for path in material.absent)
     if not undone and not absent:
-        return f"<p>Nothing: all {len(of_config)} results of the config are in.</p>"
+        return f"<p>Nothing: all {len(of_config)} results of the config (fine-tunings and pretrainings) are in.</p>"
     told = "".join(
         f"<li>{step.state}: {escape(step.name)}"
         + f"<br><code>{escape(step.detail)}</code><br>log: <code>{escape(step.log)}</code></li>" * bool(step.detail)
@@ -236,7 +236,7 @@ def _missing(material: Material) -> str:
     names = "".join(f"<li>{escape(step.name)}</li>" for step in undone if step.state == "missing")
     missing = f"<details><summary>missing, by name</summary><ul>{names}</ul></details>" * bool(names)
     done = len(of_config) - sum(bool(step.suite) for step in undone)
-    head = f"<p>{done} of {len(of_config)} results of the config are in.</p>"
+    head = f"<p>{done} of {len(of_config)} results of the config (fine-tunings and pretrainings) are in.</p>"
     return head + _count_table(material.steps) + f"<ul>{told}{absent}</ul>" * bool(told + absent) + missing
 
 

@@ -129,9 +129,9 @@ def test_data_leads_to_addresses_and_checksums(page):
 
 def test_what_was_run_and_what_it_says(page):
     text = OUT.read_text()
-    assert "Nothing: all 9 results of the config are in." in text
+    assert "Nothing: all 9 results of the config (fine-tunings and pretrainings) are in." in text
     assert "8 fine-tunings" in text and "simulated, in place of the real files (simulation seed 1)" in text
-    assert "8 of 8 results are in; best by heldout, in rows of 1:" in text
+    assert "8 of 8 scores are in; best by heldout, in rows of 1:" in text
     assert text.count("Simulated") >= 5
 
 
@@ -163,7 +163,10 @@ def test_what_is_missing_is_named_with_its_error(small):
     page = Page(made())
     text = OUT.read_text()
     assert f"<li>{never_begun}</li>" in text
-    assert "7 of 9 results of the config are in." in text and "(n=1 of 2)" in page.texts["nucleotide_transformer.4"]
+    assert (
+        "7 of 9 results of the config (fine-tunings and pretrainings) are in." in text
+        and "(n=1 of 2)" in page.texts["nucleotide_transformer.4"]
+    )
     assert "12:00:09 error: the loss is &lt;nan&gt;" in text and str(log) in text
     assert "<code>results/small/figures/pretraining.svg</code> is not there" in text
     assert "There is no audit yet." in text and "figure-pretraining" not in page.texts
