@@ -15,6 +15,7 @@ from convnova.config import Job, RunConfig
 from convnova.explain import code, machine, packages
 from convnova.files import read_json, write_text
 from convnova.lineage import Run
+from convnova.made_from import wall_time
 from convnova.outputs import ITEMS, figure_titles, item_tasks, sheet_titles
 from convnova.own_tables import sheets
 from convnova.pages import WARNING, escape, fill
@@ -196,7 +197,7 @@ def _cost(made: list[dict[str, Any]]) -> list[str]:
     seconds = sum(of_one["seconds"] for of_one in made)
     times = sorted(of_one["started"] for of_one in made)
     lines = [
-        f"{len(made)} fine-tunings, {seconds / 60:.1f} min of wall time together, {times[0]} to {times[-1]}",
+        f"{len(made)} fine-tunings, {wall_time(seconds)} of wall time together, {times[0]} to {times[-1]}",
         f"at most {max(of_one['peak_memory_mb'] for of_one in made):,} MB of memory in one",
     ]
     for name in sorted({name for of_one in made for name in of_one["joules"]}):
