@@ -16,7 +16,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from convnova.figures import COLOURS, GREY, NARROW, STYLE, WIDE, axis_title, empty_figure, look, row_title, save
+from convnova.figures import (
+    COLOURS,
+    GREY,
+    LABEL_LINE,
+    NARROW,
+    STYLE,
+    WIDE,
+    axis_title,
+    empty_figure,
+    look,
+    row_title,
+    save,
+)
 from convnova.files import read_json
 from convnova.outputs import comparison_titles
 from convnova.own_tables import means, pairs
@@ -45,9 +57,6 @@ WRAPPED_NAME = 12
 
 FAR_BEHIND = 0.2
 """Distance from a task's best score from which on a cell is as light as it gets."""
-
-LABEL_LINE = 26
-"""Letters of a line of a legend of two columns, or of a name beside a panel."""
 
 
 def write_comparisons(scores: pd.DataFrame, plan: Plan, out: str | Path) -> list[Path]:
