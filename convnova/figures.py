@@ -39,7 +39,7 @@ POINTS = 2000
 """Of a training curve; more would make files of many megabytes."""
 
 PROTOCOLS = {
-    "heldout": "heldout\nepoch chosen on held-out train",
+    "heldout": "heldout\nepoch chosen on validation rows",
     "cv": "cv\nepoch chosen on a fold of train",
     "released": "released\nepoch chosen on test",
 }

@@ -180,7 +180,7 @@ def caption(table: Table) -> str:
     several = f"mean ± standard deviation over the seeds {seeds}; where one is missing, n says how many there are."
     sentences = [
         f"{table.title}: " + (several if "," in seeds else f"one run, with seed {seeds}."),
-        "heldout: the epoch is chosen on a part of train that was held out, and test is scored once."
+        "heldout: validation rows (the task's own, else a tenth of train) choose the epoch; test is scored once."
         * ("heldout" in table.protocols),
         f"cv: {len(table.seeds.get('cv', []))} of ten folds of train in turn choose the epoch; each scores test once."
         * ("cv" in table.protocols),

@@ -68,6 +68,7 @@ def test_the_svg_names_tasks_models_protocols_and_numbers(figures):
         "ConvNova",
         "CNN",
         "heldout",
+        "epoch chosen on validation rows",
         "released",
         "0.80",
         "one seed",
