@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from convnova.figures import (
     COLOURS,
@@ -241,22 +241,34 @@ def training_time(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
     """Mean score over the tasks of a suite against the wall time of a fine-tuning, a point a seed; area: parameters."""
     protocol = main_protocol(plan)
     figure, panels = _stacked(f"{title}, {protocol}", plan, [1.7] * len(plan.suites), len(plan.models) + 1)
+    runs = scores[scores["protocol"] == protocol]
+    points = runs.groupby(["suite", "model", "seed"])[["seconds", "score", "parameters"]].mean()
     for axes, suite in zip(panels, plan.suites, strict=True):
-        runs = scores[(scores["suite"] == suite) & (scores["protocol"] == protocol)]
-        largest = runs["parameters"].max()
-        for (model, _), of_seed in runs.groupby(["model", "seed"]):
-            colour, marker = look(plan, str(model))
-            area = 8 + 40 * float(of_seed["parameters"].mean() / largest) if largest > 0 else 8
-            point = of_seed["seconds"].mean(), of_seed["score"].mean()
-            axes.scatter(*point, s=area, c=colour, marker=marker, alpha=0.6, linewidths=0, zorder=3)
+        of_suite = points[points.index.get_level_values("suite") == suite]
+        largest = of_suite["parameters"].max()
+        for (_, model, _), point in of_suite.iterrows():
+            colour, marker = look(plan, model)
+            area = 8 + 40 * point["parameters"] / largest if largest > 0 else 8
+            style = {"s": area, "c": colour, "marker": marker}
+            axes.scatter(point["seconds"], point["score"], **style, alpha=0.6, linewidths=0, zorder=3)
         axes.set(xlabel="wall time of training (s, mean over tasks)", ylabel="mean score")
-        if runs["seconds"].max() > DECADE * runs["seconds"].min() > 0:
-            axes.set_xscale("log")
-        else:
-            axes.set_xlim(0, None)
+        axes.margins(y=0.12)
+        _time_axis(axes, points["seconds"].min(), points["seconds"].max())
         axes.grid(**HAIR)
     _legend(figure, [*_models(plan, plan.models), _dot("one seed; area: parameters", alpha=0.6)])
     return figure
+
+
+def _time_axis(axes: Axes, shortest: float, longest: float) -> None:
+    """The axis from the shortest to the longest time of all panels, logarithmic where they are far apart."""
+    if longest > DECADE * shortest > 0:
+        axes.set_xscale("log")
+        axes.set_xlim(shortest / 1.3, longest * 1.3)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_xlim(0, 1.06 * longest if longest > 0 else None)
 
 
 def ablations(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from made_up_scores import GOLDEN, NT, PLAN, thousand_runs
 
@@ -87,6 +88,24 @@ def test_training_time_is_a_point_a_seed(scores):
     expected = heldout.groupby(["model", "seed"])[["seconds", "score"]].mean()
     points = {tuple(np.round(offset, 6)) for dots in axes.collections for offset in dots.get_offsets().data}
     assert points == {tuple(np.round(row, 6)) for row in expected.to_numpy()}
+
+
+@pytest.mark.parametrize(("slower", "scale"), [(8, "linear"), (30, "log")])
+def test_training_time_has_one_axis_in_all_panels_by_what_is_drawn(slower, scale):
+    """One task of a suite takes two hundred times as long as the others, its mean over tasks does not."""
+    one, plan = thousand_runs()
+    one["seconds"] = np.where(one["row"] == "task_0", 200.0, 1.0)
+    suites = {NT: "Short", "long": "Long"}
+    plan = replace(plan, suites=suites, rows={suite: plan.rows[NT] for suite in suites})
+    longer = one.assign(suite="long", seconds=slower * one["seconds"])
+    with matplotlib.rc_context(STYLE):
+        panels = training_time(pd.concat([one, longer]), plan, "Time").axes
+    assert {axes.get_xscale() for axes in panels} == {scale}
+    assert len({axes.get_xlim() for axes in panels}) == 1
+    for axes in panels:
+        drawn = np.concatenate([dots.get_offsets().data for dots in axes.collections])
+        low, high = axes.get_ylim()
+        assert low + 0.05 * (high - low) < drawn[:, 1].min() and axes.get_xlim()[1] > drawn[:, 0].max()
 
 
 def test_ablations_are_a_line_a_model_with_its_receptive_field_and_a_point_a_seed(scores):
