@@ -32,7 +32,7 @@ from convnova.figures import (
 from convnova.files import read_json
 from convnova.outputs import comparison_titles
 from convnova.own_tables import means, pairs
-from convnova.scores import Plan, check
+from convnova.scores import METRIC_TITLES, Plan, check
 from convnova.table_forms import bases_read
 
 FAINT = {"s": 10, "alpha": 0.5, "linewidths": 0, "zorder": 3}
@@ -311,7 +311,7 @@ def learning(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
         axes.set_title(task if len(task) <= LONGEST_NAME else task[: LONGEST_NAME - 1] + "…", loc="left")
         axes.grid(**HAIR)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-        axes.set(xlabel="epoch", ylabel="score")
+        axes.set(xlabel="epoch", ylabel=_epoch_metric(plan, suite, task))
     chosen = "test, which chooses" if protocol == "released" else "rows that choose"
     signs = [_dot(chosen, marker="", linestyle="-"), _dot("test", marker="", linestyle="--")]
     looks = {name: look(plan, model) for model, name in plan.models.items()}
@@ -322,6 +322,12 @@ def learning(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
 
 def _tasks(plan: Plan, suite: str) -> list[str]:
     return list(dict.fromkeys(row.task for row in plan.rows[suite]))
+
+
+def _epoch_metric(plan: Plan, suite: str, task: str) -> str:
+    """What the epochs of a task are scored by; of many labels, unlike a row of the tables, by the mean over all."""
+    row = next(row for row in plan.rows[suite] if row.task == task)
+    return "mean " * (row.label != row.task) + METRIC_TITLES.get(row.metric, row.metric)
 
 
 def _curve(axes: Axes, metrics: dict, colour: str, marker: str) -> None:

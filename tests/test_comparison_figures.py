@@ -75,7 +75,8 @@ def test_curves_are_those_of_the_metrics_files(scores, tmp_path):
     path.write_text(json.dumps({"epochs": epochs, "best_epoch": 2}))
     runs = scores[(scores["row"] == "H3") & (scores["model"] == "cnn")].assign(path=str(path))
     with matplotlib.rc_context(STYLE):
-        axes = learning(runs, ONE, "Curves").axes[0]
+        axes, *others = learning(runs, replace(PLAN, models=ONE.models), "Curves").axes
+    assert [panel.get_ylabel() for panel in (axes, *others)] == ["MCC", "F1 (macro)", "accuracy", "mean AUROC"]
     drawn = {tuple(line.get_ydata()) for line in axes.get_lines()}
     assert drawn == {(0.3, 0.5), (0.6, 0.4)}
     assert {line.get_color() for line in axes.get_lines()} == {look(ONE, "cnn")[0]}
