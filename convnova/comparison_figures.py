@@ -154,7 +154,10 @@ def overview(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
 
 
 def ranks(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
-    """Mean rank of every model over tasks, 1 the best; bars join models that the tests do not tell apart."""
+    """Mean rank of every model over tasks, 1 the best; bars join models that the tests do not tell apart.
+
+    Over one task nothing is tested, and there is no bar.
+    """
     count, protocol = len(plan.models), main_protocol(plan)
     heights = [0.75 + 0.19 * count] * len(plan.suites)
     figure, panels = _stacked(f"{title}, {protocol}", plan, heights, 3)
@@ -167,11 +170,13 @@ def ranks(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
             jitter = np.linspace(-0.22, 0.22, len(table)) if len(table) > 1 else np.zeros(len(table))
             axes.scatter(of_task[model], height + jitter, c=colour, marker=marker, **FAINT)
             axes.scatter(of_task[model].mean(), height, s=70, c="black", marker="|", linewidths=1.2, zorder=4)
-        for place, (first, last) in enumerate(alike(order, scores, plan, suite, protocol)):
+        untested = len(table) < 2
+        for place, (first, last) in enumerate([] if untested else alike(order, scores, plan, suite, protocol)):
             axes.plot([count + 0.3 + 0.18 * place] * 2, [first - 0.2, last + 0.2], color=GREY, linewidth=2.5)
         axes.set_yticks(range(count), [plan.models[model] for model in order])
         axes.set(ylim=(count - 0.5, -0.5), xlim=(0.7, count + 0.9), xticks=range(1, count + 1))
-        axes.set_xlabel(f"rank on each of {len(table)} task{'s' * (len(table) != 1)} (1 is best)")
+        on = "on one task (1 is best; not tested)" if len(table) == 1 else f"on each of {len(table)} tasks (1 is best)"
+        axes.set_xlabel(f"rank {on}")
         axes.grid(axis="x", **HAIR)
     others = [_dot("one task", alpha=0.5), _dot("mean rank", marker="|", markersize=8)]
     bar = _dot("not told apart (Wilcoxon, Holm, 5%)", marker="", linestyle="-", linewidth=2.5)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from made_up_scores import GOLDEN, NT, PLAN, thousand_runs
 
-from convnova.comparison_figures import ablations, alike, learning, overview, training_time, write_comparisons
+from convnova.comparison_figures import ablations, alike, learning, overview, ranks, training_time, write_comparisons
 from convnova.errors import ConvNovaError
 from convnova.figures import STYLE, look
 from convnova.outputs import comparison_titles
@@ -67,6 +67,15 @@ def test_models_that_tests_do_not_tell_apart_are_joined():
     level = dict(zip(models, (0.9, 0.9, 0.9, 0.5, 0.5, 0.2), strict=True))
     frame = frame.assign(score=[level[model] + random.normal(0, 0.01) for model in frame["model"]])
     assert alike(models, frame, plan, NT, "heldout") == [(0, 2), (3, 4)]
+
+
+@pytest.mark.parametrize(("tasks", "bars"), [(1, 0), (2, 1)])
+def test_ranks_have_a_bar_of_what_is_not_told_apart_but_none_over_one_task(tasks, bars):
+    frame, plan = thousand_runs()
+    plan = replace(plan, rows={NT: plan.rows[NT][:tasks]})
+    with matplotlib.rc_context(STYLE):
+        axes = ranks(frame[frame["row"].isin([row.label for row in plan.rows[NT]])], plan, "Ranks").axes[0]
+    assert len(axes.get_lines()) == bars
 
 
 def test_curves_are_those_of_the_metrics_files(scores, tmp_path):
