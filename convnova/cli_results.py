@@ -87,6 +87,7 @@ def run_figures(options: argparse.Namespace) -> None:
     """`convnova figures`"""
     from convnova.comparison_figures import write_comparisons
     from convnova.figures import write_figures, write_pretraining
+    from convnova.outputs import pretraining_titles
     from convnova.published import read_published
     from convnova.scores import plan_of, read_scores
 
@@ -97,7 +98,7 @@ def run_figures(options: argparse.Namespace) -> None:
     write_comparisons(scores, plan, options.out)
     logs = {name: config.results / "pretrain" / name / "log.csv" for name in config.backbones()}
     if logs:
-        write_pretraining(logs, config.simulate is not None, options.out)
+        write_pretraining(logs, pretraining_titles(config), config.simulate is not None, options.out)
 
 
 def run_items(options: argparse.Namespace) -> None:

@@ -14,13 +14,25 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from convnova.figures import COLOURS, GREY, NARROW, STYLE, WIDE, axis_title, empty_figure, look, row_title, save
+from convnova.figures import (
+    COLOURS,
+    GREY,
+    LABEL_LINE,
+    NARROW,
+    STYLE,
+    WIDE,
+    axis_title,
+    empty_figure,
+    look,
+    row_title,
+    save,
+)
 from convnova.files import read_json
 from convnova.outputs import comparison_titles
 from convnova.own_tables import means, pairs
-from convnova.scores import Plan, check
+from convnova.scores import METRIC_TITLES, Plan, check
 from convnova.table_forms import bases_read
 
 FAINT = {"s": 10, "alpha": 0.5, "linewidths": 0, "zorder": 3}
@@ -45,9 +57,6 @@ WRAPPED_NAME = 12
 
 FAR_BEHIND = 0.2
 """Distance from a task's best score from which on a cell is as light as it gets."""
-
-LABEL_LINE = 26
-"""Letters of a line of a legend of two columns, or of a name beside a panel."""
 
 
 def write_comparisons(scores: pd.DataFrame, plan: Plan, out: str | Path) -> list[Path]:
@@ -145,7 +154,10 @@ def overview(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
 
 
 def ranks(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
-    """Mean rank of every model over tasks, 1 the best; bars join models that the tests do not tell apart."""
+    """Mean rank of every model over tasks, 1 the best; bars join models that the tests do not tell apart.
+
+    Over one task nothing is tested, and there is no bar.
+    """
     count, protocol = len(plan.models), main_protocol(plan)
     heights = [0.75 + 0.19 * count] * len(plan.suites)
     figure, panels = _stacked(f"{title}, {protocol}", plan, heights, 3)
@@ -158,11 +170,13 @@ def ranks(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
             jitter = np.linspace(-0.22, 0.22, len(table)) if len(table) > 1 else np.zeros(len(table))
             axes.scatter(of_task[model], height + jitter, c=colour, marker=marker, **FAINT)
             axes.scatter(of_task[model].mean(), height, s=70, c="black", marker="|", linewidths=1.2, zorder=4)
-        for place, (first, last) in enumerate(alike(order, scores, plan, suite, protocol)):
+        untested = len(table) < 2
+        for place, (first, last) in enumerate([] if untested else alike(order, scores, plan, suite, protocol)):
             axes.plot([count + 0.3 + 0.18 * place] * 2, [first - 0.2, last + 0.2], color=GREY, linewidth=2.5)
         axes.set_yticks(range(count), [plan.models[model] for model in order])
         axes.set(ylim=(count - 0.5, -0.5), xlim=(0.7, count + 0.9), xticks=range(1, count + 1))
-        axes.set_xlabel(f"rank on each of {len(table)} task{'s' * (len(table) != 1)} (1 is best)")
+        on = "on one task (1 is best; not tested)" if len(table) == 1 else f"on each of {len(table)} tasks (1 is best)"
+        axes.set_xlabel(f"rank {on}")
         axes.grid(axis="x", **HAIR)
     others = [_dot("one task", alpha=0.5), _dot("mean rank", marker="|", markersize=8)]
     bar = _dot("not told apart (Wilcoxon, Holm, 5%)", marker="", linestyle="-", linewidth=2.5)
@@ -232,22 +246,34 @@ def training_time(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
     """Mean score over the tasks of a suite against the wall time of a fine-tuning, a point a seed; area: parameters."""
     protocol = main_protocol(plan)
     figure, panels = _stacked(f"{title}, {protocol}", plan, [1.7] * len(plan.suites), len(plan.models) + 1)
+    runs = scores[scores["protocol"] == protocol]
+    points = runs.groupby(["suite", "model", "seed"])[["seconds", "score", "parameters"]].mean()
     for axes, suite in zip(panels, plan.suites, strict=True):
-        runs = scores[(scores["suite"] == suite) & (scores["protocol"] == protocol)]
-        largest = runs["parameters"].max()
-        for (model, _), of_seed in runs.groupby(["model", "seed"]):
-            colour, marker = look(plan, str(model))
-            area = 8 + 40 * float(of_seed["parameters"].mean() / largest) if largest > 0 else 8
-            point = of_seed["seconds"].mean(), of_seed["score"].mean()
-            axes.scatter(*point, s=area, c=colour, marker=marker, alpha=0.6, linewidths=0, zorder=3)
+        of_suite = points[points.index.get_level_values("suite") == suite]
+        largest = of_suite["parameters"].max()
+        for (_, model, _), point in of_suite.iterrows():
+            colour, marker = look(plan, model)
+            area = 8 + 40 * point["parameters"] / largest if largest > 0 else 8
+            style = {"s": area, "c": colour, "marker": marker}
+            axes.scatter(point["seconds"], point["score"], **style, alpha=0.6, linewidths=0, zorder=3)
         axes.set(xlabel="wall time of training (s, mean over tasks)", ylabel="mean score")
-        if runs["seconds"].max() > DECADE * runs["seconds"].min() > 0:
-            axes.set_xscale("log")
-        else:
-            axes.set_xlim(0, None)
+        axes.margins(y=0.12)
+        _time_axis(axes, points["seconds"].min(), points["seconds"].max())
         axes.grid(**HAIR)
     _legend(figure, [*_models(plan, plan.models), _dot("one seed; area: parameters", alpha=0.6)])
     return figure
+
+
+def _time_axis(axes: Axes, shortest: float, longest: float) -> None:
+    """The axis from the shortest to the longest time of all panels, logarithmic where they are far apart."""
+    if longest > DECADE * shortest > 0:
+        axes.set_xscale("log")
+        axes.set_xlim(shortest / 1.3, longest * 1.3)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_xlim(0, 1.06 * longest if longest > 0 else None)
 
 
 def ablations(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
@@ -290,7 +316,7 @@ def learning(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
         axes.set_title(task if len(task) <= LONGEST_NAME else task[: LONGEST_NAME - 1] + "…", loc="left")
         axes.grid(**HAIR)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-        axes.set(xlabel="epoch", ylabel="score")
+        axes.set(xlabel="epoch", ylabel=_epoch_metric(plan, suite, task))
     chosen = "test, which chooses" if protocol == "released" else "rows that choose"
     signs = [_dot(chosen, marker="", linestyle="-"), _dot("test", marker="", linestyle="--")]
     looks = {name: look(plan, model) for model, name in plan.models.items()}
@@ -301,6 +327,12 @@ def learning(scores: pd.DataFrame, plan: Plan, title: str) -> Figure:
 
 def _tasks(plan: Plan, suite: str) -> list[str]:
     return list(dict.fromkeys(row.task for row in plan.rows[suite]))
+
+
+def _epoch_metric(plan: Plan, suite: str, task: str) -> str:
+    """What the epochs of a task are scored by; of many labels, unlike a row of the tables, by the mean over all."""
+    row = next(row for row in plan.rows[suite] if row.task == task)
+    return "mean " * (row.label != row.task) + METRIC_TITLES.get(row.metric, row.metric)
 
 
 def _curve(axes: Axes, metrics: dict, colour: str, marker: str) -> None:

@@ -5,6 +5,7 @@ every model has a marker of its own too.
 """
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -31,11 +32,14 @@ TITLE_LINE = 0.17
 LONGEST_LINE = 22
 """Letters of a task's name before it is broken."""
 
+LABEL_LINE = 26
+"""Letters of a line of a legend of two columns, or of a name beside a panel."""
+
 POINTS = 2000
 """Of a training curve; more would make files of many megabytes."""
 
 PROTOCOLS = {
-    "heldout": "heldout\nepoch chosen on held-out train",
+    "heldout": "heldout\nepoch chosen on validation rows",
     "cv": "cv\nepoch chosen on a fold of train",
     "released": "released\nepoch chosen on test",
 }
@@ -194,12 +198,15 @@ def _legend(plan: Plan, suite: str | None) -> list[Line2D]:
     return handles
 
 
-def write_pretraining(logs: Mapping[str, Path], simulated: bool, out: str | Path) -> list[Path]:
+def write_pretraining(
+    logs: Mapping[str, Path], titles: Mapping[str, str], simulated: bool, out: str | Path
+) -> list[Path]:
     """Write the curves of all pretrainings, as `pretraining.pdf`, `.svg` and `.png`.
 
     Args:
         logs: pretraining to its log, a CSV with the columns step, epoch, split, loss, lr, bases, seconds;
             split is train or valid, loss in nats a masked base, bases seen since the start.
+        titles: pretraining to what the legend calls it.
         simulated: whether the figure must say that the genome is.
         out: a folder, made if need be.
 
@@ -216,7 +223,7 @@ def write_pretraining(logs: Mapping[str, Path], simulated: bool, out: str | Path
         figure = empty_figure(NARROW, 2.9 + 0.15 * len(logs), "Pretraining", simulated)
         axes = figure.subplots()
         handles = [
-            _curve(axes, log, name, COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)], size)
+            _curve(axes, log, titles[name], COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)], size)
             for index, (name, log) in enumerate(read.items())
         ]
         handles.append(Line2D([], [], label="training, running mean", **grey))
@@ -245,7 +252,7 @@ def _unit(most: float) -> tuple[str, float]:
     return next(((name, size) for name, size in units if most >= size), ("b", 1))
 
 
-def _curve(axes: Axes, log: pd.DataFrame, name: str, colour: str, marker: str, unit: float) -> Line2D:
+def _curve(axes: Axes, log: pd.DataFrame, title: str, colour: str, marker: str, unit: float) -> Line2D:
     """Training loss, each step faint and a running mean over a fiftieth of them; validation as points."""
     train, valid = log[log["split"] == "train"], log[log["split"] == "valid"]
     smooth = train["loss"].rolling(max(1, len(train) // 50), center=True, min_periods=1).mean()
@@ -255,4 +262,4 @@ def _curve(axes: Axes, log: pd.DataFrame, name: str, colour: str, marker: str, u
     axes.plot(bases, smooth[shown], color=colour, linewidth=1.1)
     style = {"color": colour, "marker": marker, "markersize": 4, "markeredgecolor": "white", "markeredgewidth": 0.5}
     axes.plot(valid["bases"] / unit, valid["loss"], linestyle="", zorder=3, **style)
-    return Line2D([], [], label=name, **style)
+    return Line2D([], [], label=textwrap.fill(title, LABEL_LINE), **style)

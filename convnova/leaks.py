@@ -158,9 +158,19 @@ def _score(labels: np.ndarray, scores: np.ndarray, metric: str) -> float:
 def _sheet(table: pd.DataFrame) -> Sheet:
     """The columns for reading."""
     lines = [[_cell(name, row[name]) for name in SHOWN] for row in table.to_dict("records")]
+    return Sheet("leaks", "Leaks", CAPTION, _summary(table), list(SHOWN.values()), lines)
+
+
+def _summary(table: pd.DataFrame) -> str:
+    """By how much scores move, or why that is not known."""
+    rows = table.drop_duplicates(["suite", "task"])[["leaking", "placed", "test_rows"]].sum()
+    if not rows["leaking"]:
+        placed = f"{rows['placed']:,} of {rows['test_rows']:,}"
+        return f"no test row overlaps a training row; {placed} test rows have a place in the genome."
     gaps = table["clean_minus_all"]
-    summary = f"without the rows that overlap the scores move by {signed(gaps.min())} to {signed(gaps.max())}."
-    return Sheet("leaks", "Leaks", CAPTION, summary, list(SHOWN.values()), lines)
+    if gaps.isna().all():
+        return "without the rows that overlap there is no score: the others are none, or of one class."
+    return f"without the rows that overlap the scores move by {signed(gaps.min())} to {signed(gaps.max())}."
 
 
 def _cell(name: str, value: Any) -> Entry:

@@ -48,6 +48,11 @@ def read_provenance(scores: Path) -> pd.DataFrame:
     return pd.read_csv(path, sep="\t") if path.is_file() else table([])
 
 
+def wall_time(seconds: float) -> str:
+    """Seconds, from a minute on minutes."""
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
+
+
 def sentence(config: RunConfig, found: pd.DataFrame) -> str:
     """What a table was made from; nothing without results."""
     if not len(found):
@@ -61,7 +66,7 @@ def sentence(config: RunConfig, found: pd.DataFrame) -> str:
     joules = found[["joules_processors", "joules_gpu"]].sum().sum()
     return (
         f"Made from {len(found)} result{'s' * (len(found) != 1)} by {code}; config {config.fingerprint(config)}; "
-        f"{'; '.join(dict.fromkeys(found['machine']))}; {found['seconds'].sum() / 60:.1f} min of wall time together, "
+        f"{'; '.join(dict.fromkeys(found['machine']))}; {wall_time(found['seconds'].sum())} of wall time together, "
         f"at most {found['peak_memory_mb'].max():,.0f} MB"
         + (f", {joules:,.0f} J" if joules else ", energy not told by the machine")
         + f". Settings, data and checkpoint (sha256), seed, packages and cost of each: {NAME}."

@@ -84,3 +84,16 @@ def figure_titles(config: "RunConfig") -> dict[str, str]:
     """Every figure of a run: name to title."""
     titles = {name: suite.title or name for name, suite in config.suites.items()}
     return titles | comparison_titles(config) | ({"pretraining": "Pretraining"} if config.backbones() else {})
+
+
+def pretraining_titles(config: "RunConfig") -> dict[str, str]:
+    """Every pretraining: name to the title of its model, with the suite if it has one; several models: the name."""
+    suites = config.suites or [None]
+    starts = {(config.backbone(model, suite), model) for model in config.models for suite in suites}
+    users = [name for name, model in starts if config.models[model].pretrained]
+
+    def title(name: str, model: str, suite: str | None) -> str:
+        of_suite = f", {config.suites[suite].title or suite}" if suite else ""
+        return config.models[model].title + of_suite if users.count(name) == 1 else name
+
+    return {name: title(name, *of) for name, of in config.backbones().items()}

@@ -48,7 +48,7 @@ class OverItems:
         """The result, ready to quote."""
         p = self.p_holm if self.pairs > 1 else self.p
         seeds = f", mean of {self.seeds} seeds, {self.a} higher in {self.higher}" if self.seeds > 1 else ""
-        alone = f"; right alone: {self.a} on {self.only_a:.0f}, {self.b} on {self.only_b:.0f}"
+        alone = f"; right alone: {self.a} on {_mean(self.only_a)}, {self.b} on {_mean(self.only_b)}"
         alone *= self.only_a == self.only_a and self.test != "DeLong"
         return (
             f"{_compared(self.a, self.b, self.difference, p)} on {self.n:,} {self.items} "
@@ -97,6 +97,11 @@ def _compared(a: str, b: str, difference: float, p: float) -> str:
 
 def _adjusted(pairs: int, p: float) -> str:
     return f", Holm-adjusted over {pairs} pairs {_p(p)}" if pairs > 1 else ""
+
+
+def _mean(count: float) -> str:
+    """A count, which is a mean over seeds: with a decimal where it is not whole."""
+    return f"{count:.1f}".removesuffix(".0")
 
 
 def _p(p: float) -> str:

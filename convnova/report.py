@@ -15,7 +15,8 @@ from convnova.config import Job, RunConfig
 from convnova.explain import code, machine, packages
 from convnova.files import read_json, write_text
 from convnova.lineage import Run
-from convnova.outputs import ITEMS, figure_titles, item_tasks
+from convnova.made_from import wall_time
+from convnova.outputs import ITEMS, figure_titles, item_tasks, sheet_titles
 from convnova.own_tables import sheets
 from convnova.pages import WARNING, escape, fill
 from convnova.published import read_published
@@ -26,6 +27,9 @@ from convnova.tables import SIMULATED, Table, tables
 
 LARGEST_DOWNLOAD = 2_000_000
 """Bytes of a file that the page carries along; a larger one is named only."""
+
+ASKED_FOR = {"scores", "provenance", "audit", "leaks", "cost", "study", "search"}
+"""Files of tables/ and figures/ that the page does not show and that may be there whatever the config."""
 
 MIME = {
     ".svg": "image/svg+xml",
@@ -50,6 +54,8 @@ class Material:
     audits: list[audit_page.Audit]
     absent: list[Path]
     """Audits, figures and the table of test rows, where they are not there."""
+    left: list[str]
+    """Tables and figures that are not of this config: see `left_over`."""
 
     @property
     def folder(self) -> Path:
@@ -80,16 +86,43 @@ def gather(config: RunConfig, published: Path) -> Material:
     audits = [folder / "audit" / name / f"{task}.json" for name, suite in config.suites.items() for task in suite.tasks]
     figures = [path for name in figure_titles(config) for path in _forms(folder, name)]
     items = folder / "tables" / f"{ITEMS}.tsv"
-    of_items = [item_tables.sheet(item_tables.read_items(items), config)] if items.is_file() else []
     return Material(
         run=Run(config.place("").absolute(), config),
         config=config,
         tables=list(tables(*given)),
-        sheets=[*sheets(*given), *of_items],
+        sheets=[*sheets(*given), *_of_items(items, config)],
         results={job: read_json(config.folder(job) / "metrics.json") for job in jobs},
         steps=steps(config),
         audits=audit_page.read_audits([path for path in audits if path.is_file()]),
         absent=[path for path in (*audits, *figures, *[items] * bool(item_tasks(config))) if not path.is_file()],
+        left=left_over(config),
+    )
+
+
+def _of_items(path: Path, config: RunConfig) -> list[Sheet]:
+    """The table of test rows, without what an earlier config left in it."""
+    tasks = item_tasks(config)
+    if not tasks or not path.is_file():
+        return []
+    table = item_tables.read_items(path)
+    ours = [
+        (suite, task) in tasks and protocol in config.protocols and {a, b} <= {*config.models}
+        for suite, task, protocol, a, b in table[["suite", "task", "protocol", "a", "b"]].itertuples(index=False)
+    ]
+    return [item_tables.sheet(table[ours], config)]
+
+
+def left_over(config: RunConfig) -> list[str]:
+    """Names, as `tables/ranks.*`, of what lies beside the run's tables and figures and is not of its config."""
+    items = [ITEMS] * bool(item_tasks(config))
+    of_config = {"tables": {*config.suites, *sheet_titles(config), *items}, "figures": {*figure_titles(config)}}
+    return sorted(
+        {
+            f"{folder}/{path.stem}.*"
+            for folder, names in of_config.items()
+            for path in (config.results / folder).glob("[!.]*")
+            if path.stem not in names | ASKED_FOR
+        }
     )
 
 
@@ -105,7 +138,7 @@ def page(material: Material) -> str:
         "WARNING": f"<p class=warning>{escape(SIMULATED)}</p>" * (config.simulate is not None),
         "OVERVIEW": _overview(material),
         "SAYS": _says(material),
-        "MISSING": _missing(material),
+        "MISSING": _missing(material) + _left(material.left),
         "TABLES": "\n".join(_section(material, of) for of in (*material.tables, *material.sheets)),
         "FIGURES": "\n".join(_figure(material, name, title) for name, title in figure_titles(config).items()),
         "AUDIT": _audit(material.audits),
@@ -164,7 +197,7 @@ def _cost(made: list[dict[str, Any]]) -> list[str]:
     seconds = sum(of_one["seconds"] for of_one in made)
     times = sorted(of_one["started"] for of_one in made)
     lines = [
-        f"{len(made)} fine-tunings, {seconds / 60:.1f} min of wall time together, {times[0]} to {times[-1]}",
+        f"{len(made)} fine-tunings, {wall_time(seconds)} of wall time together, {times[0]} to {times[-1]}",
         f"at most {max(of_one['peak_memory_mb'] for of_one in made):,} MB of memory in one",
     ]
     for name in sorted({name for of_one in made for name in of_one["joules"]}):
@@ -194,7 +227,7 @@ def _missing(material: Material) -> str:
     undone = [step for step in material.steps if step.state != "done"]
     absent = "".join(f"<li><code>{escape(path)}</code> is not there</li>" for path in material.absent)
     if not undone and not absent:
-        return f"<p>Nothing: all {len(of_config)} results of the config are in.</p>"
+        return f"<p>Nothing: all {len(of_config)} results of the config (fine-tunings and pretrainings) are in.</p>"
     told = "".join(
         f"<li>{step.state}: {escape(step.name)}"
         + f"<br><code>{escape(step.detail)}</code><br>log: <code>{escape(step.log)}</code></li>" * bool(step.detail)
@@ -204,8 +237,16 @@ def _missing(material: Material) -> str:
     names = "".join(f"<li>{escape(step.name)}</li>" for step in undone if step.state == "missing")
     missing = f"<details><summary>missing, by name</summary><ul>{names}</ul></details>" * bool(names)
     done = len(of_config) - sum(bool(step.suite) for step in undone)
-    head = f"<p>{done} of {len(of_config)} results of the config are in.</p>"
+    head = f"<p>{done} of {len(of_config)} results of the config (fine-tunings and pretrainings) are in.</p>"
     return head + _count_table(material.steps) + f"<ul>{told}{absent}</ul>" * bool(told + absent) + missing
+
+
+def _left(names: list[str]) -> str:
+    """What lies beside the run's tables and figures without being of its config."""
+    if not names:
+        return ""
+    told = ", ".join(f"<code>{escape(name)}</code>" for name in names)
+    return f"<p>Left from an earlier config, not of this one and not shown here: {told}. They may be deleted.</p>"
 
 
 def _count_table(found: list[Step]) -> str:

@@ -180,7 +180,7 @@ def caption(table: Table) -> str:
     several = f"mean ± standard deviation over the seeds {seeds}; where one is missing, n says how many there are."
     sentences = [
         f"{table.title}: " + (several if "," in seeds else f"one run, with seed {seeds}."),
-        "heldout: the epoch is chosen on a part of train that was held out, and test is scored once."
+        "heldout: validation rows (the task's own, else a tenth of train) choose the epoch; test is scored once."
         * ("heldout" in table.protocols),
         f"cv: {len(table.seeds.get('cv', []))} of ten folds of train in turn choose the epoch; each scores test once."
         * ("cv" in table.protocols),
@@ -204,7 +204,8 @@ def summary(table: Table) -> str:
     """The table in a line: what is run, who is best, what choosing on test is worth, how it stands to the paper."""
     run = sum(len(cell.seeds) for cell in table.cells.values())
     expected = sum(len(table.seeds[protocol]) for *_, protocol in table.cells)
-    parts = [f"{run} of {expected} results are in"]
+    fits = len({(row.task, *of, seed) for (row, *of), cell in table.cells.items() for seed in cell.seeds})
+    parts = [f"{run} of {expected} scores are in" + f", of {fits} fine-tunings" * (fits != run)]
     if len(table.models) > 1:
         for protocol in table.protocols:
             wins = {
@@ -213,12 +214,18 @@ def summary(table: Table) -> str:
             }
             best = ", ".join(f"{title} {count}" for title, count in wins.items() if count)
             if best:
-                parts.append(f"best by {protocol}, in rows of {len(table.rows)}: {best}")
+                ties = sum(wins.values()) > sum(_has_best(table, row, protocol) for row in table.rows)
+                ties_count = f" (ties in the {SHOWN} decimals shown count for each)" * ties
+                parts.append(f"best by {protocol}, in rows of {len(table.rows)}: {best}{ties_count}")
     gains = [table.gain(row, model) for row in table.rows for model in table.models]
     gains = [gain for gain in gains if gain == gain]
     if gains:
         parts.append(f"released - heldout: {signed(np.mean(gains))} on average over {len(gains)} pairs")
     return "; ".join([*parts, *_standing(table)]) + "."
+
+
+def _has_best(table: Table, row: Row, protocol: str) -> bool:
+    return any(table.cells[row, model, protocol].best for model in table.models)
 
 
 def _standing(table: Table) -> list[str]:

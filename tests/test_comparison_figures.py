@@ -5,10 +5,11 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from made_up_scores import GOLDEN, NT, PLAN, thousand_runs
 
-from convnova.comparison_figures import ablations, alike, learning, overview, training_time, write_comparisons
+from convnova.comparison_figures import ablations, alike, learning, overview, ranks, training_time, write_comparisons
 from convnova.errors import ConvNovaError
 from convnova.figures import STYLE, look
 from convnova.outputs import comparison_titles
@@ -68,13 +69,23 @@ def test_models_that_tests_do_not_tell_apart_are_joined():
     assert alike(models, frame, plan, NT, "heldout") == [(0, 2), (3, 4)]
 
 
+@pytest.mark.parametrize(("tasks", "bars"), [(1, 0), (2, 1)])
+def test_ranks_have_a_bar_of_what_is_not_told_apart_but_none_over_one_task(tasks, bars):
+    frame, plan = thousand_runs()
+    plan = replace(plan, rows={NT: plan.rows[NT][:tasks]})
+    with matplotlib.rc_context(STYLE):
+        axes = ranks(frame[frame["row"].isin([row.label for row in plan.rows[NT]])], plan, "Ranks").axes[0]
+    assert len(axes.get_lines()) == bars
+
+
 def test_curves_are_those_of_the_metrics_files(scores, tmp_path):
     path = tmp_path / "metrics.json"
     epochs = [{"epoch": 1, "score": 0.3, "test": 0.6}, {"epoch": 2, "score": 0.5, "test": 0.4}]
     path.write_text(json.dumps({"epochs": epochs, "best_epoch": 2}))
     runs = scores[(scores["row"] == "H3") & (scores["model"] == "cnn")].assign(path=str(path))
     with matplotlib.rc_context(STYLE):
-        axes = learning(runs, ONE, "Curves").axes[0]
+        axes, *others = learning(runs, replace(PLAN, models=ONE.models), "Curves").axes
+    assert [panel.get_ylabel() for panel in (axes, *others)] == ["MCC", "F1 (macro)", "accuracy", "mean AUROC"]
     drawn = {tuple(line.get_ydata()) for line in axes.get_lines()}
     assert drawn == {(0.3, 0.5), (0.6, 0.4)}
     assert {line.get_color() for line in axes.get_lines()} == {look(ONE, "cnn")[0]}
@@ -87,6 +98,24 @@ def test_training_time_is_a_point_a_seed(scores):
     expected = heldout.groupby(["model", "seed"])[["seconds", "score"]].mean()
     points = {tuple(np.round(offset, 6)) for dots in axes.collections for offset in dots.get_offsets().data}
     assert points == {tuple(np.round(row, 6)) for row in expected.to_numpy()}
+
+
+@pytest.mark.parametrize(("slower", "scale"), [(8, "linear"), (30, "log")])
+def test_training_time_has_one_axis_in_all_panels_by_what_is_drawn(slower, scale):
+    """One task of a suite takes two hundred times as long as the others, its mean over tasks does not."""
+    one, plan = thousand_runs()
+    one["seconds"] = np.where(one["row"] == "task_0", 200.0, 1.0)
+    suites = {NT: "Short", "long": "Long"}
+    plan = replace(plan, suites=suites, rows={suite: plan.rows[NT] for suite in suites})
+    longer = one.assign(suite="long", seconds=slower * one["seconds"])
+    with matplotlib.rc_context(STYLE):
+        panels = training_time(pd.concat([one, longer]), plan, "Time").axes
+    assert {axes.get_xscale() for axes in panels} == {scale}
+    assert len({axes.get_xlim() for axes in panels}) == 1
+    for axes in panels:
+        drawn = np.concatenate([dots.get_offsets().data for dots in axes.collections])
+        low, high = axes.get_ylim()
+        assert low + 0.05 * (high - low) < drawn[:, 1].min() and axes.get_xlim()[1] > drawn[:, 0].max()
 
 
 def test_ablations_are_a_line_a_model_with_its_receptive_field_and_a_point_a_seed(scores):

@@ -11,9 +11,13 @@ import pandas as pd
 import pytest
 from made_up_scores import CP, GB, NT, PLAN, thousand_runs
 
+from convnova.catalogue import load
 from convnova.errors import ConvNovaError
 from convnova.figures import COLOURS, write_figures, write_pretraining
+from convnova.outputs import pretraining_titles
 from convnova.scores import Plan, Row
+
+CATALOGUE = Path(__file__).resolve().parents[1] / "config"
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +68,7 @@ def test_the_svg_names_tasks_models_protocols_and_numbers(figures):
         "ConvNova",
         "CNN",
         "heldout",
+        "epoch chosen on validation rows",
         "released",
         "0.80",
         "one seed",
@@ -148,10 +153,11 @@ def log_of_pretraining(path: Path, steps: int = 300) -> Path:
 
 def test_the_curve_of_pretraining(tmp_path):
     logs = {name: log_of_pretraining(tmp_path / f"{name}.csv") for name in ("convnova", "convnova@mine")}
-    written = write_pretraining(logs, True, tmp_path / "first")
+    titles = {"convnova": "ConvNova", "convnova@mine": "convnova@mine"}
+    written = write_pretraining(logs, titles, True, tmp_path / "first")
     found = texts(tmp_path / "first" / "pretraining.svg")
     for text in (
-        "convnova",
+        "ConvNova",
         "convnova@mine",
         "bases seen (Mb)",
         "validation",
@@ -160,19 +166,31 @@ def test_the_curve_of_pretraining(tmp_path):
         assert text in found
     assert any(text.startswith("ln 4") for text in found)
     assert pixels(tmp_path / "first" / "pretraining.png")[0] == 700
-    again = write_pretraining(logs, True, tmp_path / "second")
+    again = write_pretraining(logs, titles, True, tmp_path / "second")
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in written]
-    write_pretraining(logs, False, tmp_path / "real")
+    write_pretraining(logs, titles, False, tmp_path / "real")
     assert not any("Simulated" in text for text in texts(tmp_path / "real" / "pretraining.svg"))
+
+
+def test_a_pretraining_has_the_title_of_its_model_unless_several_start_from_it():
+    def titles(*models: str) -> dict[str, str]:
+        suites = {"nucleotide_transformer": ["H3"], "genomic_benchmarks": None}
+        content = {"run": "x", "genome": "hg38", "models": list(models), "suites": suites}
+        return pretraining_titles(load(content, [], CATALOGUE))
+
+    on_gb = "convnova@genomic_benchmarks"
+    alone = {"convnova": "ConvNova", on_gb: "ConvNova, Genomic Benchmarks"}
+    assert titles("convnova", "convnova_scratch", "cnn") == alone
+    assert titles("convnova", "convnova_frozen") == {name: name for name in alone}
 
 
 def test_a_log_that_cannot_be_drawn_is_refused(tmp_path):
     with pytest.raises(ConvNovaError, match="found nothing"):
-        write_pretraining({"convnova": tmp_path / "none.csv"}, False, tmp_path / "out")
+        write_pretraining({"convnova": tmp_path / "none.csv"}, {}, False, tmp_path / "out")
     (tmp_path / "few.csv").write_text("step,loss\n1,1.3\n")
     with pytest.raises(ConvNovaError, match="without the columns bases, split"):
-        write_pretraining({"convnova": tmp_path / "few.csv"}, False, tmp_path / "out")
+        write_pretraining({"convnova": tmp_path / "few.csv"}, {}, False, tmp_path / "out")
     (tmp_path / "empty.csv").write_text("split,loss,bases\nvalid,1.3,10\n")
     with pytest.raises(ConvNovaError, match="without training steps"):
-        write_pretraining({"convnova": tmp_path / "empty.csv"}, False, tmp_path / "out")
+        write_pretraining({"convnova": tmp_path / "empty.csv"}, {}, False, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -222,6 +222,19 @@ def test_ten_folds_choose_in_turn_and_no_test_row_is_trained_on(setting):
         assert np.array_equal(splits["test"].tokens, test.tokens) and len(splits["test"]) == 60
 
 
+@pytest.mark.parametrize(
+    ("protocol", "rows"), [("heldout", (160, 40, 60)), ("released", (160, 60, 60)), ("cv", (144, 16, 60))]
+)
+def test_a_tasks_own_validation_rows_are_used_by_heldout_alone(setting, protocol, rows):
+    files = {split: setting.folder / f"{split}.csv" for split in ("train", "valid", "test")}
+    write(files["test"], setting.test)
+    write(files["valid"], sequences(40, seed=3))
+    task = setting.config.suites["own"].tasks["motif"]
+    shard_task(task, "csv", files, setting.folder / "own.safetensors")
+    found = split_rows(read_task(setting.folder / "own.safetensors"), task, Job("own", "motif", "cnn", protocol, 1))
+    assert tuple(len(found[name]) for name in ("train", "valid", "test")) == rows
+
+
 def test_a_fold_is_told_with_its_predictions_and_choosing_it_takes_no_look_at_test(tmp_path):
     setting = Setting(tmp_path, epochs=2)
     out = setting.run(protocol="cv", seed=3)

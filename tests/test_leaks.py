@@ -84,6 +84,22 @@ def test_scores_with_and_without_the_rows_that_overlap(leaky):
     assert f"| 10 | 9 | 5 | {row['score']:.3f} | {row['clean']:.3f} |" in line
 
 
+@pytest.mark.parametrize(
+    ("shared", "told"),
+    [
+        (200, "without the rows that overlap there is no score: the others are none, or of one class."),
+        (0, "no test row overlaps a training row; 9 of 10 test rows have a place in the genome."),
+    ],
+)
+def test_scores_that_are_not_known_do_not_move(leaky, monkeypatch, shared, told):
+    """Nine rows of the ten with a place, all of them or none on training rows."""
+    overlaps = np.array([shared] * 9 + [UNPLACED])
+    monkeypatch.setattr("convnova.leaks.overlapping_bases", lambda *_: overlaps)
+    predict(leaky, 1)
+    assert main(["leaks", "--config", "config.yaml", "--genome", "genome", "--out", "tables", "mine/one=one.st"]) == 0
+    assert Path("tables/leaks.md").read_text().strip().endswith(f"**Summary:** {told}")
+
+
 def test_by_cv_every_fold_that_is_there_counts_whatever_the_seeds(leaky):
     config = leaky.model_copy(update={"protocols": ["cv"]})
     save(config, "config.yaml")

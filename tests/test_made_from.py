@@ -29,6 +29,7 @@ def test_the_sentence_sums_up_all_results(config):
     )
     assert "1 result by" in sentence(config, table([line(JOBS[0], MADE)]))
     assert "energy not told" in sentence(config, table([line(JOBS[0], MADE | {"joules": {}})]))
+    assert "; 2.4 s of wall time together" in sentence(config, table([line(JOBS[0], MADE | {"seconds": 2.36})]))
     assert sentence(config, table([])) == ""
 
 

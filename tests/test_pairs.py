@@ -161,6 +161,16 @@ def test_several_seeds_are_compared_by_their_mean_scores_on_items_drawn_once_for
     assert f"mean of 3 seeds, A higher in {found.higher}, 95% interval" in found.sentence()
 
 
+def test_means_of_counts_have_a_decimal_where_they_are_not_whole():
+    """A is right on all four rows by both seeds; B is wrong on one by the first seed, on two by the second."""
+    labels = np.array([0, 0, 1, 1])
+    wrong = [np.array([0, 0, 1, 0]), np.array([1, 0, 1, 0])]
+    a, b = (np.stack([np.eye(2)[of] for of in predicted]) for predicted in ([labels, labels], wrong))
+    found = paired_over_items(labels, a, b, "accuracy")
+    assert (found.only_a, found.only_b) == (1.5, 0)
+    assert found.sentence().endswith("right alone: A on 1.5, B on 0).")
+
+
 @pytest.mark.parametrize("metric", ["auroc", "accuracy"])
 def test_false_positives_over_items_with_several_seeds_are_five_percent(metric):
     rng = np.random.default_rng(13)

@@ -11,7 +11,7 @@ import pytest
 from browser import needs_chromium, opened
 from small_run import CATALOGUE, SHARD, TABLE, convnova, finish
 
-from convnova.catalogue import load_file
+from convnova.catalogue import load_file, save
 from convnova.config import Job
 from convnova.errors import ConvNovaError
 from convnova.report import write_report
@@ -129,9 +129,9 @@ def test_data_leads_to_addresses_and_checksums(page):
 
 def test_what_was_run_and_what_it_says(page):
     text = OUT.read_text()
-    assert "Nothing: all 9 results of the config are in." in text
+    assert "Nothing: all 9 results of the config (fine-tunings and pretrainings) are in." in text
     assert "8 fine-tunings" in text and "simulated, in place of the real files (simulation seed 1)" in text
-    assert "8 of 8 results are in; best by heldout, in rows of 1:" in text
+    assert "8 of 8 scores are in; best by heldout, in rows of 1:" in text
     assert text.count("Simulated") >= 5
 
 
@@ -163,7 +163,10 @@ def test_what_is_missing_is_named_with_its_error(small):
     page = Page(made())
     text = OUT.read_text()
     assert f"<li>{never_begun}</li>" in text
-    assert "7 of 9 results of the config are in." in text and "(n=1 of 2)" in page.texts["nucleotide_transformer.4"]
+    assert (
+        "7 of 9 results of the config (fine-tunings and pretrainings) are in." in text
+        and "(n=1 of 2)" in page.texts["nucleotide_transformer.4"]
+    )
     assert "12:00:09 error: the loss is &lt;nan&gt;" in text and str(log) in text
     assert "<code>results/small/figures/pretraining.svg</code> is not there" in text
     assert "There is no audit yet." in text and "figure-pretraining" not in page.texts
@@ -182,6 +185,43 @@ def test_without_the_table_of_test_items_its_absence_is_said(small):
     Path("results/small/tables/items.tsv").unlink()
     assert "<code>results/small/tables/items.tsv</code> is not there" in made()
     assert "table-items" not in OUT.read_text()
+
+
+def with_models(*models: str) -> str:
+    """The page after all other models were taken out of the config and the workflow's steps were run again."""
+    config = load_file("results/small/config.yaml")
+    save(
+        config.model_copy(update={"models": {name: config.models[name] for name in models}}),
+        config.results / "config.yaml",
+    )
+    for form in ("aggregate", "tables", "figures"):
+        scores = "results/small/tables/scores.tsv"
+        words = ["--scores", scores, "--published", str(CATALOGUE / "published.csv"), "--out", f"results/small/{form}"]
+        words = ["--out", scores] if form == "aggregate" else words
+        assert convnova(form, "--config", "results/small/config.yaml", *words) == 0
+    return made()
+
+
+def test_a_model_taken_out_of_the_config_leaves_a_page_that_names_what_is_left(small):
+    assert "Left from an earlier config" not in made()
+    page, text = Page(with_models("convnova")), OUT.read_text()
+    (told,) = re.findall("<p>Left from an earlier config.*", text)
+    assert set(re.findall("<code>(.*?)</code>", told)) == {
+        "tables/comparisons.*", "tables/convnova_ablations.*", "tables/items.*", "figures/overview.*",
+        "figures/ranks.*", "figures/differences.*", "figures/ablations.*",
+    }  # fmt: skip
+    assert not {"table-comparisons", "table-items", "figure-ranks", "figure-differences"} & set(page.texts)
+    assert "CNN" not in page.texts["table-nucleotide_transformer"]
+
+
+def test_pairs_of_an_earlier_config_are_not_shown(small):
+    items = Path("results/small/tables/items.tsv")
+    old = items.read_text().splitlines(keepends=True)[1].split("\t")
+    others = ["\t".join([*old[:4], "legnet", *old[5:]]), "\t".join([old[0], "H4", *old[2:]])]
+    before = made()
+    items.write_text(items.read_text() + "".join(others))
+    tables = [re.search('<section id="table-items">.*?</table>', text, re.DOTALL)[0] for text in (before, made())]
+    assert tables[0] == tables[1]
 
 
 def test_data_that_changed_since_stands_out(small):

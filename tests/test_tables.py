@@ -122,9 +122,18 @@ def test_equal_means_are_both_bold_and_a_single_model_is_not(scores, published):
 def test_summary_line_by_hand(written):
     """H3: 0.82 against 0.815; scratch 0.78 against 0.812; promoter_tata: 0.952 against 0.9634."""
     summary = next(line for line in written[f"{NT}.md"].splitlines() if line.startswith("**Summary:**"))
-    assert "27 of 36 results are in" in summary
+    assert "27 of 36 scores are in;" in summary
     assert "best by released, in rows of 2: ConvNova 1, ConvNova (from scratch) 1" in summary
     assert "of 3 cells beside published ones 1 agree, 0 above, 2 below, mean difference -0.013" in summary
+
+
+def test_the_summary_says_of_how_many_fine_tunings_scores_of_groups_are_and_that_ties_count_for_each(written):
+    """Chromatin profile: three fine-tunings, of two groups each. By heldout 0.950 twice for promoter_tata."""
+    told = {suite: next(x for x in written[f"{suite}.md"].splitlines() if "Summary" in x) for suite in PLAN.suites}
+    assert "6 of 54 scores are in, of 3 fine-tunings;" in told[CP] and "fine-tunings" not in told[NT]
+    ties = "(ties in the 3 decimals shown count for each)"
+    assert f"by heldout, in rows of 2: ConvNova 2, ConvNova (from scratch) 1 {ties};" in told[NT]
+    assert told[NT].count(ties) == 1 and ties not in told[GB]
 
 
 @pytest.mark.parametrize("by_plan", [True, False])

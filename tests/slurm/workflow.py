@@ -22,7 +22,7 @@ IMPATIENT = [
 ]  # fmt: skip
 
 
-TOLD = re.compile(rb"[\d.]+ min of wall time together, at most \d+ MB")
+TOLD = re.compile(rb"[\d.]+ (?:min|s) of wall time together, at most \d+ MB")
 """What the last line of a table says of the cost of its run."""
 
 

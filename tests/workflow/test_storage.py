@@ -71,4 +71,4 @@ def without_costs(path: Path) -> object:
     if path.suffix == ".tsv":
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
         return table.drop(columns=list(COSTS & set(table))).to_dict("list")
-    return re.sub(r"[\d.]+ min of wall time together, at most [\d,]+ MB(, [\d,]+ J)?", "", path.read_text())
+    return re.sub(r"[\d.]+ (min|s) of wall time together, at most [\d,]+ MB(, [\d,]+ J)?", "", path.read_text())
