@@ -13,6 +13,7 @@ from convnova import config as types
 from convnova.config import OWN_FORMATS, RunConfig
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
+from convnova.recipes_sources import credited
 
 CATALOGUE = Path("config")
 
@@ -247,18 +248,26 @@ def _model(name: str, written: dict[str, Any], catalogue: Path) -> dict[str, Any
     also where the model it changes has another one.
     """
     changes = dict(_as_mapping(written[name], ("models", name)))
-    model = _origin(name, changes.pop("like", name), written, catalogue)
-    for key, value in changes.items():
-        if key in ("settings", "training") and isinstance(value, dict):
-            value = {**model.get(key, {}), **value}
-        model[key] = value
-    own = changes.get("settings")
-    if isinstance(own, dict) and "suites" not in changes:
+    model, place = _origin(name, changes.pop("like", name), written, catalogue), f"models.{name}"
+    own, training = (changes[key] if isinstance(changes.get(key), dict) else {} for key in ("settings", "training"))
+    told, places = changes.pop("source", None), dict.fromkeys(own, f"{place}.settings")
+    if own and "suites" not in changes:
         model["suites"] = {
-            suite: {**variant, "settings": {**variant.get("settings", {}), **own}} if "settings" in variant else variant
+            suite: {**variant, "settings": {**old, **own}, **credited(variant.get("source"), old, places, told)}
+            if (old := variant.get("settings")) is not None
+            else variant
             for suite, variant in model.get("suites", {}).items()
         }
-    return model
+    uses = ("strands", "pooling")
+    places |= {key: f"{place}.{key}" for key in uses if key in changes}
+    kept = [*model.get("settings", {}), *(key for key in uses if key in model)]
+    model |= credited(model.get("source"), kept, places, told)
+    parts = ("settings", "training")
+    merged = {key: {**model.get(key, {}), **changes[key]} for key in parts if isinstance(changes.get(key), dict)}
+    if training:
+        old, new = model.get("training", {}), {key: f"{place}.training" for key in training if key != "source"}
+        merged["training"] |= credited(old.get("source"), old, new, training.get("source"))
+    return model | changes | merged
 
 
 def _origin(name: str, like: str, written: dict[str, Any], catalogue: Path) -> dict[str, Any]:

@@ -108,6 +108,31 @@ def test_what_the_run_says_itself_is_named_by_its_key():
     assert recipe["lr"] == (0.2, "suites.gue.training") and recipe["epochs"] == (2, "finetune")
 
 
+def test_what_the_run_changes_in_a_model_of_the_catalogue_is_not_credited_to_its_authors():
+    models = {
+        "convnova_scratch": {"settings": {"width": 16, "kernel": 7}, "strands": "both"},
+        "caduceus_ph": {"settings": {"width": 64}},
+        "legnet": {"training": {"lr": 0.5}},
+        "mine": {"like": "convnova_scratch", "title": "mine", "settings": {"width": 8}, "source": "our search"},
+    }
+    suites = {"nucleotide_transformer": ["H3"], "genomic_benchmarks": ["human_nontata_promoters"]}
+    config = load({"genome": "hg38", "models": models, "suites": suites}, [], CATALOGUE)
+    for task in ("nucleotide_transformer/H3", "genomic_benchmarks/human_nontata_promoters"):
+        told = {model: lines_of(as_text(config, task, model)) for model in models}
+        ours, place = told["convnova_scratch"], "models.convnova_scratch"
+        assert ours["settings.width"] == ["16", f"{place}.settings"] and ours["strands"] == ["both", f"{place}.strands"]
+        assert ours["settings.kernel"] == ["7", f"{place}.settings"]
+        assert ours["settings.tail_expansion"][1] == "released code"
+        assert told["caduceus_ph"]["settings.width"] == ["64", "models.caduceus_ph.settings"]
+        assert told["caduceus_ph"]["settings.layers"][1] == "Schiff et al. 2024"
+        assert told["caduceus_ph"]["strands"] == ["both", "Schiff et al. 2024"]
+        assert told["legnet"]["lr"] == ["0.5", "models.legnet.training"]
+        assert told["mine"]["settings.width"] == ["8", "our search"]
+        assert told["mine"]["settings.kernel"][1] == "released code"
+    weight_decay = lines_of(as_text(config, "nucleotide_transformer/H3", "legnet"))["weight_decay"]
+    assert weight_decay == ["1e-05", "released code"]
+
+
 def test_the_whole_of_the_paper_is_told_and_unknown_names_are_refused(capsys):
     assert main(["recipes", "--config", str(CATALOGUE / "paper.yaml")]) == 0
     config = load_file(CATALOGUE / "paper.yaml")
