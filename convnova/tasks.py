@@ -5,6 +5,7 @@ and, last, where the last ends; and `<split>.labels`: class ids (n,), 0 and 1 (n
 """
 
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -85,6 +86,8 @@ def shard_task(
         _check_counts(task, tallies, files, accept_counts)
         classes = _classes(task, tallies)
         _append_rest(shard, tallies, classes)
+        if task.kind == "classes":
+            _report_classes(tallies, classes or [])
         inputs = {role: {"name": Path(path).name, "sha256": sha256_of_tree(path)} for role, path in files.items()}
         if genome:
             inputs["genome"] = shards.read_metadata(genome / genome_shard.SHARD)["inputs"]["fasta"]
@@ -152,6 +155,15 @@ def _append_rest(shard: shards.ShardWriter, tallies: dict[str, _Tally], classes:
                 if name not in ids:
                     raise _outside(file, row, name, list(ids))
             shard.append(f"{split}.labels", np.array([ids[name] for name in names.tolist()], np.int64))
+
+
+def _report_classes(tallies: dict[str, _Tally], classes: list[str]) -> None:
+    """Say how many rows each class has in each split, and which has none."""
+    for split, tally in tallies.items():
+        rows = Counter(np.concatenate([names for _, _, names in tally.names]).tolist())
+        log(f"{split}: rows of each class: {', '.join(f'{name} {rows[name]:,}' for name in classes)}")
+        if missing := [name for name in classes if not rows[name]]:
+            log(f"warning: {split}: no rows of the class {', '.join(missing)}; see whether rows or labels are wrong")
 
 
 def _outside(file: str, row: int, label: str, classes: list[str]) -> ConvNovaError:
