@@ -159,7 +159,9 @@ def _within(folder: Any, written: dict[str, Any]) -> dict[str, Any]:
             return content
         roles = types.FILE_ROLES
         tasks = {
-            name: {key: _joined(folder, value) if key in roles else value for key, value in (task or {}).items()}
+            name: {key: _joined(folder, value) if key in roles else value for key, value in task.items()}
+            if isinstance(task, dict)
+            else task
             for name, task in content["tasks"].items()
         }
         return content | {"tasks": tasks} | ({"genome": genome(content["genome"])} if "genome" in content else {})
@@ -224,7 +226,8 @@ def _suite(name: str, content: Any, catalogue: Path, genomes: dict[str, Any], si
         content = {"tasks": content}
     content = dict(_as_mapping(content, key))
     if content.get("format") in OWN_FORMATS:
-        suite = content
+        tasks = _as_mapping(content.get("tasks"), (*key, "tasks"))
+        suite = content | {"tasks": {task: _as_mapping(told, (*key, "tasks", task)) for task, told in tasks.items()}}
     elif "format" in content:
         raise _Mistake((*key, "format"), f"{content['format']!r}: {nearest(content['format'], list(OWN_FORMATS))}")
     else:
@@ -234,7 +237,8 @@ def _suite(name: str, content: Any, catalogue: Path, genomes: dict[str, Any], si
             if task not in suite["tasks"]:
                 raise _Mistake((*key, "tasks", task), f"unknown; {nearest(task, list(suite['tasks']))}")
         unchecked = {"counts": {}} if simulated else {}
-        tasks = {task: {**suite["tasks"][task], **unchecked, **(changes or {})} for task, changes in chosen.items()}
+        changes = {task: _as_mapping(told, (*key, "tasks", task)) for task, told in chosen.items()}
+        tasks = {task: {**suite["tasks"][task], **unchecked, **changes[task]} for task in chosen}
         suite = {**suite, **content, "tasks": tasks}
     if "genome" in suite:
         suite["genome"] = _genome(suite["genome"], genomes, (*key, "genome"))
