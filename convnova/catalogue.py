@@ -12,28 +12,10 @@ from pydantic import BaseModel, ValidationError
 from convnova import config as types
 from convnova.config import OWN_FORMATS, RunConfig
 from convnova.errors import ConvNovaError
-from convnova.files import write_text
+from convnova.files import read_yaml, write_text
 from convnova.recipes_sources import credited
 
 CATALOGUE = Path("config")
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping.
-
-    Raises:
-        ConvNovaError: the file is missing, is not YAML, or holds no mapping.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ConvNovaError(f"{path}: expected a config file, found {'a folder' if path.is_dir() else 'nothing'}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConvNovaError(f"{path}: expected YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ConvNovaError(f"{path}: expected keys and values, found {type(content).__name__}")
-    return content
 
 
 def load(written: dict[str, Any], files: list[str] | None = None, catalogue: Path = CATALOGUE) -> RunConfig:

@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from convnova import config_checks, metrics
-from convnova.catalogue import check_files, load, load_file, nearest, read_yaml, save
+from convnova.catalogue import check_files, load, load_file, nearest, save
 from convnova.config import Job, Metric, files_of
 from convnova.errors import ConvNovaError
+from convnova.files import read_yaml
 from convnova.models import check_models, configure
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -205,16 +206,6 @@ def test_of_several_files_the_one_with_the_mistake_is_named(tmp_path):
     second.write_text("run: other\n")
     with pytest.raises(ConvNovaError, match=re.escape(f"{first}: seeds.0 = 0.5")):
         load(written(seeds=[0.5], run="other"), [str(first), str(second)], CATALOGUE)
-
-
-@pytest.mark.parametrize("text, told", [("a: [", "expected YAML"), ("- a", "expected keys and values, found list")])
-def test_a_file_that_is_no_config_is_refused(tmp_path, text, told):
-    path = tmp_path / "broken.yaml"
-    path.write_text(text)
-    with pytest.raises(ConvNovaError, match=told):
-        read_yaml(path)
-    with pytest.raises(ConvNovaError, match="expected a config file, found nothing"):
-        read_yaml(tmp_path / "missing.yaml")
 
 
 def test_hyperparameters_come_from_the_innermost_layer_that_names_them():

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -135,3 +136,10 @@ def test_a_wrong_config_is_refused_before_any_job_starts(tmp_path):
     assert "mine.yaml: sedes = [1]: unknown key; did you mean 'seeds'?" in line
     assert "Traceback" not in told
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".snakemake") == ["mine.yaml"]
+
+
+def test_a_key_that_a_config_has_twice_is_refused_though_snakemake_takes_the_last(tmp_path):
+    path = Path(config_file(tmp_path, models=["cnn"], suites={"nucleotide_transformer": ["H3"]}, seeds=[1]))
+    path.write_text(path.read_text() + "seeds: [2]\n")
+    told = snakemake(tmp_path, "-n", "--configfile", str(path), code=1)
+    assert "mine.yaml line 8: expected the key 'seeds' once, found it again" in told and "Traceback" not in told

@@ -6,11 +6,15 @@ from pathlib import Path
 from convnova.catalogue import check_files, load, save
 from convnova.config import Job, files_of
 from convnova.errors import ConvNovaError
+from convnova.files import read_yaml
 from convnova.outputs import ITEMS, figure_titles, item_tasks, sheet_titles
 
 CATALOGUE = Path(os.path.relpath(workflow.basedir)) / "config"
 FILES = [os.path.relpath(path) for path in workflow.configfiles]
 try:
+    # Snakemake has read these files, and of a key that is there twice it keeps the last.
+    for file in FILES if workflow.is_main_process else []:
+        read_yaml(file)
     RUN = load(config, FILES, CATALOGUE)
     if workflow.is_main_process:
         from convnova.models import check_models
