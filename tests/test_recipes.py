@@ -99,6 +99,16 @@ def test_a_recipe_a_task_and_model_is_written_and_makes_the_same_run(tmp_path, c
         assert one.training(job) == other.training(job) and one.job_settings(job) == other.job_settings(job)
 
 
+def test_one_recipe_alone_is_written_if_its_task_and_model_are_named(tmp_path, capsys):
+    written = {"models": ["legnet", "cnn"], "suites": {"nucleotide_transformer": ["H3", "H4"], "gue": ["H4"]}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(written))
+    arguments = ["recipes", "--config", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "recipes")]
+    assert main([*arguments, "--task", "gue/H4", "--model", "cnn"]) == 0
+    found = (tmp_path / "recipes").rglob("*.yaml")
+    assert [str(path.relative_to(tmp_path / "recipes")) for path in found] == ["gue/H4/cnn.yaml"]
+    assert main([*arguments, "--task", "gue/H5"]) == 1 and "did you mean 'gue/H4'" in capsys.readouterr().err
+
+
 def test_what_the_run_says_itself_is_named_by_its_key():
     config = load(
         {"models": ["cnn"], "suites": {"gue": {"tasks": ["H3"], "training": {"lr": 0.2}}}, "finetune": {"epochs": 2}},
