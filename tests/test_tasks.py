@@ -108,6 +108,21 @@ def test_ids_follow_the_config_not_the_files(tmp_path):
             "expected 30,000 train rows as published, found 2; .*--accept-c",
         ),
         ({}, {"counts": {"valid": 5}}, "expected 5 valid rows as published, found 0"),
+        (
+            {"train": [("ACGT", "a"), ("G", "b"), ("T", "c")]},
+            {"metric": "f1_binary"},
+            "test.csv: metric = f1_binary: expected two classes, found 3; take f1_macro",
+        ),
+        (
+            {},
+            {"metric": "auroc"},
+            "test.csv: metric = auroc: expected test rows of two classes or more, found those of",
+        ),
+        (
+            {},
+            {"metric": "auprc"},
+            "test.csv: metric = auprc: expected test rows of two classes or more, found those of",
+        ),
         ({}, {"kind": "per_base"}, "task: expected kind 'classes', which format 'csv' holds, found 'per_base'"),
     ],
 )
