@@ -24,7 +24,8 @@ from typing import NamedTuple
 import numpy as np
 
 from convnova.audit import Pretraining, audit
-from convnova.catalogue import CATALOGUE, read_yaml
+from convnova.catalogue import CATALOGUE
+from convnova.files import read_yaml
 from convnova.genome import INTERVALS, SHARD
 from convnova.memory import peak_resident
 from convnova.shards import ShardWriter

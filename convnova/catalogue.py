@@ -12,27 +12,10 @@ from pydantic import BaseModel, ValidationError
 from convnova import config as types
 from convnova.config import OWN_FORMATS, RunConfig
 from convnova.errors import ConvNovaError
-from convnova.files import write_text
+from convnova.files import read_yaml, write_text
+from convnova.recipes_sources import credited
 
 CATALOGUE = Path("config")
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping.
-
-    Raises:
-        ConvNovaError: the file is missing, is not YAML, or holds no mapping.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ConvNovaError(f"{path}: expected a config file, found {'a folder' if path.is_dir() else 'nothing'}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConvNovaError(f"{path}: expected YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ConvNovaError(f"{path}: expected keys and values, found {type(content).__name__}")
-    return content
 
 
 def load(written: dict[str, Any], files: list[str] | None = None, catalogue: Path = CATALOGUE) -> RunConfig:
@@ -158,7 +141,9 @@ def _within(folder: Any, written: dict[str, Any]) -> dict[str, Any]:
             return content
         roles = types.FILE_ROLES
         tasks = {
-            name: {key: _joined(folder, value) if key in roles else value for key, value in (task or {}).items()}
+            name: {key: _joined(folder, value) if key in roles else value for key, value in task.items()}
+            if isinstance(task, dict)
+            else task
             for name, task in content["tasks"].items()
         }
         return content | {"tasks": tasks} | ({"genome": genome(content["genome"])} if "genome" in content else {})
@@ -223,7 +208,8 @@ def _suite(name: str, content: Any, catalogue: Path, genomes: dict[str, Any], si
         content = {"tasks": content}
     content = dict(_as_mapping(content, key))
     if content.get("format") in OWN_FORMATS:
-        suite = content
+        tasks = _as_mapping(content.get("tasks"), (*key, "tasks"))
+        suite = content | {"tasks": {task: _as_mapping(told, (*key, "tasks", task)) for task, told in tasks.items()}}
     elif "format" in content:
         raise _Mistake((*key, "format"), f"{content['format']!r}: {nearest(content['format'], list(OWN_FORMATS))}")
     else:
@@ -233,7 +219,8 @@ def _suite(name: str, content: Any, catalogue: Path, genomes: dict[str, Any], si
             if task not in suite["tasks"]:
                 raise _Mistake((*key, "tasks", task), f"unknown; {nearest(task, list(suite['tasks']))}")
         unchecked = {"counts": {}} if simulated else {}
-        tasks = {task: {**suite["tasks"][task], **unchecked, **(changes or {})} for task, changes in chosen.items()}
+        changes = {task: _as_mapping(told, (*key, "tasks", task)) for task, told in chosen.items()}
+        tasks = {task: {**suite["tasks"][task], **unchecked, **changes[task]} for task in chosen}
         suite = {**suite, **content, "tasks": tasks}
     if "genome" in suite:
         suite["genome"] = _genome(suite["genome"], genomes, (*key, "genome"))
@@ -247,18 +234,26 @@ def _model(name: str, written: dict[str, Any], catalogue: Path) -> dict[str, Any
     also where the model it changes has another one.
     """
     changes = dict(_as_mapping(written[name], ("models", name)))
-    model = _origin(name, changes.pop("like", name), written, catalogue)
-    for key, value in changes.items():
-        if key in ("settings", "training") and isinstance(value, dict):
-            value = {**model.get(key, {}), **value}
-        model[key] = value
-    own = changes.get("settings")
-    if isinstance(own, dict) and "suites" not in changes:
+    model, place = _origin(name, changes.pop("like", name), written, catalogue), f"models.{name}"
+    own, training = (changes[key] if isinstance(changes.get(key), dict) else {} for key in ("settings", "training"))
+    told, places = changes.pop("source", None), dict.fromkeys(own, f"{place}.settings")
+    if own and "suites" not in changes:
         model["suites"] = {
-            suite: {**variant, "settings": {**variant.get("settings", {}), **own}} if "settings" in variant else variant
+            suite: {**variant, "settings": {**old, **own}, **credited(variant.get("source"), old, places, told)}
+            if (old := variant.get("settings")) is not None
+            else variant
             for suite, variant in model.get("suites", {}).items()
         }
-    return model
+    uses = ("strands", "pooling")
+    places |= {key: f"{place}.{key}" for key in uses if key in changes}
+    kept = [*model.get("settings", {}), *(key for key in uses if key in model)]
+    model |= credited(model.get("source"), kept, places, told)
+    parts = ("settings", "training")
+    merged = {key: {**model.get(key, {}), **changes[key]} for key in parts if isinstance(changes.get(key), dict)}
+    if training:
+        old, new = model.get("training", {}), {key: f"{place}.training" for key in training if key != "source"}
+        merged["training"] |= credited(old.get("source"), old, new, training.get("source"))
+    return model | changes | merged
 
 
 def _origin(name: str, like: str, written: dict[str, Any], catalogue: Path) -> dict[str, Any]:

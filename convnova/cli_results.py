@@ -131,7 +131,7 @@ def run_recipes(options: argparse.Namespace) -> None:
     if options.out is None:
         print(as_text(config, options.task, options.model))
     else:
-        log(f"{options.out}: {len(write_recipes(config, options.out))} recipes")
+        log(f"{options.out}: {len(write_recipes(config, options.out, options.task, options.model))} recipes")
 
 
 def run_report(options: argparse.Namespace) -> None:

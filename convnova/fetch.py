@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, field_validator, model_validator
 
 from convnova.errors import ConvNovaError
-from convnova.files import sha256, write_json
+from convnova.files import read_yaml, sha256, write_json
 from convnova.hyperparameters import Strict
 from convnova.progress import log
 
@@ -81,7 +81,7 @@ def load_sources(path: str | Path) -> dict[str, Source]:
     Raises:
         ConvNovaError: no such file, no YAML, or a wrong key or value; names key, value and what was expected.
     """
-    from convnova.catalogue import nearest, read_yaml  # not above: it imports this module
+    from convnova.catalogue import nearest  # not above: it imports this module
 
     try:
         return TypeAdapter(dict[str, Source]).validate_python(read_yaml(path))

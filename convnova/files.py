@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import yaml
+
 from convnova.errors import ConvNovaError
 
 if TYPE_CHECKING:
@@ -62,6 +64,41 @@ def read_json(path: str | Path) -> dict[str, Any]:
         raise ConvNovaError(f"{path}: expected the JSON of a result ({error}); make it again") from error
     if not isinstance(content, dict):
         raise ConvNovaError(f"{path}: expected a JSON object, found {type(content).__name__}; make it again")
+    return content
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that a mapping has twice, of which only the last would count; one that `<<` brings may be there."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                place = f"{self.name} line {key.start_mark.line + 1}"
+                raise ConvNovaError(
+                    f"{place}: expected the key {key.value!r} once, found it again; keep one of the two"
+                )
+            seen.add(key.value)
+        return node
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises:
+        ConvNovaError: the file is missing, is not YAML, holds no mapping, or has a key twice in one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConvNovaError(f"{path}: expected a config file, found {'a folder' if path.is_dir() else 'nothing'}")
+    try:
+        with path.open(encoding="utf-8") as stream:
+            content = yaml.load(stream, _Loader)  # a safe one
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConvNovaError(f"{path}: expected YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConvNovaError(f"{path}: expected keys and values, found {type(content).__name__}")
     return content
 
 

@@ -34,7 +34,7 @@ from convnova.progress import log
 from convnova.provenance import describe, joules
 from convnova.randomness import torch_seed
 from convnova.step import CPU_BASES, in_precision
-from convnova.tasks import TaskShard, read_task
+from convnova.tasks import TaskShard, check_metric, read_task
 from convnova.train import History, train, write_log
 
 HELD_OUT = 0.1
@@ -58,7 +58,8 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
         weights: the pretrained model, for models that start from one.
 
     Raises:
-        ConvNovaError: weights that do not fit, a loss that is not finite, a task without rows.
+        ConvNovaError: weights that do not fit, a loss that is not finite, a task without rows, or whose metric its
+            classes do not have.
     """
     started, energy = time.time(), joules()
     paths = {"task": shard} | ({"weights": weights} if weights else {})
@@ -67,6 +68,8 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
     if restored(out, made_for):
         return
     task, settings, data = config.task(job), config.training(job), read_task(shard)
+    if task.kind == "classes":  # the shard may have been made for another metric
+        check_metric(task.metric, np.bincount(data.split("test").labels, minlength=len(data.classes or ())), shard)
     splits = split_rows(data, task, job)
     model = build(config, job, data, splits, weights)
     style = padding_style(settings, job)

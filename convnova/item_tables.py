@@ -19,9 +19,11 @@ from convnova.config import Job, RunConfig, Task
 from convnova.errors import ConvNovaError
 from convnova.files import read_json, write_tsv
 from convnova.made_from import line, sentence
+from convnova.metrics import FROM_RANKING
 from convnova.outputs import ITEMS, ITEMS_TITLE, item_tasks
 from convnova.pairs import OverItems, paired_over_items, paired_over_sequences, with_holm
 from convnova.predictions import Predictions, predictions_of
+from convnova.progress import log
 from convnova.scores import METRIC_TITLES
 from convnova.sheets import Sheet, change, p_value, text, write
 from convnova.table_forms import Entry, fields_read
@@ -97,6 +99,9 @@ def _lines(config: RunConfig, suite: str, task: str, protocol: str, spec: Task) 
     found = {model: _of_model(config, suite, task, model, protocol) for model in config.models}
     _check_same_rows([one for of_model in found.values() for one in of_model.values()])
     couples = [(a, b) for a, b in combinations(found, 2) if set(found[a]) & set(found[b])]
+    if couples and spec.metric in FROM_RANKING and _lacks_a_class(found[couples[0][0]]):
+        log(f"left out: {suite}/{task}, {protocol}: {spec.metric} needs two test rows or more of either class")
+        return
     titles = {name: model.title for name, model in config.models.items()}
     fields = {model: _field(config, suite, task, model, protocol) for model in found}
     results = with_holm([_compared(spec, spec.metric, found, titles, *couple) for couple in couples])
@@ -136,8 +141,13 @@ def _check_same_rows(found: list[Predictions]) -> None:
 
 def _has_auroc(scores: Scores) -> bool:
     """Whether there are two classes, with two test rows or more of each: what DeLong's test needs."""
+    return next(iter(scores.values())).predicted.shape[1:] == (2,) and not _lacks_a_class(scores)
+
+
+def _lacks_a_class(scores: Scores) -> bool:
+    """Whether of two classes one has fewer than two test rows."""
     one = next(iter(scores.values()))
-    return one.predicted.shape[1:] == (2,) and bool(np.bincount(one.labels, minlength=2).min() > 1)
+    return one.predicted.shape[1:] == (2,) and bool(np.bincount(one.labels, minlength=2).min() < 2)
 
 
 def _compared(spec: Task, metric: str, found: dict[str, Scores], titles: dict[str, str], a: str, b: str) -> OverItems:

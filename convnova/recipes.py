@@ -23,44 +23,53 @@ def as_text(config: RunConfig, task: str | None = None, model: str | None = None
     Raises:
         ConvNovaError: the run has no such task or model.
     """
+    return "\n\n".join(_paragraph(config, *chosen) for chosen in _chosen(config, task, model))
+
+
+def _chosen(config: RunConfig, task: str | None, model: str | None) -> list[tuple[str, str]]:
+    """Every task, as `suite/task`, and model of the run, or those of the one that is named."""
     tasks = [f"{suite}/{name}" for suite, content in config.suites.items() for name in content.tasks]
     for what, name, known in (("task", task, tasks), ("model", model, list(config.models))):
         if name is not None and name not in known:
             raise ConvNovaError(f"{what} {name!r}: {nearest(name, known)}")
-    return "\n\n".join(
-        _paragraph(config, one, name)
-        for one in ([task] if task else tasks)
-        for name in ([model] if model else config.models)
-    )
+    return [(one, name) for one in ([task] if task else tasks) for name in ([model] if model else config.models)]
 
 
-def write_recipes(config: RunConfig, out: Path) -> list[Path]:
+def write_recipes(config: RunConfig, out: Path, task: str | None = None, model: str | None = None) -> list[Path]:
     """Write a recipe a task and model, `<suite>/<task>/<model>.yaml`, every value with its source.
 
     `recipes: DIR` in another config reads them. What no recipe can set, such as pretraining, and the settings of a
     pretrained model, which are of all tasks, stand below as comments.
+
+    Args:
+        task, model: as `as_text`.
+
+    Raises:
+        ConvNovaError: as `as_text`.
     """
     written = []
-    for suite, content in config.suites.items():
-        for task in content.tasks:
-            for model in config.models:
-                job = Job(suite, task, model, config.protocols[0], config.seeds[0])
-                training = {key: told for key, told in config.recipe(job).items() if told[0] is not None}
-                own = {} if config.is_pretrained(job) else config.job_settings(job)
-                settings = {key: (value, _source_of_setting(config, job, key)) for key, value in own.items()}
-                recipe = {
-                    "settings": {key: value for key, (value, _) in settings.items()},
-                    "training": {key: value for key, (value, _) in training.items()},
-                    "source": {key: source for key, (_, source) in {**settings, **training}.items()},
-                }
-                others = [
-                    f"# {key} = {value}: {source}\n"
-                    for key, (value, source) in _besides_training(config, job).items()
-                    if key.removeprefix("settings.") not in own
-                ]
-                written.append(out / suite / task / f"{model}.yaml")
-                write_text(written[-1], "".join([yaml.safe_dump(recipe, sort_keys=False), *others]))
+    for place, name in _chosen(config, task, model):
+        job = Job(*place.split("/"), name, config.protocols[0], config.seeds[0])
+        written.append(out / place / f"{name}.yaml")
+        write_text(written[-1], _as_recipe(config, job))
     return written
+
+
+def _as_recipe(config: RunConfig, job: Job) -> str:
+    training = {key: told for key, told in config.recipe(job).items() if told[0] is not None}
+    own = {} if config.is_pretrained(job) else config.job_settings(job)
+    settings = {key: (value, _source_of_setting(config, job, key)) for key, value in own.items()}
+    recipe = {
+        "settings": {key: value for key, (value, _) in settings.items()},
+        "training": {key: value for key, (value, _) in training.items()},
+        "source": {key: source for key, (_, source) in {**settings, **training}.items()},
+    }
+    others = [
+        f"# {key} = {value}: {source}\n"
+        for key, (value, source) in _besides_training(config, job).items()
+        if key.removeprefix("settings.") not in own
+    ]
+    return "".join([yaml.safe_dump(recipe, sort_keys=False), *others])
 
 
 def _paragraph(config: RunConfig, task: str, model: str) -> str:

@@ -4,6 +4,9 @@ A value that is written in a config has its source there; what is said here is o
 fails for a default that has no source.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 RELEASED, CHOICE, UNUSED = "released code", "our choice", "default: not used"
 BEND = "Marin et al. 2024 (BEND)"
 
@@ -62,3 +65,20 @@ ARCHITECTURES = {
     "huggingface": by_name({"its repository": "path revision loader", CHOICE: "longest", UNUSED: "remote_code needs"}),
 }
 """Architecture to setting to source. That of a model of one's own may be missing: then its own file is named."""
+
+
+def credited(theirs: Any, kept: Iterable[str], changed: dict[str, str], told: Any) -> dict[str, Any]:
+    """The key `source` of a part of the config some of whose values are changed; none if nobody wrote one.
+
+    Args:
+        theirs: the source before: of all, or key by key.
+        kept: the names of the values before.
+        changed: name of each changed value to its place, which is its source unless another is told.
+        told: the source that is written beside the changes.
+    """
+    if theirs is None or not changed:
+        source = theirs if told is None else told
+        return {} if source is None else {"source": source}
+    before = theirs if isinstance(theirs, dict) else {key: theirs for key in kept if key != "source"}
+    beside = dict.fromkeys(changed, told) if isinstance(told, str) else told or {}
+    return {"source": before | changed | beside}

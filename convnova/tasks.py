@@ -5,6 +5,8 @@ and, last, where the last ends; and `<split>.labels`: class ids (n,), 0 and 1 (n
 """
 
 import tempfile
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -63,7 +65,8 @@ def shard_task(
 
     Raises:
         ConvNovaError: a missing or damaged file, no train or no test rows, a sequence that is empty or
-            no DNA, a label outside the classes, sizes that do not fit, other counts than published.
+            no DNA, a label that is empty or outside the classes, sizes that do not fit, other counts than
+            published, classes that the task's metric is not defined for.
     """
     if task.kind != (kind := KINDS.get(read_format, "classes")):
         raise ConvNovaError(f"task: expected kind {kind!r}, which format {read_format!r} holds, found {task.kind!r}")
@@ -85,6 +88,9 @@ def shard_task(
         _check_counts(task, tallies, files, accept_counts)
         classes = _classes(task, tallies)
         _append_rest(shard, tallies, classes)
+        if task.kind == "classes":
+            rows = _report_classes(tallies, classes or [])
+            check_metric(task.metric, list(rows["test"].values()), files.get("test", out))
         inputs = {role: {"name": Path(path).name, "sha256": sha256_of_tree(path)} for role, path in files.items()}
         if genome:
             inputs["genome"] = shards.read_metadata(genome / genome_shard.SHARD)["inputs"]["fasta"]
@@ -152,6 +158,33 @@ def _append_rest(shard: shards.ShardWriter, tallies: dict[str, _Tally], classes:
                 if name not in ids:
                     raise _outside(file, row, name, list(ids))
             shard.append(f"{split}.labels", np.array([ids[name] for name in names.tolist()], np.int64))
+
+
+def _report_classes(tallies: dict[str, _Tally], classes: list[str]) -> dict[str, dict[str, int]]:
+    """Say, and return, how many rows each class has in each split, and which has none."""
+    found = {}
+    for split, tally in tallies.items():
+        counts = Counter(np.concatenate([names for _, _, names in tally.names]).tolist())
+        found[split] = rows = {name: counts[name] for name in classes}
+        log(f"{split}: rows of each class: {', '.join(f'{name} {count:,}' for name, count in rows.items())}")
+        if missing := [name for name in classes if not rows[name]]:
+            log(f"warning: {split}: no rows of the class {', '.join(missing)}; see whether rows or labels are wrong")
+    return found
+
+
+def check_metric(metric: str, rows: Sequence[int], where: Path | str) -> None:
+    """See that a metric is defined for classes that have so many test rows each.
+
+    Raises:
+        ConvNovaError: it is not; names the file `where`.
+    """
+    if metric == "f1_binary" and len(rows) != 2:
+        raise ConvNovaError(f"{where}: metric = f1_binary: expected two classes, found {len(rows)}; take f1_macro")
+    if metric in ("auroc", "auprc") and np.count_nonzero(rows) < 2:
+        raise ConvNovaError(
+            f"{where}: metric = {metric}: expected test rows of two classes or more, found those of one; "
+            "take a test split that has them, or another metric"
+        )
 
 
 def _outside(file: str, row: int, label: str, classes: list[str]) -> ConvNovaError:

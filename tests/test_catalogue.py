@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from convnova import config_checks, metrics
-from convnova.catalogue import check_files, load, load_file, nearest, read_yaml, save
+from convnova.catalogue import check_files, load, load_file, nearest, save
 from convnova.config import Job, Metric, files_of
 from convnova.errors import ConvNovaError
+from convnova.files import read_yaml
 from convnova.models import check_models, configure
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,6 +91,12 @@ def test_the_run_is_named_after_its_file_and_models_follow_from_the_genome():
         ({"suites": {"nucleotide_transformer": ["H3K9"]}}, "suites.nucleotide_transformer.tasks.H3K9: unknown; did you mean 'H3K9ac'?"),
         ({"suites__mine__tasks__H3__test": None}, "suites.mine: tasks.H3: expected the files test too, of format csv"),
         ({"suites__mine__format": "bed"}, "suites.mine: format bed is intervals, so `genome` must say of what"),
+        ({"suites__mine__tasks": None}, "suites.mine.tasks = {}: dictionary should have at least 1 item"),
+        ({"suites__mine": {"format": "csv"}}, "suites.mine.tasks = {}: dictionary should have at least 1 item"),
+        ({"suites__mine__tasks": ["H3"]}, "suites.mine: tasks.H3: expected the files train, test too, of format csv"),
+        ({"suites__mine__tasks__H3": "a.csv"}, "suites.mine.tasks.H3: expected a list of names or a mapping, found 'a.csv'"),
+        ({"data": "x", "suites__mine__tasks__H3": "a.csv"}, "suites.mine.tasks.H3: expected a list of names or a mapping, found"),
+        ({"suites": {"gue": {"tasks": {"H3": "a.csv"}}}}, "suites.gue.tasks.H3: expected a list of names or a mapping, found"),
         ({"suites__mine__format": "tsv"}, "suites.mine.format: 'tsv': did you mean 'csv'?"),
         ({"run": "a/b"}, "run = 'a/b': string should match pattern"),
         ({"suites": None}, "suites: expected suites to fine-tune on, or a genome to pretrain on; found neither"),
@@ -199,16 +206,6 @@ def test_of_several_files_the_one_with_the_mistake_is_named(tmp_path):
     second.write_text("run: other\n")
     with pytest.raises(ConvNovaError, match=re.escape(f"{first}: seeds.0 = 0.5")):
         load(written(seeds=[0.5], run="other"), [str(first), str(second)], CATALOGUE)
-
-
-@pytest.mark.parametrize("text, told", [("a: [", "expected YAML"), ("- a", "expected keys and values, found list")])
-def test_a_file_that_is_no_config_is_refused(tmp_path, text, told):
-    path = tmp_path / "broken.yaml"
-    path.write_text(text)
-    with pytest.raises(ConvNovaError, match=told):
-        read_yaml(path)
-    with pytest.raises(ConvNovaError, match="expected a config file, found nothing"):
-        read_yaml(tmp_path / "missing.yaml")
 
 
 def test_hyperparameters_come_from_the_innermost_layer_that_names_them():

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from convnova.errors import ConvNovaError
-from convnova.files import open_bytes, read_json, write_tsv
+from convnova.files import open_bytes, read_json, read_yaml, write_tsv
 
 WHOLE = gzip.compress(b"sequence,label\n" + b"".join(b"%dACGT,1\n" % number for number in range(5000)))
 DAMAGES = {
@@ -47,3 +47,31 @@ def test_a_table_has_six_decimals_and_empty_cells_where_nothing_is_known(tmp_pat
     table = pd.DataFrame({"name": ["a", "b"], "count": [1, 20], "score": [1 / 3, float("nan")]})
     write_tsv(tmp_path / "tables" / "t.tsv", table)
     assert (tmp_path / "tables" / "t.tsv").read_bytes() == b"name\tcount\tscore\na\t1\t0.333333\nb\t20\t\n"
+
+
+@pytest.mark.parametrize("text, told", [("a: [", "expected YAML"), ("- a", "expected keys and values, found list")])
+def test_a_file_that_is_no_config_is_refused(tmp_path, text, told):
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ConvNovaError, match=told):
+        read_yaml(path)
+    with pytest.raises(ConvNovaError, match="expected a config file, found nothing"):
+        read_yaml(tmp_path / "missing.yaml")
+
+
+def test_a_key_that_is_there_twice_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("run: x\nsuites:\n  own:\n    tasks:\n      t: {train: a}\n      t: {train: b}\n")
+    with pytest.raises(ConvNovaError, match="mine.yaml line 6: expected the key 't' once, found it again"):
+        read_yaml(path)
+
+
+def test_keys_that_a_merge_brings_may_be_there_already(tmp_path):
+    """A mapping that is merged is itself made of one, and is written above the place where YAML builds it."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "a: {b: {c: &c {lr: 1, k: 2}, d: &d {<<: *c, lr: 3}}}\ne: {<<: *d, k: 4}\nf: {<<: [*c, *d], lr: 5}\n"
+    )
+    assert read_yaml(path) == {
+        "a": {"b": {"c": {"lr": 1, "k": 2}, "d": {"lr": 3, "k": 2}}}, "e": {"lr": 3, "k": 4}, "f": {"lr": 5, "k": 2}
+    }  # fmt: skip

@@ -296,3 +296,17 @@ def test_in_a_job_of_slurm_a_finished_result_that_was_deleted_is_taken_back_for_
     assert [file.read_bytes() for file in files] == before
     finetune(Setting(tmp_path, epochs=2).config, job, tmp_path / shard, out, None)
     assert len(metrics(out)["epochs"]) == 2 and files[-1].read_bytes() != before[-1]
+
+
+def test_a_metric_that_the_shards_classes_do_not_have_is_refused_before_training(setting, tmp_path):
+    """The shard was made when the task had another metric, which it does not depend on."""
+    write(tmp_path / "test.csv", [("ACGT" * 10, 1)] * 20)
+    files = {split: tmp_path / f"{split}.csv" for split in ("train", "test")}
+    suite = setting.config.suites["own"]
+    shard_task(suite.tasks["motif"], "csv", files, tmp_path / "a.safetensors")
+    task = suite.tasks["motif"].model_copy(update={"metric": "auroc"})
+    suites = {"own": suite.model_copy(update={"tasks": {"motif": task}})}
+    config, job = setting.config.model_copy(update={"suites": suites}), Job("own", "motif", "cnn", "heldout", 1)
+    with pytest.raises(ConvNovaError, match="a.safetensors: metric = auroc: expected test rows of two classes"):
+        finetune(config, job, tmp_path / "a.safetensors", tmp_path / "out", None)
+    assert not (tmp_path / "out" / "log.csv").exists()

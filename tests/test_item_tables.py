@@ -199,3 +199,17 @@ def test_the_largest_test_sets_take_seconds_a_pair():
     started = time.process_time()
     paired_over_items(labels, *scores, "accuracy", resamples=5000)
     assert time.process_time() - started < 60
+
+
+@pytest.mark.parametrize("metric", ["auroc", "auprc"])
+def test_a_task_whose_test_rows_are_of_one_class_is_named_and_left_out(tmp_path, monkeypatch, capsys, metric):
+    monkeypatch.chdir(tmp_path)
+    tasks = {"one": FILES | {"metric": "mcc"}, "lone": FILES | {"metric": metric}}
+    content = {"run": "x", "seeds": [1, 2], "protocols": ["heldout"], "models": list(SKILL)}
+    config = load(content | {"suites": {"mine": {"format": "csv", "tasks": tasks}}}, [], CATALOGUE)
+    of_classes(config)
+    of_classes(config, "lone", np.zeros(47, np.int64))
+    write_items(config, Path("tables"))
+    assert set(read_items(Path("tables/items.tsv"))["task"]) == {"one"}
+    told = f"left out: mine/lone, heldout: {metric} needs two test rows or more of either class"
+    assert told in capsys.readouterr().err

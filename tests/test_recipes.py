@@ -99,6 +99,16 @@ def test_a_recipe_a_task_and_model_is_written_and_makes_the_same_run(tmp_path, c
         assert one.training(job) == other.training(job) and one.job_settings(job) == other.job_settings(job)
 
 
+def test_one_recipe_alone_is_written_if_its_task_and_model_are_named(tmp_path, capsys):
+    written = {"models": ["legnet", "cnn"], "suites": {"nucleotide_transformer": ["H3", "H4"], "gue": ["H4"]}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(written))
+    arguments = ["recipes", "--config", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "recipes")]
+    assert main([*arguments, "--task", "gue/H4", "--model", "cnn"]) == 0
+    found = (tmp_path / "recipes").rglob("*.yaml")
+    assert [str(path.relative_to(tmp_path / "recipes")) for path in found] == ["gue/H4/cnn.yaml"]
+    assert main([*arguments, "--task", "gue/H5"]) == 1 and "did you mean 'gue/H4'" in capsys.readouterr().err
+
+
 def test_what_the_run_says_itself_is_named_by_its_key():
     config = load(
         {"models": ["cnn"], "suites": {"gue": {"tasks": ["H3"], "training": {"lr": 0.2}}}, "finetune": {"epochs": 2}},
@@ -106,6 +116,31 @@ def test_what_the_run_says_itself_is_named_by_its_key():
     )  # fmt: skip
     recipe = config.recipe(Job("gue", "H3", "cnn", "heldout", 1))
     assert recipe["lr"] == (0.2, "suites.gue.training") and recipe["epochs"] == (2, "finetune")
+
+
+def test_what_the_run_changes_in_a_model_of_the_catalogue_is_not_credited_to_its_authors():
+    models = {
+        "convnova_scratch": {"settings": {"width": 16, "kernel": 7}, "strands": "both"},
+        "caduceus_ph": {"settings": {"width": 64}},
+        "legnet": {"training": {"lr": 0.5}},
+        "mine": {"like": "convnova_scratch", "title": "mine", "settings": {"width": 8}, "source": "our search"},
+    }
+    suites = {"nucleotide_transformer": ["H3"], "genomic_benchmarks": ["human_nontata_promoters"]}
+    config = load({"genome": "hg38", "models": models, "suites": suites}, [], CATALOGUE)
+    for task in ("nucleotide_transformer/H3", "genomic_benchmarks/human_nontata_promoters"):
+        told = {model: lines_of(as_text(config, task, model)) for model in models}
+        ours, place = told["convnova_scratch"], "models.convnova_scratch"
+        assert ours["settings.width"] == ["16", f"{place}.settings"] and ours["strands"] == ["both", f"{place}.strands"]
+        assert ours["settings.kernel"] == ["7", f"{place}.settings"]
+        assert ours["settings.tail_expansion"][1] == "released code"
+        assert told["caduceus_ph"]["settings.width"] == ["64", "models.caduceus_ph.settings"]
+        assert told["caduceus_ph"]["settings.layers"][1] == "Schiff et al. 2024"
+        assert told["caduceus_ph"]["strands"] == ["both", "Schiff et al. 2024"]
+        assert told["legnet"]["lr"] == ["0.5", "models.legnet.training"]
+        assert told["mine"]["settings.width"] == ["8", "our search"]
+        assert told["mine"]["settings.kernel"][1] == "released code"
+    weight_decay = lines_of(as_text(config, "nucleotide_transformer/H3", "legnet"))["weight_decay"]
+    assert weight_decay == ["1e-05", "released code"]
 
 
 def test_the_whole_of_the_paper_is_told_and_unknown_names_are_refused(capsys):

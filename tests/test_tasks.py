@@ -58,6 +58,14 @@ def test_classes(tmp_path, capsys):
     assert "valid: 1 letters" not in lines and "valid: 1 rows longer" not in lines
 
 
+def test_the_rows_of_each_class_are_told_and_a_class_without_any(tmp_path, capsys):
+    files = own_files(tmp_path, train=[("ACGT", "b"), ("GG", "a"), ("C", "b")], test=[("TTT", "a"), ("T", "c")])
+    shard_task(Task(classes=["a", "b", "c"]), "csv", files, tmp_path / "a.st")
+    lines = capsys.readouterr().err
+    assert "train: rows of each class: a 1, b 2, c 0" in lines and "test: rows of each class: a 1, b 0, c 1" in lines
+    assert "warning: train: no rows of the class c;" in lines and "warning: test: no rows of the class b;" in lines
+
+
 def test_the_shard_is_a_safetensors_file_that_others_read(tmp_path):
     shard_task(Task(), "csv", own_files(tmp_path), tmp_path / "a.st")
     tensors = load_file(tmp_path / "a.st")
@@ -100,6 +108,21 @@ def test_ids_follow_the_config_not_the_files(tmp_path):
             "expected 30,000 train rows as published, found 2; .*--accept-c",
         ),
         ({}, {"counts": {"valid": 5}}, "expected 5 valid rows as published, found 0"),
+        (
+            {"train": [("ACGT", "a"), ("G", "b"), ("T", "c")]},
+            {"metric": "f1_binary"},
+            "test.csv: metric = f1_binary: expected two classes, found 3; take f1_macro",
+        ),
+        (
+            {},
+            {"metric": "auroc"},
+            "test.csv: metric = auroc: expected test rows of two classes or more, found those of",
+        ),
+        (
+            {},
+            {"metric": "auprc"},
+            "test.csv: metric = auprc: expected test rows of two classes or more, found those of",
+        ),
         ({}, {"kind": "per_base"}, "task: expected kind 'classes', which format 'csv' holds, found 'per_base'"),
     ],
 )

@@ -42,7 +42,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, str]]:
                 if len(names) > 1:
                     raise ConvNovaError(f"{path}: expected rows of one task, found {', '.join(sorted(names))}")
                 for sequence, label in zip(batch["sequence"].to_pylist(), batch["label"].to_pylist(), strict=True):
-                    yield sequence or "", str(label)
+                    yield sequence or "", "" if label is None else str(label)
     except pyarrow.ArrowException as error:
         message = " ".join(str(error).split())
         raise ConvNovaError(f"{path}: expected a parquet file: {message}; fetch it again") from error

@@ -44,12 +44,15 @@ def encode(split: str, file: str, first: int, sequences: list[str], labels: list
     """Make rows of sequences in letters and the names of their classes.
 
     Raises:
-        ConvNovaError: an empty sequence, or a letter that no nucleotide sequence has; names the row.
+        ConvNovaError: an empty sequence or label, or a letter that no nucleotide sequence has; names the row.
     """
     lengths = np.array([len(sequence) for sequence in sequences], np.int64)
     if not lengths.all():
         row = first + int(np.flatnonzero(lengths == 0)[0])
         raise ConvNovaError(f"{file} row {row}: expected a sequence, found none")
+    if "" in labels:
+        row = first + labels.index("")
+        raise ConvNovaError(f"{file} row {row}: expected a label, found none; write one, or leave the row out")
     try:
         tokens, others = dna.encode("".join(sequences))
     except ValueError:

@@ -49,6 +49,7 @@ def test_parquet_with_and_without_task(tmp_path):
         ({"sequence": ["ACGT"], "name": ["x"]}, "missing: label"),
         ({"sequence": ["A", "C"], "label": [0, 1], "task": ["H3", "H4"]}, "expected rows of one task, found H3, H4"),
         ({"sequence": ["ACGT", None], "label": [0, 1]}, "row 2: expected a sequence, found none"),
+        ({"sequence": ["ACGT", "AC"], "label": [0, None]}, "row 2: expected a label, found none"),
         ({"sequence": ["ACGT", "MLEK"], "label": [0, 1]}, "row 2: expected nucleotides"),
     ],
 )

@@ -59,6 +59,7 @@ def test_a_quoted_comma_and_a_long_sequence(tmp_path):
         ("", "expected a column 'sequence' in the header, found an empty file"),
         ("sequence,label\nACGT,1\nACGT\n", "line 3: expected a table: 2 columns in the header, 1 here"),
         ("sequence,label\nACGT,1\n,1\n", "row 2: expected a sequence, found none"),
+        ("sequence,label\nACGT,1\nACGT, \n", "train.csv row 2: expected a label, found none"),
         ("sequence,label\nACGT,1\nAC,0\nMLEK,1\n", "row 3: expected nucleotides; letter 'L' at position 2 is not"),
     ],
 )

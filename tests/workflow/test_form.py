@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -135,3 +136,28 @@ def test_a_wrong_config_is_refused_before_any_job_starts(tmp_path):
     assert "mine.yaml: sedes = [1]: unknown key; did you mean 'seeds'?" in line
     assert "Traceback" not in told
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".snakemake") == ["mine.yaml"]
+
+
+def test_a_key_that_a_config_has_twice_is_refused_though_snakemake_takes_the_last(tmp_path):
+    path = Path(config_file(tmp_path, models=["cnn"], suites={"nucleotide_transformer": ["H3"]}, seeds=[1]))
+    path.write_text(path.read_text() + "seeds: [2]\n")
+    told = snakemake(tmp_path, "-n", "--configfile", str(path), code=1)
+    assert "mine.yaml line 8: expected the key 'seeds' once, found it again" in told and "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    "path, told",
+    [
+        ("runs/nucleotide_transformer/H33/cnn/heldout/seed=1/metrics.json", "'H33': did you mean 'H3'?"),
+        ("runs/nucleotide_transformer/H3/cn/heldout/seed=1/metrics.json", "model 'cn': did you mean 'cnn'?"),
+        ("runs/nucleotide_transformer/H3/cnn/heldot/seed=1/metrics.json", "protocol 'heldot': did you mean 'heldout'?"),
+        ("audit/nucleotid_transformer/H3.json", ": did you mean 'nucleotide_transformer'?"),
+        ("pretrain/convnva/weights.safetensors", "pretraining 'convnva': did you mean 'convnova'?"),
+        ("cost/cn/512.json", "model 'cn': did you mean 'cnn'?"),
+    ],
+)
+def test_a_path_with_a_wrong_name_is_refused_with_the_nearest_right_one(tmp_path, path, told):
+    models, suites = ["convnova", "cnn"], {"nucleotide_transformer": ["H3"]}
+    config = config_file(tmp_path, run="x", genome="hg38", models=models, suites=suites, cost={})
+    printed = snakemake(tmp_path, "-n", f"results/x/{path}", "--configfile", config, code=1)
+    assert printed.splitlines()[-1].endswith(told) and "Traceback" not in printed

@@ -3,9 +3,7 @@
 
 rule audit:
     input:
-        unpack(
-            lambda w: task_files(w) if RUN.suites[w.suite].genome == RUN.genome else {}
-        ),
+        unpack(lambda w: task_files(w) if task_of(w)[0].genome == RUN.genome else {}),
         config=CONFIG,
         shard=f"{SHARDS}/tasks/{{suite}}/{{task}}.safetensors",
         pretraining=[

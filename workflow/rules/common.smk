@@ -2,15 +2,20 @@
 import os
 import sys
 from pathlib import Path
+from typing import get_args
 
-from convnova.catalogue import check_files, load, save
-from convnova.config import Job, files_of
+from convnova.catalogue import check_files, load, nearest, save
+from convnova.config import Job, Protocol, files_of
 from convnova.errors import ConvNovaError
+from convnova.files import read_yaml
 from convnova.outputs import ITEMS, figure_titles, item_tasks, sheet_titles
 
 CATALOGUE = Path(os.path.relpath(workflow.basedir)) / "config"
 FILES = [os.path.relpath(path) for path in workflow.configfiles]
 try:
+    # Snakemake has read these files, and of a key that is there twice it keeps the last.
+    for file in FILES if workflow.is_main_process else []:
+        read_yaml(file)
     RUN = load(config, FILES, CATALOGUE)
     if workflow.is_main_process:
         from convnova.models import check_models
@@ -57,9 +62,25 @@ def bring_up_to_date(file):
             stored.store_object()
 
 
+def named(what, name, known):
+    """The name, if it is known; the end otherwise, with the nearest one: it comes from the path that was asked for."""
+    if name not in known:
+        sys.exit(f"{what} {name!r}: {nearest(name, list(known))}")
+    return name
+
+
+def task_of(wildcards):
+    """The suite and the task that the wildcards name."""
+    suite = RUN.suites[named("suite", wildcards.suite, RUN.suites)]
+    return (
+        suite,
+        suite.tasks[named(f"task of {wildcards.suite}", wildcards.task, suite.tasks)],
+    )
+
+
 def genome_files(wildcards):
     """FASTA and, where there is one, BED of a genome."""
-    genome = RUN.genomes[wildcards.genome]
+    genome = RUN.genomes[named("genome", wildcards.genome, RUN.genomes)]
     names = {"fasta": genome.fasta, "bed": genome.bed}
     return {
         role: RUN.path_of(name, genome.source) for role, name in names.items() if name
@@ -80,8 +101,8 @@ def genome_options(wildcards):
 
 def task_files(wildcards):
     """The files of a task by their role, and the genome that its intervals point into."""
-    suite = RUN.suites[wildcards.suite]
-    files = suite.tasks[wildcards.task].files()
+    suite, task = task_of(wildcards)
+    files = task.files()
     known = RUN.sources[suite.source].files if suite.source else []
     found = {
         role: [RUN.path_of(file, suite.source) for file in files_of(name, known)]
@@ -94,8 +115,8 @@ def task_files(wildcards):
 
 def task_words(wildcards, input):
     """The files of a task as words of the command: role=path of a file or a folder."""
-    suite = RUN.suites[wildcards.suite]
-    files = suite.tasks[wildcards.task].files()
+    suite, task = task_of(wildcards)
+    files = task.files()
     known = RUN.sources[suite.source].files if suite.source else []
     words = {}
     for role, name in files.items():
@@ -111,11 +132,12 @@ def task_words(wildcards, input):
 
 def job_of(wildcards):
     """The fine-tuning that the wildcards name."""
+    task_of(wildcards)
     return Job(
         wildcards.suite,
         wildcards.task,
-        wildcards.model,
-        wildcards.protocol,
+        named("model", wildcards.model, RUN.models),
+        named("protocol", wildcards.protocol, get_args(Protocol)),
         int(wildcards.seed),
     )
 

@@ -18,7 +18,9 @@ rule cost:
         runtime=by_attempt(120),
         gpu=1,
     params:
-        settings=lambda w: RUN.fingerprint(RUN.models[w.model], int(w.length)),
+        settings=lambda w: RUN.fingerprint(
+            RUN.models[named("model", w.model, RUN.models)], int(w.length)
+        ),
     shell:
         "convnova --log {log} cost --config {input.config} --model {wildcards.model} --length {wildcards.length} "
         "--out {output} --threads {threads}"

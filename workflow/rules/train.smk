@@ -23,7 +23,9 @@ rule pretrain:
         runtime=by_attempt(720),
         gpu=1,
     params:
-        settings=lambda w: RUN.pretraining_fingerprint(w.backbone),
+        settings=lambda w: RUN.pretraining_fingerprint(
+            named("pretraining", w.backbone, RUN.backbones())
+        ),
         genome=subpath(input.genome, parent=True),
         folder=subpath(output.weights, parent=True),
     shell:
