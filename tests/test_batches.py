@@ -13,6 +13,7 @@ from convnova.batches import (
     rows_of_step,
 )
 from convnova.dna import decode, encode
+from convnova.randomness import order
 
 
 def labelled(sequences, labels, kind="classes", rows=None, max_length=1000):
@@ -33,6 +34,11 @@ def test_an_epoch_reads_every_row_once_and_batches_are_alike_in_length():
     again = rows_of_step(data, 8, seed=1, epoch=0, place=5)
     assert (again == steps[5]).all()
     assert not (rows_of_step(data, 8, seed=1, epoch=1, place=5) == again).all()
+
+
+def test_each_epoch_and_each_seed_has_an_order_of_its_own():
+    orders = [order(50, seed, epoch).tolist() for seed in (1, 2) for epoch in (0, 1)]
+    assert len(set(map(tuple, orders))) == 4 and all(sorted(one) == list(range(50)) for one in orders)
 
 
 def test_padding_at_the_right_with_outside():

@@ -129,6 +129,21 @@ def test_micro_batches_change_nothing_but_rounding(genome, tmp_path):
     assert whole == pytest.approx(parts, abs=1e-4)
 
 
+def test_validation_hides_the_same_bases_every_time_and_others_in_every_batch():
+    class Same:
+        """Windows of one sequence."""
+
+        def __len__(self):
+            return 40
+
+        def tokens(self, chosen):
+            return np.tile(np.arange(64, dtype=np.uint8) % 4, (len(chosen), 1))
+
+    objective = MaskedLanguage(config().pretrain, Same(), Same())
+    first, second = ([batch.at.tolist() for _, batch in objective.validation()] for _ in range(2))
+    assert first == second and len(first) == 3 and first[0] != first[1]
+
+
 def test_a_backbone_that_the_config_does_not_have(genome, tmp_path, capsys):
     path = tmp_path / "c.yaml"
     path.write_text("genome: hg38\nmodels: [convnova]\n")

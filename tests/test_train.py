@@ -186,6 +186,48 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path):
     torch.testing.assert_close(weights(parts), weights(whole), atol=1e-5, rtol=1e-5)
 
 
+def test_the_logged_loss_is_that_of_the_whole_batch_also_in_micro_batches(tmp_path):
+    logged = []
+    for micro_batch in (None, 5):
+        settings = SETTINGS.model_copy(update={"micro_batch": micro_batch})
+        _, history = run(tmp_path / str(micro_batch), settings=settings, model=network(dropout=0))
+        logged.append([row["loss"] for row in history.rows])
+    assert logged[1] == pytest.approx(logged[0], rel=1e-4)
+
+
+def test_dropout_is_another_one_each_step_and_the_same_again(tmp_path):
+    class Drawing(Regression):
+        def __init__(self):
+            super().__init__()
+            self.drawn = []
+
+        def loss(self, model, batch):
+            self.drawn.append(torch.rand(()).item())
+            return super().loss(model, batch)
+
+    first, second = Drawing(), Drawing()
+    run(tmp_path / "first", first)
+    run(tmp_path / "second", second)
+    assert len(set(first.drawn)) == len(first.drawn) == 40 and first.drawn == second.drawn
+
+
+def test_after_running_out_of_memory_nothing_of_the_failed_try_is_left_and_no_more_is_tried(tmp_path):
+    class Cramped(Regression):
+        tries = 0
+
+        def loss(self, model, batch):
+            if len(batch.tokens) == 2:  # the second micro-batch of 5, 5 and 2: the first has left its gradient
+                self.tries += 1
+                raise torch.OutOfMemoryError("made up")
+            return super().loss(model, batch)
+
+    settings, cramped = SETTINGS.model_copy(update={"micro_batch": 5}), Cramped()
+    model, _ = run(tmp_path / "cramped", cramped, settings, network(dropout=0))
+    thirds = SETTINGS.model_copy(update={"micro_batch": 3})
+    expected, _ = run(tmp_path / "thirds", settings=thirds, model=network(dropout=0))
+    assert cramped.tries == 1 and torch.equal(weights(model), weights(expected))
+
+
 def test_a_batch_splits_with_its_positions():
     tokens = torch.arange(5 * 4).view(5, 4)
     at = torch.tensor([0, 3, 4, 11, 12, 19])
@@ -281,9 +323,18 @@ def test_biases_and_norms_are_not_decayed():
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path):
+    seen = []
+
+    class Watched(Regression):
+        def evaluate(self, model):
+            seen.append(weights(model).clone())
+            return super().evaluate(model)
+
     settings = Training(epochs=6, lr=1e-2, patience=2)
-    _, history = run(tmp_path, Regression(scores=[0.1, 0.7, 0.3, 0.6, 0.9, 0.9]), settings)
+    model, history = run(tmp_path, Watched(scores=[0.1, 0.7, 0.3, 0.6, 0.9, 0.9]), settings)
     assert (history.best_epoch, history.best_score, len(history.evaluations)) == (2, 0.7, 4)
+    kept = torch.cat([tensor.flatten() for tensor in history.best_weights.values()])
+    assert torch.equal(kept, seen[1]) and not torch.equal(kept, weights(model))
 
 
 @pytest.mark.parametrize("step", [0, 12, 39])

@@ -171,6 +171,16 @@ def test_chosen_positions_equal_the_whole_in_values_and_gradients():
     torch.testing.assert_close(some, whole, atol=2e-6, rtol=1e-4)
 
 
+def test_chosen_positions_beside_padding_equal_those_of_the_sequence_alone():
+    torch.manual_seed(2)
+    model = Backbone(Config(width=8, blocks=3, kernel=5)).eval()
+    for norm in (model.blocks[-1].norm, model.blocks[-1].gate_norm):
+        torch.nn.init.normal_(norm.bias)  # so that a norm of padding is not zero
+    tokens = torch.randint(0, 4, (1, 30))
+    padded, at = F.pad(tokens, (0, 9), value=OUTSIDE), torch.tensor([3, 20, 28, 29])
+    torch.testing.assert_close(model(padded, at), model(tokens, at), atol=1e-5, rtol=1e-5)
+
+
 def test_without_chosen_positions_there_is_nothing():
     model, tokens = MaskedLanguageModel(backbone()), random_tokens(1, 47)
     assert model(tokens, torch.empty(0, dtype=torch.int64)).shape == (0, 5)
@@ -285,6 +295,16 @@ def test_stacked_blocks_are_computed_one_after_the_other():
             parameter.add_(0.1 * torch.randn_like(parameter))
     second = torch.from_numpy(complement(tokens.numpy()))
     torch.testing.assert_close(model(tokens), equations(model, tokens, second), atol=5e-6, rtol=1e-5)
+
+
+def test_dropout_in_both_branches():
+    torch.manual_seed(1)
+    block, x, c = GatedConvolutionBlock(Config(width=8, dropout=0.5), 1), torch.randn(1, 20, 8), torch.randn(1, 20, 8)
+    gates = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        gates.append(block(x, c, None)[1] - c)
+    assert not torch.allclose(*gates)
 
 
 def test_dropout_only_in_training():

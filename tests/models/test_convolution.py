@@ -30,6 +30,15 @@ def pytorchs(h, weight, bias, dilation):
     return F.conv1d(h.transpose(1, 2), weight, bias, padding=reach, dilation=dilation).transpose(1, 2)
 
 
+@pytest.fixture
+def nothing_is_zero_by_chance():
+    """Memory that nobody has written to is NaN."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("nothing_is_zero_by_chance")
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("ours", [(convolve, gradients), (convolve_by_five, gradients_by_five)], ids=["plain", "five"])
 def test_values_and_gradients_are_pytorchs(shape, ours):

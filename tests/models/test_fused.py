@@ -304,6 +304,13 @@ def test_a_model_uses_it_where_it_applies(second_branch, chosen, device, applied
         assert error(mine, exact) <= TOLERANCE * error(theirs, exact)
 
 
+def test_a_tail_of_another_width_is_plain(device, applied, monkeypatch):
+    model, tokens = Backbone(Config(width=64, blocks=1, tail_expansion=3)).to(device), torch.zeros(1, 9, device=device)
+    monkeypatch.setattr(fused, "tail", None)
+    with torch.autocast(device.type, torch.bfloat16):
+        assert model(tokens.long()).isfinite().all()
+
+
 def test_where_it_does_not_apply(device):
     x = torch.zeros(1, 8, 64, device=device)
     assert not fused.applies(x.cpu(), 64)
