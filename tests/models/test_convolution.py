@@ -16,7 +16,15 @@ from convnova.models.convolution import (
     gradients_by_five,
 )
 
-SHAPES = [(2, 50, 6, 9, 1), (3, 47, 5, 5, 4), (1, 100, 4, 9, 16), (2, 7, 3, 9, 4), (2, 31, 4, 3, 1), (1, 1, 2, 7, 2)]
+SHAPES = [
+    (2, 50, 6, 9, 1),
+    (2, 30, 4, 3, 1),
+    (3, 47, 5, 5, 4),
+    (1, 100, 4, 9, 16),
+    (2, 7, 3, 9, 4),
+    (2, 31, 4, 3, 1),
+    (1, 1, 2, 7, 2),
+]
 
 
 def inputs(batch, length, width, taps, dtype=torch.float64):
