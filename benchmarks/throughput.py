@@ -41,8 +41,9 @@ from convnova.graphs import SAME_SHAPE, Graphs
 from convnova.hyperparameters import Training
 from convnova.memory import peak_resident
 from convnova.models import as_the_equations_stand
-from convnova.models.convnova import Backbone, Config, from_released
+from convnova.models.convnova import Backbone, Config
 from convnova.models.heads import MaskedLanguageModel
+from convnova.models.released import from_released
 from convnova.step import sequences_at_once
 
 MASKED = 0.15

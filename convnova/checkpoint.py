@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from convnova.adamw import AdamW
 from convnova.errors import ConvNovaError
-from convnova.files import atomic, write_json
+from convnova.files import atomic
 from convnova.progress import log
 from convnova.run_files import RunFiles
 
@@ -49,15 +49,20 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) 
 
 
 def save_weights(weights: Mapping[str, Tensor], path: str | Path, about: dict[str, Any]) -> None:
-    """Write weights and, beside them, a JSON that says what they are. The weights appear last.
+    """Write weights and, beside them, a JSON that says what they are.
+
+    Old weights are gone before the new JSON appears, so that the two never belong to different trainings.
 
     Raises:
         ConvNovaError, OSError: the disk is full or cannot be written; what stood there before stands there still.
     """
     path = Path(path)
-    write_json(path.with_suffix(".json"), about)
-    with atomic(path) as temporary, _writing(path):
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, temporary)
+    with atomic(path) as temporary:
+        with _writing(path):
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, temporary)
+        with atomic(path.with_suffix(".json")) as told:
+            told.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -210,9 +210,7 @@ def build(config: RunConfig, job: Job, data: TaskShard, splits: dict[str, Labell
         checkpoint_activations(model)
     if weights is not None:
         found, _ = load_weights(weights)
-        backbone = {
-            name.removeprefix("backbone."): tensor for name, tensor in found.items() if name.startswith("backbone.")
-        }
+        backbone = {name.removeprefix("backbone."): found[name] for name in found if not name.startswith("head.")}
         load_strictly(model.backbone, backbone, str(weights))
         log(f"backbone from {weights}; its language-model head ({len(found) - len(backbone)} tensors) is not used here")
     return model.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -128,7 +128,7 @@ def take_step(
             with leave():
                 loss = _accumulate(model, objective, batch, settings, at_once, processes, graphs)
             break
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not _out_of_memory(error):
                 raise
             if processes.world > 1:
@@ -182,6 +182,7 @@ def _accumulate(
     return processes.total(total)
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
-    """Whether it came from a GPU's or the CPU's allocator."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+def _out_of_memory(error: Exception) -> bool:
+    """Whether it came from an allocator: a GPU's, the CPU's, or that of oneDNN, which cannot make a primitive then."""
+    told = ("DefaultCPUAllocator", "bad_alloc", "could not create a primitive")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in told)

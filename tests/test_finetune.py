@@ -155,6 +155,9 @@ def test_a_pretrained_model_starts_from_its_weights(setting):
     out = setting.run("convnova", weights=weights)
     assert metrics(out)["provenance"]["inputs"]["weights"]["path"] == str(weights)
     assert not np.array_equal(predictions(out)[2], predictions(setting.run("convnova_scratch"))[2])
+    save_weights(model.state_dict() | {"backbon.stem.bias": torch.zeros(8)}, weights, {})
+    with pytest.raises(ConvNovaError, match=r"left over \['backbon.stem.bias'\]"):
+        setting.run("convnova", weights=weights)
     save_weights(MaskedLanguageModel(build_backbone("convnova", SETTINGS | {"ffn": True})).state_dict(), weights, {})
     with pytest.raises(ConvNovaError, match=r"left over \['blocks.0.ffn.0.bias'"):
         setting.run("convnova", weights=weights)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from convnova.batches import Batch
-from convnova.checkpoint import load_strictly, load_weights
+from convnova.checkpoint import load_strictly, load_weights, save_weights
 from convnova.distributed import ALONE
 from convnova.errors import ConvNovaError
 from convnova.hyperparameters import Training
@@ -211,14 +211,17 @@ def test_dropout_is_another_one_each_step_and_the_same_again(tmp_path):
     assert len(set(first.drawn)) == len(first.drawn) == 40 and first.drawn == second.drawn
 
 
-def test_after_running_out_of_memory_nothing_of_the_failed_try_is_left_and_no_more_is_tried(tmp_path):
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError(), MemoryError(), RuntimeError("could not create a primitive")], ids=repr
+)
+def test_after_running_out_of_memory_nothing_of_the_failed_try_is_left_and_no_more_is_tried(tmp_path, error):
     class Cramped(Regression):
         tries = 0
 
         def loss(self, model, batch):
             if len(batch.tokens) == 2:  # the second micro-batch of 5, 5 and 2: the first has left its gradient
                 self.tries += 1
-                raise torch.OutOfMemoryError("made up")
+                raise error
             return super().loss(model, batch)
 
     settings, cramped = SETTINGS.model_copy(update={"micro_batch": 5}), Cramped()
@@ -427,6 +430,23 @@ def test_the_log_has_a_row_a_step_and_one_an_evaluation(tmp_path):
     last = lines[-2].split(",")
     assert [line.split(",")[-1] for line in lines[-2:]] == ["0", "0"] and float(lines[1].split(",")[-1]) > 0
     assert (last[0], last[2], float(last[4]), last[5]) == ("40", "train", pytest.approx(1e-3), str(40 * 36))
+
+
+@pytest.mark.parametrize("stopped_at", ["weights.json", "weights.safetensors"])
+def test_weights_and_json_of_two_trainings_are_never_taken_together(tmp_path, monkeypatch, stopped_at):
+    path, replace = tmp_path / "weights.safetensors", os.replace
+    save_weights({"w": torch.zeros(1)}, path, {"training": 1})
+
+    def stopping(source, target):
+        if Path(target).name == stopped_at:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        save_weights({"w": torch.ones(1)}, path, {"training": 2})
+    with pytest.raises(ConvNovaError, match="expected weights and a JSON beside them"):
+        load_weights(path)
 
 
 def test_weights_without_their_json_are_refused(tmp_path):

@@ -14,7 +14,7 @@ Positions of the token OUTSIDE are padding: zeros to every convolution, as what 
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from convnova.checkpoint import load_strictly
 from convnova.dna import OUTSIDE
 from convnova.errors import ConvNovaError
 from convnova.models import fused, sparing
 from convnova.models.convolution import Pointwise, convolve
-from convnova.models.heads import VOCABULARY, MaskedLanguageModel
+from convnova.models.heads import VOCABULARY
 
 STEM_KERNEL = 9
 LARGEST_DILATION = 1024
@@ -324,55 +323,3 @@ def reverse(tokens: Tensor) -> Tensor:
     length = (tokens != OUTSIDE).sum(1, keepdim=True)
     place = torch.arange(tokens.shape[1], device=tokens.device)
     return tokens.gather(1, torch.where(place < length, length - 1 - place, place))
-
-
-RELEASED_SETTINGS = {
-    "hidden_dim": "width",
-    "kernel_size": "kernel",
-    "num_conv1d": "blocks",
-    "dilation": "dilation_base",
-    "num_cnn_stacks": "stacks",
-    "d_inner": "tail_expansion",
-    "ffn": "ffn",
-    "final_conv": "final_conv",
-    "dropout": "dropout",
-}
-"""The released code's names of settings, and ours."""
-
-
-def from_released(weights: Mapping[str, Tensor], config: Config | Mapping[str, object]) -> nn.Module:
-    """Build the model that a checkpoint of the authors' code holds.
-
-    Args:
-        weights: under the released parameter names, with any common prefix such as `model.`.
-        config: ours, or the released hyperparameters (`hidden_dim`, `kernel_size`, `num_conv1d`, ...).
-
-    Returns:
-        A `MaskedLanguageModel` where the checkpoint has the language-model head, otherwise a `Backbone`.
-
-    Raises:
-        ConvNovaError: a weight missing, left over or of another shape; both lists are in the message.
-    """
-    if not isinstance(config, Config):
-        config = Config(**{ours: config[theirs] for theirs, ours in RELEASED_SETTINGS.items() if theirs in config})
-    prefix = next((name.removesuffix("rc_linear.weight") for name in weights if name.endswith("rc_linear.weight")), "")
-    with_head = f"{prefix}out_linear.weight" in weights
-    model = MaskedLanguageModel(Backbone(config)) if with_head else Backbone(config)
-    names = _released_names(config, "backbone." if with_head else "")
-    renamed = {names.get(name.removeprefix(prefix), name): tensor for name, tensor in weights.items()}
-    pointwise = {name: tensor.squeeze(-1) for name, tensor in renamed.items() if "final_conv" in name}
-    load_strictly(model, {**renamed, **pointwise}, "the released checkpoint")
-    return model
-
-
-def _released_names(config: Config, prefix: str) -> dict[str, str]:
-    """The released parameter names to ours."""
-    modules = {"linear": "stem", "rc_linear": "second_stem"}
-    for i in range(len(config.dilations)):
-        modules |= {f"convs.{i}": f"blocks.{i}.conv", f"gates.{i}": f"blocks.{i}.gate_conv"}
-        modules |= {f"norms.{i}": f"blocks.{i}.norm", f"rc_norms.{i}": f"blocks.{i}.gate_norm"}
-        modules |= {f"mlpgroup2.{i}.{j}": f"blocks.{i}.ffn.{j}" for j in (0, 2)}
-    modules |= {f"milinear.{j}": f"tail.{j}" for j in (0, 2, 3, 4, 6, 7)}
-    modules |= {f"final_conv.{j}": f"final_conv.{j}" for j in (0, 2)}
-    ours = {theirs: prefix + name for theirs, name in modules.items()} | {"out_linear": "head"}
-    return {f"{theirs}.{part}": f"{name}.{part}" for theirs, name in ours.items() for part in ("weight", "bias")}

@@ -366,6 +366,8 @@ def _weight_gradients(n: Tensor, dh: Tensor, taps: int, dilation: int) -> Tensor
     """Gradients (branches, d_out, d_in, taps), in float32, of the weights of convolutions from n to h, both
     (branches, B, L, d)."""
     (branches, batch, length, width), tile = n.shape, WEIGHT_GRADIENT[n.shape[-1]]
+    if not n.numel():
+        return torch.zeros(branches, width, width, taps, device=n.device)
     programs = taps * (width // tile.columns) ** 2
     splits = max(1, min(PROGRAMS // programs, batch * _tiles(length, tile.inner)))
     parts = torch.empty(branches, splits, taps, width, width, device=n.device)

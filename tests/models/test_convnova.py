@@ -1,17 +1,15 @@
 import itertools
-import json
 import math
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 
 from convnova.dna import OUTSIDE, complement
 from convnova.errors import ConvNovaError
-from convnova.models.convnova import Backbone, Config, GatedConvolutionBlock, MaskedLanguageModel, from_released
-from convnova.models.heads import Predictor
+from convnova.models.convnova import Backbone, Config, GatedConvolutionBlock
+from convnova.models.heads import MaskedLanguageModel, Predictor
 
 SMALL = Config(width=12, kernel=5, blocks=4, dilation_base=3, tail_expansion=2, ffn=True, final_conv=True)
 
@@ -47,34 +45,6 @@ def equations(model: Backbone, tokens: torch.Tensor, second: torch.Tensor) -> to
     x = x.transpose(1, 2)
     x = x + model.tail(x)
     return x if model.final_conv is None else model.final_conv(x)
-
-
-@pytest.mark.parametrize("name", ["features_k5_finalconv", "features_k9_dil4", "mlm_k9_ffn"])
-def test_golden_tensors_of_the_released_model(shared, name):
-    with safe_open(shared / "golden" / f"{name}.safetensors", "pt") as file:
-        config = json.loads(file.metadata()["config"])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dictionary
-    weights = {key.removeprefix("weights."): value for key, value in tensors.items() if key.startswith("weights.")}
-    model = from_released(weights, config).eval()
-    assert isinstance(model, MaskedLanguageModel) == config["pretrain"]
-    assert sum(p.numel() for p in model.parameters()) == config["n_parameters"]
-    torch.testing.assert_close(model(tensors["tokens"]), tensors["output"], atol=1e-5, rtol=0)
-    with_prefix = {f"model.{key}": value for key, value in weights.items()}
-    torch.testing.assert_close(
-        from_released(with_prefix, config)(tensors["tokens"]), tensors["output"], atol=1e-5, rtol=0
-    )
-
-
-def test_released_checkpoint_that_does_not_fit_lists_both_sides(shared):
-    with safe_open(shared / "golden" / "mlm_k9_ffn.safetensors", "pt") as file:
-        config = json.loads(file.metadata()["config"])
-        weights = {key.removeprefix("weights."): file.get_tensor(key) for key in file.keys() if "weights" in key}  # noqa: SIM118
-    weights["surplus.weight"] = weights.pop("linear.bias")
-    with pytest.raises(ConvNovaError, match=r"missing \['backbone.stem.bias'\].*left over \['surplus.weight'\]"):
-        from_released(weights, config)
-    weights["linear.bias"] = weights.pop("surplus.weight")
-    with pytest.raises(ConvNovaError, match="blocks.0.ffn.0.weight"):
-        from_released(weights, {**config, "ffn": False})
 
 
 @pytest.mark.parametrize("ffn, final_conv, kernel", list(itertools.product([False, True], [False, True], [3, 9])))
@@ -179,6 +149,23 @@ def test_chosen_positions_beside_padding_equal_those_of_the_sequence_alone():
     tokens = torch.randint(0, 4, (1, 30))
     padded, at = F.pad(tokens, (0, 9), value=OUTSIDE), torch.tensor([3, 20, 28, 29])
     torch.testing.assert_close(model(padded, at), model(tokens, at), atol=1e-5, rtol=1e-5)
+
+
+def test_tail_is_computed_at_chosen_positions_alone():
+    model, seen = Backbone(Config(width=8, blocks=2)), []
+    model.tail[0].register_forward_hook(lambda layer, inputs, output: seen.append(tuple(inputs[0].shape)))
+    model(torch.randint(0, 4, (2, 30)), torch.tensor([0, 31, 59]))
+    assert seen == [(3, 8)]
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_activation_checkpointing_computes_blocks_twice(checkpointing):
+    model, calls = Backbone(Config(width=8, blocks=2)), []
+    model.checkpointing = checkpointing
+    for block in model.blocks:
+        block.register_forward_pre_hook(lambda block, inputs: calls.append(block))
+    model(torch.randint(0, 4, (1, 30))).sum().backward()
+    assert len(calls) == (4 if checkpointing else 2)
 
 
 def test_without_chosen_positions_there_is_nothing():

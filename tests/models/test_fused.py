@@ -304,6 +304,17 @@ def test_a_model_uses_it_where_it_applies(second_branch, chosen, device, applied
         assert error(mine, exact) <= TOLERANCE * error(theirs, exact)
 
 
+def test_without_chosen_positions_gradients_are_zero(device):
+    block = random_block(64, 5, 1, device, ffn=True)
+    x, c, *_ = random_inputs((1, 20, 64), torch.bfloat16, device)
+    none = torch.zeros(0, dtype=torch.long, device=device)
+    with torch.autocast(device.type, torch.bfloat16):
+        chosen, _ = fused.gated_convolution(block, x.requires_grad_(), c.requires_grad_(), None, none, True)
+    chosen.sum().backward()
+    assert chosen.shape == (0, 64) and not x.grad.any()
+    assert not any(parameter.grad.any() for parameter in block.parameters())
+
+
 def test_a_tail_of_another_width_is_plain(device, applied, monkeypatch):
     model, tokens = Backbone(Config(width=64, blocks=1, tail_expansion=3)).to(device), torch.zeros(1, 9, device=device)
     monkeypatch.setattr(fused, "tail", None)
