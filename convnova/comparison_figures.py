@@ -43,7 +43,7 @@ DECADE = 10
 CURVES = 6
 """Tasks of a suite whose epochs are drawn."""
 
-LONGEST_NAME = 21
+LONGEST_NAME = 19
 """Letters of a task's name over a panel of half a column."""
 
 TITLE_LINE = 30
