@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from convnova.checkpoint import load_weights
 from convnova.cli import main
 from convnova.genome import shard_genome
 from convnova.pretrain import MaskedLanguage, pretrain
-from convnova.train import Interrupted
+from convnova.train import Interrupted, train
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "config"
 
@@ -64,6 +65,7 @@ def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(genome, tmp_pa
     with pytest.raises(Interrupted):
         run(config(), genome, tmp_path / "parts")
     assert not (tmp_path / "parts" / "weights.safetensors").exists()
+    monkeypatch.setattr("convnova.pretrain.train", partial(train, workers=3))
     pretrain(config(), "convnova", genome, tmp_path / "parts")
     assert re.search("continuing from .*/step-000000012", capsys.readouterr().err)
     assert json.loads((tmp_path / "parts" / "weights.json").read_text())["epochs"] == whole["epochs"]
