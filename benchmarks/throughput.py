@@ -7,7 +7,9 @@
 
 Per case and entrant: milliseconds a step and bases a second (medians), the ratio to the first entrant (median over
 rounds), FLOPs a base as PyTorch counts them, bytes that its operations read and write a base, FLOPs reached in share of
-this machine's own matrix products measured in the same run, and the peak memory a base of one step.
+this machine's own matrix products measured in the same run, and the peak memory a base of one step. On a CPU each
+entrant has a process of its own, as in use: ours keep freed memory, as `convnova` has it, and the released model's is
+as PyTorch makes it. To have both keep it: MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824.
 
     released    the authors' model, as shipped: float32
     plain       ours as its equations stand, at every position
@@ -24,7 +26,10 @@ import multiprocessing
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -39,7 +44,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from convnova.batches import Batch
 from convnova.graphs import SAME_SHAPE, Graphs
 from convnova.hyperparameters import Training
-from convnova.memory import peak_resident
+from convnova.memory import keep_freed_memory, peak_resident
 from convnova.models import as_the_equations_stand
 from convnova.models.convnova import Backbone, Config
 from convnova.models.heads import MaskedLanguageModel
@@ -100,6 +105,13 @@ class Entrant(NamedTuple):
 
     name: str
     run: Callable[[], Tensor]
+
+
+class Timed(NamedTuple):
+    """An entrant that is ready: bytes of memory that its first step took, and what does another and returns seconds."""
+
+    peak: int
+    step: Callable[[], float]
 
 
 def entrants(case: Case, released: str | None, device: str) -> list[Entrant]:
@@ -248,25 +260,52 @@ def peak_bytes(run: Callable[[], Tensor]) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-def peak_bytes_on_cpu(index: int, name: str, released: str | None, threads: int) -> int:
-    """The same in main memory, in a process that did nothing else."""
+def serve(asks: Connection, case: Case, name: str, released: str | None, threads: int) -> None:
+    """Be one entrant on a CPU: send the peak memory of its first step, then the seconds of one whenever asked."""
     torch.set_num_threads(threads)
-    run = dict(entrants(CASES["cpu"][index], released, "cpu"))[name]
+    if name != "released":
+        keep_freed_memory()
+    run = dict(entrants(case, released, "cpu"))[name]
     before = peak_resident()
     run()
-    return peak_resident() - before
+    asks.send(peak_resident() - before)
+    run()
+    while asks.recv():
+        asks.send(seconds(run, "cpu"))
 
 
-def measure(index: int, asked: argparse.Namespace, rate: float) -> list[dict]:
+@contextmanager
+def in_its_own_process(case: Case, way: Entrant, asked: argparse.Namespace) -> Iterator[Timed]:
+    """An entrant on a CPU as it is used, not with the memory that another one or an earlier case has left behind."""
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(
+        target=serve, args=(there, case, way.name, asked.released, asked.threads)
+    )
+    process.start()
+    there.close()
+
+    def step() -> float:
+        here.send(True)
+        return here.recv()
+
+    yield Timed(here.recv(), step)
+    here.send(False)
+    process.join()
+
+
+def measure(case: Case, asked: argparse.Namespace, rate: float) -> list[dict]:
     """One case: time all in turns, and hold their outputs, of training the losses, against the first one's."""
-    case = CASES[asked.device][index]
     ways = entrants(case, asked.released, asked.device)
-    peaks = {way.name: peak_bytes(way.run) for way in ways} if asked.device == "cuda" else {}
-    outputs = [way.run() for way in ways for _ in range(2)][1::2]
     times = {way.name: [] for way in ways}
-    for _ in range(asked.rounds):
-        for way in ways:
-            times[way.name].append(seconds(way.run, asked.device))
+    with ExitStack() as processes:
+        if asked.device == "cuda":
+            timed = {way.name: Timed(peak_bytes(way.run), partial(seconds, way.run, "cuda")) for way in ways}
+        else:
+            timed = {way.name: processes.enter_context(in_its_own_process(case, way, asked)) for way in ways}
+        outputs = [way.run() for way in ways for _ in range(2)][1::2]
+        for _ in range(asked.rounds):
+            for name, entrant in timed.items():
+                times[name].append(entrant.step())
     bases = case.batch * case.length
     rows = []
     for way, output in zip(ways, outputs, strict=True):
@@ -275,9 +314,6 @@ def measure(index: int, asked: argparse.Namespace, rate: float) -> list[dict]:
             dict(ways)[counted]()
         with Traffic() as traffic:
             dict(ways)[counted]()
-        if asked.device == "cpu":
-            with multiprocessing.get_context("spawn").Pool(1) as fresh:
-                peaks[way.name] = fresh.apply(peak_bytes_on_cpu, (index, way.name, asked.released, asked.threads))
         median = statistics.median(times[way.name])
         first = times[ways[0].name]
         rows.append({
@@ -291,7 +327,7 @@ def measure(index: int, asked: argparse.Namespace, rate: float) -> list[dict]:
             "flops_per_base": flops.get_total_flops() / bases,
             "bytes_per_base": traffic.bytes / bases if counted == way.name else math.nan,
             "share_of_matrix_rate": flops.get_total_flops() / median / rate,
-            "peak_bytes_per_base": peaks[way.name] / bases,
+            "peak_bytes_per_base": timed[way.name].peak / bases,
             "difference": float((output.float() - outputs[0].float()).abs().max() / outputs[0].float().abs().max()),
         })  # fmt: skip
         if not rows[-1]["difference"] < (0.1 if "bfloat16" in way.name else 1e-4):
@@ -317,9 +353,9 @@ def main() -> None:
     print(f"torch {torch.__version__}, {name}, matrix products {rate / 1e9:,.0f} GFLOP/s\n")
     print("case              entrant                ms    Mb/s  ratio  kFLOP/b  kB/b  share  peak kB/b  difference")
     results = []
-    for index, case in enumerate(CASES[asked.device]):
+    for case in CASES[asked.device]:
         if asked.only in case.name:
-            for row in measure(index, asked, rate):
+            for row in measure(case, asked, rate):
                 results.append(row)
                 print(
                     f"{row['case']:17} {row['entrant']:17} {row['milliseconds']:7.2f} "

@@ -1,9 +1,13 @@
-"""What all commands share: how one is added, and the config that it is given."""
+"""What commands share: how one is added, the config that it is given, and PyTorch as its process is to have it."""
 
 import argparse
+import gc
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from convnova.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from convnova.config import RunConfig
@@ -28,3 +32,24 @@ def config_of(options: argparse.Namespace) -> "RunConfig":
     from convnova.catalogue import load_file
 
     return load_file(options.config)
+
+
+def load_torch(threads: int) -> None:
+    """Import torch without the garbage collector, which goes through all of it many times: half a second of a job.
+
+    Its process keeps freed memory, and has GPUs that no other one of this project has.
+    """
+    gc.disable()
+    import torch
+
+    gc.freeze()
+    gc.enable()
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    if os.environ.get("CONVNOVA_DETERMINISTIC"):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
+        torch.use_deterministic_algorithms(True)
+    if torch.version.cuda:
+        from convnova.gpus import take_gpus
+
+        take_gpus()

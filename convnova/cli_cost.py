@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from convnova.cli_command import config_of, of_run
+from convnova.cli_command import config_of, load_torch, of_run
 from convnova.errors import ConvNovaError
 
 
@@ -32,9 +32,7 @@ def run_cost(options: argparse.Namespace) -> None:
         raise ConvNovaError(f"model {options.model!r}: {nearest(options.model, list(config.models))}")
     if options.length < 1:
         raise ConvNovaError(f"--length {options.length}: expected 1 or more")
-    import torch
-
-    torch.set_num_threads(options.threads)
+    load_torch(options.threads)
     from convnova.cost import write_cost
 
     write_cost(config, options.model, options.length, options.out)

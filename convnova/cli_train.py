@@ -1,12 +1,11 @@
 """The commands that train: pretrain, finetune."""
 
 import argparse
-import gc
 import os
 import sys
 from pathlib import Path
 
-from convnova.cli_command import config_of, of_run
+from convnova.cli_command import config_of, load_torch, of_run
 from convnova.errors import ConvNovaError
 
 
@@ -39,7 +38,7 @@ def run_pretrain(options: argparse.Namespace) -> None:
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(options.processes)]
         take_gpus(options.processes)
         os.execv(sys.executable, [sys.executable, *launcher, "--no-python", "--", *sys.argv])
-    _load_torch(options.threads)
+    load_torch(options.threads)
     from convnova.pretrain import pretrain
 
     pretrain(config, options.backbone, options.genome, options.out)
@@ -53,24 +52,7 @@ def run_finetune(options: argparse.Namespace) -> None:
     jobs = {job.name: job for job in config.jobs()}
     if options.job not in jobs:
         raise ConvNovaError(f"job {options.job!r} is not in {options.config}; {nearest(options.job, list(jobs)[:12])}")
-    _load_torch(options.threads)
+    load_torch(options.threads)
     from convnova.finetune import finetune
 
     finetune(config, jobs[options.job], options.shard, options.out, options.weights)
-
-
-def _load_torch(threads: int) -> None:
-    """Import torch without the garbage collector, which goes through all of it many times: half a second of a job."""
-    gc.disable()
-    import torch
-
-    gc.freeze()
-    gc.enable()
-    torch.set_num_threads(threads)
-    if os.environ.get("CONVNOVA_DETERMINISTIC"):
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
-        torch.use_deterministic_algorithms(True)
-    if torch.version.cuda:
-        from convnova.gpus import take_gpus
-
-        take_gpus()
