@@ -16,6 +16,7 @@ Positions of the token OUTSIDE are padding: zeros to every convolution, as what 
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from torch.utils.checkpoint import checkpoint
 from convnova.dna import OUTSIDE
 from convnova.errors import ConvNovaError
 from convnova.models import fused, sparing
-from convnova.models.convolution import Pointwise, convolve
+from convnova.models.convolution import Pointwise, convolve, linear
 from convnova.models.heads import VOCABULARY
 
 STEM_KERNEL = 9
@@ -272,41 +273,36 @@ class Backbone(nn.Module):
     def _stems(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         """Both stems: (B, L, d) twice; of one branch (B, L, d) and None.
 
-        The second branch's complement is taken by exchanging the input channels of its weights, so both stems can
-        share one matrix product over windows of one-hot letters.
+        The second branch's complement is taken by exchanging the input channels of its weights, so that both stems
+        can read the same one-hot letters.
         """
-        own, bias = self.stem.weight, self.stem.bias
+        stem = self._stem(tokens)
+        x = stem(self.stem.weight, self.stem.bias)
         if self.second_stem is None:
-            return self._stem(tokens, own, bias), None
-        other, other_bias = self.second_stem.weight, self.second_stem.bias
-        bases, n = other.split([VOCABULARY - 1, 1], 1)
+            return x, None
+        bases, n = self.second_stem.weight.split([VOCABULARY - 1, 1], 1)
         complement = torch.cat([bases.flip(1), n], 1)  # A C G T to T G C A
         if self.config.second_branch == "reverse_complement":
-            return self._stem(tokens, own, bias), self._stem(reverse(tokens), complement, other_bias)
-        if self._fused(tokens):
-            return self._stem(tokens, own, bias), self._stem(tokens, complement, other_bias)
-        both = self._stem(tokens, torch.cat([own, complement]), torch.cat([bias, other_bias]))
-        return both[..., : self.width], both[..., self.width :]
+            stem = self._stem(reverse(tokens))
+        return x, stem(complement, self.second_stem.bias)
 
-    def _stem(self, tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """GELU of the convolution of one-hot letters with `weight` (out, 5, 9): (B, L, out)."""
+    def _stem(self, tokens: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """GELU of the convolution of one-hot `tokens`, (B, L, d), of weights (d, 5, 9) and biases (d,)."""
         if self._fused(tokens):
-            return fused.stem(tokens, weight, bias)
-        return F.gelu(stem_convolution(tokens, weight, bias))
+            return partial(fused.stem, tokens)
+        windows = letter_windows(tokens).to(self.stem.weight.dtype)
+        return lambda weight, bias: F.gelu(linear(windows, weight.permute(0, 2, 1).flatten(1), bias))
 
     def _fused(self, where: Tensor) -> bool:
         return self.fast and fused.applies(where, self.width)
 
 
-def stem_convolution(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The convolution of one-hot letters, (B, L) to (B, L, out), as one product over overlapping windows."""
+def letter_windows(tokens: Tensor) -> Tensor:
+    """The nine letters around each of (B, L) tokens, one-hot in a row: (B, L, 45). A stem is a linear layer of them."""
     reach = STEM_KERNEL // 2
     padded = F.pad(tokens.long(), (reach, reach), value=OUTSIDE)
-    letters = F.one_hot(padded, VOCABULARY + 1)[..., :VOCABULARY].to(weight.dtype).contiguous()  # (B, L + 8, 5)
-    windows = letters.as_strided(
-        (*tokens.shape, STEM_KERNEL * VOCABULARY), (letters.stride(0), VOCABULARY, 1)
-    )  # a row a position: the 45 numbers of its nine letters
-    return F.linear(windows, weight.permute(0, 2, 1).flatten(1), bias)
+    letters = F.one_hot(padded, VOCABULARY + 1)[..., :VOCABULARY].to(torch.uint8).contiguous()  # (B, L + 8, 5)
+    return letters.as_strided((*tokens.shape, STEM_KERNEL * VOCABULARY), (letters.stride(0), VOCABULARY, 1))
 
 
 def _call(function: Callable, *inputs: Tensor | None) -> Any:
