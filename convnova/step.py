@@ -19,7 +19,7 @@ from convnova.graphs import Graphs
 from convnova.hyperparameters import Training
 from convnova.progress import log
 
-CPU_BASES = 16384
+CPU_BASES = 8192
 """Bases at once on a CPU: more are no faster."""
 
 
