@@ -18,7 +18,7 @@ def keep_freed_memory() -> None:
     """From here on what this process frees it keeps, up to a GiB, instead of giving it back to Linux.
 
     Linux clears each page that it hands out. A training step or a prediction on a CPU frees its activations and asks
-    for as many again, which took up to a quarter of its time. Only glibc can be told; elsewhere nothing changes.
+    for as many again, which took up to a fifth of its time. Only glibc can be told; elsewhere nothing changes.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
