@@ -279,7 +279,7 @@ def in_its_own_process(case: Case, way: Entrant, asked: argparse.Namespace) -> I
     """An entrant on a CPU as it is used, not with the memory that another one or an earlier case has left behind."""
     here, there = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(
-        target=serve, args=(there, case, way.name, asked.released, asked.threads)
+        target=serve, args=(there, case, way.name, asked.released, asked.threads), daemon=True
     )
     process.start()
     there.close()
