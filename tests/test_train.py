@@ -251,7 +251,7 @@ def test_weights_of_another_shape_are_refused_with_both_shapes():
 
 
 def test_deterministic_algorithms_alone_where_the_environment_says_so():
-    script = "import torch; from convnova.cli_train import _load_torch; _load_torch(1)"
+    script = "import torch; from convnova.cli_command import load_torch; load_torch(1)"
     script += "; print(torch.are_deterministic_algorithms_enabled())"
     for value, told in (("1", "True"), ("", "False")):
         environment = os.environ | {"CONVNOVA_DETERMINISTIC": value}
