@@ -14,6 +14,7 @@ Positions of the token OUTSIDE are padding: zeros to every convolution, as what 
 """
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +28,7 @@ from torch.utils.checkpoint import checkpoint
 from convnova.dna import OUTSIDE
 from convnova.errors import ConvNovaError
 from convnova.models import fused, sparing
-from convnova.models.convolution import Pointwise, convolve, linear
+from convnova.models.convolution import GROUP, Pointwise, convolve, five_products_pay, float32_on_cpu, linear
 from convnova.models.heads import VOCABULARY
 
 STEM_KERNEL = 9
@@ -145,7 +146,7 @@ class GatedConvolutionBlock(nn.Module):
         if self.gate == "none":
             return chosen + F.gelu(h), None
         a = self._convolve(self.gate_conv, self.gate_norm, c, inside, at)
-        if self.gate == "product" and self.fast and sparing.applies(x):
+        if self.gate == "product" and self.fast and float32_on_cpu(x):
             return sparing.GatedUpdate.apply(chosen, h, a)
         gate = torch.sigmoid(a)
         return chosen + F.gelu(h) + gate if self.gate == "sum" else torch.addcmul(chosen, F.gelu(h), gate), gate
@@ -154,7 +155,7 @@ class GatedConvolutionBlock(nn.Module):
         self, conv: nn.Conv1d, norm: nn.LayerNorm, x: Tensor, inside: Tensor | None, at: Tensor | None
     ) -> Tensor:
         x = F.dropout(x, self.dropout, self.training)
-        if self.fast and at is None and sparing.applies(x):
+        if self.fast and at is None and float32_on_cpu(x):
             parameters = norm.weight, norm.bias, conv.weight, conv.bias
             return sparing.NormedConvolution.apply(x, *parameters, inside, self.dilation)
         h = norm(x) if inside is None else norm(x) * inside
@@ -223,32 +224,40 @@ class Backbone(nn.Module):
         if at is not None or torch.is_grad_enabled():
             return self._features(tokens, at)
         piece = CACHED // self.width if tokens.device.type == "cpu" else LONGEST
-        field = self.config.receptive_field
-        if field is not None and tokens.shape[1] > 2 * piece > 4 * field:
+        if self.config.receptive_field is not None and tokens.shape[1] > 2 * piece > 8 * self._overlap()[0]:
             return self.in_windows(tokens, piece)
         return torch.cat([self._features(group, None) for group in tokens.split(max(1, piece // tokens.shape[1]))])
 
     def in_windows(self, tokens: Tensor, window: int) -> Tensor:
-        """As `forward`, for sequences of any length: windows that overlap by the receptive field, to the same result.
+        """As `forward`, for sequences of any length: windows that overlap by what a position sees, to the same result.
 
         Args:
-            tokens: (B, L). window: positions in memory at once.
+            tokens: (B, L). window: positions in memory at once, or a few less.
 
         Raises:
             ConvNovaError: too short a window, or a second branch that reads from the other end.
         """
-        reach = self.config.reach
-        if window <= 2 * reach or self.config.receptive_field is None:
+        overlap, grain = self._overlap()
+        parts, step = [], (window - 2 * overlap) // grain * grain
+        if step < 1 or self.config.receptive_field is None:
             raise ConvNovaError(
-                f"window = {window}: expected the receptive field, {2 * reach + 1} bases, or more, and no second "
-                f"branch from the other end, found {self.config.second_branch}; predict the sequence as a whole"
+                f"window = {window}: expected {2 * overlap + grain} bases or more, the receptive field and what its "
+                f"sums are grouped by, and no second branch from the other end, found {self.config.second_branch}; "
+                "predict the sequence as a whole"
             )
-        parts, step = [], window - 2 * reach
         for start in range(0, tokens.shape[1], step):
-            first = max(0, start - reach)
-            features = self._features(tokens[:, first : start + step + reach], None)
+            first = max(0, start - overlap)
+            features = self._features(tokens[:, first : start + step + overlap], None)
             parts.append(features[:, start - first : start - first + step])
         return torch.cat(parts, 1)
+
+    def _overlap(self) -> tuple[int, int]:
+        """Bases to either side that a window needs, and of which number it begins at a multiple: with those its sums
+        by five products are the whole's, rounding included."""
+        config = self.config
+        by_five = [d for d in config.dilations if five_products_pay(config.width, config.kernel, d)]
+        grain = math.lcm(*(GROUP * dilation for dilation in by_five))
+        return -(-(config.reach + (GROUP - 1) * sum(by_five)) // grain) * grain, grain
 
     def _features(self, tokens: Tensor, at: Tensor | None) -> Tensor:
         call = again if self.checkpointing and torch.is_grad_enabled() else _call

@@ -9,6 +9,11 @@ Computations"; for neural networks Lavin and Gray 2016, arXiv 1509.09308):
 The points of interpolation 0, -1, 2, 1/2 and infinity keep the rounding error of float32 near that of the plain sum
 (Barabasz et al. 2020, arXiv 1803.10986). Longer kernels are sums over groups of three taps, so each product is itself
 a convolution, with a third of the taps over a third of the positions. Neighbours are `dilation` apart.
+
+In float32 on a CPU the values at a position depend neither on the sequence's length nor on the other sequences of the
+batch, to the last bit, so that padding and windows leave no trace. oneDNN by itself chooses the order of its sums by
+both, where taps are far apart or where it is to imagine the zeros outside. It does not where taps are neighbours, which
+they are once a line is folded into rows of `dilation` positions, nor where the zeros are there to be read.
 """
 
 from collections.abc import Sequence
@@ -27,30 +32,48 @@ BIAS = (2, 1, 0, 0, 2)
 """What the five products add of the bias, so that OUTPUT makes one bias of them for each output."""
 SMALLEST_WIDTH = 96
 LARGEST_SHARE = 0.7
-"""Of the plain convolution's products with positions inside the sequence. Above it the sums before and after cost more
-than is won."""
+"""Of the plain convolution's products. Above it the sums before and after cost more than is won."""
+LARGEST_DILATION = 16
+"""Above it too many of the products are with zeros, in sequences of some hundred bases."""
+SHORTEST_ROW = 8
+"""Positions. In rows of fewer oneDNN is slow, so lines are not folded for smaller dilations."""
 
 
-def five_products_pay(width: int, taps: int, dilation: int, length: int) -> bool:
+def five_products_pay(width: int, taps: int, dilation: int) -> bool:
     """Whether five products are faster than nine, on a CPU."""
-    positions = -(-length // (GROUP * dilation)) * dilation
-    inside = sum(max(0, length - abs(tap - taps // 2) * dilation) for tap in range(taps))
-    share = len(INPUT) * -(-taps // GROUP) * positions / inside
-    return width >= SMALLEST_WIDTH and share <= LARGEST_SHARE
+    share = len(INPUT) * -(-taps // GROUP) / (GROUP * taps)
+    return width >= SMALLEST_WIDTH and share <= LARGEST_SHARE and dilation <= LARGEST_DILATION
 
 
-def convolve(h: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, reach: int | None = None) -> Tensor:
+def float32_on_cpu(x: Tensor) -> bool:
+    """Whether x is of the kind that the ways of this module and of `sparing` are for."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+
+
+def convolve(h: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
     """Convolve along L with zeros outside, keeping the length.
 
     Args:
         h: (B, L, d_in). weight: (d_out, d_in, taps), as of `torch.nn.Conv1d`. bias: (d_out,).
-        reach: zeros at either end, if not as many as keep the length.
 
     Returns:
-        (B, L, d_out); channels stay last in memory, so nothing is copied.
+        (B, L, d_out); channels stay last in memory.
     """
-    reach = dilation * (weight.shape[2] // 2) if reach is None else reach
-    return _lines(F.conv2d(_image(h), _kernel(weight), bias, padding=(0, reach), dilation=(1, dilation)))
+    length, zeros = h.shape[1], weight.shape[2] // 2
+    if _folded(h, dilation):
+        h = _lengthened(h, 0, -length % dilation)
+    elif h.device.type == "cpu":
+        h, zeros = _lengthened(h, zeros * dilation, zeros * dilation), 0
+    return _convolve(h, weight, bias, dilation, zeros)[:, :length].contiguous()
+
+
+def gradients(dy: Tensor, h: Tensor, weight: Tensor, dilation: int) -> tuple[Tensor, Tensor]:
+    """Gradients of `convolve` for h and weight, from dy (B, L, d_out)."""
+    length = h.shape[1]
+    if _folded(h, dilation):
+        dy, h = (_lengthened(lines, 0, -length % dilation) for lines in (dy, h))
+    dh, dweight = _gradients(dy, h, weight, dilation, weight.shape[2] // 2)
+    return dh[:, :length], dweight
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -69,27 +92,17 @@ class Pointwise(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
-def gradients(dy: Tensor, h: Tensor, weight: Tensor, dilation: int, reach: int | None = None) -> tuple[Tensor, Tensor]:
-    """Gradients of `convolve` for h and weight, from dy (B, L, d_out)."""
-    reach = dilation * (weight.shape[2] // 2) if reach is None else reach
-    dh, dweight, _ = torch.ops.aten.convolution_backward(
-        _image(dy), _image(h), _kernel(weight), None, (1, 1), (0, reach), (1, dilation), False, (0, 0), 1,
-        (True, True, False),
-    )  # fmt: skip
-    return _lines(dh), dweight.squeeze(2)
-
-
 def convolve_by_five(h: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
     """`convolve` by five products. Not to be differentiated, see `gradients_by_five`."""
     inputs, kernels = _inputs(h, weight.shape[2], dilation), _kernels(weight)
     parts = [
-        convolve(v, w, None if bias is None or not factor else factor * bias, dilation, 0)
+        _convolve(v, w, None if bias is None or not factor else factor * bias, dilation)
         for v, w, factor in zip(inputs, kernels, BIAS, strict=True)
     ]
     rows = [part.reshape(len(h), -1, dilation * len(weight)) for part in parts]
     y = h.new_empty(*rows[0].shape[:2], GROUP, rows[0].shape[2])
     _combine(OUTPUT, rows, y.unbind(2))
-    return y.view(len(h), -1, len(weight))[:, : h.shape[1]]
+    return y.view(len(h), -1, len(weight))[:, : h.shape[1]].contiguous()
 
 
 def gradients_by_five(dy: Tensor, h: Tensor, weight: Tensor, dilation: int) -> tuple[Tensor, Tensor]:
@@ -100,21 +113,58 @@ def gradients_by_five(dy: Tensor, h: Tensor, weight: Tensor, dilation: int) -> t
     _combine(_transposed(OUTPUT), rows.unbind(2), dparts)
     inputs, kernels = _inputs(h, weight.shape[2], dilation), _kernels(weight)
     products = zip(dparts.view(len(INPUT), batch, -1, width_out), inputs, kernels, strict=True)
-    dinputs, dkernels = zip(*(gradients(*product, dilation, 0) for product in products), strict=True)
+    dinputs, dkernels = zip(*(_gradients(*product, dilation) for product in products), strict=True)
     return _through_inputs(dinputs, h, weight.shape[2], dilation), _through_kernels(dkernels, weight)
 
 
-def _image(lines: Tensor) -> Tensor:
-    """(B, L, d) as an image (B, d, 1, L) whose channels are last in memory."""
-    return lines.unsqueeze(1).permute(0, 3, 1, 2)
+def _convolve(h: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, zeros: int = 0) -> Tensor:
+    """`convolve` with zeros outside for so many taps on either side. (B, L, d_in), where folded L in whole rows."""
+    inputs = _image(h, dilation), _kernel(h, weight, dilation), bias
+    if float32_on_cpu(h) and h.numel() and torch.backends.mkldnn.is_available():
+        # conv2d, for a single short sequence, does not call oneDNN
+        y = torch.mkldnn_convolution(*inputs, stride=(1, 1), groups=1, **_settings(h, dilation, zeros))
+    else:
+        y = F.conv2d(*inputs, **_settings(h, dilation, zeros))
+    return _lines(y)
+
+
+def _gradients(dy: Tensor, h: Tensor, weight: Tensor, dilation: int, zeros: int = 0) -> tuple[Tensor, Tensor]:
+    dh, dweight, _ = torch.ops.aten.convolution_backward(
+        _image(dy, dilation), _image(h, dilation), _kernel(h, weight, dilation), None, stride=(1, 1), transposed=False,
+        output_padding=(0, 0), groups=1, output_mask=(True, True, False), **_settings(h, dilation, zeros)
+    )  # fmt: skip
+    return _lines(dh), dweight.squeeze(3 if _folded(h, dilation) else 2)
+
+
+def _folded(h: Tensor, dilation: int) -> bool:
+    return dilation >= SHORTEST_ROW and h.device.type == "cpu"
+
+
+def _settings(h: Tensor, dilation: int, zeros: int) -> dict[str, tuple[int, int]]:
+    if _folded(h, dilation):
+        return {"padding": (zeros, 0), "dilation": (1, 1)}
+    return {"padding": (0, zeros * dilation), "dilation": (1, dilation)}
+
+
+def _image(lines: Tensor, dilation: int) -> Tensor:
+    """(B, L, d) as an image whose channels are last in memory: (B, d, L / dilation, dilation), or (B, d, 1, L)."""
+    rows = lines.unflatten(1, (-1, dilation)) if _folded(lines, dilation) else lines.unsqueeze(1)
+    return rows.permute(0, 3, 1, 2)
 
 
 def _lines(image: Tensor) -> Tensor:
-    return image.permute(0, 2, 3, 1).squeeze(1)
+    return image.permute(0, 2, 3, 1).flatten(1, 2)
 
 
-def _kernel(weight: Tensor) -> Tensor:
-    return weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+def _kernel(h: Tensor, weight: Tensor, dilation: int) -> Tensor:
+    """Weights (d_out, d_in, taps) for `_image(h)`, their channels last in memory too."""
+    taps = weight.transpose(1, 2).unsqueeze(2 if _folded(h, dilation) else 1)
+    return taps.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+
+
+def _lengthened(lines: Tensor, before: int, after: int) -> Tensor:
+    """With so many zeros at either end; without any not copied."""
+    return F.pad(lines, (0, 0, before, after)) if before or after else lines
 
 
 def _kernels(weight: Tensor) -> Tensor:

@@ -19,11 +19,6 @@ from convnova.models.convolution import (
 )
 
 
-def applies(x: Tensor) -> bool:
-    """Whether x is of the kind that this way is for."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-
-
 class NormedConvolution(torch.autograd.Function):
     """Layer norm, then a dilated convolution: (B, L, d) to (B, L, d). Keeps its input."""
 
@@ -31,7 +26,7 @@ class NormedConvolution(torch.autograd.Function):
     def forward(ctx, x, scale, shift, weight, bias, inside, dilation):  # noqa: ANN001, ANN205
         """`weight`, `bias`: those of a Conv1d. `inside`: (B, L, 1), 0 at padding, or None."""
         ctx.save_for_backward(x, scale, shift, weight, inside)
-        ctx.dilation, ctx.by_five = dilation, five_products_pay(x.shape[2], weight.shape[2], dilation, x.shape[1])
+        ctx.dilation, ctx.by_five = dilation, five_products_pay(x.shape[2], weight.shape[2], dilation)
         h = F.layer_norm(x, scale.shape, scale, shift)
         h = h if inside is None else h.mul_(inside)
         return (convolve_by_five if ctx.by_five else convolve)(h, weight, bias, dilation)

@@ -76,15 +76,17 @@ def test_prediction_in_pieces_is_prediction_at_once(monkeypatch, shape):
     torch.testing.assert_close(pieces[real], whole[real], atol=1e-5, rtol=1e-5)
 
 
-def test_windows_at_the_published_width_are_the_whole():
+@pytest.mark.parametrize("window", [460, 700, 1601])
+@pytest.mark.parametrize("config", [Config(), Config(ffn=True), Config(dilation_base=3, blocks=6)], ids=str)
+def test_windows_at_the_published_width_are_the_whole(config, window):
     torch.manual_seed(6)
-    model, tokens = Backbone(Config()), torch.randint(0, 5, (1, 3000))
+    model, tokens = Backbone(config), torch.randint(0, 5, (2, 3000))
     with torch.no_grad():
-        torch.testing.assert_close(model.in_windows(tokens, 700), model._features(tokens, None), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(model.in_windows(tokens, window), model._features(tokens, None), atol=1e-6, rtol=0)
 
 
 def test_windows_must_be_longer_than_the_receptive_field_and_see_both_ends():
     tokens = torch.zeros(1, 900, dtype=torch.uint8)
     for config, window in ((Config(width=8), 192), (Config(width=8, second_branch="reverse_complement"), 400)):
-        with pytest.raises(ConvNovaError, match="expected the receptive field, 193 bases, or more"):
+        with pytest.raises(ConvNovaError, match="expected 193 bases or more, the receptive field"):
             Backbone(config).in_windows(tokens, window)
