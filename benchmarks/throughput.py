@@ -42,6 +42,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from convnova.batches import Batch
+from convnova.cost import COUNTED
 from convnova.graphs import SAME_SHAPE, Graphs
 from convnova.hyperparameters import Training
 from convnova.memory import keep_freed_memory, peak_resident
@@ -310,7 +311,7 @@ def measure(case: Case, asked: argparse.Namespace, rate: float) -> list[dict]:
     rows = []
     for way, output in zip(ways, outputs, strict=True):
         counted = FLOPS_OF.get(way.name, way.name)
-        with FlopCounterMode(display=False) as flops:
+        with FlopCounterMode(display=False, custom_mapping=COUNTED) as flops:
             dict(ways)[counted]()
         with Traffic() as traffic:
             dict(ways)[counted]()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, sdpa_flop_count
 
 from convnova.adamw import AdamW
 from convnova.config import RunConfig
@@ -120,7 +120,15 @@ def attention_on_cpu(query: torch.Size, key: torch.Size, value: torch.Size, *_: 
     return sdpa_flop_count(query, key, value)
 
 
-COUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_on_cpu}
+def convolution_on_cpu(image: torch.Size, weight: torch.Size, *_: Any, out_shape: torch.Size, **__: Any) -> int:
+    """Operations of a convolution by oneDNN."""
+    return conv_flop_count(image, weight, out_shape)
+
+
+COUNTED = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_on_cpu,
+    torch.ops.aten.mkldnn_convolution: convolution_on_cpu,
+}
 """What PyTorch's counter leaves out."""
 
 

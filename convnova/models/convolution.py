@@ -11,9 +11,10 @@ The points of interpolation 0, -1, 2, 1/2 and infinity keep the rounding error o
 a convolution, with a third of the taps over a third of the positions. Neighbours are `dilation` apart.
 
 In float32 on a CPU the values at a position depend neither on the sequence's length nor on the other sequences of the
-batch, to the last bit, so that padding and windows leave no trace. oneDNN by itself chooses the order of its sums by
-both, where taps are far apart or where it is to imagine the zeros outside. It does not where taps are neighbours, which
-they are once a line is folded into rows of `dilation` positions, nor where the zeros are there to be read.
+batch, to the last bit, so that padding and windows leave no trace. By itself oneDNN chooses the order of its sums by
+both, where taps are far apart or where it has to imagine the zeros outside. It does not where those zeros are there to
+be read, nor where taps are neighbours, which they are once a line is folded into rows of `dilation` positions. What is
+returned is contiguous, since for that PyTorch has another GELU.
 """
 
 from collections.abc import Sequence
@@ -34,9 +35,8 @@ SMALLEST_WIDTH = 96
 LARGEST_SHARE = 0.7
 """Of the plain convolution's products. Above it the sums before and after cost more than is won."""
 LARGEST_DILATION = 16
-"""Above it too many of the products are with zeros, in sequences of some hundred bases."""
-SHORTEST_ROW = 8
-"""Positions. In rows of fewer oneDNN is slow, so lines are not folded for smaller dilations."""
+"""Of five products, above which too many are with zeros in sequences of some hundred bases; and of lines that are not
+folded, since in rows of so few positions oneDNN is slow."""
 
 
 def five_products_pay(width: int, taps: int, dilation: int) -> bool:
@@ -59,21 +59,23 @@ def convolve(h: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> T
     Returns:
         (B, L, d_out); channels stay last in memory.
     """
-    length, zeros = h.shape[1], weight.shape[2] // 2
-    if _folded(h, dilation):
-        h = _lengthened(h, 0, -length % dilation)
-    elif h.device.type == "cpu":
-        h, zeros = _lengthened(h, zeros * dilation, zeros * dilation), 0
-    return _convolve(h, weight, bias, dilation, zeros)[:, :length].contiguous()
+    length, reach = h.shape[1], weight.shape[2] // 2
+    if _folds(h, dilation):
+        y = _convolve(_folded(h, dilation), weight.unsqueeze(3), bias, 1, (reach, 0))
+        return y[:, :length].contiguous()
+    zeros = reach * dilation
+    if h.device.type == "cpu" and zeros:
+        h, zeros = F.pad(h, (0, 0, zeros, zeros)), 0
+    return _convolve(h.unsqueeze(1), weight.unsqueeze(2), bias, dilation, (0, zeros))
 
 
 def gradients(dy: Tensor, h: Tensor, weight: Tensor, dilation: int) -> tuple[Tensor, Tensor]:
     """Gradients of `convolve` for h and weight, from dy (B, L, d_out)."""
-    length = h.shape[1]
-    if _folded(h, dilation):
-        dy, h = (_lengthened(lines, 0, -length % dilation) for lines in (dy, h))
-    dh, dweight = _gradients(dy, h, weight, dilation, weight.shape[2] // 2)
-    return dh[:, :length], dweight
+    length, reach = h.shape[1], weight.shape[2] // 2
+    if _folds(h, dilation):
+        dh, dweight = _gradients(_folded(dy, dilation), _folded(h, dilation), weight.unsqueeze(3), 1, (reach, 0))
+        return dh[:, :length], dweight
+    return _gradients(dy.unsqueeze(1), h.unsqueeze(1), weight.unsqueeze(2), dilation, (0, reach * dilation))
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -94,10 +96,9 @@ class Pointwise(nn.Linear):
 
 def convolve_by_five(h: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
     """`convolve` by five products. Not to be differentiated, see `gradients_by_five`."""
-    inputs, kernels = _inputs(h, weight.shape[2], dilation), _kernels(weight)
     parts = [
-        _convolve(v, w, None if bias is None or not factor else factor * bias, dilation)
-        for v, w, factor in zip(inputs, kernels, BIAS, strict=True)
+        _convolve(v.unsqueeze(1), w.unsqueeze(2), None if bias is None or not factor else factor * bias, dilation)
+        for v, w, factor in zip(_inputs(h, weight.shape[2], dilation), _kernels(weight), BIAS, strict=True)
     ]
     rows = [part.reshape(len(h), -1, dilation * len(weight)) for part in parts]
     y = h.new_empty(*rows[0].shape[:2], GROUP, rows[0].shape[2])
@@ -113,58 +114,44 @@ def gradients_by_five(dy: Tensor, h: Tensor, weight: Tensor, dilation: int) -> t
     _combine(_transposed(OUTPUT), rows.unbind(2), dparts)
     inputs, kernels = _inputs(h, weight.shape[2], dilation), _kernels(weight)
     products = zip(dparts.view(len(INPUT), batch, -1, width_out), inputs, kernels, strict=True)
-    dinputs, dkernels = zip(*(_gradients(*product, dilation) for product in products), strict=True)
+    gradients = (_gradients(dy.unsqueeze(1), v.unsqueeze(1), w.unsqueeze(2), dilation) for dy, v, w in products)
+    dinputs, dkernels = zip(*gradients, strict=True)
     return _through_inputs(dinputs, h, weight.shape[2], dilation), _through_kernels(dkernels, weight)
 
 
-def _convolve(h: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, zeros: int = 0) -> Tensor:
-    """`convolve` with zeros outside for so many taps on either side. (B, L, d_in), where folded L in whole rows."""
-    inputs = _image(h, dilation), _kernel(h, weight, dilation), bias
+def _folds(h: Tensor, dilation: int) -> bool:
+    return dilation > LARGEST_DILATION and h.device.type == "cpu"
+
+
+def _folded(h: Tensor, dilation: int) -> Tensor:
+    """Rows in which neighbours are below each other, the last with zeros: (B, L, d) to (B, rows, dilation, d)."""
+    missing = -h.shape[1] % dilation
+    return (F.pad(h, (0, 0, 0, missing)) if missing else h).unflatten(1, (-1, dilation))
+
+
+def _convolve(h: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, zeros: tuple[int, int] = (0, 0)) -> Tensor:
+    """Convolve images, channels last in memory: (B, rows, columns, d_in) to (B, positions, d_out).
+
+    `weight`: (d_out, d_in, taps down, taps across). `dilation`: across. `zeros`: at both ends down, and across.
+    """
+    h, weight = h.permute(0, 3, 1, 2), weight.contiguous(memory_format=torch.channels_last)
     if float32_on_cpu(h) and h.numel() and torch.backends.mkldnn.is_available():
-        # conv2d, for a single short sequence, does not call oneDNN
-        y = torch.mkldnn_convolution(*inputs, stride=(1, 1), groups=1, **_settings(h, dilation, zeros))
+        # conv2d would compute a short sequence by itself without oneDNN, and round in another way
+        y = torch.mkldnn_convolution(h, weight, bias, zeros, (1, 1), (1, dilation), 1)
     else:
-        y = F.conv2d(*inputs, **_settings(h, dilation, zeros))
-    return _lines(y)
+        y = F.conv2d(h, weight, bias, 1, zeros, (1, dilation))
+    return y.permute(0, 2, 3, 1).flatten(1, 2)
 
 
-def _gradients(dy: Tensor, h: Tensor, weight: Tensor, dilation: int, zeros: int = 0) -> tuple[Tensor, Tensor]:
+def _gradients(
+    dy: Tensor, h: Tensor, weight: Tensor, dilation: int, zeros: tuple[int, int] = (0, 0)
+) -> tuple[Tensor, Tensor]:
+    """Gradients of `_convolve` for h, (B, positions, d_in), and for weight, (d_out, d_in, taps)."""
+    dy, h, weight = dy.permute(0, 3, 1, 2), h.permute(0, 3, 1, 2), weight.contiguous(memory_format=torch.channels_last)
     dh, dweight, _ = torch.ops.aten.convolution_backward(
-        _image(dy, dilation), _image(h, dilation), _kernel(h, weight, dilation), None, stride=(1, 1), transposed=False,
-        output_padding=(0, 0), groups=1, output_mask=(True, True, False), **_settings(h, dilation, zeros)
-    )  # fmt: skip
-    return _lines(dh), dweight.squeeze(3 if _folded(h, dilation) else 2)
-
-
-def _folded(h: Tensor, dilation: int) -> bool:
-    return dilation >= SHORTEST_ROW and h.device.type == "cpu"
-
-
-def _settings(h: Tensor, dilation: int, zeros: int) -> dict[str, tuple[int, int]]:
-    if _folded(h, dilation):
-        return {"padding": (zeros, 0), "dilation": (1, 1)}
-    return {"padding": (0, zeros * dilation), "dilation": (1, dilation)}
-
-
-def _image(lines: Tensor, dilation: int) -> Tensor:
-    """(B, L, d) as an image whose channels are last in memory: (B, d, L / dilation, dilation), or (B, d, 1, L)."""
-    rows = lines.unflatten(1, (-1, dilation)) if _folded(lines, dilation) else lines.unsqueeze(1)
-    return rows.permute(0, 3, 1, 2)
-
-
-def _lines(image: Tensor) -> Tensor:
-    return image.permute(0, 2, 3, 1).flatten(1, 2)
-
-
-def _kernel(h: Tensor, weight: Tensor, dilation: int) -> Tensor:
-    """Weights (d_out, d_in, taps) for `_image(h)`, their channels last in memory too."""
-    taps = weight.transpose(1, 2).unsqueeze(2 if _folded(h, dilation) else 1)
-    return taps.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-
-
-def _lengthened(lines: Tensor, before: int, after: int) -> Tensor:
-    """With so many zeros at either end; without any not copied."""
-    return F.pad(lines, (0, 0, before, after)) if before or after else lines
+        dy, h, weight, None, (1, 1), zeros, (1, dilation), False, (0, 0), 1, (True, True, False)
+    )
+    return dh.permute(0, 2, 3, 1).flatten(1, 2), dweight.flatten(2)
 
 
 def _kernels(weight: Tensor) -> Tensor:

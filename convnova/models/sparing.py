@@ -7,7 +7,6 @@ convolutions take five products in the place of nine. Values and gradients are t
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from convnova.models.convolution import (
