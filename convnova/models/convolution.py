@@ -12,9 +12,9 @@ a convolution, with a third of the taps over a third of the positions. Neighbour
 
 In float32 on a CPU the values at a position depend neither on the sequence's length nor on the other sequences of the
 batch, to the last bit, so that padding and windows leave no trace. By itself oneDNN chooses the order of its sums by
-both, where taps are far apart or where it has to imagine the zeros outside. It does not where those zeros are there to
-be read, nor where taps are neighbours, which they are once a line is folded into rows of `dilation` positions. What is
-returned is contiguous, since for that PyTorch has another GELU.
+both, where it has to imagine the zeros outside. It does not where those zeros are there to be read; nor, for long
+dilations, of which most products would be with zeros, where a line is folded into rows of `dilation` positions, so that
+taps are neighbours. What is returned is contiguous, since for that PyTorch has another GELU.
 """
 
 from collections.abc import Sequence
@@ -135,8 +135,8 @@ def _convolve(h: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, zer
     `weight`: (d_out, d_in, taps down, taps across). `dilation`: across. `zeros`: at both ends down, and across.
     """
     h, weight = h.permute(0, 3, 1, 2), weight.contiguous(memory_format=torch.channels_last)
-    if float32_on_cpu(h) and h.numel() and torch.backends.mkldnn.is_available():
-        # conv2d would compute a short sequence by itself without oneDNN, and round in another way
+    if float32_on_cpu(h) and h.numel() and torch.backends.mkldnn.is_available() and not torch.compiler.is_compiling():
+        # conv2d would compute a single short sequence without oneDNN, which rounds in another way
         y = torch.mkldnn_convolution(h, weight, bias, zeros, (1, 1), (1, dilation), 1)
     else:
         y = F.conv2d(h, weight, bias, 1, zeros, (1, dilation))
