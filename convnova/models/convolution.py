@@ -11,10 +11,10 @@ The points of interpolation 0, -1, 2, 1/2 and infinity keep the rounding error o
 a convolution, with a third of the taps over a third of the positions. Neighbours are `dilation` apart.
 
 In float32 on a CPU the values at a position depend neither on the sequence's length nor on the other sequences of the
-batch, to the last bit, so that padding and windows leave no trace. By itself oneDNN chooses the order of its sums by
-both, where it has to imagine the zeros outside. It does not where those zeros are there to be read; nor, for long
-dilations, of which most products would be with zeros, where a line is folded into rows of `dilation` positions, so that
-taps are neighbours. What is returned is contiguous, since for that PyTorch has another GELU.
+batch, so that padding and windows leave no trace: to the last bit at widths 32, 64, 128 and 256. By itself oneDNN chooses the order of its sums by
+both, where taps are far apart or where it has to imagine the zeros outside. It does not where those zeros are there to
+be read, nor where taps are neighbours, which they are once a line is folded into rows of `dilation` positions. What is
+returned is contiguous, since for that PyTorch has another GELU.
 """
 
 from collections.abc import Sequence
@@ -35,8 +35,9 @@ SMALLEST_WIDTH = 96
 LARGEST_SHARE = 0.7
 """Of the plain convolution's products. Above it the sums before and after cost more than is won."""
 LARGEST_DILATION = 16
-"""Of five products, above which too many are with zeros in sequences of some hundred bases; and of lines that are not
-folded, since in rows of so few positions oneDNN is slow."""
+"""Of five products. Above it too many of them are with zeros, in sequences of some hundred bases."""
+SHORTEST_ROW = 8
+"""Positions. In rows of fewer oneDNN is slow, so for smaller dilations lines are not folded."""
 
 
 def five_products_pay(width: int, taps: int, dilation: int) -> bool:
@@ -120,7 +121,7 @@ def gradients_by_five(dy: Tensor, h: Tensor, weight: Tensor, dilation: int) -> t
 
 
 def _folds(h: Tensor, dilation: int) -> bool:
-    return dilation > LARGEST_DILATION and h.device.type == "cpu"
+    return dilation >= SHORTEST_ROW and h.device.type == "cpu"
 
 
 def _folded(h: Tensor, dilation: int) -> Tensor:
