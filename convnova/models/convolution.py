@@ -11,10 +11,10 @@ The points of interpolation 0, -1, 2, 1/2 and infinity keep the rounding error o
 a convolution, with a third of the taps over a third of the positions. Neighbours are `dilation` apart.
 
 In float32 on a CPU the values at a position depend neither on the sequence's length nor on the other sequences of the
-batch, so that padding and windows leave no trace: to the last bit at widths 32, 64, 128 and 256. By itself oneDNN chooses the order of its sums by
-both, where taps are far apart or where it has to imagine the zeros outside. It does not where those zeros are there to
-be read, nor where taps are neighbours, which they are once a line is folded into rows of `dilation` positions. What is
-returned is contiguous, since for that PyTorch has another GELU.
+batch, so that padding and windows leave no trace: at widths 64, 128 and 256 to the last bit. By itself oneDNN chooses
+the order of its sums by both, where taps are far apart or where it has to imagine the zeros outside. It does not where
+those zeros are there to be read, nor where taps are neighbours, which they are once a line is folded into rows of
+`dilation` positions. What is returned is contiguous, since for that PyTorch has another GELU.
 """
 
 from collections.abc import Sequence
