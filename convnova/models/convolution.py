@@ -34,8 +34,8 @@ BIAS = (2, 1, 0, 0, 2)
 SMALLEST_WIDTH = 96
 LARGEST_SHARE = 0.7
 """Of the plain convolution's products. Above it the sums before and after cost more than is won."""
-LARGEST_DILATION = 16
-"""Of five products. Above it too many of them are with zeros, in sequences of some hundred bases."""
+LARGEST_BY_FIVE = 16
+"""Dilation. Above it too many of the five products are with zeros, in sequences of some hundred bases."""
 SHORTEST_ROW = 8
 """Positions. In rows of fewer oneDNN is slow, so for smaller dilations lines are not folded."""
 
@@ -43,7 +43,7 @@ SHORTEST_ROW = 8
 def five_products_pay(width: int, taps: int, dilation: int) -> bool:
     """Whether five products are faster than nine, on a CPU."""
     share = len(INPUT) * -(-taps // GROUP) / (GROUP * taps)
-    return width >= SMALLEST_WIDTH and share <= LARGEST_SHARE and dilation <= LARGEST_DILATION
+    return width >= SMALLEST_WIDTH and share <= LARGEST_SHARE and dilation <= LARGEST_BY_FIVE
 
 
 def float32_on_cpu(x: Tensor) -> bool:
