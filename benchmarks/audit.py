@@ -23,13 +23,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convnova.audit import Pretraining, audit
-from convnova.catalogue import CATALOGUE
+from convnova.config.load import CATALOGUE
+from convnova.data.array_file import ShardWriter
+from convnova.data.genome import INTERVALS, SHARD
+from convnova.data.prepare_task import read_task
+from convnova.evaluation.leakage.split_audit import Pretraining, audit
 from convnova.files import read_yaml
-from convnova.genome import INTERVALS, SHARD
-from convnova.memory import peak_resident
-from convnova.shards import ShardWriter
-from convnova.tasks import read_task
+from convnova.training.memory import peak_resident
 
 REPEAT = 300
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from convnova.fasta import pieces
+from convnova.data.fasta import pieces
 
 CSV = {
     "H3": {"train": "gue_emp_yeast_histone/H3/dev.csv.gz", "test": "gue_emp_yeast_histone/H3/test.csv.gz"},

@@ -22,7 +22,7 @@ import yaml
 from torch import Tensor, nn
 
 from convnova.models import as_the_equations_stand, build_predictor
-from convnova.step import compile_in_place
+from convnova.training.optimization import compile_in_place
 
 MODELS = (
     "convnova", "plain", "cnn", "legnet", "basenji2", "convnext", "transformer", "hyenadna", "caduceus_ph"

@@ -21,16 +21,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from convnova.adamw import AdamW
-from convnova.batches import Labelled, Padding, collate
-from convnova.catalogue import load
-from convnova.config import Job, RunConfig
-from convnova.finetune import Classification
-from convnova.memory import peak_resident
+from convnova.config.load import load
+from convnova.config.schema import Job, RunConfig
+from convnova.data.batches import Labelled, Padding, collate
+from convnova.evaluation.predict import predict
 from convnova.models import build_predictor
-from convnova.predict import predict
-from convnova.step import parameter_groups, sequences_at_once, take_step
-from convnova.train import train
+from convnova.training.adamw import AdamW
+from convnova.training.finetune import Classification
+from convnova.training.loop import train
+from convnova.training.memory import peak_resident
+from convnova.training.optimization import parameter_groups, sequences_at_once, take_step
 
 ROWS, SHORTEST, LONGEST, CLASSES = 1000, 1433, 14_000, 9
 MODELS = {

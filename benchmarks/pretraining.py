@@ -20,16 +20,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from convnova.batches import Batch
-from convnova.checkpoint import load_strictly, load_weights
-from convnova.config import RunConfig
-from convnova.dna import N
-from convnova.genome import Windows, shard_genome, windows
-from convnova.hyperparameters import Pretraining
-from convnova.masking import MASK
+from convnova.config.hyperparameters import Pretraining
+from convnova.config.schema import RunConfig
+from convnova.data.batches import Batch
+from convnova.data.dna import N
+from convnova.data.genome import Windows, shard_genome, windows
+from convnova.data.masking import MASK
 from convnova.models import build_backbone
 from convnova.models.heads import MaskedLanguageModel
-from convnova.pretrain import MaskedLanguage, pretrain
+from convnova.training.checkpoint import load_strictly, load_weights
+from convnova.training.pretrain import MaskedLanguage, pretrain
 
 BASES = 4
 

@@ -14,8 +14,8 @@ as PyTorch makes it. To have both keep it: MALLOC_MMAP_THRESHOLD_=33554432 MALLO
     released    the authors' model, as shipped: float32
     plain       ours as its equations stand, at every position
     fast        ours as the pipeline uses it; in pretraining the last block and the tail at masked positions only; on a
-                GPU in bfloat16 three times: plain, compiled by PyTorch, and fast (`convnova.models.fused` and, in
-                training, `convnova.graphs`)
+                GPU in bfloat16 three times: plain, compiled by PyTorch, and fast (`convnova.models.kernels.hopper` and, in
+                training, `convnova.training.cuda_graphs`)
 """
 
 import argparse
@@ -41,16 +41,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from convnova.batches import Batch
-from convnova.cost import COUNTED
-from convnova.graphs import SAME_SHAPE, Graphs
-from convnova.hyperparameters import Training
-from convnova.memory import keep_freed_memory, peak_resident
+from convnova.config.hyperparameters import Training
+from convnova.data.batches import Batch
 from convnova.models import as_the_equations_stand
 from convnova.models.convnova import Backbone, Config
 from convnova.models.heads import MaskedLanguageModel
-from convnova.models.released import from_released
-from convnova.step import sequences_at_once
+from convnova.models.released_checkpoint import from_released
+from convnova.training.compute_cost import COUNTED
+from convnova.training.cuda_graphs import SAME_SHAPE, Graphs
+from convnova.training.memory import keep_freed_memory, peak_resident
+from convnova.training.optimization import sequences_at_once
 
 MASKED = 0.15
 PRETRAINING = Config(width=128, kernel=9, ffn=True)

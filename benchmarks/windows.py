@@ -25,9 +25,9 @@ import pyfaidx
 import torch
 from sharding import make_fasta
 
-from convnova.dna import LETTER_TO_TOKEN, N
-from convnova.genome import shard_genome, windows
-from convnova.masking import mask
+from convnova.data.dna import LETTER_TO_TOKEN, N
+from convnova.data.genome import shard_genome, windows
+from convnova.data.masking import mask
 from convnova.randomness import order
 
 TOKEN = {chr(letter): min(int(token), N) for letter, token in enumerate(LETTER_TO_TOKEN)}

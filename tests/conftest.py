@@ -9,9 +9,9 @@ import torch
 from loopback import serving
 from made_up_scores import GOLDEN
 
-from convnova import download
-from convnova.published import read_published
-from convnova.scores import read_scores
+from convnova.data import download
+from convnova.reporting.published import read_published
+from convnova.reporting.scores import read_scores
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

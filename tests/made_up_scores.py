@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from convnova.scores import COLUMNS, Plan, Row
+from convnova.reporting.scores import COLUMNS, Plan, Row
 
-GOLDEN = Path(__file__).parent / "golden" / "tables"
+GOLDEN = Path(__file__).parent / "reporting" / "golden" / "tables"
 NT, GB, CP = "nucleotide_transformer", "genomic_benchmarks", "chromatin_profile"
 
 PLAN = Plan(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import yaml
 
-from convnova.catalogue import load_file
-from convnova.cli import main
-from convnova.config import Job, RunConfig
+from convnova.cli.main import main
+from convnova.config.load import load_file
+from convnova.config.schema import Job, RunConfig
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "config"
 SETTINGS = {"width": 4, "kernel": 3, "blocks": 1, "dilation_base": 1}

@@ -8,8 +8,8 @@ import torch
 import yaml
 
 import convnova.models
-from convnova.catalogue import load
-from convnova.dna import OUTSIDE
+from convnova.config.load import load
+from convnova.data.dna import OUTSIDE
 from convnova.models import build_backbone, build_predictor, check_models, configure
 from convnova.models.heads import MaskedLanguageModel
 

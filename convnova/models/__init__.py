@@ -6,7 +6,7 @@ most; None for the whole sequence) and a class `Backbone(Config)` with `width` a
 are not what it makes, a function `predictor(config, kind, outputs, length, **options)` that returns the whole network.
 `Config.longest`, where there is one, is the longest sequence it can read; `Config.receptive_field_per_base`, where
 there is one, is that of predictions of single bases; `check(config)` tries what can be tried before any job;
-`Backbone.recordable`, where it is true, lets steps on a GPU be replayed (`convnova.graphs`). See
+`Backbone.recordable`, where it is true, lets steps on a GPU be replayed (`convnova.training.cuda_graphs`). See
 docs/adding_a_model.md.
 """
 
@@ -17,8 +17,8 @@ from typing import Any
 
 from torch import nn
 
-from convnova.catalogue import nearest, where
-from convnova.config import Model, RunConfig, Task
+from convnova.config.load import nearest, where
+from convnova.config.schema import Model, RunConfig, Task
 from convnova.errors import ConvNovaError
 from convnova.models.heads import Predictor
 

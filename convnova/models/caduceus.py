@@ -20,10 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convnova.dna import COMPLEMENT, OUTSIDE
+from convnova.data.dna import COMPLEMENT, OUTSIDE
 from convnova.errors import ConvNovaError
 from convnova.models.layers import chosen, inside_of, masked
-from convnova.models.scan import selective_scan
+from convnova.models.selective_scan import selective_scan
 
 SMALLEST_STEP, LARGEST_STEP = 1e-3, 1e-1
 """Step sizes at the start are drawn between these, evenly in their logarithm, as Mamba does."""

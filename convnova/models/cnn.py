@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from convnova.dna import OUTSIDE
+from convnova.data.dna import OUTSIDE
 from convnova.models.layers import BatchNorm, Convolution, inside_of, masked
 
 TAPS = 8

@@ -25,11 +25,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from convnova.dna import OUTSIDE
+from convnova.data.dna import OUTSIDE
 from convnova.errors import ConvNovaError
-from convnova.models import fused, sparing
-from convnova.models.convolution import GROUP, Pointwise, convolve, five_products_pay, float32_on_cpu, linear
 from convnova.models.heads import VOCABULARY
+from convnova.models.kernels import cpu, hopper
+from convnova.models.kernels.winograd import GROUP, Pointwise, convolve, five_products_pay, float32_on_cpu, linear
 
 STEM_KERNEL = 9
 LARGEST_DILATION = 1024
@@ -133,8 +133,8 @@ class GatedConvolutionBlock(nn.Module):
         """
         last, read = last or c is None, x if c is None else c
         regular = self.gate == "product" and not (self.training and self.dropout)
-        if self.fast and regular and fused.applies(x, x.shape[-1]):
-            return fused.gated_convolution(self, x, read, inside, at, last)
+        if self.fast and regular and hopper.applies(x, x.shape[-1]):
+            return hopper.gated_convolution(self, x, read, inside, at, last)
         x, gate = self._update(x, read, inside, at)
         if self.ffn is not None:
             x = x + self.ffn(x)
@@ -147,7 +147,7 @@ class GatedConvolutionBlock(nn.Module):
             return chosen + F.gelu(h), None
         a = self._convolve(self.gate_conv, self.gate_norm, c, inside, at)
         if self.gate == "product" and self.fast and float32_on_cpu(x):
-            return sparing.GatedUpdate.apply(chosen, h, a)
+            return cpu.GatedUpdate.apply(chosen, h, a)
         gate = torch.sigmoid(a)
         return chosen + F.gelu(h) + gate if self.gate == "sum" else torch.addcmul(chosen, F.gelu(h), gate), gate
 
@@ -157,7 +157,7 @@ class GatedConvolutionBlock(nn.Module):
         x = F.dropout(x, self.dropout, self.training)
         if self.fast and at is None and float32_on_cpu(x):
             parameters = norm.weight, norm.bias, conv.weight, conv.bias
-            return sparing.NormedConvolution.apply(x, *parameters, inside, self.dilation)
+            return cpu.NormedConvolution.apply(x, *parameters, inside, self.dilation)
         h = norm(x) if inside is None else norm(x) * inside
         if at is None:
             return convolve(h, conv.weight, conv.bias, self.dilation)
@@ -187,7 +187,7 @@ class Backbone(nn.Module):
 
     @property
     def recordable(self) -> bool:
-        """Whether nothing in a step waits for the GPU (see `convnova.graphs`)."""
+        """Whether nothing in a step waits for the GPU (see `convnova.training.cuda_graphs`)."""
         return not self.checkpointing
 
     def __init__(self, config: Config):
@@ -273,8 +273,8 @@ class Backbone(nn.Module):
 
     def _finish(self, x: Tensor) -> Tensor:
         """The tail and the final layers: (..., d) to the same."""
-        if self._fused(x) and self.config.tail_expansion in fused.TAIL_EXPANSIONS:
-            x = fused.tail(self.tail, x)
+        if self._fused(x) and self.config.tail_expansion in hopper.TAIL_EXPANSIONS:
+            x = hopper.tail(self.tail, x)
         else:
             x = x + self.tail(x)
         return x if self.final_conv is None else self.final_conv(x)
@@ -298,12 +298,12 @@ class Backbone(nn.Module):
     def _stem(self, tokens: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """GELU of the convolution of one-hot `tokens`, (B, L, d), of weights (d, 5, 9) and biases (d,)."""
         if self._fused(tokens):
-            return partial(fused.stem, tokens)
+            return partial(hopper.stem, tokens)
         windows = letter_windows(tokens).to(self.stem.weight.dtype)
         return lambda weight, bias: F.gelu(linear(windows, weight.permute(0, 2, 1).flatten(1), bias))
 
     def _fused(self, where: Tensor) -> bool:
-        return self.fast and fused.applies(where, self.width)
+        return self.fast and hopper.applies(where, self.width)
 
 
 def letter_windows(tokens: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ made of their mean, and a masked base is guessed on both strands with one head.
 import torch
 from torch import Tensor, nn
 
-from convnova.dna import COMPLEMENT, LETTERS, OUTSIDE
+from convnova.data.dna import COMPLEMENT, LETTERS, OUTSIDE
 
 VOCABULARY = len(LETTERS)
 """What a base can be: A C G T N."""

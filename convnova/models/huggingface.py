@@ -23,10 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convnova.dna import OUTSIDE, decode
+from convnova.data.dna import OUTSIDE, decode
 from convnova.errors import ConvNovaError
+from convnova.log import log
 from convnova.models.heads import Predictor
-from convnova.progress import log
 
 LOADERS = ("AutoModel", "AutoModelForMaskedLM", "AutoModelForCausalLM")
 

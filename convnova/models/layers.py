@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convnova.dna import OUTSIDE
+from convnova.data.dna import OUTSIDE
 from convnova.models.heads import VOCABULARY
 
 

@@ -11,8 +11,8 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from convnova.models import fused, fused_kernels
 from convnova.models.convnova import Backbone, Config, GatedConvolutionBlock
+from convnova.models.kernels import hopper, hopper_triton
 
 POINTERS = {torch.uint8: "*u8", torch.int64: "*i64", torch.bfloat16: "*bf16", torch.float32: "*fp32"}
 SHARED_MEMORY = 227 * 1024
@@ -50,19 +50,19 @@ class Compiled:
 
 
 if __name__ == "__main__":
-    for name, part in list(vars(fused_kernels).items()):
+    for name, part in list(vars(hopper_triton).items()):
         if isinstance(part, triton.JITFunction) and not name.startswith("_"):
-            setattr(fused_kernels, name, Compiled(part))
-    for width in fused.WIDTHS:
+            setattr(hopper_triton, name, Compiled(part))
+    for width in hopper.WIDTHS:
         tokens, at = torch.zeros(1, 8, dtype=torch.uint8), torch.arange(3)
         for ffn in (False, True):
             block = GatedConvolutionBlock(Config(width=width, ffn=ffn), 4)
             for chosen in (None, at):
                 x, c = (
-                    fused.stem(tokens, torch.zeros(width, 5, 9), torch.zeros(width, requires_grad=True)) for _ in "xc"
+                    hopper.stem(tokens, torch.zeros(width, 5, 9), torch.zeros(width, requires_grad=True)) for _ in "xc"
                 )
-                x, c = fused.gated_convolution(block, x, c, None, chosen, chosen is not None)
+                x, c = hopper.gated_convolution(block, x, c, None, chosen, chosen is not None)
                 (x.sum() + (0 if c is None else c.sum())).backward()
-        for expansion in fused.TAIL_EXPANSIONS:
+        for expansion in hopper.TAIL_EXPANSIONS:
             layers = Backbone(Config(width=width, tail_expansion=expansion, blocks=1)).tail
-            fused.tail(layers, torch.zeros(8, width, dtype=torch.bfloat16)).sum().backward()
+            hopper.tail(layers, torch.zeros(8, width, dtype=torch.bfloat16)).sum().backward()

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from convnova.dna import OUTSIDE
+from convnova.data.dna import OUTSIDE
 from convnova.models.cnn import CNN, Config, PerBaseCNN
 
 

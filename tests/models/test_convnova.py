@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from convnova.dna import OUTSIDE, complement
+from convnova.data.dna import OUTSIDE, complement
 from convnova.errors import ConvNovaError
 from convnova.models.convnova import Backbone, Config, GatedConvolutionBlock
 from convnova.models.heads import MaskedLanguageModel, Predictor

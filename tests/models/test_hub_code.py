@@ -24,7 +24,7 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from convnova.catalogue import load
+from convnova.config.load import load
 from convnova.models import build_backbone, caduceus, check_models
 
 CODE = os.environ.get("CONVNOVA_HUB_CODE")

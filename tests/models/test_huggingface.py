@@ -19,8 +19,8 @@ transformers = pytest.importorskip("transformers", reason="the optional package 
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from convnova.catalogue import load
-from convnova.dna import OUTSIDE, encode
+from convnova.config.load import load
+from convnova.data.dna import OUTSIDE, encode
 from convnova.errors import ConvNovaError
 from convnova.models import build_predictor, check_models
 from convnova.models.huggingface import Backbone, Config, check

@@ -9,11 +9,11 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
-from convnova.batches import Batch
-from convnova.dna import OUTSIDE, encode
-from convnova.hyperparameters import Training
-from convnova.models.kmers import Config, predictor, words
-from convnova.train import train
+from convnova.config.hyperparameters import Training
+from convnova.data.batches import Batch
+from convnova.data.dna import OUTSIDE, encode
+from convnova.models.kmer_regression import Config, predictor, words
+from convnova.training.loop import train
 
 
 def sequences(count, length, seed=0):

@@ -5,18 +5,18 @@ import pytest
 import torch
 from test_models import TINY
 
-from convnova.batches import Labelled, Padding, collate
-from convnova.config import Task
-from convnova.finetune import Classification
-from convnova.genome import Windows, shard_genome, windows
-from convnova.hyperparameters import Pretraining, Training
+from convnova.config.hyperparameters import Pretraining, Training
+from convnova.config.schema import Task
+from convnova.data.batches import Labelled, Padding, collate
+from convnova.data.genome import Windows, shard_genome, windows
 from convnova.models import build_backbone, build_predictor
 from convnova.models.heads import MaskedLanguageModel
-from convnova.pretrain import MaskedLanguage
-from convnova.simulate.files import write_intervals
-from convnova.simulate.genome import Genome, Region, make_genome
-from convnova.simulate.marks import STATES
-from convnova.train import train
+from convnova.simulation.file_formats import write_intervals
+from convnova.simulation.genome import Genome, Region, make_genome
+from convnova.simulation.histone_marks import STATES
+from convnova.training.finetune import Classification
+from convnova.training.loop import train
+from convnova.training.pretrain import MaskedLanguage
 
 PLAIN = [name for name in TINY if "," not in name]
 WINDOW = 100
@@ -78,7 +78,7 @@ def assert_all_learn(model: torch.nn.Module, loss: torch.Tensor) -> None:
 @pytest.mark.parametrize("name", [slow_where(name, "caduceus" in name) for name in PLAIN])
 def test_masked_bases_are_guessed_better_than_by_their_frequencies(name, chromatin, tmp_path, monkeypatch):
     """The loss falls below the entropy of the hidden letters themselves, which takes a look at their surroundings."""
-    monkeypatch.setattr("convnova.pretrain.MOST_VALIDATION_WINDOWS", 100)
+    monkeypatch.setattr("convnova.training.pretrain.MOST_VALIDATION_WINDOWS", 100)
     settings = Pretraining(length=WINDOW, windows=192, batch_size=4, epochs=2, lr=1e-2, warmup=0.1)
     torch.manual_seed(0)
     model, objective = MaskedLanguageModel(build_backbone(*TINY[name])), MaskedLanguage(settings, *chromatin)
@@ -88,7 +88,7 @@ def test_masked_bases_are_guessed_better_than_by_their_frequencies(name, chromat
     assert_all_learn(model.train(), objective.loss(model, objective.batch(0)))
 
 
-@pytest.mark.parametrize("name", ["cnn", "kmers", *(slow_where(name, "caduceus" in name) for name in PLAIN)])
+@pytest.mark.parametrize("name", ["cnn", "kmer_regression", *(slow_where(name, "caduceus" in name) for name in PLAIN)])
 def test_the_sequence_tells_classes_of_the_embedded_genome(name, embedded, tmp_path):
     """On chr8, which was not trained on, the loss is far below the entropy of the labels."""
     splits, task = states(embedded), Task()

@@ -9,18 +9,18 @@ import torch
 import torch.nn.functional as F
 
 import convnova.models
-from convnova.batches import Padding, opposite_strands
-from convnova.catalogue import load
-from convnova.checkpoint import save_weights
-from convnova.config import Job
-from convnova.dna import COMPLEMENT, OUTSIDE
+from convnova.config.load import load
+from convnova.config.schema import Job
+from convnova.data.batches import Padding, opposite_strands
+from convnova.data.dna import COMPLEMENT, OUTSIDE
+from convnova.data.prepare_task import read_task
 from convnova.errors import ConvNovaError
-from convnova.finetune import build, split_rows
 from convnova.models import build_backbone, build_predictor, check_models, configure, receptive_field
 from convnova.models.heads import MaskedLanguageModel
 from convnova.models.layers import BatchNorm
 from convnova.models.transformer import rotated
-from convnova.tasks import read_task
+from convnova.training.checkpoint import save_weights
+from convnova.training.finetune import build, split_rows
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 TINY = {
@@ -70,7 +70,7 @@ def padded(singles: list[torch.Tensor], width: int) -> torch.Tensor:
 def test_every_architecture_is_tried_here():
     modules = {found.name for found in pkgutil.iter_modules(convnova.models.__path__)}
     with_config = {name for name in modules if hasattr(importlib.import_module(f"convnova.models.{name}"), "Config")}
-    assert with_config - {"cnn", "huggingface", "kmers"} == {architecture for architecture, _ in TINY.values()}
+    assert with_config - {"cnn", "huggingface", "kmer_regression"} == {architecture for architecture, _ in TINY.values()}
     catalogued = {load({"models": [path.stem], "genome": "g.fa"}, [], CATALOGUE).models[path.stem].architecture
                   for path in (CATALOGUE / "models").glob("*.yaml")}  # fmt: skip
     assert catalogued <= with_config
@@ -161,7 +161,7 @@ def test_one_substitution_moves_the_receptive_field_and_nothing_else(name):
     assert not causal or not moved.tril(-1).any(), "no output sees what comes after it"
 
 
-@pytest.mark.parametrize("architecture", ["cnn", "kmers"])
+@pytest.mark.parametrize("architecture", ["cnn", "kmer_regression"])
 def test_the_receptive_field_of_predictions_of_bases(architecture):
     model, length = stirred(build_predictor(architecture, {}, "per_base", 3, 0)).double(), 240
     tokens = torch.arange(length).remainder(3)[None]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from convnova.dna import OUTSIDE
+from convnova.data.dna import OUTSIDE
 from convnova.models.heads import largest_of_bases, mean_of_bases
 
 

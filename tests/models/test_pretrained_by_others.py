@@ -8,7 +8,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from convnova.catalogue import load
+from convnova.config.load import load
 from convnova.errors import ConvNovaError
 from convnova.models import check_models
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from convnova.catalogue import load
+from convnova.config.load import load
 from convnova.models import build_backbone, build_predictor, receptive_field
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,7 +4,7 @@ import cluster
 import pytest
 
 from convnova.errors import ConvNovaError
-from convnova.slurm import Request, check
+from convnova.runs.slurm import Request, check
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 
 import workflow
 from convnova.errors import ConvNovaError
-from convnova.slurm import Request, check
+from convnova.runs.slurm import Request, check
 
 COMMANDS = {"sbatch", "sinfo", "squeue", "sacct", "scancel", "scontrol", "srun", "sacctmgr"}
 
@@ -70,7 +70,7 @@ def test_a_controller_that_never_answers_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "sbatch").write_text("#!/bin/sh\nexec sleep 60\n")
     (tmp_path / "sbatch").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr("convnova.slurm.SECONDS_TO_ANSWER", 0.1)
+    monkeypatch.setattr("convnova.runs.slurm.SECONDS_TO_ANSWER", 0.1)
     with pytest.raises(ConvNovaError, match="slurm: the controller does not answer sbatch; run again when"):
         check([Request("all")])
 

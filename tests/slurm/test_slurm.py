@@ -13,12 +13,12 @@ import torch
 import yte
 
 import workflow
-from convnova.catalogue import load_file
-from convnova.checkpoint import load_weights
-from convnova.cli import main
+from convnova.cli.main import main
+from convnova.config.load import load_file
 from convnova.errors import ConvNovaError
-from convnova.pretrain import pretrain
-from convnova.slurm import Request, cancel_left_over, check
+from convnova.runs.slurm import Request, cancel_left_over, check
+from convnova.training.checkpoint import load_weights
+from convnova.training.pretrain import pretrain
 
 SMALL = {"threads": 1, "pretrain_gb": 2, "finetune_gb": 2}
 TARGET = "results/own/pretrain/convnova/weights.safetensors"

@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from convnova.catalogue import check_files, load, nearest, save
-from convnova.config import Job, Protocol, files_of
+from convnova.config.load import check_files, load, nearest, save
+from convnova.config.schema import Job, Protocol, files_of
 from convnova.errors import ConvNovaError
 from convnova.files import read_yaml
-from convnova.outputs import ITEMS, figure_titles, item_tasks, sheet_titles
+from convnova.runs.outputs import ITEMS, figure_titles, item_tasks, sheet_titles
 
 CATALOGUE = Path(os.path.relpath(workflow.basedir)) / "config"
 FILES = [os.path.relpath(path) for path in workflow.configfiles]
@@ -204,7 +204,7 @@ def audits():
 
 def slurm_request(job):
     """What a job asks Slurm for at its last attempt."""
-    from convnova.slurm import Request
+    from convnova.runs.slurm import Request
 
     filled_in = workflow.resource_settings.overwrite_resources
     own = any("slurm_partition" in filled_in.get(rule, {}) for rule in job.rules)
@@ -224,7 +224,7 @@ def slurm_request(job):
 def check_slurm(dag):
     """Stop before the first submission where Slurm would not take a job, and end what an earlier run left there."""
     import snakemake_executor_plugin_slurm as plugin
-    from convnova.slurm import cancel_left_over, check
+    from convnova.runs.slurm import cancel_left_over, check
 
     # Once the controller has not answered, the plugin would ask sacct, which without accounting never answers.
     if workflow.executor_settings.status_command == "squeue":

@@ -1,0 +1,62 @@
+"""The commands that look for what splits share: audit, audit-tables, leaks."""
+
+import argparse
+from pathlib import Path
+
+from convnova.cli.common import config_of, of_run
+from convnova.cli.data import files_by_role, suite_and_task
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Add them to the command line."""
+    text = "count what is in a task's splits, and which test rows overlap train or pretraining data"
+    audit = of_run(commands, "audit", run_audit, text)
+    audit.add_argument("--task", required=True, metavar="SUITE/TASK")
+    audit.add_argument("--shard", type=Path, required=True, metavar="FILE", help="the task's shard")
+    audit.add_argument("--genome", type=Path, metavar="DIR", help="genome shard that models are pretrained on")
+    audit.add_argument("--out", type=Path, required=True, metavar="FILE")
+    audit.add_argument("files", nargs="*", metavar="ROLE=FILE", help="the task's files, if they hold intervals")
+
+    audit_tables = of_run(
+        commands, "audit-tables", run_audit_tables, "the audits of a run side by side, as TSV, Markdown and HTML"
+    )
+    audit_tables.add_argument("--out", type=Path, required=True, metavar="DIR")
+    audit_tables.add_argument("audits", nargs="+", type=Path, metavar="FILE", help="what `audit` wrote")
+
+    leaks = of_run(commands, "leaks", run_leaks, "scores with and without test rows that overlap train in the genome")
+    leaks.add_argument("--genome", type=Path, required=True, metavar="DIR", help="genome shard to look for rows in")
+    leaks.add_argument("--out", type=Path, required=True, metavar="DIR")
+    leaks.add_argument("shards", nargs="+", metavar="SUITE/TASK=FILE", help="shards of the tasks")
+
+
+def run_audit(options: argparse.Namespace) -> None:
+    """`convnova audit`"""
+    from convnova.evaluation.leakage.split_audit import Pretraining, write_audit
+
+    config = config_of(options)
+    suite, task = suite_and_task(config, options.task, options.config)
+    pretraining = None
+    if options.genome:
+        read = config.pretrain.length if config.pretrain.coverage == "first" else None
+        same = config.suites[suite].genome == config.genome
+        files = files_by_role(options.files) if same else {}
+        pretraining = Pretraining(config.genome or "", options.genome, read, config.suites[suite].format, files)
+    write_audit(options.shard, options.out, pretraining, suite=suite, task=task)
+
+
+def run_audit_tables(options: argparse.Namespace) -> None:
+    """`convnova audit-tables`"""
+    from convnova.reporting.audit_table import read_audits, write_pages
+
+    config = config_of(options)
+    write_pages(read_audits(options.audits), options.out, config.simulate is not None)
+
+
+def run_leaks(options: argparse.Namespace) -> None:
+    """`convnova leaks`"""
+    from convnova.evaluation.leakage.overlap_scores import write_leaks
+
+    config = config_of(options)
+    named = [word.partition("=") for word in options.shards]
+    shards = {suite_and_task(config, name, options.config): Path(path) for name, _, path in named}
+    write_leaks(config, options.genome, shards, options.out)

@@ -1,0 +1,48 @@
+"""The commands that measure what models cost."""
+
+import argparse
+import os
+from pathlib import Path
+
+from convnova.cli.common import config_of, load_torch, of_run
+from convnova.errors import ConvNovaError
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Add them to the command line."""
+    cost = of_run(commands, "cost", run_cost, "measure one model at one length: operations, throughput, memory")
+    cost.add_argument("--model", required=True, help="a model of the config")
+    cost.add_argument("--length", type=int, required=True, help="bases a sequence")
+    cost.add_argument("--out", type=Path, required=True, metavar="FILE")
+    cost.add_argument("--threads", type=int, default=os.cpu_count())
+
+    tables = of_run(commands, "cost-tables", run_cost_tables, "costs side by side as TSV, Markdown, HTML and a figure")
+    tables.add_argument("--scores", type=Path, metavar="FILE", help="what `aggregate` wrote, for score against cost")
+    tables.add_argument("--tables", type=Path, required=True, metavar="DIR")
+    tables.add_argument("--figures", type=Path, required=True, metavar="DIR")
+    tables.add_argument("costs", nargs="+", type=Path, metavar="FILE", help="what `cost` wrote")
+
+
+def run_cost(options: argparse.Namespace) -> None:
+    """`convnova cost`"""
+    from convnova.config.load import nearest
+
+    config = config_of(options)
+    if options.model not in config.models:
+        raise ConvNovaError(f"model {options.model!r}: {nearest(options.model, list(config.models))}")
+    if options.length < 1:
+        raise ConvNovaError(f"--length {options.length}: expected 1 or more")
+    load_torch(options.threads)
+    from convnova.training.compute_cost import write_cost
+
+    write_cost(config, options.model, options.length, options.out)
+
+
+def run_cost_tables(options: argparse.Namespace) -> None:
+    """`convnova cost-tables`"""
+    from convnova.reporting.cost_table import mean_scores, read_costs, write_costs
+    from convnova.reporting.scores import read_scores
+
+    config = config_of(options)
+    scores = mean_scores(read_scores(options.scores)) if options.scores else {}
+    write_costs(read_costs(options.costs), scores, config.simulate is not None, options.tables, options.figures)

@@ -1,0 +1,208 @@
+"""What a step reads, and batches of labelled sequences: their rows, and different lengths side by side."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from convnova.config.schema import FOLDS
+from convnova.data.dna import OUTSIDE, N, reverse_complement
+from convnova.randomness import generator, order
+from convnova.training.distributed import Processes
+
+POOL = 16
+"""Batches whose rows are sorted by length together, so that little of a batch is padding."""
+
+NAMED = 128
+
+UNLABELLED = -100
+"""Label of a padded base; PyTorch's cross entropy leaves it out."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step reads.
+
+    tokens: (B, L) uint8. targets: whatever the objective's loss compares with, a row a sequence, or one for each of
+    `at`. count: targets that have a loss. at: ascending flat positions b * L + l for which alone there is an output.
+    rows: where the sequences come from, for messages.
+    """
+
+    tokens: Tensor
+    targets: Tensor
+    count: int
+    at: Tensor | None = None
+    rows: str = ""
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        at = None if self.at is None else self.at.to(device, non_blocking=True)
+        tokens, targets = (part.to(device, non_blocking=True) for part in (self.tokens, self.targets))
+        return Batch(tokens, targets, self.count, at, self.rows)
+
+    def filled(self, multiple: int) -> "Batch":
+        """With positions in `at` that are no targets, up to a multiple: so that many batches have one shape."""
+        if self.at is None or not (missing := -len(self.at) % multiple):
+            return self
+        free = torch.ones(self.tokens.numel(), dtype=torch.bool)
+        free[self.at] = False
+        at, order = torch.cat([self.at, free.nonzero().flatten()[:missing]]).sort()
+        return replace(self, at=at, targets=F.pad(self.targets, (0, missing), value=UNLABELLED)[order])
+
+    def share(self, processes: Processes) -> "Batch":
+        """The rows that one of several processes takes. All take some: where there are too few rows, the first one
+        again, for a loss that does not count (no `count`)."""
+        size = -(-len(self.tokens) // processes.world)
+        parts = list(self.split(size))
+        if processes.rank < len(parts):
+            return parts[processes.rank]
+        return replace(next(self.split(1)), count=0)
+
+    def split(self, size: int) -> "Iterator[Batch]":
+        """Parts of at most `size` sequences; `count` stays that of the whole batch."""
+        if size >= len(self.tokens):
+            yield self
+            return
+        length = self.tokens.shape[1]
+        for first in range(0, len(self.tokens), size):
+            tokens, rows, at = self.tokens[first : first + size], slice(first, first + size), None
+            if self.at is not None:
+                edges = torch.tensor([first * length, (first + size) * length], device=self.at.device)
+                rows = slice(*torch.searchsorted(self.at, edges).tolist())
+                at = self.at[rows] - first * length
+            yield Batch(tokens, self.targets[rows], self.count, at, self.rows)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Some rows of a split: flat `tokens`, `offsets` (n + 1,) into them, and `labels`.
+
+    labels: (n,) class ids; (n, m) 0 or 1; or, a base each, flat like the tokens.
+    """
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+    labels: np.ndarray
+    kind: str
+    rows: np.ndarray
+    """Which rows of the split: int64 (n,)."""
+    max_length: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Bases that are read of each row: int64 (n,)."""
+        return np.minimum(np.diff(self.offsets)[self.rows], self.max_length)
+
+
+@dataclass(frozen=True)
+class Padding:
+    """How sequences are made equally long.
+
+    Attributes:
+        to: a length for all batches, or None for the longest of each batch.
+        counted: with N, which the model reads like any letter; otherwise with OUTSIDE, which leaves no trace.
+        left: at the left, as released; otherwise at the right.
+    """
+
+    to: int | None = None
+    counted: bool = False
+    left: bool = False
+
+    def place(self, length: int, width: int) -> slice:
+        """Where in a line the sequence is."""
+        return slice(width - length, width) if self.left else slice(0, length)
+
+
+def rows_of_step(data: Labelled, batch_size: int, seed: int, epoch: int, place: int) -> np.ndarray:
+    """Which items a step of an epoch reads: shuffled, and alike in length where lengths differ.
+
+    Args:
+        batch_size: items a step. place: number of the step in its epoch, from 0.
+
+    Returns:
+        int64 (batch_size,), fewer in the last step of an epoch: places in `data.rows`.
+    """
+    shuffled = order(len(data), seed, epoch)
+    lengths = data.lengths
+    if lengths.min() != lengths.max():
+        pools = np.split(shuffled, range(POOL * batch_size, len(shuffled), POOL * batch_size))
+        sizes = [pool[np.argsort(lengths[pool], kind="stable")] for pool in pools]
+        shuffled = np.concatenate(sizes)
+        whole = len(shuffled) // batch_size
+        place = int(generator(seed, "batches", epoch).permutation(whole)[place]) if place < whole else place
+    return shuffled[place * batch_size : (place + 1) * batch_size]
+
+
+def collate(data: Labelled, items: np.ndarray, padding: Padding) -> Batch:
+    """Lay the items side by side: tokens (B, L) and targets (B,), (B, m) or, a base each, (B, L)."""
+    lengths = data.lengths[items]
+    width = max(padding.to or 0, int(lengths.max()))
+    tokens = np.full((len(items), width), N if padding.counted else OUTSIDE, np.uint8)
+    per_base = data.kind == "per_base"
+    targets = np.full(tokens.shape, UNLABELLED, np.int64) if per_base else data.labels[data.rows[items]]
+    for line, (item, length) in enumerate(zip(items, lengths, strict=True)):
+        start = data.offsets[data.rows[item]]
+        place = padding.place(length, width)
+        tokens[line, place] = data.tokens[start : start + length]
+        if per_base:
+            targets[line, place] = data.labels[start : start + length]
+    dtype = torch.float32 if data.kind == "multilabel" else torch.int64
+    count = int(lengths.sum()) if per_base else targets.size
+    rows = named(data.rows[items])
+    return Batch(torch.from_numpy(tokens), torch.from_numpy(np.array(targets)).to(dtype), count, rows=rows)
+
+
+def named(rows: np.ndarray) -> str:
+    """Row numbers for a message, the first `NAMED` of them."""
+    rest = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+    return ", ".join(map(str, rows[:NAMED].tolist())) + rest
+
+
+def opposite_strands(tokens: torch.Tensor, lengths: np.ndarray, padding: Padding) -> torch.Tensor:
+    """The reverse complement of each line of a batch, (B, L) uint8; padding stays where it is."""
+    other, width = tokens.numpy().copy(), tokens.shape[1]
+    for line, length in zip(other, lengths, strict=True):
+        place = padding.place(length, width)
+        line[place] = reverse_complement(line[place])
+    return torch.from_numpy(other)
+
+
+def either_strand(batch: Batch, lengths: np.ndarray, padding: Padding, seed: int, step: int) -> Batch:
+    """The batch with each sequence, by chance, read from the opposite strand; padding stays where it is."""
+    turned = torch.from_numpy(generator(seed, "strand", step).integers(0, 2, (len(lengths), 1)).astype(bool))
+    other = opposite_strands(batch.tokens, lengths, padding)
+    return replace(batch, tokens=torch.where(turned, other, batch.tokens))
+
+
+def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows in two, each class (of 1-dimensional labels) in the same proportion.
+
+    Returns:
+        kept, held_out: int64 row numbers, ascending; at least one row is held out.
+    """
+    random = generator(seed, "hold out")
+    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    held = [random.permutation(group)[: round(share * len(group))] for group in groups]
+    held_out = np.sort(np.concatenate(held))
+    if not len(held_out):
+        held_out = random.permutation(len(labels))[:1]
+    return np.setdiff1d(np.arange(len(labels)), held_out), held_out
+
+
+def folds_of(labels: np.ndarray) -> np.ndarray:
+    """The fold, 1 to `FOLDS`, of each row: int64 (n,); the same for every seed.
+
+    The rows of a class (of 1-dimensional labels) are dealt out in turn, shuffled, class after class, so that both
+    the folds and each class in them differ by one row at most.
+    """
+    random = generator(0, "folds")
+    dealt = np.concatenate([random.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
+    found = np.empty(len(labels), np.int64)
+    found[dealt] = np.arange(len(labels)) % FOLDS + 1
+    return found

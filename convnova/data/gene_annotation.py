@@ -1,0 +1,153 @@
+"""Genes of an annotation in GFF3, and BEND's label for every base of a chromosome.
+
+GFF3: https://github.com/The-Sequence-Ontology/Specifications/blob/master/gff3.md; coordinates from 1, both ends
+included, which become 0-based and half-open here. Labels: `labels_simple_direction_DA` of BEND (Marin et al. 2024,
+arXiv 2311.12570): coding sequence without its stop codon, donor, intron and acceptor on the forward strand 0 to 3, on
+the reverse strand 4 to 7, all else 8.
+"""
+
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import numpy as np
+
+from convnova.data import intervals
+from convnova.errors import ConvNovaError
+from convnova.files import open_bytes
+from convnova.log import log
+
+CODING, DONOR, INTRON, ACCEPTOR = range(4)
+REVERSE = 4
+"""What is added to a label on the reverse strand."""
+NONCODING = 8
+
+STOP_CODON = 3
+SHORTEST_INTRON = 20
+"""Bases between two coding parts below which they are no intron but a shift of the reading frame."""
+
+
+class Transcript(NamedTuple):
+    """The coding parts of one transcript, ascending, 0-based and half-open, each start before its end."""
+
+    name: str
+    chrom: str
+    strand: str
+    coding: list[tuple[int, int]]
+
+    @property
+    def bases(self) -> int:
+        """Coding bases, the stop codon included."""
+        return sum(end - start for start, end in self.coding)
+
+    @property
+    def introns(self) -> list[tuple[int, int]]:
+        """What lies between coding parts, as far as it is long enough to be one."""
+        gaps = ((one[1], other[0]) for one, other in zip(self.coding, self.coding[1:], strict=False))
+        return [(start, end) for start, end in gaps if end - start >= SHORTEST_INTRON]
+
+
+def read_annotation(path: str | Path, lengths: Mapping[str, int]) -> dict[str, list[Transcript]]:
+    """The coding transcripts on each chromosome that an annotation describes, in the order of the file.
+
+    A chromosome is known by the first column, or by the attribute `chromosome` of its `region` (as NCBI has it). One
+    that the annotation says nothing of is not among the keys, for nothing is known of its bases.
+
+    Args:
+        path: GFF3, plain or gzip.
+        lengths: chromosome to its number of bases.
+
+    Raises:
+        ConvNovaError: a line that is none of GFF3's, a chromosome or place that the genome lacks, coding sequence
+            without a strand or a parent, or none at all.
+    """
+    names: dict[str, str] = {}
+    chromosomes: dict[str, None] = {}
+    parts: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
+    for where, fields, attributes in _features(path):
+        if fields[2] == "region" and "chromosome" in attributes:
+            names[fields[0]] = attributes["chromosome"]
+        chrom, start, end = intervals.checked(
+            (names.get(fields[0], fields[0]), str(int(fields[3]) - 1), fields[4]), lengths, where
+        )
+        chromosomes[chrom] = None
+        if fields[2] != "CDS":
+            continue
+        if fields[6] not in ("+", "-") or not attributes.get("Parent"):
+            raise ConvNovaError(
+                f"{where}: expected a strand and a Parent of the CDS, found {fields[6]!r}, {fields[8]!r}"
+            )
+        for parent in attributes["Parent"].split(","):
+            parts.setdefault((parent, chrom, fields[6]), []).append((start, end))
+    if not parts:
+        raise ConvNovaError(f"{path}: expected lines of the type CDS, found none; is it a GFF3 with genes?")
+    found: dict[str, list[Transcript]] = {chrom: [] for chrom in chromosomes}
+    for (name, chrom, strand), coding in parts.items():
+        found[chrom].append(Transcript(name, chrom, strand, sorted(coding)))
+    introns = sum(len(one.introns) for genes in found.values() for one in genes)
+    without = [name for name in lengths if name not in found]
+    log(
+        f"{path}: {len(parts):,} coding transcripts with {introns:,} introns on {len(found)} chromosomes"
+        + (f"; nothing on {', '.join(without)}, which get no labels" if without else "")
+    )
+    return found
+
+
+def _features(path: str | Path) -> Iterator[tuple[str, list[str], dict[str, str]]]:
+    """File and line for messages, the nine columns, and the attributes of every feature."""
+    with open_bytes(path) as stream, io.TextIOWrapper(stream, "utf-8", errors="replace") as text:
+        for number, line in enumerate(text, start=1):
+            if line.startswith("##FASTA"):
+                return
+            if line.startswith("#") or not line.strip():
+                continue
+            fields, where = line.rstrip("\r\n").split("\t"), f"{path} line {number}"
+            if len(fields) != 9 or not (fields[3].isdecimal() and fields[4].isdecimal()):
+                raise ConvNovaError(f"{where}: expected the nine columns of GFF3, found {line.strip()[:60]!r}")
+            pairs = (part.partition("=") for part in fields[8].split(";"))
+            yield where, fields, {key.strip(): unquote(value) for key, _, value in pairs}
+
+
+def label_bases(length: int, transcripts: Iterable[Transcript]) -> np.ndarray:
+    """BEND's label of every base of a chromosome: int8 (length,).
+
+    Where genes overlap, coding sequence wins over introns, and of two coding sequences, or two introns, that of the
+    transcript with more coding bases (of equals, the later one in the file).
+    """
+    labels = np.full(length, NONCODING, np.int8)
+    by_size = sorted(transcripts, key=lambda transcript: transcript.bases)
+    for transcript in by_size:
+        _paint_introns(labels, transcript)
+    for transcript in by_size:
+        for start, end in _translated(transcript):
+            labels[start:end] = CODING + REVERSE * (transcript.strand == "-")
+    return labels
+
+
+def _paint_introns(labels: np.ndarray, transcript: Transcript) -> None:
+    """Introns, their first base as donor and their last one as acceptor, in the direction of the gene."""
+    reverse = REVERSE * (transcript.strand == "-")
+    for start, end in transcript.introns:
+        labels[start:end] = INTRON + reverse
+        donor, acceptor = (end - 1, start) if reverse else (start, end - 1)
+        labels[donor], labels[acceptor] = DONOR + reverse, ACCEPTOR + reverse
+
+
+def _translated(transcript: Transcript) -> list[tuple[int, int]]:
+    """The coding parts without the stop codon; frame shifts are coding too."""
+    joined = [transcript.coding[0]]
+    for start, end in transcript.coding[1:]:
+        if start - joined[-1][1] < SHORTEST_INTRON:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    left = STOP_CODON
+    parts = joined if transcript.strand == "-" else joined[::-1]
+    kept = []
+    for start, end in parts:
+        cut = min(left, end - start)
+        left -= cut
+        kept.append((start + cut, end) if transcript.strand == "-" else (start, end - cut))
+    return [(start, end) for start, end in kept if start < end]

@@ -1,0 +1,60 @@
+"""Gene finding on any genome with an annotation: its GFF3 as BEND's files, read as those are.
+
+The intervals of the genome's splits are cut into rows side by side, so every annotated base is a target once, and
+test rows are bases that pretraining on this genome does not train on.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from convnova.config.schema import Task
+from convnova.data.gene_annotation import label_bases, read_annotation
+from convnova.data.genome import merge, read_genome, read_intervals
+from convnova.data.readers import bend
+from convnova.data.readers.rows import Genome, Rows
+from convnova.errors import ConvNovaError
+
+
+def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[Rows]:
+    """Read the annotation in the role `annotation` for the genome whose folder is in the role `genome`.
+
+    Raises:
+        ConvNovaError: no `max_length`, which is the bases a row; as `write_labels`.
+    """
+    if task.max_length is None or "genome" not in files:
+        raise ConvNovaError("gene finding from an annotation: expected `max_length`, the bases a row, and a genome")
+    written = write_labels(files["annotation"], files["genome"], task.max_length, scratch)
+    yield from bend.read(task, written, genome, scratch)
+
+
+def write_labels(annotation: Path, genome: Path, length: int, out: Path) -> dict[str, Path]:
+    """Label every base of a genome by its annotation and write BEND's BED and HDF5 to the folder `out`.
+
+    Args:
+        annotation: GFF3.
+        genome: folder of the genome's shard; its intervals say what is for training, validation and test.
+        length: bases a row; the last row of an interval is shorter.
+
+    Returns:
+        Role to path, as `bend.read` takes them.
+
+    Raises:
+        ConvNovaError: as `genes.read_annotation`.
+    """
+    lengths = {name: len(tokens) for name, tokens in read_genome(genome).items()}
+    genes = read_annotation(annotation, lengths)
+    labels = {name: label_bases(lengths[name], transcripts) for name, transcripts in genes.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    return bend.write(out, _rows(genome, labels, length))
+
+
+def _rows(
+    genome: Path, labels: dict[str, np.ndarray], length: int
+) -> Iterator[tuple[str, int, int, str, str, np.ndarray]]:
+    for split, intervals in read_intervals(genome).items():
+        for part in merge(intervals):
+            for start in range(part.start, part.end, length) if part.chrom in labels else ():
+                end = min(part.end, start + length)
+                yield part.chrom, start, end, ".", split, labels[part.chrom][start:end]

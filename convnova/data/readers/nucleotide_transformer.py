@@ -1,0 +1,48 @@
+"""The Nucleotide Transformer's downstream tasks: `<task>/{train,test}` as FASTA or as parquet.
+
+FASTA: `>name|label`. Parquet: `sequence`, `name`, `label`, and in later revisions `task`.
+Source: https://huggingface.co/datasets/InstaDeepAI/nucleotide_transformer_downstream_tasks
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from convnova.config.schema import Task
+from convnova.data.readers.fasta import labelled
+from convnova.data.readers.rows import Genome, Rows, in_pieces, split_files
+from convnova.errors import ConvNovaError
+
+
+def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[Rows]:
+    """Read one file a split; the suffix says which form it has.
+
+    Raises:
+        ConvNovaError: a parquet without the columns, or with rows of several tasks; as `labelled_fasta.read`.
+    """
+    for split, path in split_files(files):
+        yield from in_pieces(split, str(path), _parquet(path) if path.suffix == ".parquet" else labelled(path))
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, str]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as table:
+            columns = table.schema_arrow.names
+            if missing := {"sequence", "label"} - set(columns):
+                raise ConvNovaError(
+                    f"{path}: expected the columns sequence and label, found {', '.join(columns)}; "
+                    f"missing: {', '.join(sorted(missing))}"
+                )
+            wanted = [name for name in ("sequence", "label", "task") if name in columns]
+            names: set[str] = set()
+            for batch in table.iter_batches(batch_size=10_000, columns=wanted):
+                names.update(batch["task"].unique().to_pylist() if "task" in wanted else ())
+                if len(names) > 1:
+                    raise ConvNovaError(f"{path}: expected rows of one task, found {', '.join(sorted(names))}")
+                for sequence, label in zip(batch["sequence"].to_pylist(), batch["label"].to_pylist(), strict=True):
+                    yield sequence or "", "" if label is None else str(label)
+    except pyarrow.ArrowException as error:
+        message = " ".join(str(error).split())
+        raise ConvNovaError(f"{path}: expected a parquet file: {message}; fetch it again") from error

@@ -1,0 +1,170 @@
+"""Where in a genome the rows of a task lie, and which of the genome's intervals hold them."""
+
+import gzip
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from convnova.data import intervals
+from convnova.data.dna import reverse_complement
+from convnova.data.genome import Interval
+from convnova.evaluation.leakage import kmer_index
+from convnova.evaluation.leakage.kmer_index import Sequences
+from convnova.log import progress
+
+ANCHOR = 32
+"""Bases of an anchor: 64 bits hold them exactly, and in 3 Gb of random sequence none is there by chance."""
+
+ROOM = 64
+"""Slots of the sieve for each anchor: nearly all of a genome must fall through."""
+
+
+class Place(NamedTuple):
+    """A row of a task, and bases start to end of a chromosome that it is a copy of."""
+
+    row: int
+    chrom: str
+    start: int
+    end: int
+
+
+def known(read_format: str, files: Mapping[str, Path], lengths: Mapping[str, int]) -> list[Place] | None:
+    """The places of the test rows if the task's files state them, None if they hold sequences.
+
+    Args:
+        read_format: one of `config.Format`.
+        files: role to path, roles as in `config.FILE_ROLES`.
+        lengths: chromosome to its number of bases.
+
+    Raises:
+        ConvNovaError: an interval that the genome lacks, as `convnova.data.intervals.checked`.
+    """
+    if read_format == "bed":
+        path = files["test"]
+        lines = ((fields, f"{path} line {number}") for number, fields in intervals.lines(path))
+    elif read_format == "bend":
+        path = files["intervals"]
+        lines = ((line, f"{path} line {number}") for number, line in intervals.lines(path) if line[-1] == "test")
+    elif read_format == "genomic_benchmarks" and "intervals" in files:
+        lines = _table_lines(files["intervals"])
+    else:
+        return None
+    return [Place(row, *intervals.checked(fields, lengths, where)) for row, (fields, where) in enumerate(lines)]
+
+
+def _table_lines(path: Path) -> Iterator[tuple[list[str], str]]:
+    from convnova.data.readers import archives, csv
+
+    with archives.whole(path):
+        for name, content in archives.members(path):
+            if len(name.parts) > 1 and name.parts[-2] == "test" and name.suffix in (".csv", ".gz"):
+                with gzip.open(content) if name.suffix == ".gz" else content as stream:
+                    for line, fields in csv.rows(stream, str(name), ("region", "start", "end"), ("id", "strand")):
+                        yield fields, f"{path}:{name} line {line}"
+
+
+def find(sequences: Sequences, genome: Mapping[str, np.ndarray]) -> list[Place]:
+    """Every place where a genome holds a row, on either strand: two of three anchors at the right distance.
+
+    The anchors are the first, middle and last `ANCHOR` bases of a row, so a few other letters between or in one
+    of them do not matter; an insertion or deletion does. Rows shorter than 33 bases, and rows with an N in two
+    anchors, have no place.
+    """
+    code, line, before = _anchors(sequences)
+    order = np.argsort(code)
+    code, line, before = code[order], line[order], before[order]
+    lengths, table = np.diff(sequences.offsets), kmer_index.sieve(code, ROOM)
+    places: list[Place] = []
+    with progress("looking for the rows in the genome", sum(map(len, genome.values())), "bases") as work:
+        for chrom, tokens in genome.items():
+            hits = _hits(tokens, code, table) if code.size else []
+            votes = [line[which] << 32 | start for which, at in hits for start in [at - before[which]]]
+            work.update(len(tokens))
+            for row, start in _voted(votes):
+                if 0 <= start <= len(tokens) - lengths[row]:
+                    places.append(Place(row, chrom, start, start + int(lengths[row])))
+    return places
+
+
+def _anchors(sequences: Sequences) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Codes of the anchors on both strands; row times 2, plus 1 on the reverse strand; bases before the anchor."""
+    parts = []
+    for first, piece in kmer_index.pieces(sequences):
+        starts = kmer_index.whole(piece, ANCHOR)
+        if not starts.size:
+            continue
+        begins, ends = piece.offsets[:-1], piece.offsets[1:] - ANCHOR
+        wanted = kmer_index.distinct(np.concatenate([begins, (begins + ends) // 2, ends]))
+        wanted = wanted[kmer_index.among(wanted, starts)]
+        row = np.searchsorted(piece.offsets, wanted, side="right") - 1
+        forward = kmer_index.codes(piece.tokens, ANCHOR)[wanted]
+        reverse = kmer_index.codes(reverse_complement(piece.tokens), ANCHOR)[::-1][wanted]
+        line = 2 * (row + first)
+        parts += [(forward, line, wanted - begins[row]), (reverse, line + 1, ends[row] - wanted)]
+    if not parts:
+        return np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64)
+    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+
+
+def _hits(tokens: np.ndarray, code: np.ndarray, table: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield which anchors (indices into `code`, ascending) lie in a chromosome, and where they begin."""
+    for begin in range(0, len(tokens) - ANCHOR + 1, kmer_index.PIECE):
+        piece = tokens[begin : begin + kmer_index.PIECE + ANCHOR - 1]
+        here = kmer_index.codes(piece, ANCHOR)
+        at = kmer_index.passing(here, table)
+        if piece.max() > 3:
+            at = at[kmer_index.among(at, kmer_index.whole(Sequences(piece, np.array([0, len(piece)])), ANCHOR))]
+        first = np.searchsorted(code, here[at])
+        found = code[first.clip(max=code.size - 1)] == here[at]
+        at, first = at[found], first[found]
+        times = np.searchsorted(code, here[at], side="right") - first
+        which = np.repeat(first - np.cumsum(times) + times, times) + np.arange(times.sum())
+        yield which, np.repeat(at, times) + begin
+
+
+def _voted(votes: list[np.ndarray]) -> Iterator[tuple[int, int]]:
+    """Yield rows and starts that two anchors agree on."""
+    ordered = np.sort(np.concatenate([np.empty(0, np.int64), *votes]))
+    twice = kmer_index.distinct(ordered[1:][ordered[1:] == ordered[:-1]])
+    for vote in twice.tolist():
+        yield vote >> 33, vote & 0xFFFFFFFF
+
+
+def inside(places: list[Place], intervals: Iterable[Interval], rows: int) -> np.ndarray:
+    """Which rows lie in the intervals, with at least half of the bases of one of their places: bool (rows,)."""
+    chromosomes: dict[str, int] = {}
+    shift = 40  # chromosomes end to end on one axis, each with more room than it has bases
+    parts = [(chromosomes.setdefault(part.chrom, len(chromosomes)) << shift, *part[1:3]) for part in intervals]
+    start, end = np.array([(-1, -1), *sorted((base + start, base + end) for base, start, end in parts)]).T
+    reach = np.maximum.accumulate(end)
+    apart = start[1:] > reach[:-1]
+    starts, ends = start[np.append(True, apart)], reach[np.append(apart, True)]
+    bases = np.cumsum(ends - starts)
+
+    def held_before(position: np.ndarray) -> np.ndarray:
+        last = np.searchsorted(starts, position, side="right") - 1
+        return bases[last] - np.maximum(0, ends[last] - position)
+
+    lying = [(place.row, chromosomes.get(place.chrom, -1) << shift, *place[2:]) for place in places]
+    row, base, begin, stop = np.array(lying, np.int64).reshape(-1, 4).T
+    held = np.zeros(rows, bool)
+    held[row[(base >= 0) & (2 * (held_before(base + stop) - held_before(base + begin)) >= stop - begin)]] = True
+    return held
+
+
+def inside_by_bedtools(places: list[Place], intervals: Iterable[Interval], rows: int) -> np.ndarray:
+    """What `inside` tells, for tables of coordinates as they are published, by the program `bedtools`.
+
+    Raises:
+        ConvNovaError: the program is not there.
+    """
+    merged, held = intervals.merged(intervals), np.zeros(rows, bool)
+    lines = "".join(f"{place.chrom}\t{place.start}\t{place.end}\t{place.row}\n" for place in places)
+    if merged is not None and lines:
+        from pybedtools import BedTool
+
+        for place in BedTool(lines, from_string=True).coverage(merged, nonamecheck=True):
+            held[int(place.name)] |= float(place.fields[-1]) >= 0.5
+    return held

@@ -1,0 +1,85 @@
+"""Checkpoints of the authors' own code (github.com/aim-uofa/ConvNova), under its names, as the model here."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from convnova.errors import ConvNovaError
+from convnova.models import convnova
+from convnova.models.heads import MaskedLanguageModel
+from convnova.training.checkpoint import load_strictly
+
+SETTINGS = {
+    "hidden_dim": "width",
+    "kernel_size": "kernel",
+    "num_conv1d": "blocks",
+    "dilation": "dilation_base",
+    "num_cnn_stacks": "stacks",
+    "d_inner": "tail_expansion",
+    "ffn": "ffn",
+    "final_conv": "final_conv",
+    "dropout": "dropout",
+}
+"""The released code's names of settings, and ours."""
+DEFAULTS = {
+    "kernel_size": 9, "num_conv1d": 5, "dilation": 2, "d_inner": 2, "ffn": True, "final_conv": False, "dropout": 0.0
+}  # fmt: skip
+"""The released code's own, which are not ours."""
+OTHERS = ("alphabet_size", "for_representation", "pretrain")
+"""Other arguments of the released model, which a checkpoint's weights tell or all have alike."""
+
+
+def from_released(weights: Mapping[str, Tensor], config: convnova.Config | Mapping[str, object]) -> nn.Module:
+    """Build the model that a checkpoint of the authors' code holds.
+
+    Args:
+        weights: under the released parameter names, with any common prefix such as `model.`.
+        config: ours, or the released hyperparameters (`hidden_dim`, `kernel_size`, `num_conv1d`, ...), where what is
+            not said is as the released code has it.
+
+    Returns:
+        A `MaskedLanguageModel` where the checkpoint has the language-model head, otherwise a `Backbone`.
+
+    Raises:
+        ConvNovaError: a weight missing, left over or of another shape; both lists are in the message. A
+            hyperparameter that the released code does not have, or one that is missing and has no default.
+    """
+    if not isinstance(config, convnova.Config):
+        config = _released_config(config)
+    prefix = next((name.removesuffix("rc_linear.weight") for name in weights if name.endswith("rc_linear.weight")), "")
+    with_head = f"{prefix}out_linear.weight" in weights
+    model = MaskedLanguageModel(convnova.Backbone(config)) if with_head else convnova.Backbone(config)
+    names = _released_names(config, "backbone." if with_head else "")
+    renamed = {names.get(name.removeprefix(prefix), name): tensor for name, tensor in weights.items()}
+    if len(renamed) < len(weights):
+        raise ConvNovaError(
+            f"the released checkpoint: expected each weight once, found some with and without {prefix!r}: {[*weights]}"
+        )
+    pointwise = {name: tensor.squeeze(-1) for name, tensor in renamed.items() if "final_conv" in name}
+    load_strictly(model, {**renamed, **pointwise}, "the released checkpoint")
+    return model
+
+
+def _released_config(written: Mapping[str, object]) -> convnova.Config:
+    """Ours, of the released hyperparameters."""
+    known = {**DEFAULTS, **written}
+    unknown, missing = known.keys() - {*SETTINGS, *OTHERS}, SETTINGS.keys() - known
+    if unknown or missing:
+        raise ConvNovaError(
+            f"hyperparameters of the released model: expected {', '.join(SETTINGS)}; unknown "
+            f"{sorted(unknown) or 'nothing'}, missing {sorted(missing) or 'nothing'}"
+        )
+    return convnova.Config(**{ours: known[theirs] for theirs, ours in SETTINGS.items()})
+
+
+def _released_names(config: convnova.Config, prefix: str) -> dict[str, str]:
+    """The released parameter names to ours."""
+    modules = {"linear": "stem", "rc_linear": "second_stem"}
+    for i in range(len(config.dilations)):
+        modules |= {f"convs.{i}": f"blocks.{i}.conv", f"gates.{i}": f"blocks.{i}.gate_conv"}
+        modules |= {f"norms.{i}": f"blocks.{i}.norm", f"rc_norms.{i}": f"blocks.{i}.gate_norm"}
+        modules |= {f"mlpgroup2.{i}.{j}": f"blocks.{i}.ffn.{j}" for j in (0, 2)}
+    modules |= {f"milinear.{j}": f"tail.{j}" for j in (0, 2, 3, 4, 6, 7)}
+    modules |= {f"final_conv.{j}": f"final_conv.{j}" for j in (0, 2)}
+    ours = {theirs: prefix + name for theirs, name in modules.items()} | {"out_linear": "head"}
+    return {f"{theirs}.{part}": f"{name}.{part}" for theirs, name in ours.items() for part in ("weight", "bias")}

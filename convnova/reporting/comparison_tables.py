@@ -1,0 +1,132 @@
+"""Tables besides those of suites: each habit of scoring, whether models differ, and the papers' own."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from convnova.evaluation.model_comparison import OverTasks, paired_over_tasks
+from convnova.reporting.paper_tables import paper_table
+from convnova.reporting.scores import AUDIT, Plan
+from convnova.reporting.sheets import NAN, Sheet, change, mean_and_spread, p_value, receptive_field, text, write
+from convnova.reporting.suite_tables import signed
+from convnova.reporting.table_forms import Entry
+from convnova.runs.outputs import sheet_titles
+
+GAINS = {
+    "released - heldout": "released",
+    "best epoch on test": "test_best",
+    "mean of batches": "per_batch",
+    "batches sorted by class": "per_batch_sorted",
+}
+"""Columns of the table of protocols: each is what would have been reported, minus the heldout score."""
+
+
+def sheets(scores: pd.DataFrame, published: pd.DataFrame, plan: Plan) -> Iterator[Sheet]:
+    """Every table of a run besides those of its suites, in the order in which they are shown."""
+    own = {"protocols": protocols, "comparisons": comparisons}
+    for name in sheet_titles(plan):
+        yield own[name](scores, plan) if name in own else paper_table(name, scores, published, plan)
+
+
+def write_sheets(
+    scores: pd.DataFrame, published: pd.DataFrame, plan: Plan, out: str | Path, made: str = ""
+) -> list[Path]:
+    """Write every sheet as `<name>.tsv`, `.md`, `.tex` and `.html`; arguments as for `tables.write_tables`."""
+    return [path for sheet in sheets(scores, published, plan) for path in write(replace(sheet, made=made), out)]
+
+
+def gains(runs: pd.DataFrame) -> dict[str, float]:
+    """What other habits would have reported of one task and model, each minus the heldout mean; NaN if not known.
+
+    Args:
+        runs: all of the task and model, of all protocols and seeds.
+    """
+    heldout = runs[runs["protocol"] == "heldout"]
+    released = runs.loc[runs["protocol"] == "released", "score"].mean()
+    found = {"released": released - heldout["score"].mean()}
+    return found | {name: float((heldout[name] - heldout["score"]).mean()) for name in AUDIT}
+
+
+def protocols(scores: pd.DataFrame, plan: Plan) -> Sheet:
+    """Protocol against protocol, and what choosing the epoch on test and means over batches would have gained."""
+    grouped = dict(list(scores.groupby(["suite", "row", "model"])))
+    lines, found = [], []
+    for suite, model in product(plan.suites, plan.models):
+        for row in plan.rows[suite]:
+            runs = grouped.get((suite, row.label, model), scores[:0])
+            line = [text(row.label), text(f"{plan.models[model]}, {row.metric_title}")]
+            for protocol in plan.protocols:
+                values = runs.loc[runs["protocol"] == protocol, "score"].to_numpy(float)
+                spread = float(np.std(values, ddof=1)) if len(values) > 1 else NAN
+                line.append(mean_and_spread(values, len(plan.seeds_of(suite, protocol)), spread))
+            found.append(gains(runs))
+            lines.append([*line, *[change(found[-1][name]) for name in GAINS.values()], receptive_field(runs)])
+    means = pd.DataFrame(found, columns=list(GAINS.values())).agg(["mean", "count"])
+    told = [
+        f"{title} {signed(means[n]['mean'])} ({means[n]['count']:.0f})"
+        for title, n in GAINS.items()
+        if means[n]["count"]
+    ]
+    return Sheet(
+        "protocols",
+        sheet_titles(plan)["protocols"],
+        "Mean ± standard deviation over seeds, by each protocol; then what would have been reported minus the heldout "
+        "score: by released; of the same heldout training by its epoch that is best on test; and as the mean of the "
+        "metric over batches of test, of the size of training, in the file's order and sorted by class.",
+        ("mean over tasks and models (how many): " + ", ".join(told) if told else "nothing to compare yet") + ".",
+        ["task", "model, metric", *plan.protocols, *GAINS, "receptive field"],
+        lines,
+        simulated=plan.simulated,
+    )
+
+
+def comparisons(scores: pd.DataFrame, plan: Plan) -> Sheet:
+    """Every pair of models over the tasks of a suite, by each protocol."""
+    lines, notes, different, count = [], [], 0, 0
+    for suite, protocol in product(plan.suites, plan.protocols):
+        runs = scores[scores["suite"] == suite]
+        fields = {title: receptive_field(runs[runs["model"] == model]) for model, title in plan.models.items()}
+        for pair in pairs(scores, plan, suite, protocol):
+            title = f"{plan.suites[suite]}, {protocol}"
+            line = [text(title), text(f"{pair.a} - {pair.b}"), *_numbers(pair)]
+            lines.append([*line, text(f"{fields[pair.a].text}, {fields[pair.b].text}")])
+            notes.append(f"{title}: {pair.sentence()}")
+            different, count = different + (pair.p_holm <= 0.05), count + 1
+    return Sheet(
+        "comparisons",
+        sheet_titles(plan)["comparisons"],
+        "Wilcoxon signed-rank over the means of tasks, two-sided, adjusted by Holm over the pairs of a "
+        "suite and protocol; "
+        "effect: matched-pairs rank-biserial correlation.",
+        f"{different} of {count} pairs differ at the 5% level after Holm's adjustment.",
+        [
+            *("suite, protocol", "pair", "tasks", "won", "lost", "mean difference", "effect", "p", "p (Holm)"),
+            "receptive fields",
+        ],
+        lines,
+        notes,
+        plan.simulated,
+    )
+
+
+def pairs(scores: pd.DataFrame, plan: Plan, suite: str, protocol: str) -> list[OverTasks]:
+    """Every pair of models over the rows of a suite, by one protocol."""
+    return paired_over_tasks(
+        {plan.models[model]: column.to_numpy() for model, column in means(scores, plan, suite, protocol).items()}
+    )
+
+
+def means(scores: pd.DataFrame, plan: Plan, suite: str, protocol: str) -> pd.DataFrame:
+    """Mean over seeds, rows of the suite by models; NaN where nothing was run."""
+    runs = scores[(scores["suite"] == suite) & (scores["protocol"] == protocol)]
+    table = runs.pivot_table(index="row", columns="model", values="score") if len(runs) else pd.DataFrame()
+    return table.reindex(index=[row.label for row in plan.rows[suite]], columns=list(plan.models))
+
+
+def _numbers(pair: OverTasks) -> list[Entry]:
+    counts = [Entry(str(count), count) for count in (pair.n, pair.wins, pair.losses)]
+    return [*counts, change(pair.difference), change(pair.effect), p_value(pair.p), p_value(pair.p_holm)]

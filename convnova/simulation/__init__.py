@@ -1,0 +1,73 @@
+"""The embedded genome: a small genome planted by known rules, and a mirror of the real sources made from it."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from convnova.files import sha256
+from convnova.log import log
+from convnova.simulation import file_formats, task_rows
+from convnova.simulation.genome import Genome, make_genome
+
+BASENJI = "storage.googleapis.com/basenji_barnyard2"
+NUCLEOTIDE_TRANSFORMER = (
+    "huggingface.co/datasets/InstaDeepAI/nucleotide_transformer_downstream_tasks"
+    "/resolve/9722b77543efe3c72dc19fa20f4524912aa6bf3b"
+)
+GENOMIC_BENCHMARKS = "zenodo.org/records/16605299/files"
+BEND = "sid.erda.dk/share_redirect/aNQa0Oz2lY/data/gene_finding"
+DEEPSEA = "deepsea.princeton.edu/media/code"
+CHECKSUMS = "SHA256SUMS"
+
+
+def write_mirror(out: str | Path, seed: int) -> None:
+    """Write a simulated genome and its data sets, laid out as the real sources are.
+
+    The file of `https://HOST/PATH?QUERY` lies at `out/HOST/PATH`; `out/SHA256SUMS` lists them all in
+    the form of sha256sum. The same seed gives the same bytes. The folder appears as a whole and
+    replaces one that stood there.
+    """
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
+    try:
+        folder = beside / "new"
+        _write_sources(folder, seed)
+        _write_checksums(folder)
+        if out.exists():
+            os.replace(out, beside / "old")
+        os.replace(folder, out)
+    finally:
+        shutil.rmtree(beside)
+    log(f"{out}: simulated genome and data sets of seed {seed} written")
+
+
+def _write_sources(root: Path, seed: int) -> None:
+    genome = make_genome(seed)
+    basenji = _folder(root, BASENJI)
+    file_formats.write_genome(basenji / "hg38.ml.fa.gz", genome)
+    file_formats.write_intervals(basenji / "sequences_human.bed", task_rows.intervals(genome, seed))
+    _write_classification(root, genome, seed)
+    file_formats.write_gene_finding(_folder(root, BEND), task_rows.gene_finding(genome, seed))
+    bundle = _folder(root, DEEPSEA) / "deepsea_train_bundle.v0.9.tar.gz"
+    file_formats.write_deepsea(bundle, task_rows.chromatin_bins(genome, seed))
+
+
+def _write_classification(root: Path, genome: Genome, seed: int) -> None:
+    for name, rows in task_rows.NUCLEOTIDE_TRANSFORMER.items():
+        file_formats.write_fna(_folder(root, f"{NUCLEOTIDE_TRANSFORMER}/{name}"), rows(genome, seed))
+    for name, (rows, classes) in task_rows.GENOMIC_BENCHMARKS.items():
+        file_formats.write_zip(_folder(root, GENOMIC_BENCHMARKS) / f"{name}_v0.zip", rows(genome, seed), classes)
+
+
+def _folder(root: Path, path: str) -> Path:
+    folder = root / path
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _write_checksums(root: Path) -> None:
+    paths = sorted(path for path in root.rglob("*") if path.is_file())
+    lines = [f"{sha256(path)}  {path.relative_to(root).as_posix()}\n" for path in paths]
+    (root / CHECKSUMS).write_text("".join(lines))

@@ -1,0 +1,87 @@
+"""BEND's gene finding: BED and HDF5 side by side."""
+
+import h5py
+import numpy as np
+import pytest
+
+from convnova.config.schema import Task
+from convnova.data.dna import decode, encode
+from convnova.data.readers import READERS, bend
+from convnova.errors import ConvNovaError
+
+GENOME = {"chr1": encode("ACGTTGCANNAAGGCC")[0]}
+HEADER = "chromosome\tstart\tend\ttranscript_id\tsplit\n"
+LINES = "chr1\t0\t4\tENST1\ttrain\nchr1\t4\t9\tENST2\ttest\nchr1\t10\t12\tENST3\ttrain\nchr1\t2\t4\tENST4\tvalid\n"
+LABELS = [[0, 1, 2, 3], [8, 8, 8, 8, 7], [4, 5], [6, 6]]
+TASK = Task(kind="per_base")
+
+
+def write(folder, lines=LINES, labels=LABELS, header=HEADER, name="labels"):
+    (folder / "gene_finding.bed").write_text(header + lines)
+    with h5py.File(folder / "gene_finding.hdf5", "w") as file:
+        rows = file.create_dataset(name, (len(labels),), dtype=h5py.vlen_dtype(np.int64))
+        for number, row in enumerate(labels):
+            rows[number] = row
+    return {"intervals": folder / "gene_finding.bed", "labels": folder / "gene_finding.hdf5"}
+
+
+def spelled(files, genome=GENOME):
+    found = {}
+    for part in READERS["bend"](TASK, files, genome, None):
+        borders = np.cumsum(part.lengths)[:-1]
+        rows = zip(np.split(part.tokens, borders), np.split(part.labels, borders), strict=True)
+        found.setdefault(part.split, []).extend((decode(tokens), labels.tolist()) for tokens, labels in rows)
+    return found
+
+
+EXPECTED = {
+    "train": [("ACGT", [0, 1, 2, 3]), ("AA", [4, 5])],
+    "test": [("TGCAN", [8, 8, 8, 8, 7])],
+    "valid": [("GT", [6, 6])],
+}
+
+
+@pytest.mark.parametrize("rows_a_piece", [1, 3, 256])
+def test_every_base_has_its_label(tmp_path, monkeypatch, rows_a_piece):
+    monkeypatch.setattr(bend, "ROWS_A_PIECE", rows_a_piece)
+    files = write(tmp_path)
+    assert spelled(files) == EXPECTED
+    assert all(part.labels.dtype == np.int8 for part in READERS["bend"](TASK, files, GENOME, None))
+
+
+def test_the_strand_column_is_not_used(tmp_path):
+    lines = "chr1\t0\t4\t-\ttrain\n"
+    files = write(tmp_path, lines, LABELS[:1], "chromosome\tstart\tend\tstrand\tsplit\n")
+    assert spelled(files) == {"train": [("ACGT", [0, 1, 2, 3])]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": LABELS[:3]}, "hdf5: expected one row of labels an interval, found 3 rows for 4 intervals in .*bed"),
+        ({"labels": [LABELS[0], LABELS[1][:4], *LABELS[2:]]}, "bed line 3: expected 5 labels, found 4 in .*hdf5"),
+        ({"labels": [[0, 1, 2, -100], *LABELS[1:]]}, "expected class numbers from 0 on, found -100"),
+        ({"name": "label"}, "expected a dataset 'labels', found label"),
+        (
+            {"lines": LINES.replace("valid", "val")},
+            "line 5: expected train, valid or test in the last column",
+        ),
+        ({"lines": LINES.replace("12", "19")}, "line 4: expected an interval within chr1, which has 16 bases"),
+    ],
+)
+def test_files_that_do_not_fit_together(tmp_path, change, message):
+    with pytest.raises(ConvNovaError, match=message):
+        spelled(write(tmp_path, **change))
+
+
+def test_missing_parts(tmp_path):
+    files = write(tmp_path)
+    with pytest.raises(ConvNovaError, match="expected a genome"):
+        spelled(files, None)
+    with pytest.raises(ConvNovaError, match="expected files in the roles intervals and labels, found intervals"):
+        spelled({"intervals": files["intervals"]})
+    whole = files["labels"].read_bytes()
+    for content in (b"<html>", whole[: len(whole) // 2]):
+        files["labels"].write_bytes(content)
+        with pytest.raises(ConvNovaError, match="hdf5: expected an HDF5 file"):
+            spelled(files)

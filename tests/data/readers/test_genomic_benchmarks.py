@@ -1,0 +1,192 @@
+"""Genomic Benchmarks: the zip of sequences, and intervals cut out of a genome."""
+
+import csv
+import gzip
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convnova.config.schema import Task
+from convnova.data.dna import decode, encode
+from convnova.data.genome import read_genome, shard_genome
+from convnova.data.readers import READERS
+from convnova.errors import ConvNovaError
+
+GENOME = {"chr1": encode("ACGTTGCANNAAGGCC")[0], "chrM": encode("TTTTCCCC")[0]}
+HEADER = "id,region,start,end,strand\n"
+TABLES = {
+    "train/positive.csv.gz": "0,chr1,0,4,+\n1,1,4,10,-\n",
+    "train/negative.csv.gz": "FP1,chr1,10,16,\n",
+    "test/positive.csv.gz": "0,MT,2,6,-\n",
+    "test/negative.csv": "0,chrMT,0,8,+\n",
+}
+EXPECTED = {
+    ("train", "positive"): ["ACGT", "NNTGCA"],
+    ("train", "negative"): ["AAGGCC"],
+    ("test", "positive"): ["GGAA"],
+    ("test", "negative"): ["TTTTCCCC"],
+}
+
+
+def spelled(files, genome=None):
+    found = {}
+    for part in READERS["genomic_benchmarks"](Task(), files, genome, None):
+        for tokens, label in zip(
+            np.split(part.tokens, np.cumsum(part.lengths)[:-1]), part.labels.tolist(), strict=True
+        ):
+            found.setdefault((part.split, label), []).append(decode(tokens))
+    return found
+
+
+def write_zip(path, files):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def write_tables(folder: Path, tables: dict[str, str]) -> Path:
+    for name, text in tables.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = (HEADER + text).encode()
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return folder
+
+
+def test_zip_of_sequences(tmp_path, capsys):
+    files = {
+        "mini_v0/train/positive/0.txt": "ACGT",
+        "mini_v0/train/positive/1.txt": "ttnr\n",
+        "mini_v0/train/negative/0.txt": "GG",
+        "mini_v0/test/negative/7.txt": "C",
+        "mini_v0/test/positive/": "",
+        "mini_v0/metadata.yaml": "version: 0",
+    }
+    found = spelled({"archive": write_zip(tmp_path / "mini_v0.zip", files)})
+    assert found == {
+        ("train", "positive"): ["ACGT", "TTNN"],
+        ("train", "negative"): ["GG"],
+        ("test", "negative"): ["C"],
+    }
+    assert "1 files passed over that are no part of train or test: mini_v0/metadata.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../../train/positive/0.txt", "/train/positive/0.txt", "a/../train/positive/0.txt"])
+def test_a_zip_that_leaves_its_folder(tmp_path, name):
+    path = write_zip(tmp_path / "evil.zip", {"a/train/positive/1.txt": "ACGT", name: "ACGT"})
+    with pytest.raises(ConvNovaError, match="expected names within the archive, found .*do not trust this file"):
+        spelled({"archive": path})
+
+
+def test_a_damaged_zip(tmp_path):
+    whole = write_zip(tmp_path / "a.zip", {f"a/train/b/{i}.txt": "ACGT" * 99 for i in range(9)}).read_bytes()
+    flipped = bytearray(whole)
+    flipped[52] ^= 255
+    for content in (whole[: len(whole) // 2], bytes(flipped), b"<html>", b""):
+        (tmp_path / "a.zip").write_bytes(content)
+        with pytest.raises(ConvNovaError, match="a.zip: expected a whole zip or tar, found a damaged file"):
+            spelled({"archive": tmp_path / "a.zip"})
+    with pytest.raises(ConvNovaError, match="expected a zip, a tar or a folder, found nothing"):
+        spelled({"archive": tmp_path / "absent.zip"})
+
+
+def test_a_zip_with_a_password(tmp_path):
+    path = write_zip(tmp_path / "a.zip", {"a/train/b/1.txt": "ACGT"})
+    content = bytearray(path.read_bytes())
+    for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(header) + flags] |= 1
+    path.write_bytes(content)
+    with pytest.raises(ConvNovaError, match="a.zip: expected a zip to read, found one with a password"):
+        spelled({"archive": path})
+
+
+def test_intervals_in_folder_zip_and_tar(tmp_path):
+    folder = write_tables(tmp_path / "mini", TABLES)
+    assert spelled({"intervals": folder}, GENOME) == EXPECTED
+    zipped = write_zip(tmp_path / "a.zip", {f"mini/{name}": (folder / name).read_bytes() for name in TABLES})
+    assert spelled({"intervals": zipped}, GENOME) == EXPECTED
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        archive.add(folder, "mini")
+    assert spelled({"intervals": tmp_path / "a.tar.gz"}, GENOME) == EXPECTED
+
+
+def test_a_tar_that_leaves_its_folder_or_is_cut(tmp_path):
+    with tarfile.open(tmp_path / "evil.tar.gz", "w:gz") as archive:
+        entry = tarfile.TarInfo("../train/positive.csv")
+        entry.size = len(HEADER)
+        archive.addfile(entry, io.BytesIO(HEADER.encode()))
+    with pytest.raises(ConvNovaError, match="expected names within the archive"):
+        spelled({"intervals": tmp_path / "evil.tar.gz"}, GENOME)
+    (tmp_path / "cut.tar.gz").write_bytes((tmp_path / "evil.tar.gz").read_bytes()[:60])
+    with pytest.raises(ConvNovaError, match="cut.tar.gz: expected a whole zip or tar"):
+        spelled({"intervals": tmp_path / "cut.tar.gz"}, GENOME)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "0,chr1,0,4,+\n1,chr1,4,17,+\n",
+            "train/a.csv.gz line 3: expected an interval within chr1, which has 16 bases",
+        ),
+        ("0,chr7,0,4,+\n", "line 2: expected a chromosome of the genome, found 'chr7'"),
+        ("0,chr1,0,4,?\n", "line 2: expected a strand"),
+        ("0,chr1,0,4\n", "line 2: expected a table: 5 columns in the header, 4 here"),
+    ],
+)
+def test_wrong_intervals(tmp_path, text, message):
+    folder = write_tables(tmp_path / "mini", {"train/a.csv.gz": text})
+    with pytest.raises(ConvNovaError, match=message):
+        spelled({"intervals": folder}, GENOME)
+    with pytest.raises(ConvNovaError, match="expected a genome"):
+        spelled({"intervals": folder})
+
+
+def test_the_225_intervals_of_the_first_megabase_base_for_base(shared, tmp_path):
+    """The true sequences of every human interval in hg38 chr1:0-1,000,000, eight datasets."""
+    with gzip.open(shared / "data/genomic_benchmarks_derived_chr1_1Mb/sequences.csv.gz", "rt") as stream:
+        rows = list(csv.DictReader(stream))
+    tables, expected = {}, {}
+    for row in rows:
+        line = ",".join(row[key] for key in ("id", "region", "start", "end", "strand"))
+        name = f"{row['dataset']}/{row['split']}/{row['class']}.csv.gz"
+        tables[name] = tables.get(name, "") + line + "\n"
+        key = row["dataset"], row["split"], row["class"]
+        expected.setdefault(key, []).append(row["sequence"])
+    write_tables(tmp_path / "sets", tables)
+    shard_genome(shared / "data/genome_human_slices/hg38_chr1_0_1000000.fa.gz", tmp_path / "genome")
+    genome, found = read_genome(tmp_path / "genome"), {}
+    for dataset in sorted({row["dataset"] for row in rows}):
+        for (split, label), texts in spelled({"intervals": tmp_path / "sets" / dataset}, genome).items():
+            found[dataset, split, label] = texts
+    assert found == expected
+    assert sum(map(len, found.values())) == 225
+    assert any(row["strand"] == "-" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "counts", "lengths"),
+    [
+        ("dummy_mouse_enhancers_ensembl", {"negative": (484, 121), "positive": (484, 121)}, (331, 2381, 4776)),
+        ("human_nontata_promoters", {"negative": (12355, 4119), "positive": (14742, 4915)}, (251, 251, 251)),
+        ("human_enhancers_ensembl", {"negative": (61936, 15485), "positive": (61936, 15485)}, (2, 269, 573)),
+    ],
+)
+def test_published_counts_of_interval_sets(shared, name, counts, lengths):
+    """Whole sets, over chromosomes of nothing but N, so that no genome need be there."""
+    blank = np.broadcast_to(np.uint8(4), 250_000_000)
+    genome = {f"chr{number}": blank for number in [*range(1, 23), "X", "Y", "M"]}
+    found, seen = {}, []
+    files = {"intervals": shared / "data/genomic_benchmarks_intervals" / name}
+    for part in READERS["genomic_benchmarks"](Task(), files, genome, None):
+        key = part.split, part.labels[0]
+        found[key] = found.get(key, 0) + len(part.lengths)
+        seen.append(part.lengths)
+    assert found == {(s, c): counts[c][i] for i, s in enumerate(("train", "test")) for c in counts}
+    every = np.concatenate(seen)
+    assert (every.min(), np.median(every), every.max()) == lengths

@@ -1,0 +1,69 @@
+"""The Nucleotide Transformer's tasks, FASTA and parquet."""
+
+import gzip
+
+import numpy as np
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from convnova.config.schema import Task
+from convnova.data.dna import decode
+from convnova.data.readers import READERS
+from convnova.errors import ConvNovaError
+
+
+def spelled(files):
+    found = {}
+    for part in READERS["nucleotide_transformer"](Task(), files, None, None):
+        texts = [decode(tokens) for tokens in np.split(part.tokens, np.cumsum(part.lengths)[:-1])]
+        found.setdefault(part.split, []).extend(zip(texts, part.labels.tolist(), strict=True))
+    return found
+
+
+def test_fasta(tmp_path):
+    (tmp_path / "train.fna").write_text(">YBR063C_YBR063C_367930|0\nACGTN\n>chr1|x|2\nac\ngt\n")
+    (tmp_path / "test.fna.gz").write_bytes(gzip.compress(b">iYAL001C|1\nTTTT\n"))
+    assert spelled({"train": tmp_path / "train.fna", "test": tmp_path / "test.fna.gz"}) == {
+        "train": [("ACGTN", "0"), ("ACGT", "2")],
+        "test": [("TTTT", "1")],
+    }
+
+
+def test_parquet_with_and_without_task(tmp_path):
+    columns = {"sequence": ["ACGTN", "acgt"], "name": ["a", "b"], "label": [0, 2]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "train.parquet")
+    parquet.write_table(pyarrow.table({**columns, "task": ["H3", "H3"]}), tmp_path / "test.parquet")
+    expected = [("ACGTN", "0"), ("ACGT", "2")]
+    found = spelled({"train": tmp_path / "train.parquet", "test": tmp_path / "test.parquet"})
+    assert found == {"train": expected, "test": expected}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            {"seq": ["ACGT"], "label": [0]},
+            "expected the columns sequence and label, found seq, label; missing: sequence",
+        ),
+        ({"sequence": ["ACGT"], "name": ["x"]}, "missing: label"),
+        ({"sequence": ["A", "C"], "label": [0, 1], "task": ["H3", "H4"]}, "expected rows of one task, found H3, H4"),
+        ({"sequence": ["ACGT", None], "label": [0, 1]}, "row 2: expected a sequence, found none"),
+        ({"sequence": ["ACGT", "AC"], "label": [0, None]}, "row 2: expected a label, found none"),
+        ({"sequence": ["ACGT", "MLEK"], "label": [0, 1]}, "row 2: expected nucleotides"),
+    ],
+)
+def test_wrong_parquet(tmp_path, columns, message):
+    parquet.write_table(pyarrow.table(columns), tmp_path / "train.parquet")
+    with pytest.raises(ConvNovaError, match=message):
+        spelled({"train": tmp_path / "train.parquet"})
+
+
+def test_no_parquet_at_all(tmp_path):
+    parquet.write_table(pyarrow.table({"sequence": ["ACGT"] * 100, "label": [0] * 100}), tmp_path / "whole.parquet")
+    whole = (tmp_path / "whole.parquet").read_bytes()
+    for content in (b"<html>not found</html>", whole[:-20], b""):
+        (tmp_path / "train.parquet").write_bytes(content)
+        with pytest.raises(ConvNovaError, match="expected a parquet file") as error:
+            spelled({"train": tmp_path / "train.parquet"})
+        assert "\n" not in str(error.value)

@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+
+from convnova.data.batches import (
+    UNLABELLED,
+    Labelled,
+    Padding,
+    collate,
+    either_strand,
+    folds_of,
+    hold_out,
+    named,
+    rows_of_step,
+)
+from convnova.data.dna import decode, encode
+from convnova.randomness import order
+
+
+def labelled(sequences, labels, kind="classes", rows=None, max_length=1000):
+    tokens = np.concatenate([encode(sequence)[0] for sequence in sequences])
+    offsets = np.concatenate([[0], np.cumsum([len(sequence) for sequence in sequences])])
+    rows = np.arange(len(sequences)) if rows is None else np.array(rows)
+    return Labelled(tokens, offsets, np.array(labels), kind, rows, max_length)
+
+
+def test_an_epoch_reads_every_row_once_and_batches_are_alike_in_length():
+    lengths = np.random.default_rng(0).integers(50, 2000, 1003)
+    data = labelled(["A" * length for length in lengths], np.zeros(1003), max_length=2000)
+    steps = [rows_of_step(data, 8, seed=1, epoch=0, place=place) for place in range(126)]
+    assert sorted(np.concatenate(steps)) == list(range(1003))
+    assert [len(step) for step in steps] == [8] * 125 + [3]
+    spread = np.mean([np.ptp(lengths[step]) for step in steps])
+    assert spread < 0.2 * 1950
+    again = rows_of_step(data, 8, seed=1, epoch=0, place=5)
+    assert (again == steps[5]).all()
+    assert not (rows_of_step(data, 8, seed=1, epoch=1, place=5) == again).all()
+
+
+def test_each_epoch_and_each_seed_has_an_order_of_its_own():
+    orders = [order(50, seed, epoch).tolist() for seed in (1, 2) for epoch in (0, 1)]
+    assert len(set(map(tuple, orders))) == 4 and all(sorted(one) == list(range(50)) for one in orders)
+
+
+def test_padding_at_the_right_with_outside():
+    batch = collate(labelled(["ACGT", "GG", "TTT"], [1, 0, 1]), np.array([1, 2]), Padding())
+    assert batch.tokens.tolist() == [[2, 2, 5], [3, 3, 3]]
+    assert (batch.targets.tolist(), batch.count, batch.rows) == ([0, 1], 2, "1, 2")
+
+
+def test_padding_that_counts_may_be_at_the_right_too():
+    batch = collate(labelled(["ACGT", "GG"], [1, 0]), np.array([1, 0]), Padding(to=5, counted=True))
+    assert batch.tokens.tolist() == [[2, 2, 4, 4, 4], [0, 1, 2, 3, 4]]
+
+
+def test_padding_as_released_is_n_at_the_left():
+    batch = collate(labelled(["ACGT", "GG"], [1, 0]), np.array([1, 0]), Padding(to=5, counted=True, left=True))
+    assert [decode(line) for line in batch.tokens.numpy()] == ["NNNGG", "NACGT"]
+
+
+def test_labels_of_bases_follow_their_bases():
+    data = labelled(["ACGT", "GG"], [0, 1, 2, 3, 7, 8], kind="per_base")
+    right = collate(data, np.array([0, 1]), Padding())
+    assert right.targets.tolist() == [[0, 1, 2, 3], [7, 8, UNLABELLED, UNLABELLED]]
+    left = collate(data, np.array([0, 1]), Padding(counted=True, left=True))
+    assert left.targets.tolist() == [[0, 1, 2, 3], [UNLABELLED, UNLABELLED, 7, 8]]
+    assert right.count == left.count == 6
+
+
+def test_only_the_first_bases_of_a_long_sequence_are_read():
+    data = labelled(["ACGTACGT", "GG"], [0, 1], max_length=3)
+    assert collate(data, np.array([0, 1]), Padding()).tokens.tolist() == [[0, 1, 2], [2, 2, 5]]
+
+
+def test_many_rows_are_named_in_part():
+    assert named(np.arange(128)).endswith("126, 127")
+    assert named(np.arange(130)).endswith("126, 127 and 2 more")
+
+
+def test_rows_of_a_part_are_rows_of_the_split():
+    data = labelled(["AAA", "CCC", "GGG", "TTT"], [0, 1, 2, 3], rows=[3, 1])
+    batch = collate(data, np.array([0, 1]), Padding())
+    assert batch.targets.tolist() == [3, 1]
+    assert [decode(line) for line in batch.tokens.numpy()] == ["TTT", "CCC"]
+
+
+def test_hold_out_is_stratified_and_a_function_of_the_seed():
+    labels = np.array([0] * 700 + [1] * 200 + [2] * 100)
+    kept, held = hold_out(labels, 0.1, seed=3)
+    assert np.bincount(labels[held]).tolist() == [70, 20, 10]
+    assert sorted([*kept, *held]) == list(range(1000))
+    assert (hold_out(labels, 0.1, seed=3)[1] == held).all()
+    assert not (hold_out(labels, 0.1, seed=4)[1] == held).all()
+
+
+def test_hold_out_of_few_rows_holds_out_one():
+    kept, held = hold_out(np.array([0, 1, 1]), 0.1, seed=0)
+    assert (len(kept), len(held)) == (2, 1)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_hold_out_never_returns_a_row_twice(count):
+    kept, held = hold_out(np.zeros(count), 0.1, seed=0)
+    assert len(set(kept) & set(held)) == 0
+
+
+@pytest.mark.parametrize("padding", [Padding(), Padding(8, counted=True, left=True), Padding(8, counted=True)])
+def test_either_strand_is_the_sequence_or_its_reverse_complement(padding):
+    data = labelled(["AACGT", "ACC", "GATTACA", "TTTT"] * 50, [0] * 200)
+    items = np.arange(200)
+    before = collate(data, items, padding)
+    after = either_strand(before, data.lengths[items], padding, seed=1, step=7)
+    spelled = ["".join("ACGTN."[token] for token in row).strip("N.") for row in after.tokens.tolist()]
+    opposite = {"AACGT": "ACGTT", "ACC": "GGT", "GATTACA": "TGTAATC", "TTTT": "AAAA"}
+    turned = 0
+    for row, forward in zip(spelled, list(opposite) * 50, strict=True):
+        assert row in (forward, opposite[forward])
+        turned += row != forward
+    assert 70 < turned < 130
+    assert ((before.tokens > 3) == (after.tokens > 3)).all() and before.targets is after.targets
+    again = either_strand(before, data.lengths[items], padding, seed=1, step=7)
+    assert (again.tokens == after.tokens).all()
+    assert not (either_strand(before, data.lengths[items], padding, 1, 8).tokens == after.tokens).all()
+
+
+def test_folds_partition_the_rows_evenly_in_every_class():
+    labels = np.array([0] * 703 + [1] * 208 + [2] * 94)[np.random.default_rng(0).permutation(1005)]
+    found = folds_of(labels)
+    assert sorted(set(found)) == list(range(1, 11))
+    assert set(np.bincount(found)[1:]) == {100, 101}
+    for label in range(3):
+        counts = np.bincount(found[labels == label], minlength=11)[1:]
+        assert counts.max() - counts.min() <= 1
+    assert (folds_of(labels) == found).all()
+    assert (np.diff(np.flatnonzero(found == 1)) > 0).all() and not (found == np.arange(1005) % 10 + 1).all()

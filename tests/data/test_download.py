@@ -1,0 +1,290 @@
+"""One file from servers that truncate, stall, lie, refuse, or change the file: against a real server on loopback."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from functools import partial
+
+import pytest
+from loopback import (
+    BODY,
+    OTHER,
+    SHA256,
+    answer,
+    from_elsewhere,
+    names,
+    reset,
+    stalled,
+    status,
+    truncated,
+    wait,
+    well,
+    zipped_if_allowed,
+)
+
+from convnova.data import download
+from convnova.data.fetch import fetch
+from convnova.errors import ConvNovaError
+
+pytestmark = pytest.mark.usefixtures("impatient")
+
+
+@pytest.mark.parametrize("broken", [truncated, stalled, partial(answer, upto=300_000, then=reset)])
+def test_a_body_that_breaks_off_is_continued_from_where_it_broke(server, out, broken):
+    url = server.put("/a", BODY, broken, broken, well)
+    fetch([url], out, sha256=SHA256)
+    assert out.read_bytes() == BODY
+    assert names(out) == ["genome.fa.gz"]
+    starts = [int((one.range or "bytes=0-")[6:-1]) for one in server.answers]
+    assert len(starts) == 3
+    assert 0 == starts[0] < starts[1] < starts[2]
+    assert starts[2] <= 600_000
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        status(404),
+        status(503),
+        partial(truncated, ranges=False),
+        partial(answer, upto=0, then=wait),
+        partial(answer, claim=1_000_100),
+        partial(answer, claim=900_000),
+        lambda handler, body: answer(handler, OTHER),
+        lambda handler, body: answer(handler, body[:-1]),
+        lambda handler, body: answer(handler, b""),
+        partial(answer, Content_Type="text/html; charset=utf-8"),
+    ],
+    ids=[
+        "404",
+        "503",
+        "truncated",
+        "stalled",
+        "claims-more",
+        "claims-less",
+        "wrong-file",
+        "too-short",
+        "empty",
+        "html",
+    ],
+)
+def test_the_next_address_is_taken_when_one_fails(server, out, bad):
+    first, second = server.put("/bad", BODY, bad), server.put("/good", BODY)
+    fetch([first, second], out, sha256=SHA256)
+    assert out.read_bytes() == BODY
+    assert names(out) == ["genome.fa.gz"]
+    assert server.count("/bad") >= 1
+    assert server.count("/good") == 1
+
+
+def test_a_body_that_breaks_off_again_and_again_comes_whole_as_long_as_each_answer_brings_some(server, out):
+    assert download.RETRIES < 9
+    fetch([server.put("/a", BODY, partial(answer, upto=100_000))], out, sha256=SHA256)
+    assert out.read_bytes() == BODY
+    assert len(server.answers) == 10
+
+
+def test_an_address_that_cannot_be_reached_or_is_no_address_is_passed_over(server, out):
+    fetch(["http://127.0.0.1:1/nobody", "http://[bad/x", server.put("/good", BODY)], out, sha256=SHA256)
+    assert out.read_bytes() == BODY
+
+
+def test_a_server_that_is_busy_for_a_moment_is_asked_again(server, out):
+    fetch([server.put("/a", BODY, status(503), status(503), well)], out, sha256=SHA256)
+    assert [one.status for one in server.answers] == [503, 503, 200]
+
+
+def test_one_line_says_what_was_wrong_with_every_address(server, out):
+    urls = [
+        server.put("/gone", BODY, status(404)),
+        server.put("/busy", BODY, status(503)),
+        server.put("/wrong", OTHER),
+        server.put("/page", b"\n <!DOCTYPE html><html>sign in</html>"),
+        server.put("/cut", BODY, partial(truncated, ranges=False)),
+    ]
+    with pytest.raises(ConvNovaError) as caught:
+        fetch(urls, out, sha256=SHA256)
+    message = str(caught.value)
+    assert "\n" not in message and "Deleted" not in message
+    for part in (*urls, "404", "503", SHA256, hashlib.sha256(OTHER).hexdigest(), "HTML page", "700000 more expected"):
+        assert part in message
+    assert not out.exists()
+
+
+def test_an_html_page_is_data_only_if_the_name_says_so(server, tmp_path):
+    page = b"<html>a report</html>"
+    url = server.put("/page", page, partial(answer, Content_Type="text/html"))
+    assert fetch([url], tmp_path / "report.html").read_bytes() == page
+    for bed in (url, server.put("/hidden", b"\xef\xbb\xbf\n<!DocType HTML>")):
+        with pytest.raises(ConvNovaError, match="expected data, found an HTML page"):
+            fetch([bed], tmp_path / "report.bed")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_nothing_is_no_data(server, out):
+    with pytest.raises(ConvNovaError, match="expected data, found 0 bytes"):
+        fetch([server.put("/a", b"")], out)
+    assert names(out) == []
+
+
+def test_a_wrong_size_is_seen_before_the_body_is_fetched(server, out):
+    with pytest.raises(ConvNovaError, match="expected 999,999 bytes, found 1,000,000"):
+        fetch([server.put("/a", BODY, partial(answer, upto=0, then=wait))], out, size=999_999)
+    assert names(out) == []
+
+
+def test_a_gzip_file_that_the_server_calls_gzip_coding_keeps_its_bytes(server, out):
+    packed = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03KL\x02\x00m\x48\x83\x9e\x02\x00\x00\x00"
+    fetch([server.put("/a", packed, partial(answer, Content_Encoding="x-gzip"))], out)
+    assert out.read_bytes() == packed
+
+
+def test_a_file_is_asked_for_as_it_is(server, out):
+    fetch([server.put("/a", b"chr1\t0\t100\n" * 100, zipped_if_allowed)], out)
+    assert out.read_bytes() == b"chr1\t0\t100\n" * 100
+
+
+def interrupted(server, out, url, **known):
+    """Leave the first 300,000 bytes of `url` behind."""
+    with pytest.raises(ConvNovaError):
+        fetch([url], out, **known)
+    assert out.with_name(out.name + ".part").stat().st_size == 300_000
+    server.answers.clear()
+
+
+BREAKS = (truncated, *[partial(answer, upto=0)] * 3)
+
+
+@pytest.mark.parametrize(
+    "validator", [{}, {"ETag": None, "Last_Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}, {"ETag": 'W/"weak"'}]
+)
+def test_a_later_call_goes_on_where_an_earlier_one_stopped(server, out, validator):
+    interrupted(server, out, server.put("/a", BODY, *(partial(one, **validator) for one in BREAKS)), sha256=SHA256)
+    fetch([server.put("/a", BODY, partial(answer, **validator))], out, sha256=SHA256)
+    assert out.read_bytes() == BODY
+    assert [(one.range, one.status, one.sent) for one in server.answers] == [("bytes=300000-", 206, 700_000)]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        partial(answer, ranges=False),
+        partial(answer, ETag='"two"'),
+        lambda handler, body: answer(handler, body[:900_000], ETag=handler.headers["If-Range"] or '"two"'),
+        lambda handler, body: answer(handler, body[:200_000], ETag=handler.headers["If-Range"] or '"two"'),
+        from_elsewhere,
+    ],
+    ids=["ignores-ranges", "other-etag", "other-length", "shorter-than-part", "other-range"],
+)
+def test_a_file_that_changed_in_between_is_fetched_anew_and_never_mixed(server, out, changed):
+    interrupted(server, out, server.put("/a", BODY, *BREAKS))
+    fetch([server.put("/a", OTHER, changed)], out)
+    found = out.read_bytes()
+    assert found == OTHER[: len(found)]
+    assert len(found) in (200_000, 900_000, 1_000_000)
+
+
+def test_what_a_killed_process_left_is_not_taken_for_the_file(server, out):
+    out.parent.mkdir()
+    out.with_name(out.name + ".new").write_bytes(OTHER)
+    fetch([server.put("/a", BODY)], out)
+    assert out.read_bytes() == BODY
+
+
+def test_the_beginning_from_one_address_is_not_continued_from_another(server, out):
+    interrupted(server, out, server.put("/a", OTHER, *BREAKS))
+    fetch([server.put("/b", BODY)], out)
+    assert out.read_bytes() == BODY
+
+
+def test_a_copy_that_breaks_off_is_not_continued_from_the_internet(server, out, tmp_path, monkeypatch):
+    url = server.put("/a", BODY, *BREAKS)
+    interrupted(server, out, url)
+    place = tmp_path / "mirror" / url.removeprefix("http://")
+    place.parent.mkdir(parents=True)
+    place.write_bytes(OTHER)
+
+    def breaks_off(source, target):
+        out.with_name(out.name + ".part").write_bytes(OTHER[:500_000])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "copyfile", breaks_off)
+    with pytest.raises(KeyboardInterrupt):
+        fetch([url], out, mirror=str(tmp_path / "mirror"))
+    fetch([server.put("/a", BODY)], out)
+    assert out.read_bytes() == BODY
+
+
+def test_a_damaged_beginning_costs_one_clean_download_not_the_address(server, out):
+    interrupted(server, out, server.put("/a", BODY, *BREAKS), sha256=SHA256)
+    out.with_name(out.name + ".part").write_bytes(OTHER[:300_000])
+    fetch([server.put("/a", BODY)], out, sha256=SHA256)
+    assert out.read_bytes() == BODY
+    assert [one.status for one in server.answers] == [206, 200]
+
+
+def test_a_file_that_had_come_whole_is_not_sent_again(server, out):
+    interrupted(server, out, server.put("/a", BODY, *BREAKS), sha256=SHA256)
+    out.with_name(out.name + ".part").write_bytes(BODY)
+    fetch([server.put("/a", BODY)], out, sha256=SHA256)
+    assert [(one.status, one.sent) for one in server.answers] == [(416, 0)]
+
+
+def test_a_claim_of_more_than_there_is_is_not_believed_whole(server, out):
+    with pytest.raises(ConvNovaError, match="changed since|more expected"):
+        fetch([server.put("/a", BODY, partial(answer, claim=1_000_100))], out)
+    assert not out.exists()
+
+
+def test_proxies_of_the_environment_are_used(server, out, monkeypatch):
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.setenv("no_proxy", "")
+    fetch([server.put("http://data.example/a", BODY)], out)
+    assert out.read_bytes() == BODY
+
+
+def test_too_little_room_is_seen_before_the_body_is_fetched(server, out, monkeypatch):
+    usage = shutil.disk_usage("/")._replace(free=999_999)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    url = server.put("/a", BODY)
+    with pytest.raises(ConvNovaError, match="room for 1,000,000 bytes, found 999,999 free"):
+        fetch([url, url], out)
+    assert names(out) == []
+
+
+def test_room_is_needed_only_for_the_rest(server, out, monkeypatch):
+    interrupted(server, out, server.put("/a", BODY, *BREAKS))
+    usage = shutil.disk_usage("/")._replace(free=700_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    fetch([server.put("/a", BODY)], out)
+    assert out.read_bytes() == BODY
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this user cannot mount a small disk")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_fills_up_is_one_clear_error_and_the_old_file_stays(server, small_disk):
+    out = small_disk / "genome.fa.gz"
+    out.write_bytes(b"old")
+    with pytest.raises(ConvNovaError, match="room for 1,000,000 bytes"):
+        fetch([server.put("/a", BODY)], out, sha256=SHA256)
+    unannounced = lambda handler, body: (handler.begin(200, {}), handler.wfile.write(body))  # noqa: E731
+    with pytest.raises(ConvNovaError, match="No space left on device"):
+        fetch([server.put("/b", BODY, unannounced)], out, sha256=SHA256)
+    assert out.read_bytes() == b"old"
+
+
+def test_the_state_beside_a_part_names_its_address(server, out):
+    url = server.put("/a", BODY, *BREAKS)
+    interrupted(server, out, url)
+    state = json.loads(out.with_name(out.name + ".part.json").read_text())
+    assert state == {"url": url, "validator": '"one"', "total": 1_000_000}

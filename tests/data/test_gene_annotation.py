@@ -1,0 +1,174 @@
+"""Genes of an annotation and their labels: known strings, the real yeast genes, and counts made another way."""
+
+import gzip
+import re
+from collections import Counter
+from itertools import pairwise
+
+import h5py
+import numpy as np
+import pytest
+
+from convnova.cli.main import main
+from convnova.config.schema import Task
+from convnova.data.dna import decode, reverse_complement
+from convnova.data.gene_annotation import label_bases, read_annotation
+from convnova.data.genome import read_genome, shard_genome
+from convnova.data.prepare_task import read_task, shard_task
+from convnova.errors import ConvNovaError
+
+LENGTHS = {"I": 200}
+STANDS_FOR = "EdiaFDIA."
+"""A letter a label: exon, donor, intron, acceptor of the forward strand, then of the reverse one, then none."""
+GFF = "data/genome_yeast_R64/GCA_000146045.2_R64.annotation.gff.gz"
+FASTA = "data/genome_yeast_R64/Saccharomyces_cerevisiae.R64-1-1.dna.toplevel.fa.gz"
+
+
+def annotation(folder, *parts):
+    """A GFF3 of coding parts: (first, last, strand, parent), counted from 1, both included."""
+    rows = [f"I\t.\tCDS\t{a}\t{b}\t.\t{strand}\t0\tID=x;Parent={parent}" for a, b, strand, parent in parts]
+    (folder / "genes.gff3").write_text("##gff-version 3\n" + "\n".join(rows) + "\n")
+    return folder / "genes.gff3"
+
+
+def spelled(folder, *parts, length=60):
+    genes = read_annotation(annotation(folder, *parts), LENGTHS)
+    return "".join(STANDS_FOR[label] for label in label_bases(length, genes["I"]))
+
+
+def test_a_gene_with_an_intron_on_either_strand(tmp_path):
+    forward = spelled(tmp_path, (5, 10, "+", "a"), (33, 41, "+", "a"))
+    assert forward == "...." + "EEEEEE" + "d" + "i" * 20 + "a" + "EEEEEE" + "." * 22
+    reverse = spelled(tmp_path, (5, 10, "-", "a"), (33, 41, "-", "a"))
+    assert reverse == "...." + "..." + "FFF" + "A" + "I" * 20 + "D" + "F" * 9 + "." * 19
+
+
+def test_the_stop_codon_may_lie_on_both_sides_of_an_intron(tmp_path):
+    assert spelled(tmp_path, (1, 9, "+", "a"), (31, 32, "+", "a"))[:32] == "E" * 8 + "." + "d" + "i" * 19 + "a" + ".."
+
+
+def test_a_gap_too_short_for_an_intron_is_a_shift_of_the_frame(tmp_path):
+    assert spelled(tmp_path, (1, 9, "+", "a"), (11, 19, "+", "a"))[:20] == "E" * 16 + "...."
+    assert spelled(tmp_path, (1, 9, "+", "a"), (9, 19, "+", "a"))[:20] == "E" * 16 + "...."
+
+
+def test_the_longer_of_two_genes_is_seen_and_coding_wins_over_introns(tmp_path):
+    overlapping = ((1, 20, "-", "short"), (11, 40, "+", "long"))
+    for parts in (overlapping, overlapping[::-1]):
+        assert spelled(tmp_path, *parts)[:41] == "..." + "F" * 7 + "E" * 27 + "...."
+    within = spelled(tmp_path, (1, 9, "+", "host"), (40, 60, "+", "host"), (20, 28, "-", "guest"))
+    assert within == "E" * 9 + "d" + "i" * 12 + "F" * 6 + "i" * 10 + "a" + "E" * 18 + "..."
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("I\t.\tCDS\t5\n", "line 1: expected the nine columns of GFF3, found 'I"),
+        ("I\t.\tgene\t5\t9\t.\t+\t.\tID=x\n", "expected lines of the type CDS, found none"),
+        ("I\t.\tCDS\t5\t9\t.\t.\t0\tParent=a\n", "line 1: expected a strand and a Parent of the CDS, found '.'"),
+        ("I\t.\tCDS\t5\t900\t.\t+\t0\tParent=a\n", "line 1: expected an interval within I, which has 200 bases"),
+        ("II\t.\tCDS\t5\t9\t.\t+\t0\tParent=a\n", "line 1: expected a chromosome of the genome, found 'II'"),
+    ],
+)
+def test_wrong_annotations(tmp_path, text, message):
+    (tmp_path / "genes.gff3").write_text(text)
+    with pytest.raises(ConvNovaError, match=message):
+        read_annotation(tmp_path / "genes.gff3", LENGTHS)
+
+
+@pytest.fixture(scope="module")
+def yeast(tmp_path_factory, request):
+    from conftest import SHARED
+
+    if not SHARED.is_dir():
+        pytest.skip("no ../shared with real data")
+    folder = tmp_path_factory.mktemp("yeast")
+    shard_genome(SHARED / FASTA, folder / "genome", valid=["IX"], test=["XI"])
+    return SHARED / GFF, folder / "genome"
+
+
+@pytest.fixture(scope="module")
+def labels(yeast):
+    lengths = {name: len(tokens) for name, tokens in read_genome(yeast[1]).items()}
+    genes = read_annotation(yeast[0], lengths)
+    return {name: label_bases(lengths[name], found) for name, found in genes.items()}
+
+
+def test_actin_and_a_gene_of_the_forward_strand(yeast, labels):
+    """ACT1 (YFL039C): two exons on the reverse strand of VI; its protein begins MDSEVAALV, as in UniProt P60010."""
+    at = labels["VI"]
+    assert at[54686:54696].tolist() == [4] * 10 and at[54685] == 5 and at[54377] == 7
+    assert set(at[54378:54685].tolist()) == {6} and at[53262] == 4 and at[53261] == 8
+    genome = read_genome(yeast[1])["VI"]
+    coding = np.concatenate([genome[53259:54377], genome[54686:54696]])
+    bases = decode(reverse_complement(coding))
+    assert bases.startswith("ATGGATTCTGAGGTTGCTGCTTTGGTT") and bases.endswith("TAA") and len(bases) == 376 * 3
+    assert decode(reverse_complement(genome[54684:54686])) == "GT"
+
+
+def test_splice_sites_are_where_the_genome_has_them(yeast, labels):
+    """GT and AG at nearly all of them, as said of BEND's files; yeast has a few GC and AT introns."""
+    genome, sides = read_genome(yeast[1]), Counter()
+    for name, found in labels.items():
+        tokens = genome[name]
+        for label, offset, word in ((1, 0, "GT"), (3, -1, "AG"), (5, -1, "AC"), (7, 0, "CT")):
+            for base in np.flatnonzero(found == label).tolist():
+                sides[label, decode(tokens[base + offset : base + offset + 2]) == word] += 1
+    for label in (1, 3, 5, 7):
+        assert sides[label, True] > 0.95 * (sides[label, True] + sides[label, False])
+
+
+def test_introns_and_coding_bases_counted_another_way(yeast, labels):
+    """From the text of the GFF alone: gaps between lines of one parent, and the union of all coding lines."""
+    parents, names, coding = {}, {}, {name: np.zeros(len(found), bool) for name, found in labels.items()}
+    with gzip.open(yeast[0], "rt") as file:
+        for line in file:
+            if name := re.search(r"^(\S+)\t.*\tregion\t.*;chromosome=(\w+);", line):
+                names[name[1]] = name[2]
+            if "\tCDS\t" in line:
+                fields = line.split("\t")
+                first, last = int(fields[3]), int(fields[4])
+                parents.setdefault(re.search("Parent=([^;\n]+)", line)[1], []).append((first, last))
+                coding[names[fields[0]]][first - 1 : last] = True
+    gaps = [b[0] - a[1] - 1 for parts in parents.values() for a, b in pairwise(sorted(parts))]
+    introns = sum(gap >= 20 for gap in gaps)
+    assert introns == 280 and sum(gap in (1, -1) for gap in gaps) == len(gaps) - introns
+    donors, acceptors = (sum(int(np.isin(found, pair).sum()) for found in labels.values()) for pair in ((1, 5), (3, 7)))
+    shifts = len(gaps) - introns
+    found = sum(int(np.isin(found, (0, 4)).sum()) for found in labels.values())
+    union = sum(int(bases.sum()) for bases in coding.values())
+    assert union - 3 * len(parents) <= found <= union + shifts
+    assert sum((np.isin(found, (0, 4)) & ~coding[name]).sum() for name, found in labels.items()) <= shifts
+    hidden = introns - min(donors, acceptors)
+    assert 0 <= hidden <= 5, "an intron's end is hidden only where another gene codes there"
+
+
+def test_a_task_of_the_whole_genome(yeast, labels, tmp_path):
+    """Every labelled base once, in the split of its chromosome; nothing of a chromosome without annotation."""
+    task = Task(kind="per_base", max_length=4096, classes=[*"abcdefghi"])
+    shard_task(task, "gff", {"annotation": yeast[0]}, tmp_path / "genes.st", yeast[1])
+    found = read_task(tmp_path / "genes.st")
+    genome = read_genome(yeast[1])
+    for split, names in (("valid", ["IX"]), ("test", ["XI"])):
+        part = found.split(split)
+        np.testing.assert_array_equal(part.labels, np.concatenate([labels[name] for name in names]))
+        np.testing.assert_array_equal(part.tokens, np.concatenate([genome[name] for name in names]))
+        assert part.lengths.max() == 4096
+    assert sum(len(part.tokens) for part in found.splits.values()) == 12_157_105 - len(genome["Mito"])
+
+
+def test_the_command_writes_bends_files(tmp_path):
+    (tmp_path / "genome.fa").write_text(">I\n" + "ACGT" * 50 + "\n>M\nACGTACGT\n")
+    shard_genome(tmp_path / "genome.fa", tmp_path / "genome")
+    genes = annotation(tmp_path, (5, 10, "+", "a"), (33, 41, "+", "a"))
+    words = ("--annotation", str(genes), "--genome", str(tmp_path / "genome"), "--length", "64")
+    assert main(["label-genes", *words, "--out", str(tmp_path / "out")]) == 0
+    lines = [line.split("\t") for line in (tmp_path / "out/gene_finding.bed").read_text().splitlines()[1:]]
+    places = [(chrom, int(start), int(end), split) for chrom, start, end, _, split in lines]
+    assert places == [
+        ("I", 0, 64, "train"), ("I", 64, 128, "train"), ("I", 128, 180, "train"),
+        ("I", 180, 190, "valid"), ("I", 190, 200, "test"),
+    ]  # fmt: skip
+    with h5py.File(tmp_path / "out/gene_finding.hdf5") as file:
+        told = "".join(STANDS_FOR[label] for row in file["labels"] for label in row)
+    assert told == "...." + "EEEEEE" + "d" + "i" * 20 + "a" + "EEEEEE" + "." * 162

@@ -1,0 +1,382 @@
+"""From FASTA to tokens and windows, against pyfaidx, pybedtools and a slow reader."""
+
+import gzip
+import random
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyfaidx
+import pytest
+from pybedtools import BedTool
+
+from convnova.data import array_file
+from convnova.data.dna import decode, encode
+from convnova.data.genome import choose_chromosomes, read_genome, read_intervals, shard_genome, windows
+from convnova.errors import ConvNovaError
+
+LETTERS = "ACGTN"
+
+
+def write_fasta(path: Path, records: dict[str, str], width: int = 60, end: str = "\n") -> Path:
+    lines = []
+    for name, letters in records.items():
+        lines += [f">{name}", *(letters[i : i + width] for i in range(0, len(letters), width))]
+    text = (end.join(lines) + end).encode()
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    return path
+
+
+def random_letters(length: int, seed: int = 1, letters: str = "ACGT") -> str:
+    return "".join(random.Random(seed).choices(letters, k=length))
+
+
+def intervals_of(folder: Path) -> list[tuple[str, int, int, str]]:
+    return [tuple(interval) for part in read_intervals(folder).values() for interval in part]
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("suffix", [".fa", ".fa.gz"])
+def test_tokens_and_counts_are_what_a_slow_reader_finds(tmp_path, seed, suffix):
+    chance = random.Random(seed)
+    records = {
+        f"chr{number} description": "".join(chance.choices("ACGTNacgtnRYSWKMBDHVrywU", k=chance.randrange(40, 900)))
+        for number in range(1, 4)
+    }
+    path = write_fasta(
+        tmp_path / f"genome{suffix}", records, chance.choice([1, 60, 10_000]), chance.choice(["\n", "\r\n"])
+    )
+    shard_genome(path, tmp_path / "out")
+    genome = read_genome(tmp_path / "out")
+    counts = array_file.read_metadata(tmp_path / "out/genome.safetensors")["letters"]
+    assert list(genome) == ["chr1", "chr2", "chr3"]
+    for name, letters in zip(genome, records.values(), strict=True):
+        upper = letters.upper().replace("U", "T")
+        assert decode(genome[name]) == re.sub("[^ACGTN]", "N", upper)
+        assert counts[name] == {
+            "bases": len(letters),
+            "N": upper.count("N"),
+            "lower": sum(letter.islower() for letter in letters),
+            "other": sum(letter not in "ACGTN" for letter in upper),
+        }
+
+
+def test_what_the_shard_was_made_from_is_in_it(tmp_path):
+    fasta = write_fasta(tmp_path / "genome.fa", {"chr1": random_letters(1000), "chr2": random_letters(50)})
+    bed = tmp_path / "intervals.bed"
+    bed.write_text("chr1\t0\t100\ttrain\nchr1\t100\t200\tvalid\nchr2\t0\t50\ttest\n")
+    shard_genome(fasta, tmp_path / "out", bed)
+    metadata = array_file.read_metadata(tmp_path / "out/genome.safetensors")
+    for role, path in (("fasta", fasta), ("bed", bed)):
+        printed = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout
+        assert metadata["inputs"][role] == {"name": path.name, "sha256": printed.split()[0]}
+    assert (tmp_path / "out/intervals.tsv").read_text() == (
+        "chrom\tstart\tend\tsplit\nchr1\t0\t100\ttrain\nchr1\t100\t200\tvalid\nchr2\t0\t50\ttest\n"
+    )
+
+
+PROTEIN = ">chr1\nACGT\nACGT\n>prot description\nACGT\nMLEK\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (PROTEIN, r"found 'L' in line 6, record 'prot'; is it a protein sequence\?"),
+        (">chr1\nACGT\n>chr2\nAC\n>chr1 again\nACGT\n", "found 'chr1' a second time in line 5"),
+        (">chr1\nACGT\n> \nACGT\n", "found none in line 3"),
+        (">chr1\n>chr2\nACGT\n", "found none for 'chr1' in line 1"),
+        ("", "found an empty file"),
+        (">chr1\nAC GT\n", "found ' ' in line 2"),
+    ],
+)
+def test_a_wrong_fasta_leaves_what_was_there(tmp_path, text, message):
+    out = tmp_path / "out"
+    shard_genome(write_fasta(tmp_path / "good.fa", {"chr1": "ACGT" * 50}), out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    (tmp_path / "bad.fa").write_text(text)
+    with pytest.raises(ConvNovaError, match=message) as error:
+        shard_genome(tmp_path / "bad.fa", out)
+    assert "\n" not in str(error.value)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    with pytest.raises(ConvNovaError):
+        shard_genome(tmp_path / "bad.fa", tmp_path / "other")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.fa", "good.fa", "out"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("chr1\t0\t90\ttrain\nchr1\t0\t401\ttrain\n", "bed line 2: expected an interval within chr1, which has 400"),
+        ("chr1\t10\t10\ttrain\n", "line 1: expected start < end"),
+        ("\nchr9\t0\t10\ttrain\n", "line 2: expected a chromosome of the genome, found 'chr9'; the nearest is 'chr1'"),
+        ("chr1\t0\t10\tval\n", "line 1: expected train, valid or test in column 4 of every line, found 'val'"),
+        ("chr1\t0\t10\ttrain\nchr1\t0\t10\n", "line 2: expected train, valid or test in column 4"),
+        ("chr1\t0\tten\ttrain\n", "line 1: expected chromosome, start and end"),
+        ("#nothing\n", "expected intervals, found an empty file"),
+        ("chr1\t0\t10\ttest\n", "expected intervals of the split 'train', found none"),
+    ],
+)
+def test_a_wrong_bed_leaves_nothing(tmp_path, text, message):
+    fasta = write_fasta(tmp_path / "genome.fa", {"chr1": "ACGT" * 100})
+    (tmp_path / "a.bed").write_text(text)
+    with pytest.raises(ConvNovaError, match=message):
+        shard_genome(fasta, tmp_path / "out", tmp_path / "a.bed")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bed", "genome.fa"]
+
+
+def test_overlap_of_splits_is_reported(tmp_path, capsys):
+    fasta = write_fasta(tmp_path / "genome.fa", {"chr1": "ACGT" * 100})
+    bed = tmp_path / "a.bed"
+    bed.write_text("chr1\t0\t100\ttrain\nchr1\t90\t120\tvalid\nchr1\t95\t130\tvalid\nchr1\t200\t230\ttest\n")
+    shard_genome(fasta, tmp_path / "out", bed)
+    lines = capsys.readouterr().err
+    assert "40 valid bases, of which 10 are train bases too" in lines
+    assert "30 test bases, of which 0 are train bases too" in lines
+
+
+def test_bedtools_missing(tmp_path, monkeypatch):
+    fasta = write_fasta(tmp_path / "genome.fa", {"chr1": "ACGT" * 100})
+    (tmp_path / "a.bed").write_text("chr1\t0\t10\ttrain\nchr1\t10\t20\tvalid\n")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConvNovaError, match="apt-get install bedtools.*conda install -c bioconda bedtools"):
+        shard_genome(fasta, tmp_path / "out", tmp_path / "a.bed")
+
+
+def test_splits_by_named_chromosomes(tmp_path):
+    records = {f"chr{number}": random_letters(100 * number) for number in range(1, 5)}
+    fasta = write_fasta(tmp_path / "genome.fa", records)
+    shard_genome(fasta, tmp_path / "out", valid=["chr1"], test=["chr2"])
+    assert intervals_of(tmp_path / "out") == [
+        ("chr1", 0, 100, "valid"),
+        ("chr2", 0, 200, "test"),
+        ("chr3", 0, 300, "train"),
+        ("chr4", 0, 400, "train"),
+    ]
+    (tmp_path / "three.bed").write_text("chr4\t0\t50\nchr2\t10\t20\nchr1\t5\t60\n")
+    shard_genome(fasta, tmp_path / "bed", tmp_path / "three.bed", valid=["chr1"], test=["chr2"])
+    assert intervals_of(tmp_path / "bed") == [
+        ("chr4", 0, 50, "train"),
+        ("chr2", 10, 20, "test"),
+        ("chr1", 5, 60, "valid"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("valid", "test", "message"),
+    [
+        (["chr7"], [], "as valid or test, found 'chr7', which the FASTA lacks"),
+        (["chr1"], ["chr1"], "found 'chr1' in both"),
+        (["chr1"], ["chr2", "chr3"], "expected intervals of the split 'train', found none"),
+        (["chr1"], [], "expected chromosomes for test too, found none near 5%"),
+    ],
+)
+def test_wrong_chromosomes(tmp_path, valid, test, message):
+    fasta = write_fasta(tmp_path / "genome.fa", {f"chr{n}": "ACGT" * 10 for n in (1, 2, 3)})
+    with pytest.raises(ConvNovaError, match=message):
+        shard_genome(fasta, tmp_path / "out", valid=valid, test=test)
+    (tmp_path / "a.bed").write_text("chr1\t0\t10\ttrain\n")
+    with pytest.raises(ConvNovaError, match="either splits in the BED or valid and test chromosomes|found"):
+        shard_genome(fasta, tmp_path / "out", tmp_path / "a.bed", valid=["chr1"])
+
+
+def test_chosen_chromosomes():
+    hundred = {f"contig{number}": 100 for number in range(100)}
+    chosen = choose_chromosomes(hundred, {})
+    assert [list(chosen.values()).count(split) for split in ("valid", "test")] == [5, 5]
+    assert "contig0" not in chosen
+    assert choose_chromosomes({"a": 900, "b": 51, "c": 49}, {}) == {"b": "valid", "c": "test"}
+    assert choose_chromosomes({"a": 900, "b": 51, "c": 49}, {"b": "test"}) == {"b": "test", "c": "valid"}
+    assert choose_chromosomes({"a": 500, "b": 500}, {}) == {}
+    assert choose_chromosomes({"a": 849, "b": 101, "c": 50}, {}) == {}
+    assert choose_chromosomes({"a": 500}, {}) == {}
+
+
+def test_one_chromosome_is_split_by_position(tmp_path):
+    fasta = write_fasta(tmp_path / "genome.fa", {"phage": random_letters(1000)})
+    shard_genome(fasta, tmp_path / "out")
+    assert intervals_of(tmp_path / "out") == [
+        ("phage", 0, 900, "train"),
+        ("phage", 900, 950, "valid"),
+        ("phage", 950, 1000, "test"),
+    ]
+    (tmp_path / "a.bed").write_text("phage 10 920\nphage 940 1000\n")
+    shard_genome(fasta, tmp_path / "bed", tmp_path / "a.bed")
+    assert intervals_of(tmp_path / "bed") == [
+        ("phage", 10, 900, "train"),
+        ("phage", 900, 920, "valid"),
+        ("phage", 940, 950, "valid"),
+        ("phage", 950, 1000, "test"),
+    ]
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path):
+    out = tmp_path / "out"
+    shard_genome(write_fasta(tmp_path / "small.fa", {"chr1": "ACGT" * 50}), out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    large = write_fasta(tmp_path / "large.fa", {"chr1": random_letters(300_000)})
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
+    try:
+        with pytest.raises(OSError):
+            shard_genome(large, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["large.fa", "out", "small.fa"]
+
+
+@pytest.fixture
+def genome_with_intervals(tmp_path) -> Path:
+    """Two chromosomes; intervals that overlap, touch, lie in another, are short; a run of N from mid-window."""
+    first = random_letters(525) + "N" * 300 + random_letters(675, 2)
+    fasta = write_fasta(tmp_path / "genome.fa", {"chr1": first, "chr2": random_letters(400, 3, "ACGTacgtn")})
+    (tmp_path / "a.bed").write_text(
+        "chr2\t30\t333\ttrain\nchr1\t0\t260\ttrain\nchr1\t200\t910\ttrain\nchr1\t910\t1205\ttrain\n"
+        "chr2\t350\t381\ttrain\nchr1\t300\t400\ttrain\nchr1\t1300\t1400\tvalid\nchr2\t390\t400\ttest\n"
+    )
+    shard_genome(fasta, tmp_path / "genome", tmp_path / "a.bed")
+    return tmp_path
+
+
+def letters(tokens: np.ndarray) -> list[str]:
+    return ["".join((LETTERS + ".")[token] for token in row) for row in tokens]
+
+
+def test_windows_tile_the_joined_intervals(genome_with_intervals):
+    """Every base of the union that is not in a window of N is in a window, and as pyfaidx reads it."""
+    folder, length = genome_with_intervals, 50
+    fasta = pyfaidx.Fasta(str(folder / "genome.fa"), sequence_always_upper=True)
+    expected = []
+    rows = [line for line in (folder / "a.bed").read_text().splitlines() if line.endswith("train")]
+    for part in BedTool("\n".join(rows), from_string=True).sort().merge():
+        starts = [*range(part.start, part.end - length + 1, length)]
+        if starts and starts[-1] + length < part.end:
+            starts.append(part.end - length)
+        texts = [fasta[part.chrom][start : start + length].seq for start in starts]
+        if part.length < length:
+            texts = [fasta[part.chrom][part.start : part.end].seq.ljust(length, ".")]
+        expected += [text for text in texts if text.count("N") * 2 <= length]
+    found = windows(folder / "genome", "train", length)
+    assert len(found) == len(expected) < 40
+    assert letters(found.tokens(np.arange(len(found)))) == expected
+    order = np.array([3, 0, len(found) - 1, 3])
+    assert letters(found.tokens(order)) == [expected[number] for number in order]
+
+
+def test_windows_left_out_are_counted(genome_with_intervals, capsys):
+    windows(genome_with_intervals / "genome", "train", 50)
+    assert "5 more, mostly N, left out" in capsys.readouterr().err
+
+
+def test_first_window_of_every_interval(genome_with_intervals):
+    """As the released code reads them: in the order of the BED, N or not."""
+    folder = genome_with_intervals
+    fasta = pyfaidx.Fasta(str(folder / "genome.fa"), sequence_always_upper=True)
+    found = windows(folder / "genome", "train", 40, "first")
+    places = [("chr2", 30, 70), ("chr1", 0, 40), ("chr1", 200, 240), ("chr1", 910, 950), ("chr2", 350, 381)]
+    places.append(("chr1", 300, 340))
+    expected = [fasta[chrom][start:end].seq.ljust(40, ".") for chrom, start, end in places]
+    assert letters(found.tokens(np.arange(len(found)))) == expected
+
+
+def test_a_split_without_bases(genome_with_intervals):
+    folder = genome_with_intervals
+    with pytest.raises(ConvNovaError, match="expected intervals of the split 'dev', found none"):
+        windows(folder / "genome", "dev", 50)
+    (folder / "n.bed").write_text("chr1\t525\t825\ttrain\nchr1\t0\t100\tvalid\n")
+    shard_genome(folder / "genome.fa", folder / "n", folder / "n.bed")
+    with pytest.raises(ConvNovaError, match="expected bases in the split 'train', found only N"):
+        windows(folder / "n", "train", 50)
+
+
+def test_windows_of_many_blocks_skip_exactly_the_n(tmp_path):
+    """A chromosome longer than what is searched for N at once, with N in single bases and in runs."""
+    bases = np.random.default_rng(1).integers(0, 4, 5_000_000, np.uint8)
+    bases[4_300_000:4_310_000] = 4
+    bases[::37] = 4
+    fasta = write_fasta(tmp_path / "genome.fa", {"chr1": decode(bases), "chr2": "ACGT"}, 5_000_000)
+    shard_genome(fasta, tmp_path / "genome")
+    found = windows(tmp_path / "genome", "train", 1024)
+    end = 4_500_000
+    starts = [*range(0, end - 1023, 1024), end - 1024]
+    expected = [start for start in starts if np.count_nonzero(bases[start : start + 1024] == 4) <= 512]
+    assert len(found) == len(expected) + 1
+    sample = np.arange(0, len(expected), 97)
+    tokens = found.tokens(sample)
+    for row, number in enumerate(sample):
+        assert np.array_equal(tokens[row], bases[expected[number] : expected[number] + 1024])
+
+
+def test_many_processes_read_one_shard(tmp_path):
+    """A second process that maps a genome of 40 MB and reads a window grows by far less than the genome."""
+    fasta = write_fasta(tmp_path / "genome.fa", {"chr1": "ACGT" * 10_000_000}, 40_000_000)
+    shard_genome(fasta, tmp_path / "genome")
+    code = (
+        "import sys, numpy; from convnova.data.genome import read_genome\n"
+        "before = int(open('/proc/self/statm').read().split()[1])\n"
+        "tokens = read_genome(sys.argv[1])['chr1']; print(tokens[123:131].tolist())\n"
+        "print((int(open('/proc/self/statm').read().split()[1]) - before) * 4096)"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "genome"], capture_output=True, text=True, check=True
+    )
+    tokens, grown = printed.stdout.splitlines()
+    assert tokens == "[3, 0, 1, 2, 3, 0, 1, 2]"
+    assert int(grown) < 5_000_000
+
+
+def test_the_yeast_genome_is_what_pyfaidx_reads(shared, tmp_path):
+    path = shared / "data/genome_yeast_R64/Saccharomyces_cerevisiae.R64-1-1.dna.toplevel.fa.gz"
+    shard_genome(path, tmp_path / "yeast", valid=["IX"], test=["XI"])
+    genome = read_genome(tmp_path / "yeast")
+    plain = tmp_path / "yeast.fa"
+    plain.write_bytes(gzip.decompress(path.read_bytes()))
+    fasta = pyfaidx.Fasta(str(plain), as_raw=True)
+    assert list(genome) == list(fasta.keys())
+    assert sum(map(len, genome.values())) == 12_157_105
+    for name in genome:
+        assert decode(genome[name]) == fasta[name][:]
+    assert [name for name, *_ in read_intervals(tmp_path / "yeast")["valid"]] == ["IX"]
+    found, text = windows(tmp_path / "yeast", "valid", 1024), fasta["IX"][:]
+    assert len(found) == -(-len(text) // 1024)
+    assert decode(found.tokens(np.array([7]))[0]) == text[7 * 1024 : 8 * 1024]
+
+
+@pytest.mark.parametrize(
+    ("name", "chromosome", "bases", "n", "lower"),
+    [
+        ("genome_human_slices/hg38_chr1_0_1000000.fa.gz", "chr1", 1_000_000, 160_000, 0),
+        ("genome_human_slices/chrM_NC_012920.fa", "MT_human", 16_569, 0, 1),
+        ("genome_small/lambda_virus_NC_001416.fa", "gi|9626243|ref|NC_001416.1|", 48_502, 0, 0),
+    ],
+)
+def test_letters_of_real_sequences(shared, tmp_path, name, chromosome, bases, n, lower):
+    shard_genome(shared / "data" / name, tmp_path / "out")
+    counts = array_file.read_metadata(tmp_path / "out/genome.safetensors")["letters"]
+    assert counts == {chromosome: {"bases": bases, "N": n, "lower": lower, "other": 0}}
+
+
+def test_encode_agrees_letter_by_letter():
+    """The reader of genomes and `dna.encode`, which reads tasks, take every byte alike."""
+    from convnova.data.genome import CODES, OTHER, TOKEN_BITS, WRONG
+
+    for letter in map(chr, range(256)):
+        code = CODES[ord(letter)]
+        try:
+            tokens, others = encode(letter)
+        except ValueError:
+            assert code >= WRONG
+        else:
+            assert (code & TOKEN_BITS, bool(code & OTHER)) == (tokens[0], others == 1)
+
+
+def test_only_the_chromosomes_that_are_named_are_trained_on(tmp_path):
+    (tmp_path / "a.fa").write_text("".join(f">{name}\nACGTACGT\n" for name in "abcde"))
+    shard_genome(tmp_path / "a.fa", tmp_path / "out", valid=["b"], test=["d"], train=["e", "a"])
+    found = {split: [part.chrom for part in parts] for split, parts in read_intervals(tmp_path / "out").items()}
+    assert found == {"train": ["a", "e"], "valid": ["b"], "test": ["d"]}
+    with pytest.raises(ConvNovaError, match="expected chromosomes of a, b, c, d, e as train, found 'f'"):
+        shard_genome(tmp_path / "a.fa", tmp_path / "no", valid=["b"], test=["d"], train=["f"])

@@ -1,0 +1,79 @@
+import math
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+from made_up_scores import made_up
+
+from convnova.evaluation.bootstrap import bootstrap_interval, bootstrap_sequences
+from convnova.evaluation.metrics import classification, confusion
+
+SETS = 1000
+
+
+def one_hot(predicted: np.ndarray, classes: int) -> np.ndarray:
+    return np.eye(classes)[predicted]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("metric", ["mcc", "f1_macro", "accuracy", "auroc", "auprc"])
+def test_the_interval_is_that_of_drawing_items_one_by_one(metric, classes):
+    labels, scores = made_up(1, 150, classes)
+    rng = np.random.default_rng(2)
+    drawn = []
+    for _ in range(1000):
+        items = rng.integers(len(labels), size=len(labels))
+        drawn.append(classification(labels[items], scores[items])[metric])
+    slow = np.quantile(drawn, [0.025, 0.975])
+    assert bootstrap_interval(labels, scores, metric, resamples=4000) == pytest.approx(slow, abs=0.012)
+
+
+def test_the_interval_is_the_same_each_time_and_undefined_with_one_class():
+    labels, scores = made_up(1, 100)
+    assert bootstrap_interval(labels, scores, "auroc") == bootstrap_interval(labels, scores, "auroc")
+    assert all(map(math.isnan, bootstrap_interval(np.zeros(100, int), scores, "auroc")))
+
+
+def covered(truth: float, intervals: list[tuple[float, float]]) -> float:
+    return np.mean([low <= truth <= high for low, high in intervals])
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "mcc", "f1_macro"])
+def test_intervals_cover_the_truth_in_95_percent_of_simulated_sets(metric):
+    """Three classes with a known joint distribution of label and prediction, of which the truth is exact."""
+    joint = np.array([[40, 7, 3], [5, 20, 5], [4, 4, 12]]) / 100
+    truth = {
+        "accuracy": 0.72,
+        # Gorodkin's formula by hand: (0.72 - sum t p) / sqrt((1 - sum t^2)(1 - sum p^2))
+        "mcc": (0.72 - 0.5 * 0.49 - 0.3 * 0.31 - 0.2 * 0.2) / math.sqrt((1 - 0.38) * (1 - 0.49**2 - 0.31**2 - 0.04)),
+        "f1_macro": (2 * 0.40 / 0.99 + 2 * 0.20 / 0.61 + 2 * 0.12 / 0.40) / 3,
+    }[metric]
+    rng = np.random.default_rng(7)
+    intervals = []
+    for seed in range(SETS):
+        cells = rng.choice(9, size=600, p=joint.ravel())
+        intervals.append(bootstrap_interval(cells // 3, one_hot(cells % 3, 3), metric, seed=seed))
+    assert 0.93 <= covered(truth, intervals) <= 0.97
+
+
+@pytest.mark.slow
+def test_intervals_of_auroc_cover_the_truth_in_95_percent_of_simulated_sets():
+    """Two normal distributions one standard deviation apart have the AUROC Phi(1 / sqrt 2)."""
+    truth = NormalDist().cdf(1 / math.sqrt(2))
+    rng = np.random.default_rng(8)
+    intervals = []
+    for seed in range(SETS):
+        labels = np.repeat([0, 1], 150)
+        probability = 1 / (1 + np.exp(-(rng.normal(size=300) + labels)))
+        intervals.append(bootstrap_interval(labels, np.stack([1 - probability, probability], 1), "auroc", seed=seed))
+    assert 0.93 <= covered(truth, intervals) <= 0.97
+
+
+def test_sequences_are_drawn_whole():
+    """A hundred alike bases a sequence tell no more than one: the interval is that of the sequences."""
+    rng = np.random.default_rng(3)
+    labels, predicted = rng.integers(2, size=80), rng.integers(2, size=80)
+    predicted[:50] = labels[:50]
+    single = np.stack([confusion(labels[[i]], predicted[[i]], 2) for i in range(80)])
+    of_items = bootstrap_interval(labels, one_hot(predicted, 2), "accuracy", resamples=4000)
+    assert bootstrap_sequences(single * 100, "accuracy", resamples=4000) == pytest.approx(of_items, abs=0.02)

@@ -1,0 +1,228 @@
+"""Words shared by sequences, against sets of strings."""
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convnova.data.dna import decode, encode
+from convnova.evaluation.leakage import kmer_index
+from convnova.evaluation.leakage.kmer_index import (
+    Sequences,
+    canonical_kmers,
+    codes,
+    containment,
+    distinct,
+    passing,
+    pieces,
+    sharing,
+    sieve,
+)
+
+OPPOSITE = str.maketrans("ACGT", "TGCA")
+
+
+def opposite(sequence: str) -> str:
+    return sequence.translate(OPPOSITE)[::-1]
+
+
+def windows(sequence: str, length: int) -> list[str]:
+    """Every word without N, as the first in the alphabet of itself and its reverse complement."""
+    turned, count = opposite(sequence), len(sequence) - length + 1
+    both = ((sequence[at : at + length], turned[count - 1 - at : count - 1 - at + length]) for at in range(count))
+    return [min(word, other) for word, other in both if "N" not in word]
+
+
+def sequences(rows: list[str]) -> Sequences:
+    offsets = np.cumsum([0, *map(len, rows)])
+    return Sequences(encode("".join(rows))[0], offsets)
+
+
+def random_rows(rng, count: int, shortest: int, longest: int, letters: str = "ACGT") -> list[str]:
+    return ["".join(rng.choice(list(letters), rng.integers(shortest, longest + 1))) for _ in range(count)]
+
+
+def mutated(rng, sequence: str, rate: float) -> str:
+    return "".join(str(rng.choice(list("ACGT"))) if rng.random() < rate else letter for letter in sequence)
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    """Pieces and blocks so small that every border between them is met."""
+    monkeypatch.setattr(kmer_index, "PIECE", 50)
+    monkeypatch.setattr(kmer_index, "BLOCK", 64)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 8, 16, 21, 31, 32])
+def test_a_word_of_up_to_32_bases_is_its_bases_two_bits_each(length):
+    text = random_rows(np.random.default_rng(length), 1, 90, 90)[0]
+    expected = [int("".join(str("ACGT".index(x)) for x in text[i : i + length]), 4) for i in range(91 - length)]
+    assert codes(encode(text)[0], length).tolist() == expected
+
+
+@pytest.mark.parametrize("length", [33, 48, 63, 64, 65, 100, 127, 129, 200])
+def test_longer_words_have_the_same_code_if_and_only_if_they_are_equal(length):
+    rng = np.random.default_rng(length)
+    once = "".join(rng.choice(list("AC"), 150))
+    text = once + "".join(rng.choice(list("ACGT"), 40)) + once * 3
+    same = once[:31] + once[32:63] + once[31] + once[63:]  # 32-base blocks in another order are another word
+    code = codes(encode(text + same)[0], length).tolist()
+    spelled = [(text + same)[start : start + length] for start in range(len(code))]
+    assert len(set(code)) == len(set(spelled)) == len(set(zip(code, spelled, strict=True)))
+
+
+def test_words_that_differ_in_few_bases_or_in_the_order_of_their_parts_have_different_codes():
+    """One base of the first 32 and up to two of the other 32; and 32-base parts in another order."""
+    text = encode(random_rows(np.random.default_rng(11), 1, 128, 128)[0])[0]
+    other = np.repeat(text[None, 32:64], 1 + 32 * 3 + 32 * 31 // 2 * 9, axis=0)
+    pairs = [(i, d, j, e) for i, j in itertools.combinations(range(32), 2) for d in (1, 2, 3) for e in (1, 2, 3)]
+    changes = [(0, 0, 0, 0), *((i, d, 0, 0) for i in range(32) for d in (1, 2, 3)), *pairs]
+    for row, (i, d, j, e) in zip(other, changes, strict=True):
+        row[i] = (row[i] + d) % 4
+        row[j] = (row[j] + e) % 4
+    found = []
+    for place, change in itertools.product((0, 15, 16, 31), (1, 2, 3)):
+        first = text[:32].copy()
+        first[place] = (first[place] + change) % 4
+        found.append(codes(np.hstack([np.repeat(first[None], len(other), axis=0), other]).ravel(), 64)[::64])
+    assert len(set(np.concatenate(found).tolist())) == 12 * len(other)
+    orders = [np.concatenate(parts) for parts in itertools.permutations(text.reshape(4, 32))]
+    assert len({int(codes(order, 128)[0]) for order in orders}) == len(orders)
+
+
+def test_words_leave_out_n_and_borders_and_do_not_know_strands(small_pieces):
+    rows = random_rows(np.random.default_rng(1), 40, 1, 60, "ACGTACGTACGTN") + ["NNNNNNNNNNNNN", "ACGTACG"]
+    code, row = canonical_kmers(sequences(rows), 7)
+    expected = [(number, word) for number, text in enumerate(rows) for word in windows(text, 7)]
+    assert row.tolist() == [number for number, _ in expected]
+    spelled = {(word, one) for (_, word), one in zip(expected, code.tolist(), strict=True)}
+    assert len(spelled) == len({word for word, _ in spelled}) == len({one for _, one in spelled})
+    turned, _ = canonical_kmers(sequences([opposite(text) for text in rows if "N" not in text]), 7)
+    kept, _ = canonical_kmers(sequences([text for text in rows if "N" not in text]), 7)
+    assert sorted(turned.tolist()) == sorted(kept.tolist())
+
+
+def test_pieces_are_all_sequences_in_order(small_pieces):
+    rows = random_rows(np.random.default_rng(2), 30, 1, 40) + ["A" * 200]
+    seen = list(pieces(sequences(rows)))
+    spelled = [decode(piece.tokens[a:b]) for _, piece in seen for a, b in itertools.pairwise(piece.offsets)]
+    assert spelled == rows
+    assert [first for first, _ in seen] == np.cumsum([0, *[len(piece) for _, piece in seen]])[:-1].tolist()
+    assert len(seen) > 10
+
+
+def test_the_sieve_passes_all_that_it_was_made_of_and_little_else():
+    random = np.random.default_rng(3).integers(0, 2**63, 200_000).astype(np.uint64)
+    table = sieve(random[:1000], room=64)
+    passed = passing(random, table)
+    assert passed[:1000].tolist() == list(range(1000))
+    assert len(passed) < 1000 + 199_000 / 50
+
+
+def test_distinct():
+    numbers = np.random.default_rng(4).integers(0, 50, 200)
+    assert distinct(numbers).tolist() == sorted(set(numbers.tolist()))
+    assert distinct(numbers[:0]).tolist() == []
+
+
+def family(seed: int) -> tuple[list[str], list[str]]:
+    """Test and train rows: unrelated ones, copies on both strands with some bases changed, windows that overlap."""
+    rng = np.random.default_rng(seed)
+    place = "".join(rng.choice(list("ACGT"), 400))
+    train = random_rows(rng, 20, 30, 120) + [place[:200], opposite(place[150:300]), "NNNN", "ACGT" * 30]
+    test = random_rows(rng, 10, 30, 120, "ACGTN") + ["ACG", "N" * 30, place[120:220], place[280:380], "ACGT" * 9]
+    for rate in (0, 0.01, 0.03, 0.06):
+        test += [mutated(rng, text, rate) for text in train[:8]]
+        test += [opposite(mutated(rng, text, rate))[5:] for text in train[8:16]]
+    return test, train
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_containment_is_that_of_sets_of_words(seed, small_pieces):
+    test, train = family(seed)
+    sets = [set(windows(text, 11)) for text in train]
+    found = containment(sequences(test), sequences(train), 11, 0.5)
+    assert sum(found >= 0.5) > 20
+    for text, share in zip(test, found.tolist(), strict=True):
+        own = set(windows(text, 11))
+        if own:
+            most = max(len(own & other) / len(own) for other in sets)
+            assert share == pytest.approx(most if most >= 0.5 else 0)
+        else:
+            assert math.isnan(share)
+
+
+def test_containment_at_a_known_share():
+    """Of 100 - 20 words of a test row, a train row with its first 60 bases has 40: one half; with 59, less."""
+    (text,) = random_rows(np.random.default_rng(5), 1, 100, 100)
+    for kept, expected in ((60, 0.5), (59, 0), (100, 1)):
+        for train in (text[:kept] + "N", opposite(text[:kept])):
+            assert containment(sequences([text]), sequences([train]), 21, 0.5).tolist() == [expected]
+
+
+def test_two_halves_in_two_train_rows_are_not_one_near_duplicate():
+    (text,) = random_rows(np.random.default_rng(6), 1, 100, 100)
+    train = [text[:55], text[35:85], text[60:]]
+    assert containment(sequences([text]), sequences(train), 21, 0.5).tolist() == [0]
+
+
+def test_the_best_of_all_train_rows_counts_not_the_last(small_pieces):
+    """Of 80 words 70 are in the first train row; rows much later have 40, and the others as well."""
+    (text,), between = (
+        random_rows(np.random.default_rng(9), 1, 100, 100),
+        random_rows(np.random.default_rng(10), 1, 200, 200),
+    )
+    train = [text[:90], *between, text[:60], text[40:]]
+    assert containment(sequences([text]), sequences(train), 21, 0.5).tolist() == [70 / 80]
+    assert containment(sequences([text]), sequences(train[::-1]), 21, 0.5).tolist() == [70 / 80]
+
+
+@pytest.mark.parametrize("length", [21, 40, 100])
+@pytest.mark.parametrize("seed", range(2))
+def test_sharing_is_a_common_substring_on_either_strand(seed, length, small_pieces):
+    test, train = family(seed)
+    known = set().union(*(windows(text, length) for text in train))
+    expected = [not known.isdisjoint(windows(text, length)) for text in test]
+    assert sharing(sequences(test), sequences(train), length).tolist() == expected
+    assert any(expected) and not all(expected)
+
+
+def test_a_stretch_of_one_base_less_is_not_shared():
+    (text,) = random_rows(np.random.default_rng(7), 1, 300, 300)
+    train = sequences(["NT" + opposite(text[100:200]) + "NA"])
+    queries = [text[:200], text[:199] + "N", text[100:], text[101:], text[100:200]]
+    assert sharing(sequences(queries), train, 100).tolist() == [True, False, True, False, True]
+
+
+def test_rows_without_any_word():
+    nothing = sequences(["ACGT", "NNNNNNNN"])
+    something = sequences(["ACGTACGTTT"])
+    assert sharing(nothing, something, 8).tolist() == [False, False]
+    assert sharing(something, nothing, 8).tolist() == [False]
+    assert np.isnan(containment(nothing, something, 8, 0.5)).all()
+    assert containment(something, nothing, 8, 0.5).tolist() == [0]
+
+
+def test_more_train_rows_than_a_key_has_room_for():
+    """A row's number has 22 bits; the twin stands beyond them, behind rows too short for a word."""
+    (text,) = random_rows(np.random.default_rng(8), 1, 60, 60)
+    short = np.zeros((1 << 22) + 100, np.uint8)
+    twin, _ = encode(text)
+    train = Sequences(np.concatenate([short, twin]), np.append(np.arange(len(short) + 1), len(short) + 60))
+    assert containment(sequences([text, text[::-1]]), train, 21, 0.5).tolist() == [1, 0]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_pages_that_were_read_are_given_back(tmp_path):
+    """Of 100 MB that are mapped and read, less than half stay."""
+
+    def mapped() -> int:
+        return next(int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith("RssFile"))
+
+    (tmp_path / "tokens").write_bytes(bytes(100_000_000))
+    tokens = np.asarray(np.memmap(tmp_path / "tokens", np.uint8, "r"))
+    before = mapped()
+    assert sum(int(piece.tokens.sum()) for _, piece in pieces(Sequences(tokens, np.arange(0, 100_000_001, 1000)))) == 0
+    assert mapped() - before < 50_000

@@ -1,0 +1,200 @@
+import math
+
+import numpy as np
+import pytest
+from made_up_scores import made_up
+from scipy.stats import binomtest, wilcoxon
+from sklearn import metrics as sklearn
+
+from convnova.errors import ConvNovaError
+from convnova.evaluation.metrics import classification, confusion
+from convnova.evaluation.model_comparison import (
+    delong,
+    holm,
+    paired_over_items,
+    paired_over_sequences,
+    paired_over_tasks,
+)
+
+SETS = 1000
+
+
+def test_holm_by_hand():
+    assert holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm(np.array([0.6, 0.7])) == pytest.approx([1, 1])
+
+
+def test_models_over_tasks():
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.5, 0.9, 18)
+    scores = {"ConvNova": base + 0.03, "CNN": base + rng.normal(0, 0.005, 18), "LegNet": base.copy()}
+    scores["LegNet"][3] = np.nan
+    first, second, third = paired_over_tasks(scores)
+    assert (first.a, first.b, first.n, first.wins, first.losses) == ("ConvNova", "CNN", 18, 18, 0)
+    assert first.p == pytest.approx(wilcoxon(scores["ConvNova"], scores["CNN"]).pvalue)
+    assert first.p_holm == pytest.approx(3 * first.p)
+    assert first.effect == 1
+    assert (second.n, third.n) == (17, 17)
+    assert second.difference == pytest.approx(0.03)
+    assert first.sentence().startswith("ConvNova scores higher than CNN over 18 tasks (18 won, 0 lost, mean difference")
+    assert "Holm-adjusted over 3 pairs p < 0.001" in first.sentence()
+
+
+def test_effect_over_tasks_by_hand():
+    """Differences 1, -2, 3, 4: ranks for 8, against 2, so (8 - 2) / 10."""
+    (result,) = paired_over_tasks({"a": np.array([1.0, -2, 3, 4]), "b": np.zeros(4)})
+    assert result.effect == pytest.approx(0.6)
+    assert "a and b do not differ at the 5% level over 4 tasks" in result.sentence()
+    assert "with 4 tasks p cannot be below 0.125" in result.sentence()
+    (result,) = paired_over_tasks({"a": np.array([1.0]), "b": np.zeros(1)})
+    assert "level over 1 task (1 won, 0 lost" in result.sentence()
+    assert "with 1 task p cannot be below 1)" in result.sentence()
+
+
+def test_equal_models_and_models_without_a_common_task():
+    (same,) = paired_over_tasks({"a": np.ones(5), "b": np.ones(5)})
+    assert (same.p, same.effect, same.wins) == (1, 0, 0)
+    assert paired_over_tasks({"a": np.array([1, np.nan]), "b": np.array([np.nan, 1])}) == []
+
+
+def five_percent(hits: int) -> bool:
+    """Whether `hits` in SETS fit a rate of 5% within sampling error."""
+    return binomtest(hits, SETS, 0.05).pvalue > 0.001
+
+
+def test_false_positives_over_tasks_are_five_percent():
+    rng = np.random.default_rng(11)
+    hits = family = 0
+    for _ in range(SETS):
+        results = paired_over_tasks({name: rng.normal(size=18) for name in "abc"})
+        hits += results[0].p < 0.05
+        family += any(result.p_holm < 0.05 for result in results)
+    assert five_percent(hits)
+    assert family / SETS < 0.07
+
+
+@pytest.mark.parametrize("metric", ["auroc", "mcc"])
+def test_false_positives_over_items_are_five_percent(metric):
+    """Two models of equal skill, half of whose noise is shared."""
+    rng = np.random.default_rng(12)
+    hits = 0
+    for seed in range(SETS):
+        labels = rng.integers(2, size=400)
+        shared = rng.normal(size=400)
+        columns = [1 / (1 + np.exp(-(labels * 2 - 1 + shared + rng.normal(size=400)))) for _ in range(2)]
+        scores = [np.stack([1 - column, column], 1) for column in columns]
+        hits += paired_over_items(labels, *scores, metric, seed=seed).p < 0.05
+    assert five_percent(hits)
+
+
+def test_delong_equals_the_definition():
+    """Placement values by comparing every positive with every negative, as DeLong wrote them."""
+    rng = np.random.default_rng(4)
+    labels = rng.integers(2, size=120)
+    scores = [np.round(rng.normal(size=120) + labels, 1) for _ in range(2)]
+    rows, columns = [], []
+    for values in scores:
+        wins = np.subtract.outer(values[labels == 1], values[labels == 0])
+        kernel = (wins > 0) + 0.5 * (wins == 0)
+        rows.append(kernel.mean(1))
+        columns.append(kernel.mean(0))
+    covariance = np.cov(rows) / (labels == 1).sum() + np.cov(columns) / (labels == 0).sum()
+    known = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+    (difference,), error = delong(labels, *(values[None] for values in scores))
+    aurocs = [sklearn.roc_auc_score(labels, values) for values in scores]
+    assert difference == pytest.approx(aurocs[0] - aurocs[1], abs=1e-12)
+    assert error == pytest.approx(math.sqrt(known), rel=1e-9)
+
+
+@pytest.mark.parametrize("metric", ["mcc", "accuracy", "auroc", "auprc"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_better_model_is_seen_over_items(metric, classes):
+    labels, worse = made_up(1, 1500, classes, skill=0.7)
+    rng = np.random.default_rng(2)
+    logits = np.log(worse) + 1.0 * np.eye(classes)[labels] + 0.1 * rng.normal(size=worse.shape)
+    better = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    found = paired_over_items(labels, better, worse, metric, ("ConvNova", "CNN"))
+    known = classification(labels, better)[metric] - classification(labels, worse)[metric]
+    assert found.difference == pytest.approx(known, abs=1e-12)
+    assert found.low <= known <= found.high
+    assert found.low > 0
+    assert found.p < 0.01
+    assert found.only_a == ((better.argmax(1) == labels) & (worse.argmax(1) != labels)).sum()
+    assert found.test == ("DeLong" if metric == "auroc" and classes == 2 else "paired bootstrap")
+    assert found.sentence().startswith("ConvNova scores higher than CNN on 1,500 test rows (")
+
+
+def test_a_model_does_not_differ_from_itself():
+    labels, scores = made_up(1, 200)
+    for metric in ("auroc", "mcc"):
+        found = paired_over_items(labels, scores, scores, metric)
+        assert (found.difference, found.p) == (0, 1)
+        assert "do not differ" in found.sentence()
+
+
+def test_what_cannot_be_compared_is_refused():
+    labels, scores = made_up(1, 50)
+    with pytest.raises(ConvNovaError, match="same seeds and classes"):
+        paired_over_items(labels, scores, np.full((50, 3), 1 / 3), "mcc")
+    with pytest.raises(ConvNovaError, match="two test rows or more of either class"):
+        paired_over_items(np.zeros(50, int), scores, scores, "auroc")
+
+
+def several_seeds(rng, n: int, seeds: int, skill: float) -> np.ndarray:
+    """Probabilities (seeds, n, 2) for `n` items whose first half is of class 0; the seeds share half of their noise."""
+    shared, own = rng.normal(size=n), rng.normal(size=(seeds, n))
+    column = 1 / (1 + np.exp(-(skill * (np.arange(n) >= n // 2) + shared + own)))
+    return np.stack([1 - column, column], -1)
+
+
+@pytest.mark.parametrize("metric", ["mcc", "f1_macro", "accuracy", "auroc", "auprc"])
+def test_several_seeds_are_compared_by_their_mean_scores_on_items_drawn_once_for_all(metric):
+    """Against drawing items one by one and scoring every seed on them."""
+    rng = np.random.default_rng(5)
+    labels = (np.arange(160) >= 80).astype(int)
+    a, b = (several_seeds(rng, 160, 3, skill) for skill in (2.0, 1.5))
+
+    def difference(items: np.ndarray) -> float:
+        means = [np.mean([classification(labels[items], one[items])[metric] for one in of]) for of in (a, b)]
+        return means[0] - means[1]
+
+    found = paired_over_items(labels, a, b, metric, resamples=4000)
+    assert found.difference == pytest.approx(difference(np.arange(160)), abs=1e-12)
+    by_seed = [classification(labels, x)[metric] - classification(labels, y)[metric] for x, y in zip(a, b, strict=True)]
+    assert (found.seeds, found.higher) == (3, sum(gap > 0 for gap in by_seed))
+    drawn = [difference(rng.integers(160, size=160)) for _ in range(600)]
+    assert (found.low, found.high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.02)
+    assert f"mean of 3 seeds, A higher in {found.higher}, 95% interval" in found.sentence()
+
+
+def test_means_of_counts_have_a_decimal_where_they_are_not_whole():
+    """A is right on all four rows by both seeds; B is wrong on one by the first seed, on two by the second."""
+    labels = np.array([0, 0, 1, 1])
+    wrong = [np.array([0, 0, 1, 0]), np.array([1, 0, 1, 0])]
+    a, b = (np.stack([np.eye(2)[of] for of in predicted]) for predicted in ([labels, labels], wrong))
+    found = paired_over_items(labels, a, b, "accuracy")
+    assert (found.only_a, found.only_b) == (1.5, 0)
+    assert found.sentence().endswith("right alone: A on 1.5, B on 0).")
+
+
+@pytest.mark.parametrize("metric", ["auroc", "accuracy"])
+def test_false_positives_over_items_with_several_seeds_are_five_percent(metric):
+    rng = np.random.default_rng(13)
+    labels, hits = (np.arange(300) >= 150).astype(int), 0
+    for seed in range(SETS):
+        a, b = (several_seeds(rng, 300, 3, 1.0) for _ in range(2))
+        hits += paired_over_items(labels, a, b, metric, seed=seed, resamples=500).p < 0.05
+    assert five_percent(hits)
+
+
+def test_bases_are_compared_by_whole_sequences():
+    """A hundred alike bases a sequence tell no more than one."""
+    rng = np.random.default_rng(3)
+    labels = rng.integers(2, size=200)
+    predicted = [np.where(rng.random(200) < right, labels, 1 - labels) for right in (0.85, 0.7)]
+    cells = [np.stack([confusion(labels[[i]], of[[i]], 2) for i in range(200)])[None] for of in predicted]
+    over_items = paired_over_items(labels, *(np.eye(2)[of] for of in predicted), "mcc", resamples=4000)
+    found = paired_over_sequences(*(100 * of for of in cells), "mcc", resamples=4000)
+    assert found.difference == pytest.approx(over_items.difference)
+    assert (found.low, found.high) == pytest.approx((over_items.low, over_items.high), abs=0.01)
+    assert "on 200 test sequences (mcc difference" in found.sentence() and "alone" not in found.sentence()

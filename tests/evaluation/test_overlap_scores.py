@@ -1,0 +1,136 @@
+"""Rows planted at known places: which overlap, and what the scores are without them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+import pytest
+from sklearn.metrics import matthews_corrcoef
+
+from convnova.cli.main import main
+from convnova.config.hyperparameters import Training
+from convnova.config.load import load, save
+from convnova.data.dna import decode, reverse_complement
+from convnova.data.genome import read_genome, shard_genome
+from convnova.data.prepare_task import read_task, shard_task
+from convnova.errors import ConvNovaError
+from convnova.evaluation.leakage.overlap_scores import UNPLACED, overlapping_bases
+
+CATALOGUE = Path(__file__).resolve().parents[2] / "config"
+LENGTH = 200
+TRAIN = [0, 1000, 2000, 2050, 6000]
+TEST = [0, 1100, 1201, 2190, 3000, 5801, 6199, 8000, 9000, 9500]
+"""Where the windows begin; the last test row is replaced by one that the genome has not."""
+SHARED = [200, 100, 0, 60, 0, 1, 1, 0, 0, UNPLACED]
+ONLY = {"run": "leaky", "seeds": [1, 2], "protocols": ["heldout"], "models": ["cnn"]}
+
+
+@pytest.fixture
+def leaky(tmp_path, monkeypatch):
+    """A genome of two chromosomes, windows of the first on both strands, and the shard of a task of them."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(3)
+    chromosomes = {name: "".join(np.array(list("ACGT"))[random.integers(0, 4, 10_000)]) for name in "ab"}
+    Path("genome.fa").write_text("".join(f">{name}\n{bases}\n" for name, bases in chromosomes.items()))
+    shard_genome(Path("genome.fa"), Path("genome"))
+    tokens = read_genome(Path("genome"))["a"]
+    for split, starts in (("train", TRAIN), ("test", TEST)):
+        rows = [decode(tokens[start : start + LENGTH]) for start in starts]
+        rows[1] = decode(reverse_complement(tokens[starts[1] : starts[1] + LENGTH]))
+        if split == "test":
+            rows[-1] = decode(random.integers(0, 4, LENGTH).astype(np.uint8))
+        lines = [f"{row},{number % 2}" for number, row in enumerate(rows)]
+        Path(f"{split}.csv").write_text("\n".join(["sequence,label", *lines]) + "\n")
+    task = {"train": "train.csv", "test": "test.csv", "classes": ["0", "1"]}
+    config = load({**ONLY, "suites": {"mine": {"format": "csv", "tasks": {"one": task}}}}, [], CATALOGUE)
+    save(config, "config.yaml")
+    files = {split: Path(f"{split}.csv") for split in ("train", "test")}
+    shard_task(config.suites["mine"].tasks["one"], "csv", files, Path("one.st"))
+    return config
+
+
+def test_shared_bases_are_those_of_the_planted_places(leaky):
+    assert overlapping_bases(read_task(Path("one.st")), read_genome(Path("genome"))).tolist() == SHARED
+
+
+def predict(config, seed):
+    """Predictions as `finetune` writes them; every seed is wrong on other rows."""
+    labels = np.arange(len(TEST)) % 2
+    right = np.random.default_rng(seed).random(len(TEST)) < 0.7
+    ones = np.where(right, labels, 1 - labels).astype(np.float32)
+    (job,) = (job for job in config.jobs() if job.seed == seed)
+    folder = Path(job.folder(config.run))
+    folder.mkdir(parents=True)
+    columns = {"row": np.arange(len(TEST)), "label": labels, "score": np.stack([1 - ones, ones], 1).tolist()}
+    table = pyarrow.table(columns).replace_schema_metadata({"settings": config.job_fingerprint(job)})
+    pyarrow.parquet.write_table(table, folder / "predictions.parquet")
+    return labels, ones
+
+
+def test_scores_with_and_without_the_rows_that_overlap(leaky):
+    predicted = [predict(leaky, seed) for seed in (1, 2)]
+    words = ("--config", "config.yaml", "--genome", "genome", "--out", "tables", "mine/one=one.st")
+    assert main(["leaks", *words]) == 0
+    (row,) = pd.read_csv("tables/leaks.tsv", sep="\t").to_dict("records")
+    assert (row["test_rows"], row["placed"], row["leaking"], row["half_leaking"], row["seeds"]) == (10, 9, 5, 2, 2)
+    shared = np.array(SHARED)
+    for name, part in (("score", shared > -2), ("clean", shared == 0), ("leaking_score", shared > 0)):
+        expected = np.mean([matthews_corrcoef(labels[part], ones[part]) for labels, ones in predicted])
+        assert row[name] == pytest.approx(expected, abs=1e-6)
+    assert row["clean_minus_all"] == pytest.approx(row["clean"] - row["score"], abs=2e-6)
+    *_, line = (line for line in Path("tables/leaks.md").read_text().splitlines() if line.startswith("|"))
+    assert f"| 10 | 9 | 5 | {row['score']:.3f} | {row['clean']:.3f} |" in line
+
+
+@pytest.mark.parametrize(
+    ("shared", "told"),
+    [
+        (200, "without the rows that overlap there is no score: the others are none, or of one class."),
+        (0, "no test row overlaps a training row; 9 of 10 test rows have a place in the genome."),
+    ],
+)
+def test_scores_that_are_not_known_do_not_move(leaky, monkeypatch, shared, told):
+    """Nine rows of the ten with a place, all of them or none on training rows."""
+    overlaps = np.array([shared] * 9 + [UNPLACED])
+    monkeypatch.setattr("convnova.evaluation.leakage.overlap_scores.overlapping_bases", lambda *_: overlaps)
+    predict(leaky, 1)
+    assert main(["leaks", "--config", "config.yaml", "--genome", "genome", "--out", "tables", "mine/one=one.st"]) == 0
+    assert Path("tables/leaks.md").read_text().strip().endswith(f"**Summary:** {told}")
+
+
+def test_by_cv_every_fold_that_is_there_counts_whatever_the_seeds(leaky):
+    config = leaky.model_copy(update={"protocols": ["cv"]})
+    save(config, "config.yaml")
+    predicted = [predict(config, fold) for fold in (1, 2, 9, 10)]
+    assert main(["leaks", "--config", "config.yaml", "--genome", "genome", "--out", "tables", "mine/one=one.st"]) == 0
+    (row,) = pd.read_csv("tables/leaks.tsv", sep="\t").to_dict("records")
+    expected = np.mean([matthews_corrcoef(labels, ones) for labels, ones in predicted])
+    assert (row["protocol"], row["seeds"], row["score"]) == ("cv", 4, pytest.approx(expected, abs=1e-6))
+
+
+def test_predictions_of_other_settings_are_left_out_and_named(leaky, capsys):
+    labels, ones = predict(leaky, 1)
+    changed = leaky.model_copy(update={"finetune": Training(lr=0.5)})
+    predict(changed, 2)
+    assert main(["leaks", "--config", "config.yaml", "--genome", "genome", "--out", "tables", "mine/one=one.st"]) == 0
+    (row,) = pd.read_csv("tables/leaks.tsv", sep="\t").to_dict("records")
+    assert row["seeds"] == 1 and row["score"] == pytest.approx(matthews_corrcoef(labels, ones), abs=1e-6)
+    assert "seed=2/predictions.parquet: made with other settings (hash " in capsys.readouterr().err
+
+
+def test_without_predictions_there_is_nothing_to_say(leaky, capsys):
+    words = ("--config", "config.yaml", "--genome", "genome", "--out", "tables", "mine/one=one.st")
+    assert main(["leaks", *words]) == 1
+    assert "expected predictions of tasks of classes, found none" in capsys.readouterr().err
+
+
+def test_predictions_of_other_rows_are_refused(leaky):
+    from convnova.evaluation.leakage.overlap_scores import write_leaks
+
+    predict(leaky, 1)
+    path = next(Path("results").rglob("predictions.parquet"))
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(path).slice(1), path)
+    with pytest.raises(ConvNovaError, match="expected predictions of 10 test rows, found 9"):
+        write_leaks(leaky, Path("genome"), {("mine", "one"): Path("one.st")}, Path("tables"))

@@ -1,0 +1,338 @@
+"""The audit of a task, against sets and strings, made-up data with planted leaks, and real data."""
+
+import csv
+import gzip
+import json
+import math
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+from pyfaidx import Fasta
+from test_kmers import mutated, opposite, random_rows, windows
+from test_places import exact_places
+
+from convnova.cli.main import main
+from convnova.config.schema import Task
+from convnova.data.genome import shard_genome
+from convnova.data.prepare_task import TaskShard, read_task, shard_task
+from convnova.evaluation.leakage import split_audit as audit_module
+from convnova.evaluation.leakage.kmer_index import sharing
+from convnova.evaluation.leakage.split_audit import STRETCH, WORD, Pretraining, audit, sample, sequences
+
+Row = tuple[str, str]
+"""Sequence and label."""
+
+
+def made(folder: Path, **splits: list[Row]) -> TaskShard:
+    files = {}
+    for split, rows in splits.items():
+        files[split] = folder / f"{split}.csv"
+        files[split].write_text("sequence,label\n" + "".join(f"{sequence},{label}\n" for sequence, label in rows))
+    shard_task(Task(), "csv", files, folder / "task.st")
+    return read_task(folder / "task.st")
+
+
+def duplicates_by_hand(rows: list[Row], known: list[Row], same: bool) -> dict[str, int]:
+    """How many rows have duplicates among the known ones; `same`: both are one split, no row its own duplicate."""
+    labels: dict[str, Counter] = {}
+    for sequence, label in known:
+        labels.setdefault(sequence, Counter())[label] += 1
+    counts = Counter()
+    for sequence, label in rows:
+        others = Counter(labels.get(sequence, {}))
+        if same:
+            others[label] -= 1
+        others = {other for other, count in others.items() if count}
+        turned = set(labels.get(opposite(sequence), ())) if sequence != opposite(sequence) and not others else set()
+        counts["equal"] += bool(others)
+        counts["equal_other_label"] += bool(others - {label})
+        counts["reverse"] += bool(turned)
+        counts["reverse_other_label"] += bool(turned - {label})
+    return {key: counts[key] for key in ("equal", "reverse", "equal_other_label", "reverse_other_label")}
+
+
+def labelled(rng, sequences: list[str]) -> list[Row]:
+    return [(sequence, str(rng.choice(["no", "yes"]))) for sequence in sequences]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_duplicates_within_and_across_splits(seed, tmp_path):
+    """Few short sequences over and over, palindromes and opposite strands among them, with labels at random."""
+    rng = np.random.default_rng(seed)
+    pool = random_rows(rng, 25, 4, 7) + ["ACGT", "AACGTT", "NNNN", "NNNNN", "ANCT"]
+    pool += [opposite(sequence) for sequence in pool[:15]]
+    splits = {
+        name: labelled(rng, [str(rng.choice(pool)) for _ in range(count)] + ["GATTACA", "TGTAATC"][: count // 20])
+        for name, count in (("train", 60), ("valid", 15), ("test", 25))
+    }
+    found = audit(made(tmp_path, **splits))
+    for name, rows in splits.items():
+        expected = duplicates_by_hand(rows, rows, same=True)
+        assert {key: found["splits"][name][key] for key in expected} == expected
+        assert expected["equal"] or name != "train"
+    assert list(found["across"]) == ["valid in train", "test in train", "test in valid"]
+    for name, counts in found["across"].items():
+        one, other = name.split(" in ")
+        assert counts == duplicates_by_hand(splits[one], splits[other], same=False)
+    assert found["across"]["test in train"]["equal_other_label"] > 0
+
+
+def test_what_a_split_holds(tmp_path):
+    train = [("ACGTR", "a"), ("NNN", "b"), ("ACGNNC", "b"), ("aacc", "b")]
+    task = made(tmp_path, train=train, test=[("ACG", "a"), ("NN", "a"), ("ACGTACGTT", "b")])
+    splits = audit(task)["splits"]
+    expected = {
+        "rows": 4, "bases": 18, "shortest": 3, "median": 4.5, "longest": 6, "N": 6, "other_letters": 1,
+        "rows_with_N": 3, "all_N": 1, "classes": {"a": 1, "b": 3},
+    }  # fmt: skip
+    assert {key: splits["train"][key] for key in expected} == expected
+    expected = {"rows": 3, "median": 3.0, "N": 2, "rows_with_N": 1, "all_N": 1, "classes": {"a": 2, "b": 1}}
+    assert {key: splits["test"][key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_overlaps_by_sets_of_words(seed, tmp_path):
+    rng = np.random.default_rng(seed)
+    train = random_rows(rng, 30, 100, 400) + ["ACGT" * 60, "N" * 200]
+    test = random_rows(rng, 20, 15, 300) + ["N" * 200, "ACGT" * 30]
+    for number, text in enumerate(train[:30]):
+        test.append(mutated(rng, text if number % 2 else opposite(text), (0, 0.01, 0.02, 0.04)[number % 4]))
+        test.append(random_rows(rng, 1, 80, 80)[0] + text[number : number + 90 + number])
+    found = audit(made(tmp_path, train=labelled(rng, train), test=labelled(rng, test)))["near"]
+    short, long = ([set(windows(text, length)) for text in train] for length in (WORD, STRETCH))
+    share = [max((len(own & other) / len(own) for other in short), default=0) if own else math.nan
+             for own in (set(windows(text, WORD)) for text in test)]  # fmt: skip
+    stretch = [not set().union(*long).isdisjoint(windows(text, STRETCH)) for text in test]
+    equal = [text in train or opposite(text) in train for text in test]
+    assert found == {
+        "rows": len(test),
+        "without_words": sum(math.isnan(part) for part in share),
+        "near_duplicates": sum(part >= 0.5 for part in share),
+        "nearly_contained": sum(part >= 0.9 for part in share),
+        "stretch": sum(stretch),
+        "any": sum(a >= 0.5 or b or c for a, b, c in zip(share, stretch, equal, strict=True)),
+    }
+    assert 0 < found["nearly_contained"] < found["near_duplicates"] < found["any"] < len(test)
+    assert found["any"] > found["stretch"]
+
+
+def test_a_large_test_split_is_sampled(tmp_path, monkeypatch):
+    rng = np.random.default_rng(1)
+    train = random_rows(rng, 50, 200, 200)
+    task = made(tmp_path, train=labelled(rng, train), test=labelled(rng, train[:25] + random_rows(rng, 75, 200, 200)))
+    assert sample(task.split("test")).tolist() == list(range(100))
+    assert audit(task)["near"]["any"] == 25
+    monkeypatch.setattr(audit_module, "SAMPLED_BASES", 200 * 40)
+    chosen = sample(task.split("test")).tolist()
+    assert len(chosen) == len(set(chosen)) == 40 and chosen == sorted(chosen)
+    found = audit(task)
+    assert (found["near"]["rows"], found["near"]["any"]) == (40, sum(row < 25 for row in chosen))
+    assert found["across"]["test in train"]["equal"] == 25
+
+
+def test_labels_a_base(tmp_path):
+    rng = np.random.default_rng(2)
+    (text,) = random_rows(rng, 1, 3000, 3000)
+    (tmp_path / "genome.fa").write_text(f">chr1\n{text}\n")
+    shard_genome(tmp_path / "genome.fa", tmp_path / "genome")
+    parts = [(0, 400, "train"), (500, 900, "train"), (0, 400, "test"), (700, 1000, "test"), (2000, 2300, "test")]
+    files = {"intervals": tmp_path / "genes.bed", "labels": tmp_path / "genes.hdf5"}
+    lines = [f"chr1\t{start}\t{end}\t{split}\n" for start, end, split in parts]
+    files["intervals"].write_text("chromosome\tstart\tend\tsplit\n" + "".join(lines))
+    with h5py.File(files["labels"], "w") as file:
+        rows = file.create_dataset("labels", len(parts), dtype=h5py.vlen_dtype(np.int8))
+        for number, (start, end, _) in enumerate(parts):
+            rows[number] = np.arange(start, end) % 3
+        rows[2] = rows[2] * 0
+    shard_task(Task(kind="per_base"), "bend", files, tmp_path / "a.st", tmp_path / "genome")
+    pretraining = Pretraining("mine", tmp_path / "genome", None, "bend", files)
+    found = audit(read_task(tmp_path / "a.st"), pretraining)
+    assert found["splits"]["train"]["classes"] == {"0": 134 + 133, "1": 133 + 133, "2": 133 + 134}
+    assert found["across"]["test in train"] == {
+        "equal": 1, "reverse": 0, "equal_other_label": 1, "reverse_other_label": None,
+    }  # fmt: skip
+    assert (found["near"]["near_duplicates"], found["near"]["stretch"], found["near"]["any"]) == (2, 2, 2)
+    assert found["pretraining"] == {
+        "genome": "mine", "by": "coordinates", "rows": 3, "placed": 3, "read": 3, "train": 3, "valid": 0, "test": 0,
+    }  # fmt: skip
+
+
+def test_many_labels(tmp_path):
+    """Opposite strands in train, as in the real bundle; label 0 is the same in all test rows, label 2 in train."""
+    hot = np.eye(4, dtype=np.uint8)[np.random.default_rng(3).integers(0, 4, (6, 50))].transpose(0, 2, 1)
+    turned = hot[:2, [3, 2, 1, 0]][:, :, ::-1]  # the channels are A, G, C, T
+    inputs = {"train": np.concatenate([hot[:2], turned]), "test": hot[[0, 1, 4, 5]]}
+    labels = {
+        "train": [[1, 0, 1], [0, 1, 1], [1, 0, 1], [0, 1, 1]],
+        "test": [[0, 1, 1], [0, 1, 1], [0, 0, 0], [0, 0, 1]],
+    }
+    files = {split: tmp_path / f"{split}.mat" for split in inputs}
+    for split, path in files.items():
+        scipy.io.savemat(path, {f"{split}xdata": inputs[split], f"{split}data": np.array(labels[split], np.uint8)})
+    shard_task(Task(kind="multilabel"), "deepsea", files, tmp_path / "a.st")
+    found = audit(read_task(tmp_path / "a.st"))
+    assert found["splits"]["train"]["labels"] == {"count": 3, "constant": 1, "least_median_largest": [0.5, 0.5, 1]}
+    assert found["splits"]["test"]["labels"] == {"count": 3, "constant": 1, "least_median_largest": [0, 0.5, 0.75]}
+    assert (found["splits"]["train"]["equal"], found["splits"]["train"]["reverse"]) == (0, 4)
+    assert found["splits"]["train"]["reverse_other_label"] == 0
+    assert found["across"]["test in train"] == {
+        "equal": 2, "reverse": 0, "equal_other_label": 1, "reverse_other_label": 0,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def own_run(tmp_path) -> Path:
+    """A config, a genome with intervals for pretraining, tasks: intervals on it, sequences, intervals elsewhere."""
+    (text,) = random_rows(np.random.default_rng(4), 1, 6000, 6000)
+    (tmp_path / "genome.fa").write_text(f">chr1\n{text}\n")
+    (tmp_path / "genome.bed").write_text("chr1\t0\t3000\ttrain\nchr1\t3000\t4000\tvalid\nchr1\t4000\t5000\ttest\n")
+    cuts = {"train": range(0, 1000, 100), "test": (950, 1500, 2900, 3500, 4100, 4980, 5500)}
+    for split, starts in cuts.items():
+        lines = [f"chr1\t{start}\t{start + 200}\t{number % 2}\n" for number, start in enumerate(starts)]
+        (tmp_path / f"{split}.bed").write_text("".join(lines))
+        rows = [text[start : start + 200] if start % 3 else opposite(text[start : start + 200]) for start in starts]
+        lines = [f"{row},{number % 2}\n" for number, row in enumerate(rows)]
+        (tmp_path / f"{split}.csv").write_text("sequence,label\n" + "".join(lines))
+    tasks = {form: {"one": {split: str(tmp_path / f"{split}.{form}") for split in cuts}} for form in ("bed", "csv")}
+    genome = {"fasta": str(tmp_path / "genome.fa"), "bed": str(tmp_path / "genome.bed")}
+    config = {
+        "run": "own", "genome": genome, "models": ["convnova"],
+        "pretrain": {"coverage": "first", "length": 1600},
+        "suites": {
+            "by_place": {"format": "bed", "genome": genome, "tasks": tasks["bed"]},
+            "by_letters": {"format": "csv", "tasks": tasks["csv"]},
+            "elsewhere": {"format": "bed", "genome": genome["fasta"], "tasks": tasks["bed"]},
+        },
+    }  # fmt: skip
+    (tmp_path / "own.yaml").write_text(json.dumps(config))
+    return tmp_path
+
+
+def test_the_commands(own_run, monkeypatch):
+    """Rows of 200 from 950, 1500, 2900, 3500, 4100, 4980 and 5500; pretraining reads the first 1,600 of 3,000 bases."""
+    monkeypatch.chdir(Path(__file__).resolve().parents[2])
+    config, genome = str(own_run / "own.yaml"), str(own_run / "genome")
+    fasta, bed = str(own_run / "genome.fa"), str(own_run / "genome.bed")
+    assert main(["shard-genome", "--fasta", fasta, "--bed", bed, "--out", genome]) == 0
+    audits = []
+    for suite, form in (("by_place", "bed"), ("by_letters", "csv"), ("elsewhere", "bed")):
+        files = [f"{split}={own_run / split}.{form}" for split in ("train", "test")]
+        files += [f"genome={genome}/genome.safetensors"] if form == "bed" else []
+        shard, out = (str(own_run / f"{suite}.{end}") for end in ("st", "json"))
+        common = ["--config", config, "--task", f"{suite}/one"]
+        assert main(["shard-task", *common, "--out", shard, *files]) == 0
+        assert main(["audit", *common, "--shard", shard, "--genome", genome, "--out", out, *files]) == 0
+        audits.append(out)
+    found = [json.loads(Path(path).read_text()) for path in audits]
+    assert [(content["suite"], content["task"]) for content in found[:2]] == [
+        ("by_place", "one"),
+        ("by_letters", "one"),
+    ]
+    assert [content["pretraining"]["by"] for content in found] == ["coordinates", "sequence", "sequence"]
+    for content in found:
+        assert content["near"]["any"] == 1
+        expected = {"rows": 7, "placed": 7, "read": 2, "train": 3, "valid": 2, "test": 1}
+        assert {key: content["pretraining"][key] for key in expected} == expected
+    assert main(["audit-tables", "--config", config, "--out", str(own_run / "tables"), *audits]) == 0
+    assert sorted(path.name for path in (own_run / "tables").iterdir()) == ["audit.html", "audit.md", "audit.tsv"]
+    without = ["audit", "--config", config, "--task", "by_letters/one", "--shard", str(own_run / "by_letters.st")]
+    assert main([*without, "--out", str(own_run / "alone.json")]) == 0
+    assert "pretraining" not in json.loads((own_run / "alone.json").read_text())
+
+
+def test_what_the_commands_refuse(own_run, capsys, monkeypatch):
+    monkeypatch.chdir(Path(__file__).resolve().parents[2])
+    out = own_run / "out.json"
+    words = ["audit", "--config", str(own_run / "own.yaml"), "--out", str(out), "--task"]
+    assert main([*words, "by_letters/two", "--shard", "none.st"]) == 1
+    assert "no task 'by_letters/two'" in capsys.readouterr().err
+    assert main([*words, "by_letters/one", "--shard", "none.st"]) == 1
+    assert "none.st: expected a shard, found nothing" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_real_promoters(shared, tmp_path):
+    """As counted with the letters themselves: 6 of 613 test sequences are train sequences."""
+    folder = shared / "data/gue_promoter/prom_300_tata"
+    files = {
+        split: folder / f"{name}.csv.gz" for split, name in (("train", "train"), ("valid", "dev"), ("test", "test"))
+    }
+    rows = {split: table(path) for split, path in files.items()}
+    shard_task(Task(), "csv", files, tmp_path / "a.st")
+    found = audit(read_task(tmp_path / "a.st"))
+    assert found["across"]["test in train"]["equal"] == 6
+    for name, counts in found["across"].items():
+        one, other = name.split(" in ")
+        assert counts == duplicates_by_hand(rows[one], rows[other], same=False)
+    for name in files:
+        expected = duplicates_by_hand(rows[name], rows[name], same=True)
+        assert {key: found["splits"][name][key] for key in expected} == expected
+    holding: dict[str, list[int]] = defaultdict(list)
+    for number, (sequence, _) in enumerate(rows["train"]):
+        for word in set(windows(sequence, WORD)):
+            holding[word].append(number)
+    near = 0
+    for sequence, _ in rows["test"]:
+        own = set(windows(sequence, WORD))
+        shared_words = Counter(number for word in own for number in holding.get(word, ()))
+        near += max(shared_words.values(), default=0) >= 0.5 * len(own)
+    stretches = set().union(*(windows(sequence, STRETCH) for sequence, _ in rows["train"]))
+    stretch = sum(not stretches.isdisjoint(windows(sequence, STRETCH)) for sequence, _ in rows["test"])
+    assert (found["near"]["near_duplicates"], found["near"]["stretch"]) == (near, stretch) == (18, 37)
+
+
+def table(path: Path) -> list[Row]:
+    with gzip.open(path, "rt") as file:
+        return [(line["sequence"], line["label"]) for line in csv.DictReader(file)]
+
+
+def test_real_histone_windows_that_overlap_in_the_genome(shared, tmp_path):
+    """Rows that lie 100 bases or more over each other in the yeast genome share as many; and few others do."""
+    data = shared / "data"
+    fasta = tmp_path / "yeast.fa"
+    with gzip.open(data / "genome_yeast_R64/Saccharomyces_cerevisiae.R64-1-1.dna.toplevel.fa.gz") as packed:
+        fasta.write_bytes(packed.read())
+    files = {
+        split: data / f"gue_emp_yeast_histone/H3/{name}.csv.gz" for split, name in (("train", "dev"), ("test", "test"))
+    }
+    rows = {split: [sequence for sequence, _ in table(path)] for split, path in files.items()}
+    chromosomes = {record.name: str(record) for record in Fasta(str(fasta), as_raw=False)}
+    places = exact_places(rows["train"] + rows["test"], chromosomes)
+    count = len(rows["train"])
+    train = [place for place in places if place.row < count]
+    by_place = {
+        place.row - count
+        for place in places
+        for other in train
+        if place.row >= count and place.chrom == other.chrom
+        if min(place.end, other.end) - max(place.start, other.start) >= STRETCH
+    }
+    shard_task(Task(classes=["0", "1"]), "csv", files, tmp_path / "a.st")
+    task = read_task(tmp_path / "a.st")
+    found = set(
+        np.flatnonzero(sharing(sequences(task.split("test")), sequences(task.split("train")), STRETCH)).tolist()
+    )
+    assert len(by_place) > 100
+    assert by_place <= found
+    assert len(found - by_place) < 0.15 * len(found)
+    assert audit(task)["near"]["any"] == len(found) == 164
+
+
+def test_real_enhancers_of_liu_2016(shared, tmp_path):
+    """All strong enhancers of the test set stand among the strong ones of the training set."""
+    splits: dict[str, list[Row]] = {}
+    for split in ("train", "test"):
+        for label in ("strong", "weak", "non"):
+            text = (shared / f"data/enhancers_liu2016/{split}_{label}_enhancers.txt").read_text()
+            records = [record.split("\n", 1)[1].replace("\n", "") for record in text.split(">")[1:]]
+            splits.setdefault(split, []).extend((record.upper(), label) for record in records)
+    found = audit(made(tmp_path, **splits))
+    assert found["across"]["test in train"] == duplicates_by_hand(splits["test"], splits["train"], same=False)
+    assert found["across"]["test in train"] == {
+        "equal": 100, "reverse": 0, "equal_other_label": 0, "reverse_other_label": 0,
+    }  # fmt: skip
+    assert found["splits"]["test"]["classes"] == {"non": 200, "strong": 100, "weak": 100}

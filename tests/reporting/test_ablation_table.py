@@ -1,0 +1,103 @@
+"""Differences of validation scores: held against scipy, and nothing of test among them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from convnova.cli.main import main
+from convnova.config.load import load, save
+from convnova.errors import ConvNovaError
+from convnova.reporting.ablation_table import differences, validation_scores
+
+CATALOGUE = Path(__file__).resolve().parents[2] / "config"
+TASK = {"train": "a.csv", "test": "b.csv"}
+CONFIG = {
+    "run": "study",
+    "base": "base",
+    "seeds": [1, 2, 3],
+    "protocols": ["heldout"],
+    "models": {
+        "base": {"like": "convnova_scratch", "title": "the base"},
+        "other": {"like": "convnova_scratch", "title": "another", "settings": {"blocks": 2}},
+    },
+    "suites": {"mine": {"format": "csv", "tasks": {"one": TASK, "two": TASK}}},
+}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run of made-up results, and what each scored by validation."""
+    monkeypatch.chdir(tmp_path)
+    config = load(CONFIG, [], CATALOGUE)
+    save(config, "config.yaml")
+    random, told = np.random.default_rng(0), {}
+    for job in config.jobs():
+        scores = random.random(3).round(3).tolist()
+        told[job.model, job.task, job.seed] = max(scores)
+        path = Path(job.folder("study")) / "metrics.json"
+        path.parent.mkdir(parents=True)
+        content = {
+            "epochs": [{"epoch": number, "score": score} for number, score in enumerate(scores, start=1)],
+            "metric": "mcc", "mcc": 7.0, "parameters": 12, "receptive_field": 193, "seconds": 3.0,
+            "provenance": {"settings": config.job_fingerprint(job)},
+        }  # fmt: skip
+        path.write_text(json.dumps(content))
+    return config, told
+
+
+def test_differences_are_paired_and_their_interval_is_that_of_the_paired_t_test(run):
+    config, told = run
+    table = differences(validation_scores(config), "base", {"base": "the base", "other": "another"})
+    pairs = [(task, seed) for task in ("one", "two") for seed in (1, 2, 3)]
+    base, other = ([told[model, *pair] for pair in pairs] for model in ("base", "other"))
+    expected = stats.ttest_rel(other, base).confidence_interval(0.95)
+    line = table[table["model"] == "other"].iloc[0]
+    assert line["difference"] == pytest.approx(np.mean(other) - np.mean(base))
+    assert (line["low"], line["high"]) == pytest.approx((expected.low, expected.high))
+    assert line["pairs"] == 6 and table["low"].isna().tolist() == [True, False]
+
+
+def test_a_model_is_held_against_the_one_that_is_named(run):
+    config, told = run
+    table = differences(validation_scores(config), "base", {"base": "the base", "other": "another"}, {"base": "other"})
+    assert table["against"].tolist() == ["another", "the base"]
+    assert table["difference"].tolist() == pytest.approx([-table["difference"][1], table["difference"][1]])
+    with pytest.raises(ConvNovaError, match="against: expected models of this run, found nobody"):
+        load({**CONFIG, "against": {"other": "nobody"}}, [], CATALOGUE)
+
+
+def test_the_command_writes_table_and_figure_and_test_scores_are_in_neither(run):
+    _, told = run
+    assert main(["study", "--config", "config.yaml", "--tables", "tables", "--figures", "figures"]) == 0
+    table = pd.read_csv("tables/study.tsv", sep="\t")
+    assert table["model"].tolist() == ["base", "other"] and table["score"].max() < 1
+    text = Path("tables/study.md").read_text()
+    one, two = (np.mean([told["other", task, seed] for seed in (1, 2, 3)]) for task in ("one", "two"))
+    assert f"| another | 12 | 193 bp | 3 | {one:.3f} | {two:.3f} | " in text and "7.0" not in text
+    assert all(Path(f"figures/study.{form}").stat().st_size > 5000 for form in ("pdf", "svg", "png"))
+
+
+def test_results_of_other_settings_and_damaged_ones_are_left_out_and_named(run, capsys):
+    config, _ = run
+    damaged, gone = (Path(job.folder("study")) / "metrics.json" for job in list(config.jobs())[:2])
+    damaged.write_text('{"metric": "mcc", ')
+    gone.unlink()
+    assert len(validation_scores(config)) == 10
+    told = capsys.readouterr().err
+    assert f"left out: {damaged}: not a metrics file" in told and f"left out: {gone}: missing" in told
+    assert validation_scores(load({**CONFIG, "finetune": {"lr": 0.5}}, [], CATALOGUE)).empty
+    assert capsys.readouterr().err.count("made with other settings (hash ") == 10
+
+
+def test_a_missing_base_is_refused(run):
+    config, _ = run
+    for path in Path("results/study/runs").rglob("base/heldout/*/metrics.json"):
+        path.unlink()
+    with pytest.raises(ConvNovaError, match="base: expected fine-tunings of it, .* found those of other"):
+        differences(validation_scores(config), "base", {"base": "the base"})
+    with pytest.raises(ConvNovaError, match="base = third: expected one of the models"):
+        load({**CONFIG, "base": "third"}, [], CATALOGUE)

@@ -1,0 +1,188 @@
+"""The audits of a run as tables and sentences."""
+
+import copy
+import csv
+import json
+from html.parser import HTMLParser
+
+import pytest
+
+from convnova.errors import ConvNovaError
+from convnova.reporting.audit_table import columns, meaning, percent, read_audits, write_pages
+
+
+def audited(**near: int) -> dict:
+    """Made-up numbers of a task with 1,000 test rows and no leak but `near`."""
+    split = {
+        "rows": 1000, "bases": 200_000, "shortest": 100, "median": 200.0, "longest": 300, "N": 0, "other_letters": 0,
+        "rows_with_N": 0, "all_N": 0, "classes": {"no": 500, "yes": 500},
+        "equal": 0, "reverse": 0, "equal_other_label": 0, "reverse_other_label": 0,
+    }  # fmt: skip
+    twins = {"equal": 0, "reverse": 0, "equal_other_label": 0, "reverse_other_label": 0}
+    nothing = {"rows": 1000, "without_words": 0, "near_duplicates": 0, "nearly_contained": 0, "stretch": 0, "any": 0}
+    found = {
+        "suite": "mine", "task": "one_two", "kind": "classes",
+        "splits": {"train": split | {"rows": 4000}, "test": split},
+        "across": {"test in train": twins}, "near": nothing | near,
+    }  # fmt: skip
+    return copy.deepcopy(found)
+
+
+def seen(**numbers) -> dict:
+    found = {"genome": "hg38", "by": "sequence", "rows": 1000, "placed": 900, "read": 500, "train": 500}
+    return {**found, "valid": 100, "test": 200, **numbers}
+
+
+@pytest.mark.parametrize(
+    ("count", "sentence"),
+    [
+        (0, "None of 1,000 test rows repeats or overlaps a train row: scores are about unseen sequences."),
+        (9, "9 of 1,000 {} (0.9%): too few to matter, they can change accuracy by 0.0090 at most."),
+        (10, "10 of 1,000 {} (1.0%), so scores on this split somewhat overstate {}."),
+        (100, "100 of 1,000 {} (10%), so scores on this split overstate {}."),
+    ],
+)
+def test_the_sentence_on_overlaps(count, sentence):
+    parts = "test rows repeat or overlap train rows", "how well a model does on unseen sequences"
+    assert meaning(audited(any=count)) == [sentence.format(*parts)]
+
+
+def test_a_sample_is_said_to_be_one():
+    (sentence,) = meaning(audited(any=50, rows=200))
+    assert sentence.startswith("50 of 200 test rows (drawn at random of 1,000) repeat or overlap train rows (25%)")
+
+
+def test_further_sentences():
+    audit = audited()
+    audit["across"]["test in train"]["equal_other_label"] = 1
+    audit["splits"]["test"] |= {"equal_other_label": 2, "all_N": 3, "classes": {"no": 400, "yes": 600}}
+    audit["pretraining"] = seen()
+    assert meaning(audit)[1:] == [
+        "1 test row stands in train as well, with another label.",
+        "2 test rows stand twice in test with different labels.",
+        "3 test rows consist of N alone: a model can know no more of them.",
+        "60% of the test labels are yes: always answering that is as often right.",
+        "500 of 1,000 test rows (50%) lie in what pretraining reads: a pretrained model has seen their bases, "
+        "though no label.",
+    ]
+    audit["pretraining"] = seen(placed=0, read=0)
+    assert meaning(audit)[-1] == "None of the test rows was found in the pretraining genome (hg38)."
+    del audit["splits"]["test"]["classes"]
+    audit["splits"]["test"]["labels"] = {"count": 919, "constant": 4, "least_median_largest": [0, 0.02, 0.4]}
+    assert "4 of 919 labels are the same in all test rows and give no AUROC." in meaning(audit)
+
+
+def test_percent():
+    shares = [0, 1e-9, 0.001, 0.029, 0.0996, 0.31, 0.89, 0.9973, 0.99999, 1]
+    assert [percent(share) for share in shares] == [
+        "0%", "<0.1%", "0.1%", "2.9%", "10.0%", "31%", "89%", "99.7%", ">99.9%", "100%",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def three() -> list[dict]:
+    """One with leaks, one without, one with many labels and a validation split."""
+    leaking = audited(any=250, near_duplicates=200, stretch=230)
+    leaking["pretraining"] = seen()
+    many = audited() | {"suite": "other", "task": "<many>"}
+    many["splits"]["valid"] = copy.deepcopy(many["splits"]["test"])
+    for split in many["splits"].values():
+        del split["classes"]
+        split["labels"] = {"count": 2, "constant": 0, "least_median_largest": [0.125, 0.25, 0.5]}
+    return [leaking, audited() | {"task": "clean"}, many]
+
+
+def test_every_number_is_in_the_tsv(three, tmp_path):
+    write_pages(three, tmp_path, simulated=False)
+    with (tmp_path / "audit.tsv").open() as file:
+        lines = list(csv.DictReader(file, delimiter="\t"))
+    assert [line["task"] for line in lines] == ["one_two", "clean", "<many>"]
+    first, second, third = lines
+    assert first["splits.train.rows"] == "4000" and first["splits.test.median"] == "200"
+    assert first["splits.test.classes"] == "no=500; yes=500" and third["splits.test.classes"] == ""
+    assert third["splits.valid.rows"] == "1000" and first["splits.valid.rows"] == ""
+    assert third["splits.test.labels.least_median_largest"] == "0.125; 0.25; 0.5"
+    assert (first["near.any"], first["pretraining.read"], second["pretraining.read"]) == ("250", "500", "")
+    assert first["meaning"] == " ".join(meaning(three[0]))
+    assert None not in first and None not in first.values()
+
+
+def test_markdown(three, tmp_path):
+    write_pages(three, tmp_path, simulated=True)
+    text = (tmp_path / "audit.md").read_text()
+    assert "**Simulated genome.**" in text
+    assert "In 1 of 3 tasks test rows repeat or overlap train rows; most in mine/one\\_two, 25% of them." in text
+    table = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
+    assert len(table) == 5 and len({len(line) for line in table}) == 1
+    row = dict(zip((head.strip() for head in table[0]), (cell.strip() for cell in table[2]), strict=True))
+    assert row["task"] == "mine/one\\_two"
+    assert row["test rows that overlap train: any"] == "250 (25%)"
+    assert row["exact duplicates in train: same strand"] == row["exact duplicates within a split: test"] == "0"
+    assert row["test rows in pretraining: read"] == "500 (50%)"
+    assert row["test rows: bases"] == "100 to 300"
+    for audit in three:
+        assert " ".join(meaning(audit)).replace("_", r"\_").replace("<", r"\<") in text
+
+
+class Reader(HTMLParser):
+    """Cells of the table as (text, data-value), row by row; and what would be fetched from elsewhere."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.rows: list[list[tuple[str, str | None]]] = []
+        self.within = False
+        self.outside: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.outside += [given[name] for name in ("src", "href") if name in given]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            span = int(given.get("colspan", 1))
+            self.rows[-1] += [("", given.get("data-value"))] * span
+            self.within = True
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.within = False
+
+    def handle_data(self, data):
+        if self.within:
+            text, value = self.rows[-1][-1]
+            self.rows[-1][-1] = (text + data, value)
+
+
+def test_the_page_is_whole_and_sorts_by_numbers(three, tmp_path):
+    write_pages(three, tmp_path, simulated=False)
+    text = (tmp_path / "audit.html").read_text()
+    page = Reader(text)
+    assert page.outside == [] and "@import" not in text and "url(" not in text and "{{" not in text
+    groups, heads, *body = page.rows
+    assert len({len(row) for row in page.rows}) == 1
+    names = [name for name, _ in heads]
+    assert names[:4] == ["task", "suite", "any", "near duplicates"]
+    assert [row[0][0] for row in body] == ["one_two", "clean", "<many>"]
+    assert body[0][2] == ("250 (25%)", "0.250000") and body[1][2] == ("0", "0.000000")
+    read = names.index("read")
+    assert [row[read] for row in body] == [("500 (50%)", "0.500000"), ("", None), ("", None)]
+    assert "Simulated genome" not in text
+    write_pages(three, tmp_path, simulated=True)
+    assert "Simulated genome" in (tmp_path / "audit.html").read_text()
+    assert [column.head for column in columns(three[0])] == names[2:]
+
+
+def test_what_is_no_audit_is_refused(tmp_path):
+    path = tmp_path / "a.json"
+    for content, message in (
+        (None, r"a.json: expected an audit \(.*No such file"),
+        ("{", r"a.json: expected an audit \(Expecting"),
+        (json.dumps({"suite": "a"}), "a.json: expected an audit, found other JSON"),
+    ):
+        if content:
+            path.write_text(content)
+        with pytest.raises(ConvNovaError, match=message):
+            read_audits([path])
+    path.write_text(json.dumps(audited()))
+    assert read_audits([path]) == [audited()]

@@ -1,0 +1,196 @@
+import re
+import struct
+import time
+import xml.etree.ElementTree as ElementTree
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up_scores import CP, GB, NT, PLAN, thousand_runs
+
+from convnova.config.load import load
+from convnova.errors import ConvNovaError
+from convnova.reporting.figures import COLOURS, write_figures, write_pretraining
+from convnova.reporting.scores import Plan, Row
+from convnova.runs.outputs import pretraining_titles
+
+CATALOGUE = Path(__file__).resolve().parents[2] / "config"
+
+
+@pytest.fixture(scope="module")
+def figures(scores, published, tmp_path_factory):
+    return write_figures(scores, published, PLAN, tmp_path_factory.mktemp("figures"))
+
+
+def only(suite: str) -> Plan:
+    return replace(PLAN, suites={suite: PLAN.suites[suite]}, rows={suite: PLAN.rows[suite]})
+
+
+def texts(path: Path) -> list[str]:
+    """The texts of an SVG, in order."""
+    return [element.text or "" for element in ElementTree.parse(path).iter() if element.tag.endswith("}text")]
+
+
+def pixels(path: Path) -> tuple[int, int, int]:
+    """Width and height of a PNG, and how many bytes its unpacked picture has."""
+    raw = path.read_bytes()
+    width, height = struct.unpack(">II", raw[16:24])
+    body, at = b"", 8
+    while at < len(raw):
+        (size,) = struct.unpack(">I", raw[at : at + 4])
+        body += raw[at + 8 : at + 8 + size] if raw[at + 4 : at + 8] == b"IDAT" else b""
+        at += 12 + size
+    return width, height, len(set(zlib.decompress(body)))
+
+
+def test_every_suite_has_its_figure_in_three_forms(figures):
+    assert {path.name for path in figures} == {
+        f"{suite}.{form}" for suite in PLAN.suites for form in ("pdf", "svg", "png")
+    }
+    for path in figures:
+        if path.suffix == ".png":
+            width, height, values = pixels(path)
+            assert width == 1440  # 7.2 inches at 200 dots
+            assert height > 300
+            assert values > 50
+        if path.suffix == ".pdf":
+            assert path.read_bytes().startswith(b"%PDF")
+
+
+def test_the_svg_names_tasks_models_protocols_and_numbers(figures):
+    found = texts(next(path for path in figures if path.name == f"{NT}.svg"))
+    for text in (
+        "H3 · MCC",
+        "promoter_tata · F1 (macro)",
+        "ConvNova",
+        "CNN",
+        "heldout",
+        "epoch chosen on validation rows",
+        "released",
+        "0.80",
+        "one seed",
+    ):
+        assert text in found
+    assert "published (ConvNova Table 1)" in found
+    assert "Nucleotide Transformer tasks" in found
+
+
+def shapes(path: Path, colour: str) -> tuple[int, int]:
+    """How many filled and how many open shapes of a colour the SVG draws, the legend's apart."""
+    drawing = path.read_text().split('<g id="legend_1">')[0]
+    styles = re.findall(r'<(?:use|path) [^>]*style="([^"]*)"', drawing)
+    filled = sum(f"fill: {colour.lower()}" in style and "stroke:" not in style for style in styles)
+    opened = sum(f"stroke: {colour.lower()}" in style and "fill: none" in style for style in styles)
+    return filled, opened
+
+
+def test_each_seed_is_a_dot_and_each_published_value_a_diamond(figures, scores):
+    path = next(path for path in figures if path.name == f"{NT}.svg")
+    mine = scores[scores["suite"] == NT]
+    for model, colour, diamonds in (("convnova", COLOURS[0], 4), ("cnn", COLOURS[2], 0)):
+        filled, opened = shapes(path, colour)
+        assert filled == (mine["model"] == model).sum()
+        assert opened == diamonds  # two tasks, in either panel
+
+
+def test_figures_are_the_same_bytes_each_time(figures, scores, published, tmp_path):
+    again = write_figures(scores[scores["suite"] == NT], published, only(NT), tmp_path)
+    first = [path for path in figures if path.stem == NT]
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in first]
+
+
+def test_a_simulated_genome_is_said_on_the_figure_and_has_no_diamond(scores, published, tmp_path):
+    write_figures(scores[scores["suite"] == NT], published, replace(only(NT), simulated=True), tmp_path)
+    found = texts(tmp_path / f"{NT}.svg")
+    assert "Simulated genome: not comparable with published numbers" in found
+    assert not any(text.startswith("published (") for text in found)
+    assert shapes(tmp_path / f"{NT}.svg", COLOURS[0])[1] == 0
+
+
+def test_one_protocol_fits_a_column_and_long_names_are_broken(scores, published, tmp_path):
+    rows = [*PLAN.rows[GB], Row("dummy_mouse_enhancers_ensembl", "dummy_mouse_enhancers_ensembl", "accuracy")]
+    plan = replace(only(GB), protocols=["released"], rows={GB: rows})
+    write_figures(scores[scores["suite"] == GB], published, plan, tmp_path)
+    assert pixels(tmp_path / f"{GB}.png")[0] == 700  # 3.5 inches
+    for text in ("human_enhancers_cohn", "dummy_mouse_enhancers_", "ensembl", "accuracy"):
+        assert text in texts(tmp_path / f"{GB}.svg")
+
+
+def test_groups_of_labels_are_scored_by_their_median(figures):
+    assert "median AUROC" in texts(next(path for path in figures if path.name == f"{CP}.svg"))
+
+
+def test_a_suite_without_scores_is_drawn_empty(scores, published, tmp_path):
+    write_figures(scores[:0], published, only(GB), tmp_path)
+    assert "human_enhancers_cohn" in texts(tmp_path / f"{GB}.svg")
+
+
+def test_a_score_outside_the_plan_is_refused(scores, published, tmp_path):
+    with pytest.raises(ConvNovaError, match="found seed 3"):
+        write_figures(scores, published, replace(PLAN, seeds=[1, 2]), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_thousand_runs_take_seconds(published, tmp_path):
+    frame, plan = thousand_runs()
+    started = time.perf_counter()
+    write_figures(frame, published, plan, tmp_path)
+    assert time.perf_counter() - started < 20
+    assert pixels(tmp_path / f"{NT}.png")[1] < 2000  # 10 inches: fits a page
+
+
+def log_of_pretraining(path: Path, steps: int = 300) -> Path:
+    step = np.arange(1, steps + 1)
+    train = pd.DataFrame({"step": step, "epoch": 0, "split": "train", "loss": 1.386 - step / steps / 5, "lr": 1e-3})
+    train = train.assign(bases=step * 100_000, seconds=step)
+    valid = train[step % 100 == 0].assign(split="valid")
+    pd.concat([train, valid]).to_csv(path, index=False)
+    return path
+
+
+def test_the_curve_of_pretraining(tmp_path):
+    logs = {name: log_of_pretraining(tmp_path / f"{name}.csv") for name in ("convnova", "convnova@mine")}
+    titles = {"convnova": "ConvNova", "convnova@mine": "convnova@mine"}
+    written = write_pretraining(logs, titles, True, tmp_path / "first")
+    found = texts(tmp_path / "first" / "pretraining.svg")
+    for text in (
+        "ConvNova",
+        "convnova@mine",
+        "bases seen (Mb)",
+        "validation",
+        "Simulated genome: not comparable with published numbers",
+    ):
+        assert text in found
+    assert any(text.startswith("ln 4") for text in found)
+    assert pixels(tmp_path / "first" / "pretraining.png")[0] == 700
+    again = write_pretraining(logs, titles, True, tmp_path / "second")
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in written]
+    write_pretraining(logs, titles, False, tmp_path / "real")
+    assert not any("Simulated" in text for text in texts(tmp_path / "real" / "pretraining.svg"))
+
+
+def test_a_pretraining_has_the_title_of_its_model_unless_several_start_from_it():
+    def titles(*models: str) -> dict[str, str]:
+        suites = {"nucleotide_transformer": ["H3"], "genomic_benchmarks": None}
+        content = {"run": "x", "genome": "hg38", "models": list(models), "suites": suites}
+        return pretraining_titles(load(content, [], CATALOGUE))
+
+    on_gb = "convnova@genomic_benchmarks"
+    alone = {"convnova": "ConvNova", on_gb: "ConvNova, Genomic Benchmarks"}
+    assert titles("convnova", "convnova_scratch", "cnn") == alone
+    assert titles("convnova", "convnova_frozen") == {name: name for name in alone}
+
+
+def test_a_log_that_cannot_be_drawn_is_refused(tmp_path):
+    with pytest.raises(ConvNovaError, match="found nothing"):
+        write_pretraining({"convnova": tmp_path / "none.csv"}, {}, False, tmp_path / "out")
+    (tmp_path / "few.csv").write_text("step,loss\n1,1.3\n")
+    with pytest.raises(ConvNovaError, match="without the columns bases, split"):
+        write_pretraining({"convnova": tmp_path / "few.csv"}, {}, False, tmp_path / "out")
+    (tmp_path / "empty.csv").write_text("split,loss,bases\nvalid,1.3,10\n")
+    with pytest.raises(ConvNovaError, match="without training steps"):
+        write_pretraining({"convnova": tmp_path / "empty.csv"}, {}, False, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,176 @@
+"""Recipes: every hyperparameter has a source, and a wrong recipe is refused."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from convnova import models
+from convnova.cli.main import main
+from convnova.config.hyperparameter_sources import ARCHITECTURES, BEND, MODEL, PRETRAINING, TRAINING
+from convnova.config.hyperparameters import Pretraining, Training
+from convnova.config.load import load, load_file
+from convnova.config.schema import Job, Model
+from convnova.errors import ConvNovaError
+from convnova.models import check_models
+from convnova.reporting.hyperparameter_table import as_text
+
+CATALOGUE = Path(__file__).resolve().parents[2] / "config"
+
+
+def lines_of(told: str) -> dict[str, list[str]]:
+    return {line.split("\t")[0]: line.split("\t")[1:] for line in told.splitlines() if "\t" in line}
+
+
+def test_every_value_of_the_papers_run_has_a_source(capsys):
+    arguments = ["recipes", "--config", str(CATALOGUE / "paper.yaml"), "--task", "nucleotide_transformer/H3"]
+    assert main([*arguments, "--model", "legnet"]) == 0
+    told = lines_of(capsys.readouterr().out)
+    assert told["lr"] == ["0.0006", "released code"] and told["weight_decay"] == ["1e-05", "released code"]
+    assert told["batch_size"] == ["256", "released code"] and told["settings.kernel"] == ["7", "Penzar et al. 2023"]
+    assert told["patience"] == ["None", "default: not used"]
+    content = yaml.safe_load((CATALOGUE / "paper.yaml").read_text())
+    content["models"] |= yaml.safe_load((CATALOGUE / "pretrained_by_others.yaml").read_text())["models"]
+    content["models"] |= dict.fromkeys(path.stem for path in (CATALOGUE / "models").glob("*.yaml"))
+    for line in as_text(load(content, [], CATALOGUE)).splitlines():
+        assert line.count("\t") in (0, 2), line
+        assert not line.split("\t")[-1].startswith(("models.", "suites.", "finetune", "convnova/", "recipe")), line
+        assert line.split("\t")[-1] != "default", line
+
+
+@pytest.mark.parametrize("kind, table", [(Training, TRAINING), (Pretraining, PRETRAINING)])
+def test_every_default_of_training_and_of_pretraining_has_a_source(kind, table):
+    assert set(kind.model_fields) - {"source"} == set(table)
+
+
+def test_every_default_of_a_model_and_of_its_architecture_has_a_source():
+    """Of every file of the folder that has a `Config`, whoever adds it."""
+    assert set(MODEL) == {"strands", "head", "frozen", "pooling"} <= set(Model.model_fields)
+    for path in Path(models.__file__).parent.glob("*.py"):
+        module = importlib.import_module(f"convnova.models.{path.stem}".removesuffix(".__init__"))
+        if hasattr(module, "Config"):
+            assert set(ARCHITECTURES[path.stem]) == set(module.Config.__dataclass_fields__), path.stem
+
+
+def test_pretraining_the_use_of_a_model_and_what_its_file_leaves_out_are_told_too():
+    content = {
+        "genome": "hg38",
+        "pretrain": {"epochs": 400, "masked": 0.1, "lr": 2.0e-3, "source": {"epochs": "paper", "masked": "paper"}},
+        "models": {
+            "convnova_frozen": {"pretrain": {"seed": 7}},
+            "caduceus_ph": None,
+            "mine": {"like": "convnova_scratch", "title": "mine", "strands": "both", "source": {"strands": "my test"}},
+            "cnn": {"strands": "both", "source": {"embedding": "paper"}},
+        },
+        "suites": {"nucleotide_transformer": ["H3"]},
+    }
+    told = {
+        model: lines_of(as_text(load(content, [], CATALOGUE), model=model))
+        for model in ("convnova_frozen", "caduceus_ph", "mine", "cnn")
+    }
+    frozen = told["convnova_frozen"]
+    assert frozen["pretrain.epochs"] == ["400", "paper"] and frozen["pretrain.lr"] == ["0.002", "pretrain"]
+    assert frozen["pretrain.seed"] == ["7", "models.convnova_frozen.pretrain"]
+    assert frozen["pretrain.coverage"] == ["whole", "our choice"]
+    assert frozen["pretrain.length"] == ["1024", "released code"]
+    assert frozen["frozen"] == ["True", BEND] and frozen["head"] == ["cnn", BEND]
+    assert frozen["pooling"] == ["mean", "released code"] and frozen["strands"] == ["forward", "released code"]
+    assert frozen["settings.gate"] == ["product", "released code"]
+    assert frozen["settings.dropout"] == ["0.0", "default: not used"]
+    assert told["caduceus_ph"]["strands"] == ["both", "Schiff et al. 2024"]
+    assert told["caduceus_ph"]["settings.states"] == ["16", "Schiff et al. 2024, released code"]
+    assert told["mine"]["strands"] == ["both", "my test"] and "pretrain.lr" not in told["mine"]
+    assert told["cnn"]["strands"] == ["both", "models.cnn.strands"] and "head" not in told["cnn"]
+
+
+def test_a_recipe_a_task_and_model_is_written_and_makes_the_same_run(tmp_path, capsys):
+    written = {"models": ["legnet", "cnn"], "suites": {"nucleotide_transformer": ["H3"], "gue": ["H4"]}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(written))
+    assert main(["recipes", "--config", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "recipes")]) == 0
+    assert len(list((tmp_path / "recipes").glob("*/*/*.yaml"))) == 4
+    told = yaml.safe_load((tmp_path / "recipes/nucleotide_transformer/H3/legnet.yaml").read_text())
+    assert told["training"]["lr"] == 6e-4 and told["source"]["lr"] == "released code"
+    assert told["source"].keys() == {**told["training"], **told["settings"]}.keys()
+    others = (tmp_path / "recipes/nucleotide_transformer/H3/legnet.yaml").read_text().splitlines()
+    assert "# strands = forward: released code" in others and "# pooling = mean: released code" in others
+    one, other = (load(written | more, [], CATALOGUE) for more in ({}, {"recipes": str(tmp_path / "recipes")}))
+    for job in one.jobs():
+        assert one.training(job) == other.training(job) and one.job_settings(job) == other.job_settings(job)
+
+
+def test_one_recipe_alone_is_written_if_its_task_and_model_are_named(tmp_path, capsys):
+    written = {"models": ["legnet", "cnn"], "suites": {"nucleotide_transformer": ["H3", "H4"], "gue": ["H4"]}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(written))
+    arguments = ["recipes", "--config", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "recipes")]
+    assert main([*arguments, "--task", "gue/H4", "--model", "cnn"]) == 0
+    found = (tmp_path / "recipes").rglob("*.yaml")
+    assert [str(path.relative_to(tmp_path / "recipes")) for path in found] == ["gue/H4/cnn.yaml"]
+    assert main([*arguments, "--task", "gue/H5"]) == 1 and "did you mean 'gue/H4'" in capsys.readouterr().err
+
+
+def test_what_the_run_says_itself_is_named_by_its_key():
+    config = load(
+        {"models": ["cnn"], "suites": {"gue": {"tasks": ["H3"], "training": {"lr": 0.2}}}, "finetune": {"epochs": 2}},
+        [], CATALOGUE,
+    )  # fmt: skip
+    recipe = config.recipe(Job("gue", "H3", "cnn", "heldout", 1))
+    assert recipe["lr"] == (0.2, "suites.gue.training") and recipe["epochs"] == (2, "finetune")
+
+
+def test_what_the_run_changes_in_a_model_of_the_catalogue_is_not_credited_to_its_authors():
+    models = {
+        "convnova_scratch": {"settings": {"width": 16, "kernel": 7}, "strands": "both"},
+        "caduceus_ph": {"settings": {"width": 64}},
+        "legnet": {"training": {"lr": 0.5}},
+        "mine": {"like": "convnova_scratch", "title": "mine", "settings": {"width": 8}, "source": "our search"},
+    }
+    suites = {"nucleotide_transformer": ["H3"], "genomic_benchmarks": ["human_nontata_promoters"]}
+    config = load({"genome": "hg38", "models": models, "suites": suites}, [], CATALOGUE)
+    for task in ("nucleotide_transformer/H3", "genomic_benchmarks/human_nontata_promoters"):
+        told = {model: lines_of(as_text(config, task, model)) for model in models}
+        ours, place = told["convnova_scratch"], "models.convnova_scratch"
+        assert ours["settings.width"] == ["16", f"{place}.settings"] and ours["strands"] == ["both", f"{place}.strands"]
+        assert ours["settings.kernel"] == ["7", f"{place}.settings"]
+        assert ours["settings.tail_expansion"][1] == "released code"
+        assert told["caduceus_ph"]["settings.width"] == ["64", "models.caduceus_ph.settings"]
+        assert told["caduceus_ph"]["settings.layers"][1] == "Schiff et al. 2024"
+        assert told["caduceus_ph"]["strands"] == ["both", "Schiff et al. 2024"]
+        assert told["legnet"]["lr"] == ["0.5", "models.legnet.training"]
+        assert told["mine"]["settings.width"] == ["8", "our search"]
+        assert told["mine"]["settings.kernel"][1] == "released code"
+    weight_decay = lines_of(as_text(config, "nucleotide_transformer/H3", "legnet"))["weight_decay"]
+    assert weight_decay == ["1e-05", "released code"]
+
+
+def test_the_whole_of_the_paper_is_told_and_unknown_names_are_refused(capsys):
+    assert main(["recipes", "--config", str(CATALOGUE / "paper.yaml")]) == 0
+    config = load_file(CATALOGUE / "paper.yaml")
+    tasks = sum(len(suite.tasks) for suite in config.suites.values())
+    assert capsys.readouterr().out.count("\nweight_decay\t") == tasks * len(config.models)
+    assert main(["recipes", "--config", str(CATALOGUE / "paper.yaml"), "--model", "legnat"]) == 1
+    assert "did you mean 'legnet'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "recipe, model, told",
+    [
+        ({"training": {"lr": 1.0}}, "cnn", "recipes.gue/H3/cnn.source"),
+        ({"training": {"lr": 1.0}, "source": {"epochs": "paper"}}, "cnn", "source: expected one for lr too"),
+        ({"training": {"rl": 1.0}, "source": "paper"}, "cnn", "recipes.gue/H3/cnn.training.rl = 1.0: unknown key"),
+        ({"settings": {"blocks": 9}, "source": "paper"}, "convnova", "backbone is pretrained for all tasks"),
+        ({"settings": {"blokcs": 9}, "source": "paper"}, "convnova_scratch", "did you mean 'blocks'"),
+    ],
+)
+def test_a_wrong_recipe_is_refused(tmp_path, recipe, model, told):
+    path = tmp_path / "gue/H3" / f"{model}.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(yaml.safe_dump(recipe))
+    written = {"models": [model], "suites": {"gue": ["H3"]}, "genome": "hg38", "recipes": str(tmp_path)}
+    with pytest.raises(ConvNovaError, match=told):
+        check_models(load(written, [], CATALOGUE))
+
+
+def test_a_folder_that_is_not_there_is_refused():
+    with pytest.raises(ConvNovaError, match="recipes: expected a folder"):
+        load({"models": ["cnn"], "suites": {"gue": ["H3"]}, "recipes": "nowhere"}, [], CATALOGUE)

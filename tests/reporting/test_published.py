@@ -1,0 +1,116 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convnova.errors import ConvNovaError
+from convnova.reporting.published import (
+    COMPARISONS,
+    compared,
+    incomparable,
+    parameters,
+    read_published,
+    tolerance,
+    verdict,
+)
+
+CONFIG = Path(__file__).resolve().parents[2] / "config" / "published.csv"
+HEADER = "table,suite,task,model,pretrained,params,metric,mean,spread,spread_kind,source,confidence"
+ROW = "ConvNova Table 1,nucleotide_transformer,H3,ConvNova,yes,1.7M,mcc,0.815,,,MergeDNA Table 2,copied"
+
+
+@pytest.fixture(scope="module")
+def published():
+    return read_published(CONFIG)
+
+
+def test_every_published_number_has_a_source(published):
+    assert len(published) == len(CONFIG.read_text().splitlines()) - 1
+    assert (published["source"] != "").all()
+    assert published["mean"].between(0, 1).all()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("MergeDNA Table 2", "", "line 3: expected a source, found none"),
+        ("0.815", "", "line 3: expected a number as mean, found ''"),
+        ("0.815", "81.5", "line 3: expected a mean between -1 and 1, found 81.5"),
+        ("0.815", "nan", "line 3: expected a mean between"),
+        ("copied", "sure", "line 3: expected a confidence of owner, quoted, copied, inferred; found 'sure'"),
+        (",copied", "", "line 3: expected 12 columns"),
+        ("H3,", "H4,", "line 3: another row with the same key"),
+        ("0.815,", "0.815,wide", "line 3: expected a number as spread, found 'wide'"),
+    ],
+)
+def test_a_row_that_cannot_be_trusted_is_refused_by_its_line(tmp_path, before, after, said):
+    path = tmp_path / "published.csv"
+    path.write_text("\n".join([HEADER, ROW.replace("H3", "H4"), ROW.replace(before, after)]) + "\n")
+    with pytest.raises(ConvNovaError, match=said):
+        read_published(path)
+
+
+def test_other_columns_and_a_missing_file_are_refused(tmp_path):
+    with pytest.raises(ConvNovaError, match="found nothing"):
+        read_published(tmp_path / "none.csv")
+    (tmp_path / "few.csv").write_text("table,mean\n")
+    with pytest.raises(ConvNovaError, match="found table, mean"):
+        read_published(tmp_path / "few.csv")
+
+
+def test_a_suite_is_compared_with_one_table_alone(published):
+    found = compared(published)
+    caduceus = found["nucleotide_transformer", "H3K14ac", "Caduceus-Ph"]
+    assert (caduceus.mean, caduceus.table) == (0.6084, "ConvNova Table 1")  # 0.631 in Caduceus's own table
+    assert found["nucleotide_transformer", "H3", "ConvNova"].mean == 0.815
+    assert found["genomic_benchmarks", "human_enhancers_cohn", "ConvNova"].mean == 0.743
+    assert ("genomic_benchmarks", "human_enhancers_cohn", "CNN (supervised)") not in found
+    assert ("chromatin_profile", "TF", "DeepSEA (1k)") not in found
+    assert ("mine", "H3", "ConvNova") not in found
+    assert ("nucleotide_transformer", "H3", None) not in found
+    known = set(published["table"])
+    assert all(table in known for table, _ in COMPARISONS.values() if table)
+
+
+def test_published_sizes():
+    assert [parameters(text) for text in ("386K", "1.7M", "2.5B")] == [386e3, 1.7e6, 2.5e9]
+    assert math.isnan(parameters(""))
+
+
+def test_tolerance_is_students_prediction_interval_or_the_wider_published_spread():
+    ours = np.array([0.80, 0.81, 0.82])
+    known = 4.302653 * 0.01 * math.sqrt(4 / 3)  # t(0.975, 2) of any table
+    assert tolerance(ours, 0.5, math.nan) == pytest.approx(known, rel=1e-6)
+    assert tolerance(ours, 0.5, 0.06) == 0.06
+    assert tolerance(np.full(3, 0.8), 0.5, math.nan) == 0.0005
+    assert tolerance(ours[:2], 0.02, math.nan) == 0.02
+    assert math.isnan(tolerance(ours[:1], math.nan, 0.06))
+
+
+def test_verdicts(published):
+    found = compared(published)["nucleotide_transformer", "H3", "ConvNova"]
+    assert verdict(found, "", 0.82, 0.01) == "agrees"
+    assert verdict(found, "", 0.83, 0.01) == "above"
+    assert verdict(found, "", 0.80, 0.01) == "below"
+    assert verdict(found, "", math.nan, math.nan) == "not run"
+    assert verdict(found, "", 0.80, math.nan).startswith("not comparable (one or two seeds")
+    assert verdict(found, "other split", 0.82, 0.01) == "not comparable (other split)"
+    assert verdict(None, "", 0.82, 0.01) == "not published"
+
+
+def test_reasons_against_a_comparison(published):
+    found = compared(published)
+    h3 = found["nucleotide_transformer", "H3", "ConvNova"]
+    of = ("nucleotide_transformer", h3)
+    assert incomparable(*of, "released", "mcc", 1.69e6) == ""
+    assert incomparable(*of, "heldout", "mcc", 1.69e6) == "other protocol: published by released"
+    assert incomparable(*of, "released", "accuracy", 1.69e6) == "other metric: published mcc"
+    assert incomparable(*of, "released", "mcc", 2e5) == "other size: ours 0.2M parameters, published 1.7M"
+    promoter = found["nucleotide_transformer", "promoter_tata", "ConvNova"]
+    assert incomparable("nucleotide_transformer", promoter, "released", "f1_macro", 1.69e6) == ""
+    assert incomparable("nucleotide_transformer", promoter, "released", "f1_binary", 1.69e6).startswith("other metric")
+    cohn = found["genomic_benchmarks", "human_enhancers_cohn", "ConvNova"]
+    assert "whether it was pretrained" in incomparable("genomic_benchmarks", cohn, "released", "accuracy", 386240)
+    assert incomparable("gene_finding", None, "released", "mcc", 1e6) == "the paper's numbers are not known"
+    assert incomparable("mine", None, "released", "mcc", 1e6) == "other data than that of any published table"

@@ -1,0 +1,304 @@
+import base64
+import csv
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from browser import needs_chromium, opened
+from small_run import CATALOGUE, SHARD, TABLE, convnova, finish
+
+from convnova.config.load import load_file, save
+from convnova.config.schema import Job
+from convnova.errors import ConvNovaError
+from convnova.reporting.report import write_report
+
+OUT = Path("results/small/report.html")
+JOB = Job("nucleotide_transformer", "H3", "cnn", "released", 2)
+METRICS = Path(JOB.folder("small")) / "metrics.json"
+
+
+def made() -> str:
+    """The page of the run in the working directory."""
+    write_report(load_file("results/small/config.yaml"), CATALOGUE / "published.csv", OUT)
+    return OUT.read_text()
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text inside each element that has an id; a crossed tag is an error."""
+
+    VOID = {"meta", "link", "wbr", "br", "img"}
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open: list[tuple[str, str]] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.texts: dict[str, str] = {}
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        attributes = {name: value or "" for name, value in attrs}
+        self.tags.append((tag, attributes))
+        if "id" in attributes:
+            assert attributes["id"] not in self.texts
+            self.texts[attributes["id"]] = ""
+        if tag not in self.VOID:
+            self.open.append((tag, attributes.get("id", "")))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        for _, name in self.open:
+            if name:
+                self.texts[name] += data
+
+    def links(self) -> list[str]:
+        return [attributes["href"] for tag, attributes in self.tags if tag == "a"]
+
+
+@pytest.fixture
+def page(small) -> Page:
+    return Page(made())
+
+
+def test_every_link_on_the_page_leads_somewhere(page):
+    inner = [unquote(link[1:]) for link in page.links() if link.startswith("#")]
+    assert len(inner) > 20 and set(inner) <= set(page.texts)
+
+
+def test_files_to_keep_are_those_of_the_run(page):
+    kept = {attributes["download"]: attributes["href"] for _, attributes in page.tags if "download" in attributes}
+    of_suites = {
+        "nucleotide_transformer",
+        "overview",
+        "ranks",
+        "differences",
+        "protocols",
+        "learning",
+        "training_time",
+        "ablations",
+    }
+    figures = {f"{name}.{form}" for name in of_suites | {"pretraining"} for form in ("svg", "pdf", "png")}
+    tables = {
+        "nucleotide_transformer.tsv", "protocols.tsv", "comparisons.tsv", "convnova_table_1.tsv",
+        "convnova_table_9.tsv", "convnova_ablations.tsv", "items.tsv",
+    }  # fmt: skip
+    assert set(kept) == figures | tables
+    for name, address in kept.items():
+        folder = "tables" if name.endswith(".tsv") else "figures"
+        assert base64.b64decode(address.split("base64,")[1]) == Path(f"results/small/{folder}/{name}").read_bytes()
+
+
+def test_the_page_needs_nothing_from_outside(page):
+    for tag, attributes in page.tags:
+        assert attributes.get("src", "data:").startswith("data:")
+        assert tag not in ("script", "iframe", "object") or not attributes
+        assert tag != "link" or attributes["href"] == "data:,"
+    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest", OUT.read_text())
+
+
+def test_each_score_leads_to_its_seeds_code_data_and_commands(page):
+    scores = [link[1:] for link in page.links() if re.fullmatch(r"#nucleotide_transformer\.\d+", link)]
+    cells = list(csv.DictReader(Path(TABLE).read_text().splitlines(), delimiter="\t"))
+    assert len(scores) == len(cells) == 4
+    for place, cell in zip(scores, cells, strict=True):
+        told = page.texts[place]
+        assert f"{float(cell['mean']):.3f} ± {float(cell['sd']):.3f}" in told
+        for seed in cell["seeds"].split(","):
+            folder = f"results/small/runs/nucleotide_transformer/H3/{cell['model']}/{cell['protocol']}/seed={seed}"
+            metrics = json.loads(Path(folder, "metrics.json").read_text())
+            assert f"{metrics['mcc']:.6f}" in told
+            assert f"--force {folder}/metrics.json" in told and metrics["provenance"]["command"] in told
+            assert metrics["provenance"]["commit"] in told
+            for entry in metrics["provenance"]["inputs"].values():
+                assert entry["sha256"][:12] in told
+
+
+def test_data_leads_to_addresses_and_checksums(page):
+    told = page.texts["data.nucleotide_transformer.H3"]
+    shard = json.loads(METRICS.read_text())["provenance"]["inputs"]["task"]
+    assert shard["path"] in told and shard["sha256"] in told and "unchanged since" in told
+    assert "licence: CC BY-NC-SA 4.0" in told
+    assert "https://storage.googleapis.com/basenji_barnyard2/hg38.ml.fa.gz" in page.texts["pretraining.convnova"]
+
+
+def test_what_was_run_and_what_it_says(page):
+    text = OUT.read_text()
+    assert "Nothing: all 9 results of the config (fine-tunings and pretrainings) are in." in text
+    assert "8 fine-tunings" in text and "simulated, in place of the real files (simulation seed 1)" in text
+    assert "8 of 8 scores are in; best by heldout, in rows of 1:" in text
+    assert text.count("Simulated") >= 5
+
+
+def test_a_real_run_is_not_called_simulated(small):
+    config = Path("results/small/config.yaml")
+    config.write_text(config.read_text().replace("simulate:\n  seed: 1\n", ""))
+    for path in Path("results/small/runs").rglob("metrics.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"simulated": False}))
+    finish()
+    text = made()
+    assert "imulated" not in text.replace("resources/small", "")
+    assert "real; pretrained on hg38" in text and "published" in text
+
+
+def test_the_same_results_give_the_same_bytes(small):
+    assert made() == made()
+
+
+def test_what_is_missing_is_named_with_its_error(small):
+    METRICS.unlink()
+    log = Path("results/small/logs/finetune/nucleotide_transformer/H3/cnn/released/seed=2.log")
+    log.write_text("12:00:00 epoch 1\n12:00:09 error: the loss is <nan>\n")
+    Path("results/small/audit/nucleotide_transformer/H3.json").unlink()
+    never_begun = "nucleotide_transformer/H3/convnova/heldout/seed=2"
+    shutil.rmtree(f"results/small/runs/{never_begun}")
+    Path(f"results/small/logs/finetune/{never_begun}.log").unlink()
+    finish()
+    Path("results/small/figures/pretraining.svg").unlink()
+    page = Page(made())
+    text = OUT.read_text()
+    assert f"<li>{never_begun}</li>" in text
+    assert (
+        "7 of 9 results of the config (fine-tunings and pretrainings) are in." in text
+        and "(n=1 of 2)" in page.texts["nucleotide_transformer.4"]
+    )
+    assert "12:00:09 error: the loss is &lt;nan&gt;" in text and str(log) in text
+    assert "<code>results/small/figures/pretraining.svg</code> is not there" in text
+    assert "There is no audit yet." in text and "figure-pretraining" not in page.texts
+    assert {unquote(link[1:]) for link in page.links() if link.startswith("#")} <= set(page.texts)
+
+
+def test_pairs_of_models_over_test_items_are_linked_and_told(page):
+    lines = list(csv.DictReader(Path("results/small/tables/items.tsv").read_text().splitlines(), delimiter="\t"))
+    assert [line["protocol"] for line in lines] == ["heldout", "released"]
+    assert "#table-items" in page.links()
+    for line in lines:
+        assert line["sentence"] in page.texts["table-items"]
+
+
+def test_without_the_table_of_test_items_its_absence_is_said(small):
+    Path("results/small/tables/items.tsv").unlink()
+    assert "<code>results/small/tables/items.tsv</code> is not there" in made()
+    assert "table-items" not in OUT.read_text()
+
+
+def with_models(*models: str) -> str:
+    """The page after all other models were taken out of the config and the workflow's steps were run again."""
+    config = load_file("results/small/config.yaml")
+    save(
+        config.model_copy(update={"models": {name: config.models[name] for name in models}}),
+        config.results / "config.yaml",
+    )
+    for form in ("aggregate", "tables", "figures"):
+        scores = "results/small/tables/scores.tsv"
+        words = ["--scores", scores, "--published", str(CATALOGUE / "published.csv"), "--out", f"results/small/{form}"]
+        words = ["--out", scores] if form == "aggregate" else words
+        assert convnova(form, "--config", "results/small/config.yaml", *words) == 0
+    return made()
+
+
+def test_a_model_taken_out_of_the_config_leaves_a_page_that_names_what_is_left(small):
+    assert "Left from an earlier config" not in made()
+    page, text = Page(with_models("convnova")), OUT.read_text()
+    (told,) = re.findall("<p>Left from an earlier config.*", text)
+    assert set(re.findall("<code>(.*?)</code>", told)) == {
+        "tables/comparisons.*", "tables/convnova_ablations.*", "tables/items.*", "figures/overview.*",
+        "figures/ranks.*", "figures/differences.*", "figures/ablations.*",
+    }  # fmt: skip
+    assert not {"table-comparisons", "table-items", "figure-ranks", "figure-differences"} & set(page.texts)
+    assert "CNN" not in page.texts["table-nucleotide_transformer"]
+
+
+def test_pairs_of_an_earlier_config_are_not_shown(small):
+    items = Path("results/small/tables/items.tsv")
+    old = items.read_text().splitlines(keepends=True)[1].split("\t")
+    others = ["\t".join([*old[:4], "legnet", *old[5:]]), "\t".join([old[0], "H4", *old[2:]])]
+    before = made()
+    items.write_text(items.read_text() + "".join(others))
+    tables = [re.search('<section id="table-items">.*?</table>', text, re.DOTALL)[0] for text in (before, made())]
+    assert tables[0] == tables[1]
+
+
+def test_data_that_changed_since_stands_out(small):
+    Path(SHARD).write_bytes(Path(SHARD).read_bytes()[:-1] + b"\1")
+    assert "<strong class=changed>CHANGED SINCE: its sha256 is now " in made()
+
+
+def test_results_of_two_shards_are_said(small):
+    content = json.loads(METRICS.read_text())
+    content["provenance"]["inputs"]["task"]["sha256"] = 64 * "0"
+    METRICS.write_text(json.dumps(content))
+    assert "Results were made from 2 different files of this name." in made()
+
+
+def test_the_command_writes_it_and_names_what_it_needs(small, capsys):
+    words = ("--config", "results/small/config.yaml", "--published", str(CATALOGUE / "published.csv"))
+    assert convnova("report", *words, "--out", "by_hand.html") == 0
+    assert Path("by_hand.html").read_text() == made()
+    METRICS.unlink()
+    with pytest.raises(ConvNovaError, match="metrics.json: expected the JSON of a result"):
+        made()
+    Path("results/small/tables/scores.tsv").unlink()
+    assert convnova("report", *words, "--out", "by_hand.html") == 1
+    assert "make it with `convnova aggregate`" in capsys.readouterr().err
+
+
+SCRIPT = """
+const told = {};
+const scores = document.querySelector("#table-nucleotide_transformer table");
+scores.querySelectorAll("thead button")[2].click();
+told.sorted = scores.querySelector("[aria-sort]").textContent;
+told.others = document.querySelectorAll("[aria-sort]").length;
+const link = scores.querySelector("tbody a");
+told.before = document.querySelector(link.getAttribute("href").replace(".", "\\\\.")).open;
+link.click();
+addEventListener("hashchange", () => setTimeout(() => {
+  const found = document.getElementById(location.hash.slice(1));
+  told.after = found.open && found.parentElement.open;
+  told.top = Math.abs(found.getBoundingClientRect().top) < innerHeight;
+  told.width = document.documentElement.scrollWidth - innerWidth;
+  told.figures = [...document.images].filter(image => image.complete && image.naturalWidth > 100).length;
+  told.loaded = performance.getEntriesByType("resource").map(entry => entry.name);
+  document.title = JSON.stringify(told);
+}, 50));
+"""
+
+
+def in_browser(path: Path, folder: Path, width: int) -> tuple[dict, str]:
+    """What the script told of a page, in a frame as wide as a phone or a desktop, and what the console said."""
+    framed = f"""<iframe src="{path.as_uri()}" style="border:0;width:{width}px;height:900px"></iframe><script>
+const frame = document.querySelector("iframe");
+const wait = () => frame.contentDocument.title.startsWith("{{")
+  ? document.title = frame.contentDocument.title : setTimeout(wait, 20);
+frame.onload = wait;
+</script>"""
+    (folder / "frame.html").write_text(framed)
+    dom, console = opened(folder / "frame.html", folder)
+    title = re.search(r"<title>(\{.*?\})</title>", dom)
+    assert title, dom[-500:] + console
+    return json.loads(title[1]), console
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [390, 1400])
+def test_in_a_browser_it_sorts_opens_what_is_asked_for_and_fits(small, width):
+    text = made().replace("</body>", f"<script>{SCRIPT}</script></body>")
+    Path("page.html").write_text(text)
+    told, console = in_browser(small / "page.html", small, width)
+    assert console == ""
+    assert told["sorted"] == "heldout" and told["others"] == 1
+    assert (told["before"], told["after"], told["top"]) == (False, True, True)
+    assert told["width"] <= 0 and told["figures"] == 9 and told["loaded"] == []
+
+
+@needs_chromium
+def test_a_mistake_on_the_page_would_be_seen(small):
+    broken = "<script>setTimeout(() => nothing.at.all, 0)</script><p style='width:2000px'>wide</p>"
+    Path("page.html").write_text(made().replace("</body>", f"{broken}<script>{SCRIPT}</script></body>"))
+    told, console = in_browser(small / "page.html", small, 390)
+    assert "nothing is not defined" in console and told["width"] > 0

@@ -1,0 +1,215 @@
+"""Predictions written as `finetune` writes them, and what the table says of pairs of models."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+from made_up_scores import MADE
+from sklearn.metrics import matthews_corrcoef, roc_auc_score
+
+from convnova.cli.main import main
+from convnova.config.load import load, save
+from convnova.errors import ConvNovaError
+from convnova.evaluation.model_comparison import holm, paired_over_items
+from convnova.reporting.test_row_comparison import read_items, sheet, write_items
+
+CATALOGUE = Path(__file__).resolve().parents[2] / "config"
+FILES = {"train": "train.csv", "test": "test.csv"}
+SKILL = {"convnova_scratch": 2.0, "cnn": 1.0, "legnet": 1.0}
+LABELS = (np.arange(200) * 7) % 10 // 5
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bases = {"annotation": "genes.gff", "metric": "mcc", "kind": "per_base"}
+    suites = {
+        "mine": {"format": "csv", "tasks": {"one": FILES | {"metric": "mcc"}}},
+        "genes": {"format": "gff", "genome": "hg38", "tasks": {"bases": bases}},
+        "chromatin_profile": None,
+    }
+    content = {"run": "x", "seeds": [1, 2], "protocols": ["heldout"], "models": list(SKILL)}
+    config = load(content | {"suites": suites}, [], CATALOGUE)
+    save(config, "config.yaml")
+    return config
+
+
+def write(config, job, columns: dict, settings: str = "") -> Path:
+    path = Path(job.folder("x")) / "predictions.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pyarrow.table({"row": np.arange(len(columns["label"])), **columns})
+    about = {"settings": settings or config.job_fingerprint(job)}
+    pyarrow.parquet.write_table(table.replace_schema_metadata(about), path)
+    return path
+
+
+def of_classes(config, task: str = "one", labels: np.ndarray = LABELS) -> dict:
+    """Predictions for every job of a task: (model, seed) to probabilities of class 1."""
+    found = {}
+    for job in (job for job in config.jobs() if job.task == task):
+        rng = np.random.default_rng([job.seed, len(job.model)])
+        ones = 1 / (1 + np.exp(SKILL[job.model] * (0.5 - labels) - rng.normal(size=len(labels))))
+        write(config, job, {"label": labels, "score": np.stack([1 - ones, ones], 1).tolist()})
+        found[job.model, job.seed] = ones
+    return found
+
+
+def of_bases(config) -> dict:
+    """As `of_classes`, for twenty sequences of different lengths with three classes; the class of each base."""
+    rng, found = np.random.default_rng(1), {}
+    ends = np.cumsum(rng.integers(5, 30, 20))
+    labels = rng.integers(3, size=ends[-1])
+    for job in (job for job in config.jobs() if job.task == "bases"):
+        predicted = np.where(
+            rng.random(len(labels)) < 0.3 + SKILL[job.model] / 4, labels, rng.integers(3, size=len(labels))
+        )
+        lists = {
+            name: np.split(ids.astype(np.uint8), ends[:-1])
+            for name, ids in (("label", labels), ("predicted", predicted))
+        }
+        write(config, job, {name: [part.tolist() for part in parts] for name, parts in lists.items()})
+        found[job.model, job.seed] = predicted
+    return {"labels": labels, **found}
+
+
+def test_pairs_of_models_by_the_mean_of_their_seeds(config):
+    ones = of_classes(config)
+    write_items(config, Path("tables"))
+    table = read_items(Path("tables/items.tsv"))
+    assert table[["a", "b"]].to_numpy().tolist() == [
+        ["convnova_scratch", "cnn"], ["convnova_scratch", "legnet"], ["cnn", "legnet"],
+    ]  # fmt: skip
+    for row in table.itertuples():
+        mccs = {
+            model: [matthews_corrcoef(LABELS, ones[model, seed] > 0.5) for seed in (1, 2)] for model in (row.a, row.b)
+        }
+        aucs = {model: [roc_auc_score(LABELS, ones[model, seed]) for seed in (1, 2)] for model in (row.a, row.b)}
+        assert row.difference == pytest.approx(np.mean(mccs[row.a]) - np.mean(mccs[row.b]), abs=1e-6)
+        assert row.auroc_difference == pytest.approx(np.mean(aucs[row.a]) - np.mean(aucs[row.b]), abs=1e-6)
+        assert row.higher == sum(a > b for a, b in zip(mccs[row.a], mccs[row.b], strict=True))
+        assert row.low < row.difference < row.high
+        assert (row.n, row.seeds, row.seeds_expected, row.pairs) == (200, 2, 2, 3)
+    assert table["p_holm"].to_numpy() == pytest.approx(holm(table["p"].to_numpy()), abs=2e-6)
+    assert table["auroc_p_holm"].to_numpy() == pytest.approx(holm(table["auroc_p"].to_numpy()), abs=2e-6)
+    assert table["p_holm"][0] < 0.05 < table["p_holm"][2]
+    sentence = table["sentence"][0]
+    assert sentence.startswith(
+        "one, heldout: ConvNova (from scratch) scores higher than CNN on 200 test rows (MCC diff"
+    )
+    assert ". ConvNova (from scratch) scores higher than CNN on 200 test rows (AUROC difference" in sentence
+    assert "mean of 2 seeds" in sentence and "Holm-adjusted over 3 pairs" in sentence
+
+
+def test_pairs_have_their_receptive_fields_by_the_metrics_beside_the_predictions(config):
+    of_classes(config)
+    for job in config.jobs():
+        if job.task == "one" and job.model != "legnet":
+            about = {"receptive_field": 193 if job.model == "convnova_scratch" else None, "provenance": MADE}
+            (Path(job.folder("x")) / "metrics.json").write_text(json.dumps(about))
+    write_items(config, Path("tables"))
+    told = ["193 bp, whole sequence", "193 bp, unknown", "whole sequence, unknown"]
+    assert read_items(Path("tables/items.tsv"))["receptive_fields"].tolist() == told
+    for form in ("md", "tex", "html"):
+        text = Path(f"tables/items.{form}").read_text()
+        assert "receptive" in text and all(words in text for words in told)
+
+
+def test_the_forms_for_reading_are_those_of_the_numbers(config):
+    of_classes(config)
+    assert main(["items", "--config", "config.yaml", "--out", "tables"]) == 0
+    found = read_items(Path("tables/items.tsv"))
+    again = sheet(found, config)
+    assert {path.name for path in Path("tables").iterdir()} == {
+        f"items.{form}" for form in ("tsv", "md", "tex", "html")
+    }
+    told = Path("tables/items.md").read_text().replace("\\", "")
+    line = next(line for line in told.splitlines() if line.startswith("| one, heldout |"))
+    assert line == f"| {' | '.join(cell.text for cell in again.lines[0])} |"
+    assert f"| 200 | 2 | +{found['difference'][0]:.3f} |" in line
+    assert f"- {found['sentence'][0]}" in told and again.summary in told
+    assert "Tasks of many labels are left out." in told
+
+
+def test_bases_are_pooled_and_sequences_drawn(config):
+    predicted = of_bases(config)
+    write_items(config, Path("tables"))
+    table = read_items(Path("tables/items.tsv"))
+    assert set(table["task"]) == {"bases"} and set(table["items"]) == {"test sequences"} and set(table["n"]) == {20}
+    mccs = [matthews_corrcoef(predicted["labels"], predicted[model, 1]) for model in SKILL]
+    seconds = [matthews_corrcoef(predicted["labels"], predicted[model, 2]) for model in SKILL]
+    gap = (mccs[0] + seconds[0]) / 2 - (mccs[1] + seconds[1]) / 2
+    assert table["difference"][0] == pytest.approx(gap, abs=1e-6)
+    assert table["auroc_difference"].isna().all()
+
+
+def test_only_seeds_of_both_models_and_of_this_config_count(config, capsys):
+    ones = of_classes(config)
+    jobs = {(job.model, job.seed): job for job in config.jobs() if job.task == "one"}
+    gone = Path(jobs["cnn", 2].folder("x")) / "predictions.parquet"
+    gone.unlink()
+    other = write(
+        config, jobs["legnet", 1], {"label": LABELS, "score": [[0.5, 0.5]] * 200}, settings="0123456789abcdef"
+    )
+    write_items(config, Path("tables"))
+    told = capsys.readouterr().err
+    assert f"left out: {gone}: missing" in told
+    assert f"left out: {other}: made with other settings (hash 0123456789abcdef" in told
+    table = read_items(Path("tables/items.tsv"))
+    assert table[["a", "b", "seeds", "pairs"]].to_numpy().tolist() == [
+        ["convnova_scratch", "cnn", 1, 2], ["convnova_scratch", "legnet", 1, 2],
+    ]  # fmt: skip
+    mcc = [matthews_corrcoef(LABELS, ones[model, 1] > 0.5) for model in ("convnova_scratch", "cnn")]
+    assert table["difference"][0] == pytest.approx(mcc[0] - mcc[1], abs=1e-6)
+    assert "| 1 of 2 |" in Path("tables/items.md").read_text()
+
+
+def test_predictions_of_other_rows_are_refused(config):
+    of_classes(config)
+    job = next(job for job in config.jobs() if job.task == "one" and job.model == "cnn")
+    write(config, job, {"label": 1 - LABELS, "score": [[0.5, 0.5]] * 200})
+    with pytest.raises(
+        ConvNovaError, match="cnn/heldout/seed=1/predictions.parquet: expected the test rows and labels of"
+    ):
+        write_items(config, Path("tables"))
+
+
+def test_without_two_models_there_is_nothing_to_compare(config, capsys):
+    assert main(["items", "--config", "config.yaml", "--out", "tables"]) == 1
+    assert "expected predictions of two models for a task, found none" in capsys.readouterr().err
+
+
+def test_a_test_set_of_one_class_has_no_auroc(config):
+    of_classes(config, labels=np.zeros(30, int))
+    write_items(config, Path("tables"))
+    assert read_items(Path("tables/items.tsv"))["auroc_p"].isna().all()
+
+
+@pytest.mark.slow
+def test_the_largest_test_sets_take_seconds_a_pair():
+    """Five seeds of 58,000 rows of three classes, as human_ensembl_regulatory has."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(3, size=58_000)
+    shared = rng.normal(size=(58_000, 3)) + 2 * np.eye(3)[labels]
+    logits = [shared + rng.normal(size=(5, 58_000, 3)) for _ in range(2)]
+    scores = [np.exp(of) / np.exp(of).sum(-1, keepdims=True) for of in logits]
+    started = time.process_time()
+    paired_over_items(labels, *scores, "accuracy", resamples=5000)
+    assert time.process_time() - started < 60
+
+
+@pytest.mark.parametrize("metric", ["auroc", "auprc"])
+def test_a_task_whose_test_rows_are_of_one_class_is_named_and_left_out(tmp_path, monkeypatch, capsys, metric):
+    monkeypatch.chdir(tmp_path)
+    tasks = {"one": FILES | {"metric": "mcc"}, "lone": FILES | {"metric": metric}}
+    content = {"run": "x", "seeds": [1, 2], "protocols": ["heldout"], "models": list(SKILL)}
+    config = load(content | {"suites": {"mine": {"format": "csv", "tasks": tasks}}}, [], CATALOGUE)
+    of_classes(config)
+    of_classes(config, "lone", np.zeros(47, np.int64))
+    write_items(config, Path("tables"))
+    assert set(read_items(Path("tables/items.tsv"))["task"]) == {"one"}
+    told = f"left out: mine/lone, heldout: {metric} needs two test rows or more of either class"
+    assert told in capsys.readouterr().err

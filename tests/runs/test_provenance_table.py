@@ -1,0 +1,68 @@
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from made_up_scores import MADE
+from small_run import SHARD, WEIGHTS, convnova, finish
+
+from convnova.config.load import load, load_file
+from convnova.config.schema import Job
+from convnova.runs.outputs import ITEMS, sheet_titles
+from convnova.runs.provenance_table import line, read_provenance, sentence, table
+
+CATALOGUE = Path(__file__).resolve().parents[2] / "config"
+JOBS = [Job("nucleotide_transformer", "H3", "cnn", "heldout", seed) for seed in (1, 2)]
+
+
+@pytest.fixture
+def config():
+    return load({"run": "x", "models": ["cnn"], "suites": {"nucleotide_transformer": ["H3"]}}, [], CATALOGUE)
+
+
+def test_the_sentence_sums_up_all_results(config):
+    told = sentence(config, table([line(JOBS[0], MADE), line(JOBS[1], MADE | {"seconds": 30.0, "dirty": True})]))
+    assert told.startswith(
+        "Made from 2 results by convnova 0.1, commit aaaaaaaaaaaa; convnova 0.1, commit aaaaaaaaaaaa with uncommitted "
+        f"changes; config {config.fingerprint(config)}; h: P, G; 1.5 min of wall time together, at most 1,500 MB, 40 J."
+    )
+    assert "1 result by" in sentence(config, table([line(JOBS[0], MADE)]))
+    assert "energy not told" in sentence(config, table([line(JOBS[0], MADE | {"joules": {}})]))
+    assert "; 2.4 s of wall time together" in sentence(config, table([line(JOBS[0], MADE | {"seconds": 2.36})]))
+    assert sentence(config, table([])) == ""
+
+
+def test_every_result_of_a_run_has_its_line(small):
+    lines = list(csv.DictReader(Path("results/small/tables/provenance.tsv").read_text().splitlines(), delimiter="\t"))
+    assert len(lines) == 8
+    shard, weights = (hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in (SHARD, WEIGHTS))
+    for found in lines:
+        job = Job(*(found[name] for name in Job._fields))
+        made = json.loads((Path(job.folder("small")) / "metrics.json").read_text())["provenance"]
+        assert found["task_sha256"] == shard
+        assert found["weights_sha256"] == (weights if job.model == "convnova" else "")
+        assert (found["commit"], found["dirty"], found["settings"]) == (
+            made["commit"], str(made["dirty"]), made["settings"],
+        )  # fmt: skip
+        assert f"torch {made['packages']['torch']}" in found["packages"] and made["host"] in found["machine"]
+        assert float(found["seconds"]) == made["seconds"] and int(found["peak_memory_mb"]) == made["peak_memory_mb"]
+
+
+def test_every_table_for_reading_says_what_it_was_made_from(small):
+    config = load_file("results/small/config.yaml")
+    told = sentence(config, read_provenance(Path("results/small/tables/scores.tsv")))
+    assert told.startswith("Made from 8 results by convnova ") and config.fingerprint(config) in told
+    for name in (*config.suites, *sheet_titles(config), ITEMS):
+        for form in ("md", "tex", "html"):
+            text = Path(f"results/small/tables/{name}.{form}").read_text().replace(r"\_", "_")
+            assert text.count("Made from 8 results by convnova ") == 1
+
+
+def test_tables_without_it_say_nothing(small):
+    Path("results/small/tables/provenance.tsv").unlink()
+    words = ("--config", "results/small/config.yaml", "--scores", "results/small/tables/scores.tsv", "--out", "again")
+    assert convnova("tables", *words, "--published", str(CATALOGUE / "published.csv")) == 0
+    assert "Made from" not in Path("again/nucleotide_transformer.md").read_text()
+    finish()
+    assert "Made from 8 results" in Path("results/small/tables/nucleotide_transformer.md").read_text()

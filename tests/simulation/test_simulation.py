@@ -1,0 +1,201 @@
+import gzip
+import hashlib
+import io
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyfaidx
+import pytest
+import scipy.io
+
+from convnova.data.dna import complement, decode, encode
+from convnova.simulation import write_mirror
+from convnova.simulation.genes import UPSTREAM
+from convnova.simulation.genome import make_genome
+
+TRANSFORMER = (
+    "huggingface.co/datasets/InstaDeepAI/nucleotide_transformer_downstream_tasks/resolve/"
+    "9722b77543efe3c72dc19fa20f4524912aa6bf3b"
+)
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("simulated") / "mirror"
+    write_mirror(out, seed=1)
+    return out
+
+
+@pytest.fixture(scope="module")
+def genome(mirror, tmp_path_factory) -> pyfaidx.Fasta:
+    path = tmp_path_factory.mktemp("genome") / "genome.fa"
+    path.write_bytes(gzip.decompress((mirror / "storage.googleapis.com/basenji_barnyard2/hg38.ml.fa.gz").read_bytes()))
+    return pyfaidx.Fasta(str(path), as_raw=True)
+
+
+def rows(path: Path) -> list[tuple[str, str]]:
+    """Sequence and label of each record `>name|label`."""
+    records = path.read_text().split(">")[1:]
+    return [
+        ("".join(record.split("\n")[1:]), record.split("\n")[0].rsplit("|")[-1]) for record in records
+    ]  # fmt: skip
+
+
+def opposite(sequence: str) -> str:
+    return decode(complement(encode(sequence)[0])[::-1])
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(mirror, tmp_path):
+    """Also in another process, where sets and dictionaries of names have another order."""
+    words = [Path(sys.executable).with_name("convnova"), "simulate", "--seed", "1", "--out", tmp_path / "again"]
+    subprocess.run(words, env=os.environ | {"PYTHONHASHSEED": "7"}, check=True)
+    write_mirror(tmp_path / "other", seed=2)
+    first, again, other = digests(mirror), digests(tmp_path / "again"), digests(tmp_path / "other")
+    assert first == again
+    assert first.keys() == other.keys() and all(first[name] != other[name] for name in first)
+
+
+def test_the_checksums_are_those_of_every_file(mirror):
+    lines = (mirror / "SHA256SUMS").read_text().splitlines()
+    told = {name: digest for digest, name in (line.split("  ") for line in lines)}
+    found = digests(mirror)
+    found.pop("SHA256SUMS")
+    assert told == found
+
+
+def test_the_genome_has_gaps_lower_case_and_intervals_inside_it(mirror, genome):
+    for name in genome.keys():  # noqa: SIM118 - a FASTA, not a dictionary
+        letters = genome[name][:]
+        assert set(letters) <= set("ACGTNacgt") and letters.startswith("N" * 1000) and letters.endswith("N" * 1000)
+        assert sum(letters.count(base) for base in "acgt") > 1000
+    covered: dict[str, dict[str, set[int]]] = {}
+    for line in (mirror / "storage.googleapis.com/basenji_barnyard2/sequences_human.bed").read_text().splitlines():
+        name, start, end, split = line.split("\t")
+        assert int(end) - int(start) == 131_072 and int(start) >= 0 and int(end) <= len(genome[name])
+        covered.setdefault(split, {}).setdefault(name, set()).update(range(int(start), int(end), 64))
+    assert set(covered) == {"train", "valid", "test"}
+    for name in genome.keys():  # noqa: SIM118
+        train, test = (covered[split].get(name, set()) for split in ("train", "test"))
+        assert not train & test
+
+
+def test_genes_of_both_strands_have_promoter_start_codon_and_stop_codon_in_frame(genome):
+    boxes, strands = {True: [], False: []}, set()
+    for place, gene in make_genome(1).genes:
+        locus = genome[place.chromosome][place.start : place.end].upper()
+        locus = opposite(locus) if place.strand == "-" else locus
+        strands.add(place.strand)
+        coding = "".join(locus[start:end] for start, end in gene.coding)
+        codons = re.findall("...", coding)
+        assert len(coding) % 3 == 0 and codons[0] == "ATG" and not {"TAA", "TAG", "TGA"} & set(codons)
+        assert locus[gene.coding[-1][1] :][:3] in {"TAA", "TAG", "TGA"}
+        assert all(locus[start:end][:2] == "GT" and locus[start:end][-2:] == "AG" for start, end in gene.introns)
+        boxes[gene.tata].append(bool(re.search("TATA[AT]A", locus[UPSTREAM - 35 : UPSTREAM - 20])))
+    assert strands == {"+", "-"}
+    assert np.mean(boxes[True]) > 0.7 and np.mean(boxes[False]) < 0.1 and min(map(len, boxes.values())) > 50
+
+
+@pytest.mark.parametrize(
+    "task, motifs",
+    [
+        ("enhancers", ["ATGA[CG]TCAT", "AGATAAGGA", "ACCGGAAGTG", "ATTTGCATA"]),
+        ("H3", ["TTACCCGGA", "CATATGTGCA", "GGTTCAAGA"]),
+        ("H4ac", ["AGTCGACTT", "CCGATATGG", "TGGACAAGC"]),
+    ],
+)
+def test_enhancers_and_domains_are_clusters_of_their_motifs(mirror, task, motifs):
+    """On either strand; the other class has them by chance alone, once in some thousand bases."""
+    found = {"0": [], "1": []}
+    for sequence, label in rows(mirror / TRANSFORMER / task / "test.fna"):
+        both = sequence.upper() + " " + opposite(sequence.upper())
+        found[label].append(sum(len(re.findall(motif, both)) for motif in motifs))
+    assert np.mean(found["1"]) > 5 > 0.5 > np.mean(found["0"])
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_splice_windows_have_their_sites_at_the_stated_places(mirror, split):
+    found = rows(mirror / TRANSFORMER / f"splice_sites_all/{split}.fna")
+    assert {len(sequence) for sequence, _ in found} == {400}
+    for sequence, label in found:
+        if label == "0":
+            assert sequence[198:200].upper() == "AG"
+        if label == "1":
+            assert sequence[200:202].upper() == "GT"
+    assert np.bincount([int(label) for _, label in found]).min() >= len(found) // 4
+
+
+def test_the_ten_marks_and_other_tasks_are_balanced_and_of_their_lengths(mirror):
+    lengths = {"promoter_tata": 300, "enhancers": 200, "H3": 500, "H3K14ac": 500, "H3K36me3": 500, "H3K4me1": 500}
+    lengths |= dict.fromkeys(("H3K4me2", "H3K4me3", "H3K79me3", "H3K9ac", "H4", "H4ac"), 500)
+    for task, length in lengths.items():
+        for split in ("train", "test"):
+            found = rows(mirror / TRANSFORMER / task / f"{split}.fna")
+            assert max(len(sequence) for sequence, _ in found) == length
+            assert 0.4 < np.mean([label == "1" for _, label in found]) < 0.6
+        sequences = [
+            {sequence.upper() for sequence, _ in rows(mirror / TRANSFORMER / task / f"{split}.fna")}
+            for split in ("train", "test")
+        ]
+        assert not sequences[0] & sequences[1]
+
+
+@pytest.mark.parametrize("name", ["demo_coding_vs_intergenomic_seqs", "human_nontata_promoters"])
+def test_genomic_benchmarks_archives_hold_a_file_a_sequence(mirror, name):
+    length = {"demo_coding_vs_intergenomic_seqs": 200, "human_nontata_promoters": 251}[name]
+    with zipfile.ZipFile(mirror / f"zenodo.org/records/16605299/files/{name}_v0.zip") as archive:
+        files = [entry for entry in archive.namelist() if entry.endswith(".txt")]
+        assert {entry.split("/")[0] for entry in files} == {name} and len(
+            {tuple(entry.split("/")[1:3]) for entry in files}
+        ) == 4
+        assert {len(archive.read(entry)) for entry in files} == {length}
+
+
+def test_labels_of_bases_agree_with_the_sequence(mirror, genome):
+    folder = mirror / "sid.erda.dk/share_redirect/aNQa0Oz2lY/data/gene_finding"
+    header, *lines = (folder / "gene_finding.bed").read_text().splitlines()
+    assert header.split("\t")[-1] == "split"
+    seen = set()
+    with h5py.File(folder / "gene_finding.hdf5") as file:
+        assert len(file["labels"]) == len(lines)
+        for line, stored in zip(lines, file["labels"], strict=True):
+            name, start, end = line.split("\t")[:3]
+            sequence, labels = genome[name][int(start) : int(end)].upper(), np.asarray(stored)[: int(end) - int(start)]
+            seen |= set(labels.tolist())
+            for label, first, motif, turn in (
+                (1, 0, "GT", False),
+                (3, -1, "AG", False),
+                (5, -1, "GT", True),
+                (7, 0, "AG", True),
+            ):
+                for place in np.flatnonzero(labels == label):
+                    pair = sequence[place + first : place + first + 2]
+                    assert (opposite(pair) if turn else pair) == motif
+    assert seen == set(range(9))
+
+
+def test_chromatin_files_have_both_strands_in_the_published_order(mirror):
+    with tarfile.open(mirror / "deepsea.princeton.edu/media/code/deepsea_train_bundle.v0.9.tar.gz") as archive:
+        content = {name: archive.extractfile(f"deepsea_train/{name}.mat").read() for name in ("train", "valid", "test")}
+    with h5py.File(io.BytesIO(content["train"])) as file:
+        assert file["trainxdata"].shape[:2] == (1000, 4) and file["traindata"].shape[0] == 919
+    test = scipy.io.loadmat(io.BytesIO(content["test"]))
+    sequences, labels = test["testxdata"], test["testdata"]
+    half = len(sequences) // 2
+    assert sequences.shape == (2 * half, 4, 1000) and labels.shape == (2 * half, 919)
+    # Channels A G C T: reversing positions and exchanging A with T, G with C, is the other strand.
+    assert (sequences[half:] == sequences[:half, [3, 2, 1, 0], ::-1]).all()
+    assert (labels[half:] == labels[:half]).all()
+    assert (labels.sum(0) == 0).any() and 0.001 < labels.mean() < 0.3

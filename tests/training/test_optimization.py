@@ -1,0 +1,160 @@
+"""Steps of training: gradients over micro-batches, memory, dropout, the optimizer and its rate."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_train import SETTINGS, Regression, network, run, weights
+from torch import nn
+
+from convnova.config.hyperparameters import Training
+from convnova.training.optimization import learning_rate, parameter_groups, sequences_at_once
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path):
+    whole, _ = run(tmp_path / "whole", model=network(dropout=0))
+    parts, _ = run(
+        tmp_path / "parts", settings=SETTINGS.model_copy(update={"micro_batch": 5}), model=network(dropout=0)
+    )
+    torch.testing.assert_close(weights(parts), weights(whole), atol=1e-5, rtol=1e-5)
+
+
+def test_the_logged_loss_is_that_of_the_whole_batch_also_in_micro_batches(tmp_path):
+    logged = []
+    for micro_batch in (None, 5):
+        settings = SETTINGS.model_copy(update={"micro_batch": micro_batch})
+        _, history = run(tmp_path / str(micro_batch), settings=settings, model=network(dropout=0))
+        logged.append([row["loss"] for row in history.rows])
+    assert logged[1] == pytest.approx(logged[0], rel=1e-4)
+
+
+def test_dropout_is_another_one_each_step_and_the_same_again(tmp_path):
+    class Drawing(Regression):
+        def __init__(self):
+            super().__init__()
+            self.drawn = []
+
+        def loss(self, model, batch):
+            self.drawn.append(torch.rand(()).item())
+            return super().loss(model, batch)
+
+    first, second = Drawing(), Drawing()
+    run(tmp_path / "first", first)
+    run(tmp_path / "second", second)
+    assert len(set(first.drawn)) == len(first.drawn) == 40 and first.drawn == second.drawn
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError(), MemoryError(), RuntimeError("could not create a primitive")], ids=repr
+)
+def test_after_running_out_of_memory_nothing_of_the_failed_try_is_left_and_no_more_is_tried(tmp_path, error):
+    class Cramped(Regression):
+        tries = 0
+
+        def loss(self, model, batch):
+            if len(batch.tokens) == 2:  # the second micro-batch of 5, 5 and 2: the first has left its gradient
+                self.tries += 1
+                raise error
+            return super().loss(model, batch)
+
+    settings, cramped = SETTINGS.model_copy(update={"micro_batch": 5}), Cramped()
+    model, _ = run(tmp_path / "cramped", cramped, settings, network(dropout=0))
+    thirds = SETTINGS.model_copy(update={"micro_batch": 3})
+    expected, _ = run(tmp_path / "thirds", settings=thirds, model=network(dropout=0))
+    assert cramped.tries == 1 and torch.equal(weights(model), weights(expected))
+
+
+SMALL_MEMORY = """
+import resource, sys
+from pathlib import Path
+import torch
+from torch import nn
+from convnova.config.hyperparameters import Training
+from convnova.data.batches import Batch
+from convnova.train import train
+
+torch.set_num_threads(1)
+
+class Wide:
+    steps_per_epoch = 2
+    def batch(self, step):
+        random = torch.Generator().manual_seed(step)
+        return Batch(torch.rand(8, 4, generator=random), torch.rand(8, generator=random), 8)
+    def loss(self, model, batch):
+        wide = model(batch.tokens).repeat(1, int(sys.argv[2])).square()
+        return (wide[:, :10].mean(1) - batch.targets).square().sum()
+    def evaluate(self, model):
+        return {"score": 0.0}
+
+torch.manual_seed(0)
+model, settings = nn.Linear(4, 1), Training(epochs=1, lr=0.1, warmup=0)
+size = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) * 1024
+if sys.argv[3] != "0":
+    resource.setrlimit(resource.RLIMIT_AS, (size + int(sys.argv[3]),) * 2)
+train(model, Wide(), settings, 1, "test", Path(sys.argv[1], "log.csv"), Path(sys.argv[1], "checkpoints"))
+print(*[repr(float(value)) for value in model.weight.flatten()])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the address space as Linux does")
+def test_a_batch_too_large_for_memory_is_split_with_the_same_result(tmp_path):
+    """Eight sequences of 24 MB an activation in 600 MB; then one sequence that is itself too large."""
+
+    def under(megabytes: int, wide: int) -> subprocess.CompletedProcess:
+        words = [sys.executable, "-c", SMALL_MEMORY, str(tmp_path), str(wide), str(megabytes * 1_000_000)]
+        return subprocess.run(words, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+    free, tight = under(0, 6_000_000), under(600, 6_000_000)
+    assert "out of memory: from here on at most" in tight.stderr, tight.stderr
+    numbers = [[float(word) for word in done.stdout.split()] for done in (free, tight)]
+    assert len(numbers[0]) == 4 and numbers[1] == pytest.approx(numbers[0], rel=1e-4)
+    hopeless = under(600, 60_000_000)
+    assert hopeless.returncode == 1 and "one sequence of 4 bases does not fit into memory" in hopeless.stderr
+
+
+def test_one_step_is_pytorchs_own_adamw(tmp_path):
+    settings = Training(epochs=1, lr=0.01, weight_decay=0.1, warmup=0, clip=0.5, final_lr=1)
+    own, _ = run(tmp_path, settings=settings, model=network(dropout=0))
+    other, task = network(dropout=0), Regression()
+    named = dict(other.named_parameters())
+    decayed = [named["0.weight"], named["2.weight"]]
+    plain = [named["0.bias"], named["2.bias"]]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0}], lr=0.01
+    )
+    for step in range(10):
+        optimizer.zero_grad()
+        batch = task.batch(step)
+        F.mse_loss(other(batch.tokens)[:, 0], batch.targets).backward()
+        nn.utils.clip_grad_norm_(other.parameters(), 0.5)
+        optimizer.step()
+    torch.testing.assert_close(weights(own), weights(other), atol=1e-6, rtol=1e-5)
+
+
+def test_learning_rate_rises_then_falls_to_its_share():
+    settings = Training(lr=0.5, final_lr=0.1, warmup=0.1)
+    rates = [learning_rate(step, 101, settings) for step in range(101)]
+    assert rates[:10] == pytest.approx([0.05 * (step + 1) for step in range(10)])
+    assert rates[10] == pytest.approx(0.5)
+    assert rates[55] == pytest.approx((0.5 + 0.05) / 2)
+    assert rates[100] == pytest.approx(0.05)
+
+
+def test_biases_and_norms_are_not_decayed():
+    decayed, plain = parameter_groups(nn.Sequential(nn.Conv1d(2, 3, 5), nn.LayerNorm(3)), 0.1)
+    assert [p.shape for p in decayed["params"]] == [(3, 2, 5)]
+    assert (len(plain["params"]), plain["weight_decay"]) == (3, 0.0)
+
+
+@pytest.mark.parametrize(
+    "count, length, at_once",
+    [(8, 512, 8), (15, 512, 15), (16, 512, 8), (64, 500, 16), (100, 500, 15), (64, 14_000, 1)],
+)
+def test_large_batches_go_in_equal_parts_on_a_cpu(count, length, at_once):
+    tokens = torch.empty(count, length)
+    assert sequences_at_once(Training(), tokens, torch.device("cpu")) == at_once
+    assert sequences_at_once(Training(micro_batch=3), tokens, torch.device("cpu")) == min(count, 3)
+    assert sequences_at_once(Training(), tokens, torch.device("cuda")) == count

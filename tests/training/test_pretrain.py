@@ -1,0 +1,164 @@
+import itertools
+import json
+import math
+import os
+import re
+import signal
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from convnova.cli.main import main
+from convnova.config.load import load
+from convnova.data.genome import shard_genome
+from convnova.training.checkpoint import load_weights
+from convnova.training.loop import Interrupted, train
+from convnova.training.pretrain import MaskedLanguage, pretrain
+
+CATALOGUE = Path(__file__).resolve().parents[2] / "config"
+
+
+def config(**changes):
+    """A small ConvNova on windows of 128 bases."""
+    pretraining = {"epochs": 3, "length": 128, "batch_size": 16, "lr": 1e-2} | changes
+    models = {"convnova": {"settings": {"width": 8, "kernel": 5, "blocks": 2}}}
+    return load({"run": "x", "genome": "g.fa", "models": models, "pretrain": pretraining}, [], CATALOGUE)
+
+
+@pytest.fixture(scope="module")
+def genome(tmp_path_factory) -> Path:
+    """Three chromosomes in which AC is followed by G, three times out of four bases a copy of this rule."""
+    folder = tmp_path_factory.mktemp("genome")
+    random = np.random.default_rng(0)
+    with (folder / "g.fa").open("w") as file:
+        for name, repeats in (("chr1", 6000), ("chr2", 1500), ("chr3", 1500)):
+            words = random.choice(["ACG", "TTA", "GGC"], repeats)
+            file.write(f">{name}\n{''.join(words)}\n")
+    shard_genome(folder / "g.fa", folder / "shard", valid=["chr2"], test=["chr3"])
+    return folder / "shard"
+
+
+def run(config, genome: Path, out: Path) -> dict:
+    pretrain(config, "convnova", genome, out)
+    return json.loads((out / "weights.json").read_text())
+
+
+def test_pretraining_learns_the_genome_and_keeps_the_best_epoch(genome, tmp_path):
+    about = run(config(), genome, tmp_path)
+    losses = [epoch["loss"] for epoch in about["epochs"]]
+    assert losses[-1] < 0.8 * math.log(4)
+    assert about["best_epoch"] == 1 + int(np.argmin(losses))
+    assert about["windows"] == {"train": 141, "valid": 36}
+    weights, _ = load_weights(tmp_path / "weights.safetensors")
+    assert weights["head.weight"].shape == (5, 8)
+    assert not (tmp_path / "checkpoints").exists()
+    assert (tmp_path / "log.csv").read_text().count(",valid,") == 3
+
+
+def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(genome, tmp_path, monkeypatch, capsys):
+    whole = run(config(), genome, tmp_path / "whole")
+    stop_once(monkeypatch)
+    with pytest.raises(Interrupted):
+        run(config(), genome, tmp_path / "parts")
+    assert not (tmp_path / "parts" / "weights.safetensors").exists()
+    monkeypatch.setattr("convnova.training.pretrain.train", partial(train, workers=3))
+    pretrain(config(), "convnova", genome, tmp_path / "parts")
+    assert re.search("continuing from .*/step-000000012", capsys.readouterr().err)
+    assert json.loads((tmp_path / "parts" / "weights.json").read_text())["epochs"] == whole["epochs"]
+    assert same_weights(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_where_results_do_not_outlive_a_job_a_checkpoint_kept_elsewhere_does(genome, tmp_path, monkeypatch, capsys):
+    run(config(), genome, tmp_path / "whole")
+    kept, out = tmp_path / "volume", Path("results/x/pretrain/convnova")
+    monkeypatch.setenv("CONVNOVA_CHECKPOINTS", str(kept))
+    stop_once(monkeypatch)
+    for job in ("first", "second"):
+        root = tmp_path / job  # of each job's own, and gone with it
+        with pytest.raises(Interrupted) if job == "first" else nullcontext():
+            run(config().below(root), genome, root / out)
+        assert (kept / out / "checkpoints").exists() == (job == "first")
+    assert re.search(f"continuing from {kept / out}/checkpoints/.*/step-000000012", capsys.readouterr().err)
+    assert same_weights(tmp_path / "whole", tmp_path / "second" / out)
+
+
+def test_a_checkpoint_of_other_settings_is_not_gone_on_from(genome, tmp_path, monkeypatch):
+    stop_once(monkeypatch)
+    with pytest.raises(Interrupted):
+        run(config(lr=1e-4), genome, tmp_path / "changed")
+    for name in ("whole", "changed"):
+        run(config(epochs=1), genome, tmp_path / name)
+    assert same_weights(tmp_path / "whole", tmp_path / "changed")
+    assert not (tmp_path / "changed" / "checkpoints").exists()
+
+
+def same_weights(*folders: Path) -> bool:
+    one, other = (load_weights(folder / "weights.safetensors")[0] for folder in folders)
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def stop_once(monkeypatch) -> None:
+    """A signal in the 13th step of the first run."""
+    loss, calls = MaskedLanguage.loss, itertools.count(1)
+
+    def stopping(self, model, batch):
+        if next(calls) == 13:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return loss(self, model, batch)
+
+    monkeypatch.setattr(MaskedLanguage, "loss", stopping)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"windows": 40}, {"coverage": "first"}, {"masking": "released"}, {"micro_batch": 5}]
+)
+def test_other_ways_to_read_the_genome(genome, tmp_path, changes):
+    about = run(config(epochs=1, **changes), genome, tmp_path)
+    bases = {"windows": 40, "coverage": 1}
+    (key,) = changes
+    assert about["bases"] == 128 * bases.get(key, 141)
+
+
+def test_micro_batches_change_nothing_but_rounding(genome, tmp_path):
+    whole, parts = (
+        run(config(epochs=1, **changes), genome, tmp_path / name)["epochs"][0]["loss"]
+        for name, changes in (("whole", {}), ("parts", {"micro_batch": 5}))
+    )
+    assert whole == pytest.approx(parts, abs=1e-4)
+
+
+def test_validation_hides_the_same_bases_every_time_and_others_in_every_batch():
+    class Same:
+        """Windows of one sequence."""
+
+        def __len__(self):
+            return 40
+
+        def tokens(self, chosen):
+            return np.tile(np.arange(64, dtype=np.uint8) % 4, (len(chosen), 1))
+
+    objective = MaskedLanguage(config().pretrain, Same(), Same())
+    first, second = ([batch.at.tolist() for _, batch in objective.validation()] for _ in range(2))
+    assert first == second and len(first) == 3 and first[0] != first[1]
+
+
+def test_a_backbone_that_the_config_does_not_have(genome, tmp_path, capsys):
+    path = tmp_path / "c.yaml"
+    path.write_text("genome: hg38\nmodels: [convnova]\n")
+    words = [
+        "pretrain",
+        "--config",
+        str(path),
+        "--backbone",
+        "convnoba",
+        "--genome",
+        str(genome),
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(words) == 1
+    assert "backbone 'convnoba': did you mean 'convnova'?" in capsys.readouterr().err
