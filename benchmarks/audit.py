@@ -26,10 +26,10 @@ import numpy as np
 from convnova.config.load import CATALOGUE
 from convnova.data.array_file import ShardWriter
 from convnova.data.genome import INTERVALS, SHARD
-from convnova.data.prepare_task import read_task
+from convnova.data.task_dataset import read_task
 from convnova.evaluation.leakage.split_audit import Pretraining, audit
 from convnova.files import read_yaml
-from convnova.training.memory import peak_resident
+from convnova.training.devices import peak_resident
 
 REPEAT = 300
 

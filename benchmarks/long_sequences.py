@@ -22,15 +22,14 @@ import numpy as np
 import torch
 
 from convnova.config.load import load
-from convnova.config.schema import Job, RunConfig
+from convnova.config.run import Job, RunConfig
 from convnova.data.batches import Labelled, Padding, collate
 from convnova.evaluation.predict import predict
 from convnova.models import build_predictor
-from convnova.training.adamw import AdamW
+from convnova.training.devices import peak_resident
 from convnova.training.finetune import Classification
 from convnova.training.loop import train
-from convnova.training.memory import peak_resident
-from convnova.training.optimization import parameter_groups, sequences_at_once, take_step
+from convnova.training.optimization import AdamW, parameter_groups, sequences_at_once, take_step
 
 ROWS, SHORTEST, LONGEST, CLASSES = 1000, 1433, 14_000, 9
 MODELS = {

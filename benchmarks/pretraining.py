@@ -21,14 +21,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from convnova.config.hyperparameters import Pretraining
-from convnova.config.schema import RunConfig
+from convnova.config.run import RunConfig
 from convnova.data.batches import Batch
 from convnova.data.dna import N
-from convnova.data.genome import Windows, shard_genome, windows
+from convnova.data.genome import shard_genome
 from convnova.data.masking import MASK
+from convnova.data.windows import Windows, windows
 from convnova.models import build_backbone
 from convnova.models.heads import MaskedLanguageModel
-from convnova.training.checkpoint import load_strictly, load_weights
+from convnova.models.weights import load_strictly, load_weights
 from convnova.training.pretrain import MaskedLanguage, pretrain
 
 BASES = 4

@@ -24,7 +24,7 @@ ONE_ROUND = """
 import sys, time
 from pathlib import Path
 from convnova.data.genome import shard_genome
-from convnova.training.memory import peak_resident
+from convnova.training.devices import peak_resident
 start = time.perf_counter()
 shard_genome(Path(sys.argv[1]), Path(sys.argv[2]))
 print(time.perf_counter() - start, peak_resident())

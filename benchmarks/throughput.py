@@ -14,7 +14,8 @@ as PyTorch makes it. To have both keep it: MALLOC_MMAP_THRESHOLD_=33554432 MALLO
     released    the authors' model, as shipped: float32
     plain       ours as its equations stand, at every position
     fast        ours as the pipeline uses it; in pretraining the last block and the tail at masked positions only; on a
-                GPU in bfloat16 three times: plain, compiled by PyTorch, and fast (`convnova.models.kernels.hopper` and, in
+                GPU in bfloat16 three times: plain, compiled by PyTorch, and fast (`convnova.models.kernels.hopper`
+                and, in
                 training, `convnova.training.cuda_graphs`)
 """
 
@@ -49,7 +50,7 @@ from convnova.models.heads import MaskedLanguageModel
 from convnova.models.released_checkpoint import from_released
 from convnova.training.compute_cost import COUNTED
 from convnova.training.cuda_graphs import SAME_SHAPE, Graphs
-from convnova.training.memory import keep_freed_memory, peak_resident
+from convnova.training.devices import keep_freed_memory, peak_resident
 from convnova.training.optimization import sequences_at_once
 
 MASKED = 0.15

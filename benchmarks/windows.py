@@ -26,8 +26,9 @@ import torch
 from sharding import make_fasta
 
 from convnova.data.dna import LETTER_TO_TOKEN, N
-from convnova.data.genome import shard_genome, windows
+from convnova.data.genome import shard_genome
 from convnova.data.masking import mask
+from convnova.data.windows import windows
 from convnova.randomness import order
 
 TOKEN = {chr(letter): min(int(token), N) for letter, token in enumerate(LETTER_TO_TOKEN)}

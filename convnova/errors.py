@@ -1,5 +1,7 @@
 """The one exception that reaches a user as a single line."""
 
+import difflib
+
 
 class ConvNovaError(Exception):
     """Something a user can mend.
@@ -7,3 +9,9 @@ class ConvNovaError(Exception):
     The message says what was expected, what was found, where, and what to do. The command line
     prints it as one line and exits with code 1.
     """
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Say which of the known names is meant, or list them."""
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"

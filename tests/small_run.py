@@ -8,7 +8,7 @@ import yaml
 
 from convnova.cli.main import main
 from convnova.config.load import load_file
-from convnova.config.schema import Job, RunConfig
+from convnova.config.run import Job, RunConfig
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "config"
 SETTINGS = {"width": 4, "kernel": 3, "blocks": 1, "dilation_base": 1}

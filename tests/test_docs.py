@@ -10,8 +10,9 @@ import yaml
 import convnova.models
 from convnova.config.load import load
 from convnova.data.dna import OUTSIDE
-from convnova.models import build_backbone, build_predictor, check_models, configure
+from convnova.models import build_backbone, build_predictor, configure
 from convnova.models.heads import MaskedLanguageModel
+from convnova.runs.validate import validate
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,7 +29,7 @@ def test_the_guide_to_adding_a_model_adds_one(tmp_path, monkeypatch):
     monkeypatch.setattr(convnova.models, "__path__", [*convnova.models.__path__, str(tmp_path)])
     suites = {"nucleotide_transformer": ["H3"], "gene_finding": None}
     config = load({"models": ["pyramid"], "genome": "hg38", "suites": suites}, [], catalogue)
-    check_models(config)
+    validate(config)
     architecture, settings = config.models["pyramid"].architecture, yaml.safe_load("{width: 32}")
     tokens = torch.randint(0, 4, (2, 60))
     tokens[1, 41:] = OUTSIDE

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from convnova import log
+import convnova.log as log_module
 from convnova.log import log, logging_to, track
 
 
@@ -48,4 +48,4 @@ def test_in_a_log_file_every_ten_seconds_a_plain_line(monkeypatch, clock, tmp_pa
 
 def test_short_work_leaves_no_line(clock, capsys):
     work(clock, 0.1)
-    assert capsys.readouterr().err == "" and log.SECONDS_BETWEEN_LINES > 40 * 0.1
+    assert capsys.readouterr().err == "" and log_module.SECONDS_BETWEEN_LINES > 40 * 0.1

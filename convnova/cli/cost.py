@@ -4,8 +4,9 @@ import argparse
 import os
 from pathlib import Path
 
-from convnova.cli.common import config_of, load_torch, of_run
+from convnova.cli.common import config_of, of_run
 from convnova.errors import ConvNovaError
+from convnova.training.devices import load_torch
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -25,7 +26,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def run_cost(options: argparse.Namespace) -> None:
     """`convnova cost`"""
-    from convnova.config.load import nearest
+    from convnova.errors import nearest
 
     config = config_of(options)
     if options.model not in config.models:

@@ -8,7 +8,7 @@ from convnova.cli.common import command, config_of, of_run
 from convnova.errors import ConvNovaError
 
 if TYPE_CHECKING:
-    from convnova.config.schema import RunConfig
+    from convnova.config.run import RunConfig
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -65,10 +65,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def run_config(options: argparse.Namespace) -> None:
     """`convnova config`"""
     from convnova.config.load import as_yaml, load_file, save
-    from convnova.models import check_models
+    from convnova.runs.validate import validate
 
     config = load_file(options.file, options.catalogue)
-    check_models(config, [str(options.file)])
+    validate(config, [str(options.file)])
     if options.out:
         save(config, options.out)
     else:
@@ -84,7 +84,7 @@ def run_simulate(options: argparse.Namespace) -> None:
 
 def run_sources(options: argparse.Namespace) -> None:
     """`convnova sources`"""
-    from convnova.data.fetch import describe, load_sources
+    from convnova.config.data_sources import describe, load_sources
 
     rows = describe(load_sources(options.registry), options.raw)
     columns = list(rows[0])
@@ -95,8 +95,8 @@ def run_sources(options: argparse.Namespace) -> None:
 
 def run_fetch(options: argparse.Namespace) -> None:
     """`convnova fetch`"""
-    from convnova.config.load import nearest
     from convnova.data.fetch import fetch_source_file, is_url
+    from convnova.errors import nearest
 
     config = config_of(options)
     source = config.sources.get(options.source)

@@ -5,8 +5,9 @@ import os
 import sys
 from pathlib import Path
 
-from convnova.cli.common import config_of, load_torch, of_run
+from convnova.cli.common import config_of, of_run
 from convnova.errors import ConvNovaError
+from convnova.training.devices import load_torch
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -28,7 +29,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def run_pretrain(options: argparse.Namespace) -> None:
     """`convnova pretrain`"""
-    from convnova.config.load import nearest
+    from convnova.errors import nearest
     from convnova.training.devices import take_gpus
 
     config = config_of(options)
@@ -46,7 +47,7 @@ def run_pretrain(options: argparse.Namespace) -> None:
 
 def run_finetune(options: argparse.Namespace) -> None:
     """`convnova finetune`"""
-    from convnova.config.load import nearest
+    from convnova.errors import nearest
 
     config = config_of(options)
     jobs = {job.name: job for job in config.jobs()}

@@ -1,6 +1,5 @@
 """From what a user wrote to a resolved `RunConfig`: names looked up in `config/`, mistakes named."""
 
-import difflib
 import re
 from pathlib import Path
 from types import NoneType, UnionType
@@ -11,8 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from convnova.config import schema as types
 from convnova.config.hyperparameter_sources import credited
-from convnova.config.schema import OWN_FORMATS, RunConfig
-from convnova.errors import ConvNovaError
+from convnova.config.run import RunConfig
+from convnova.config.schema import OWN_FORMATS
+from convnova.errors import ConvNovaError, nearest
 from convnova.files import read_yaml, write_text
 
 CATALOGUE = Path("config")
@@ -44,40 +44,6 @@ def load_file(path: str | Path, catalogue: Path = CATALOGUE) -> RunConfig:
     """Resolve a config file; the other files of a run are looked for beside its `results/<run>/config.yaml`."""
     config, path = load(read_yaml(path), [str(path)], catalogue), Path(path)
     return config.below(path.parents[2]) if path.parts[-3:] == ("results", config.run, "config.yaml") else config
-
-
-def check_files(config: RunConfig, files: list[str]) -> None:
-    """See that files of the user's own are there, and that the simulation makes the others, before any job needs them.
-
-    Raises:
-        ConvNovaError: the first that is not; names the config file and the key.
-    """
-    if config.simulate:
-        _check_simulated(config, files)
-    own = {
-        ("suites", name, "tasks", task, role): path
-        for name, suite in config.suites.items()
-        if suite.source is None
-        for task, content in suite.tasks.items()
-        for role, path in content.files().items()
-    }
-    for name, genome in config.genomes.items():
-        if genome.source is None:
-            own |= {("genome", name): genome.fasta} | ({("genome", name, "bed"): genome.bed} if genome.bed else {})
-    for key, path in own.items():
-        if not Path(path).exists():
-            raise ConvNovaError(f"{where(key, files)}{'.'.join(key)} = {path!r}: expected a file, found nothing")
-
-
-def _check_simulated(config: RunConfig, files: list[str]) -> None:
-    from convnova.simulation.task_rows import GENOMIC_BENCHMARKS, NUCLEOTIDE_TRANSFORMER
-
-    made = {"nucleotide_transformer": list(NUCLEOTIDE_TRANSFORMER), "genomic_benchmarks": list(GENOMIC_BENCHMARKS)}
-    for name, suite in config.suites.items():
-        for task in suite.tasks:
-            if suite.source is not None and task not in made.get(suite.format, [task]):
-                key, known = ("suites", name, "tasks"), ", ".join(made[suite.format])
-                raise ConvNovaError(f"{where(key, files)}{'.'.join(key)}: {task} is not simulated; there are {known}")
 
 
 def save(config: RunConfig, path: str | Path) -> None:
@@ -174,12 +140,6 @@ def _entry(folder: Path, name: str, key: tuple) -> dict[str, Any]:
     if name not in known:
         raise _Mistake((*key, name), f"unknown; {nearest(name, known)}")
     return read_yaml(folder / f"{name}.yaml")
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """Say which of the known names is meant, or list them."""
-    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
 
 
 def _genome(value: Any, genomes: dict[str, Any], key: tuple) -> str | None:
@@ -330,7 +290,7 @@ def _source(source: dict[str, Any], files: set[str], simulated: bool) -> dict[st
 
 def _type_at(path: list[Any]) -> Any:
     """The type of the value at a path of the config."""
-    found: Any = types.RunConfig
+    found: Any = RunConfig
     for part in path:
         found = found.model_fields[part].annotation if _is_model(found) else get_args(found)[-1]
         if get_origin(found) in (Union, UnionType):

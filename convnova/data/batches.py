@@ -8,10 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convnova.config.schema import FOLDS
 from convnova.data.dna import OUTSIDE, N, reverse_complement
 from convnova.randomness import generator, order
-from convnova.training.distributed import Processes
 
 POOL = 16
 """Batches whose rows are sorted by length together, so that little of a batch is padding."""
@@ -52,13 +50,13 @@ class Batch:
         at, order = torch.cat([self.at, free.nonzero().flatten()[:missing]]).sort()
         return replace(self, at=at, targets=F.pad(self.targets, (0, missing), value=UNLABELLED)[order])
 
-    def share(self, processes: Processes) -> "Batch":
-        """The rows that one of several processes takes. All take some: where there are too few rows, the first one
+    def share(self, rank: int, world: int) -> "Batch":
+        """The rows that process `rank` of `world` takes. All take some: where there are too few rows, the first one
         again, for a loss that does not count (no `count`)."""
-        size = -(-len(self.tokens) // processes.world)
+        size = -(-len(self.tokens) // world)
         parts = list(self.split(size))
-        if processes.rank < len(parts):
-            return parts[processes.rank]
+        if rank < len(parts):
+            return parts[rank]
         return replace(next(self.split(1)), count=0)
 
     def split(self, size: int) -> "Iterator[Batch]":
@@ -178,31 +176,3 @@ def either_strand(batch: Batch, lengths: np.ndarray, padding: Padding, seed: int
     turned = torch.from_numpy(generator(seed, "strand", step).integers(0, 2, (len(lengths), 1)).astype(bool))
     other = opposite_strands(batch.tokens, lengths, padding)
     return replace(batch, tokens=torch.where(turned, other, batch.tokens))
-
-
-def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split rows in two, each class (of 1-dimensional labels) in the same proportion.
-
-    Returns:
-        kept, held_out: int64 row numbers, ascending; at least one row is held out.
-    """
-    random = generator(seed, "hold out")
-    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    held = [random.permutation(group)[: round(share * len(group))] for group in groups]
-    held_out = np.sort(np.concatenate(held))
-    if not len(held_out):
-        held_out = random.permutation(len(labels))[:1]
-    return np.setdiff1d(np.arange(len(labels)), held_out), held_out
-
-
-def folds_of(labels: np.ndarray) -> np.ndarray:
-    """The fold, 1 to `FOLDS`, of each row: int64 (n,); the same for every seed.
-
-    The rows of a class (of 1-dimensional labels) are dealt out in turn, shuffled, class after class, so that both
-    the folds and each class in them differ by one row at most.
-    """
-    random = generator(0, "folds")
-    dealt = np.concatenate([random.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
-    found = np.empty(len(labels), np.int64)
-    found[dealt] = np.arange(len(labels)) % FOLDS + 1
-    return found

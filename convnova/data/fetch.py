@@ -12,103 +12,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, TextIO
+from pathlib import Path
+from typing import TextIO
 from urllib.parse import urlsplit
 
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, field_validator, model_validator
-
-from convnova.config.hyperparameters import Strict
+from convnova.config.data_sources import Source
 from convnova.errors import ConvNovaError
-from convnova.files import read_yaml, sha256, write_json
+from convnova.files import sha256, write_json
 from convnova.log import log
-
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+/\S+$")]
-Prefix = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+/(\S*/)?$")]
-
-
-class SourceFile(Strict):
-    """One file of a source, with what its owner publishes of it; what is not known is absent."""
-
-    urls: list[Url] = Field([], description="in order of preference; default each `base` of the source + name")
-    size: int | None = Field(None, gt=0, description="bytes")
-    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
-    md5: str | None = Field(None, pattern="^[0-9a-f]{32}$")
-    note: str = ""
-
-
-class Source(Strict):
-    """Where a genome or a benchmark comes from; `{revision}` in a URL stands for the pinned revision."""
-
-    title: str
-    homepage: str = Field(pattern=r"^https?://\S+$")
-    licence: str
-    citation: str
-    revision: str | None = None
-    base: list[Prefix] = Field([], description="URL prefixes in order of preference")
-    files: dict[str, SourceFile] = Field(description="path in the source's raw folder to file")
-
-    @field_validator("files", mode="before")
-    @classmethod
-    def _nothing_known(cls, files: Any) -> Any:
-        return {name: file or {} for name, file in files.items()} if isinstance(files, dict) else files
-
-    @model_validator(mode="after")
-    def _every_file_can_be_fetched(self) -> "Source":
-        for name in self.files:
-            path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts:
-                raise ValueError(f"files.{name}: expected a path inside the source's folder")
-            if not self.urls(name):
-                raise ValueError(f"files.{name}: expected `urls`, or a `base` for all files, found neither")
-        return self
-
-    def urls(self, name: str) -> list[str]:
-        """Every address of a file, best first.
-
-        Raises:
-            ConvNovaError: the source has no file of that name.
-        """
-        if name not in self.files:
-            raise ConvNovaError(f"{self.title}: expected one of its {len(self.files)} files, found {name!r}")
-        urls = self.files[name].urls or [prefix + name for prefix in self.base]
-        return [url.replace("{revision}", self.revision or "") for url in urls]
-
-
-def load_sources(path: str | Path) -> dict[str, Source]:
-    """Read the registry of sources.
-
-    Raises:
-        ConvNovaError: no such file, no YAML, or a wrong key or value; names key, value and what was expected.
-    """
-    from convnova.config.load import nearest  # not above: it imports this module
-
-    try:
-        return TypeAdapter(dict[str, Source]).validate_python(read_yaml(path))
-    except ValidationError as error:
-        detail = error.errors()[0]
-    key, message = ".".join(map(str, detail["loc"])), detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "extra_forbidden":
-        known = SourceFile if len(detail["loc"]) > 2 else Source
-        message = f"unknown key; {nearest(str(detail['loc'][-1]), list(known.model_fields))}"
-    found = f" = {detail['input']!r}" if detail["type"] not in ("missing", "value_error") else ""
-    raise ConvNovaError(f"{path}: {key}{found}: {message[0].lower() + message[1:]}")
-
-
-def describe(sources: dict[str, Source], raw: Path) -> list[dict[str, Any]]:
-    """One row a file: source, file, size in bytes or None, licence, first URL, and whether it is there under `raw`."""
-    return [
-        {
-            "source": source_name,
-            "file": name,
-            "size": file.size,
-            "licence": source.licence,
-            "url": source.urls(name)[0],
-            "present": (Path(raw) / source_name / name).is_file(),
-        }
-        for source_name, source in sources.items()
-        for name, file in source.files.items()
-    ]
 
 
 def fetch_source_file(

@@ -9,15 +9,15 @@ import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import numpy as np
 
 from convnova.data import array_file
 from convnova.data import intervals as bed_file
-from convnova.data.dna import LETTER_TO_TOKEN, NOT_DNA, OUTSIDE, N
+from convnova.data.dna import LETTER_TO_TOKEN, NOT_DNA, N
 from convnova.data.dna import OTHER as OTHER_LETTER
 from convnova.data.fasta import Piece, line_number, pieces
+from convnova.data.intervals import Interval
 from convnova.errors import ConvNovaError
 from convnova.files import sha256
 from convnova.log import log, progress
@@ -36,15 +36,6 @@ def _code(letter: int) -> int:
 
 CODES = bytes(map(_code, range(256)))
 """Letter to token with a bit for lower case, one for IUPAC codes and gaps, one for what is not DNA."""
-
-
-class Interval(NamedTuple):
-    """Bases start to end of a chromosome, 0-based and half-open, and the split that they belong to."""
-
-    chrom: str
-    start: int
-    end: int
-    split: str
 
 
 def shard_genome(
@@ -237,106 +228,3 @@ def read_intervals(folder: Path) -> dict[str, list[Interval]]:
     for chrom, start, end, split in (row.split("\t") for row in rows):
         splits.setdefault(split, []).append(Interval(chrom, int(start), int(end), split))
     return splits
-
-
-def windows(folder: Path, split: str, length: int, coverage: Literal["whole", "first"] = "whole") -> "Windows":
-    """The windows of one split of a genome.
-
-    Args:
-        length: bases a window.
-        coverage: `whole`: overlapping intervals are joined, then tiled side by side, the last window moved
-            left to fit; windows of which more than half is N are left out. `first`: the first `length`
-            bases of every interval, as in the released ConvNova code. An interval shorter than
-            `length` gives one window, padded on the right.
-
-    Raises:
-        ConvNovaError: the split has no intervals, or none but N.
-    """
-    intervals = read_intervals(folder).get(split)
-    if not intervals:
-        raise ConvNovaError(f"{folder}: expected intervals of the split {split!r}, found none")
-    genome = read_genome(folder)
-    if coverage == "first":
-        segments = [Segment(part.chrom, part.start, 1, min(length, part.end - part.start)) for part in intervals]
-        return Windows(genome, segments, length)
-    tiled = [tile for part in merge(intervals) for tile in _tile(part, length)]
-    kept = [run for tile in tiled for run in _without_n(tile, genome[tile.chrom])]
-    found, all_windows = sum(run.count for run in kept), sum(tile.count for tile in tiled)
-    log(f"{split}: {found:,} windows of {length} bases; {all_windows - found:,} more, mostly N, left out")
-    if not found:
-        raise ConvNovaError(f"{folder}: expected bases in the split {split!r}, found only N")
-    return Windows(genome, kept, length)
-
-
-class Segment(NamedTuple):
-    """Windows side by side: `count` of them, `width` bases each, from `start` on."""
-
-    chrom: str
-    start: int
-    count: int
-    width: int
-
-
-def merge(intervals: list[Interval]) -> list[Interval]:
-    """Join intervals that overlap or touch, so that each base is there once."""
-    merged: list[Interval] = []
-    for part in sorted(intervals):
-        if merged and merged[-1].chrom == part.chrom and part.start <= merged[-1].end:
-            merged[-1] = merged[-1]._replace(end=max(merged[-1].end, part.end))
-        else:
-            merged.append(part)
-    return merged
-
-
-def _tile(part: Interval, length: int) -> list[Segment]:
-    bases = part.end - part.start
-    if bases < length:
-        return [Segment(part.chrom, part.start, 1, bases)]
-    tiles = [Segment(part.chrom, part.start, bases // length, length)]
-    return tiles + [Segment(part.chrom, part.end - length, 1, length)] if bases % length else tiles
-
-
-def _without_n(tile: Segment, chromosome: np.ndarray) -> list[Segment]:
-    """The runs of windows of a tile of which at most half is N."""
-    keep = np.ones(tile.count, bool)
-    block = max(1, (1 << 22) // tile.width)
-    for first in range(0, tile.count, block):
-        count = min(block, tile.count - first)
-        begin = tile.start + first * tile.width
-        is_n = chromosome[begin : begin + count * tile.width] == N
-        if is_n.any():
-            keep[first : first + count] = np.count_nonzero(is_n.reshape(count, -1), axis=1) * 2 <= tile.width
-    borders = np.flatnonzero(np.diff(keep, prepend=False, append=False)).reshape(-1, 2)
-    return [tile._replace(start=tile.start + a * tile.width, count=b - a) for a, b in borders.tolist()]
-
-
-class Windows:
-    """Windows of `length` bases, numbered from 0; which bases number i holds is computed, not stored."""
-
-    def __init__(self, genome: dict[str, np.ndarray], segments: list[Segment], length: int):
-        self.length = length
-        self.chromosomes = [genome[name] for name in genome]
-        ids = {name: number for number, name in enumerate(genome)}
-        self.chromosome = np.array([ids[segment.chrom] for segment in segments])
-        self.start = np.array([segment.start for segment in segments])
-        self.width = np.array([segment.width for segment in segments])
-        self.first = np.cumsum([0] + [segment.count for segment in segments])
-
-    def __len__(self) -> int:
-        return int(self.first[-1])
-
-    def tokens(self, indices: np.ndarray) -> np.ndarray:
-        """The tokens of some windows: integers (n,) to uint8 (n, length), OUTSIDE where an interval ends early."""
-        segment = np.searchsorted(self.first, indices, side="right") - 1
-        chromosome, width = self.chromosome[segment], self.width[segment]
-        start = self.start[segment] + (indices - self.first[segment]) * width
-        tokens = np.empty((len(indices), self.length), np.uint8)
-        full = width == self.length
-        for number in np.unique(chromosome[full]):
-            rows = np.flatnonzero(full & (chromosome == number))
-            view = np.lib.stride_tricks.sliding_window_view(self.chromosomes[number], self.length)
-            tokens[rows] = view[start[rows]]
-        for row in np.flatnonzero(~full):
-            tokens[row, : width[row]] = self.chromosomes[chromosome[row]][start[row] : start[row] + width[row]]
-            tokens[row, width[row] :] = OUTSIDE
-        return tokens

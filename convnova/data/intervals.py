@@ -8,7 +8,7 @@ import io
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convnova.errors import ConvNovaError
 from convnova.files import open_bytes
@@ -101,3 +101,23 @@ def merged(intervals: Iterable[tuple[Any, ...]]) -> "BedTool | None":
 
     rows = "".join(f"{chrom}\t{start}\t{end}\n" for chrom, start, end, *_ in intervals)
     return BedTool(rows, from_string=True).sort().merge() if rows else None
+
+
+class Interval(NamedTuple):
+    """Bases start to end of a chromosome, 0-based and half-open, and the split that they belong to."""
+
+    chrom: str
+    start: int
+    end: int
+    split: str
+
+
+def merge(intervals: list[Interval]) -> list[Interval]:
+    """Join intervals that overlap or touch, so that each base is there once."""
+    merged: list[Interval] = []
+    for part in sorted(intervals):
+        if merged and merged[-1].chrom == part.chrom and part.start <= merged[-1].end:
+            merged[-1] = merged[-1]._replace(end=max(merged[-1].end, part.end))
+        else:
+            merged.append(part)
+    return merged

@@ -1,12 +1,15 @@
-"""Saved predictions: what `convnova.evaluation.predict.write_predictions` wrote, read again; imports no torch."""
+"""Saved predictions of the test split, written and read; imports no torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from convnova.config.schema import Job, RunConfig
+from convnova.config.run import Job, RunConfig
+from convnova.data.batches import Labelled
 from convnova.errors import ConvNovaError
+from convnova.evaluation.scoring import labels_of
+from convnova.files import atomic
 from convnova.log import log
 
 
@@ -65,3 +68,38 @@ def read_predictions(path: str | Path) -> Predictions:
         none = np.empty(0, np.int64)
         return Predictions(path, settings, rows, label.to_numpy(), values.reshape(len(rows), -1), none)
     return Predictions(path, settings, rows, label.flatten().to_numpy(), values, label.value_lengths().to_numpy())
+
+
+def write_predictions(
+    path: Path, data: Labelled, predicted: np.ndarray, about: dict[str, str], fold: int | None = None
+) -> None:
+    """Write the predictions as parquet, a line an item: row of the split, label or labels, score or scores, any fold.
+
+    Probabilities of many labels are kept as 16-bit floats; of a base only its most probable class is kept.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    labels = labels_of(data)
+    if data.kind == "per_base":
+        offsets = _column(np.concatenate([[0], np.cumsum(data.lengths)]).astype(np.int32))
+        bases = {"label": labels.astype(np.uint8), "predicted": predicted}
+        columns = {name: pyarrow.ListArray.from_arrays(offsets, _column(values)) for name, values in bases.items()}
+    else:
+        wide = data.kind == "multilabel"
+        scores = predicted.astype(np.float16 if wide else np.float32)
+        columns = {"label": _column(labels.astype(np.uint8) if wide else labels), "score": _column(scores)}
+    if fold is not None:
+        columns["fold"] = _column(np.full(len(data), fold, np.int8))
+    table = pyarrow.table({"row": _column(data.rows), **columns}).replace_schema_metadata(about)
+    with atomic(path) as temporary:
+        pyarrow.parquet.write_table(table, temporary, compression="zstd")
+
+
+def _column(values: np.ndarray):  # noqa: ANN202 - pyarrow is imported where it is used
+    """A numpy array as one of Arrow's, a matrix as lists. Not `pyarrow.array`, which takes its time to load pandas."""
+    import pyarrow
+
+    kind, buffer = pyarrow.from_numpy_dtype(values.dtype), pyarrow.py_buffer(np.ascontiguousarray(values))
+    column = pyarrow.Array.from_buffers(kind, values.size, [None, buffer])
+    return column if values.ndim == 1 else pyarrow.FixedSizeListArray.from_arrays(column, values.shape[1])

@@ -17,9 +17,7 @@ from typing import Any
 
 from torch import nn
 
-from convnova.config.load import nearest, where
-from convnova.config.schema import Model, RunConfig, Task
-from convnova.errors import ConvNovaError
+from convnova.errors import ConvNovaError, nearest
 from convnova.models.heads import Predictor
 
 
@@ -65,84 +63,6 @@ def receptive_field(architecture: str, settings: dict[str, Any], kind: str) -> i
     config = configure(architecture, settings)
     of_bases = getattr(config, "receptive_field_per_base", config.receptive_field)
     return of_bases if kind == "per_base" else config.receptive_field
-
-
-def check_models(config: RunConfig, files: list[str] | None = None) -> None:
-    """Build the settings of every model on every suite.
-
-    Raises:
-        ConvNovaError: an architecture, setting or value that does not exist; names the model and which of `files`.
-    """
-    for name, model in config.models.items():
-        for suite in (None, *config.suites):
-            try:
-                settings = configure(model.architecture, config.settings(name, suite))
-                check_use(model, settings, config.pretraining(name).length if model.pretrained else 0)
-                for task_name, task in config.suites[suite].tasks.items() if suite else ():
-                    check_task(config.strands(name, suite), settings, f"{suite}/{task_name}", task)
-            except ConvNovaError as error:
-                key = ("models", name, *(("suites", suite) if suite in model.suites else ()))
-                raise ConvNovaError(f"{where(key, files or [])}{'.'.join(key)}.{error}") from error
-    for place, recipe in config.recipes.items():
-        suite, _, name = place.split("/")
-        try:
-            settings = {**config.settings(name, suite), **recipe.settings}
-            configured = configure(config.models[name].architecture, settings)
-            task = place.rpartition("/")[0]
-            check_task(config.strands(name, suite), configured, task, config.suites[suite].tasks[task.split("/")[1]])
-        except ConvNovaError as error:
-            raise ConvNovaError(f"recipes.{place}.{error}") from error
-
-
-def check_use(model: Model, settings: Any, pretraining_length: int) -> None:
-    """Whether a model can be used as the config says, whatever the task.
-
-    Raises:
-        ConvNovaError: it cannot be pretrained or frozen, has no head to choose, or what its own `check` says.
-    """
-    module = architecture_module(model.architecture)
-    others = model.architecture == "huggingface"
-    if model.pretrained and (others or not hasattr(module, "Backbone")):
-        reason = "has its weights from elsewhere" if others else "has no part that pretraining could train"
-        raise ConvNovaError(f"pretrained = true: {model.architecture} {reason}; set `pretrained: false`")
-    if model.frozen and not (model.pretrained or others):
-        raise ConvNovaError("frozen = true: expected a pretrained model; set `pretrained: true`, or train all of it")
-    for key, default in (("head", "linear"), ("pooling", "mean")):
-        if not hasattr(module, "Backbone") and (chosen := getattr(model, key)) != default:
-            raise ConvNovaError(f"{key} = {chosen!r}: {model.architecture} has a head of its own; leave `{key}` out")
-    _check_length("windows of pretraining", pretraining_length, settings)
-    if hasattr(module, "check"):
-        module.check(settings)
-
-
-def check_task(strands: str, settings: Any, name: str, task: Task) -> None:
-    """Whether a model fits a task.
-
-    Raises:
-        ConvNovaError: sequences that are, or may be, longer than it can read, or strands averaged for an output a base.
-    """
-    if strands == "both" and task.kind == "per_base":
-        raise ConvNovaError(
-            f"strands = 'both': the labels of {name} are those of bases on one strand, so there is no mean to take; "
-            "set `strands: forward` for this suite"
-        )
-    longest = getattr(settings, "longest", None)
-    if longest is not None and task.max_length is None:
-        raise ConvNovaError(
-            f"settings: the model reads {longest} bases at most, and {name} does not say how long its sequences are; "
-            f"set `max_length`, up to {longest}, for the task"
-        )
-    _check_length(name, task.max_length or 0, settings)
-
-
-def _check_length(what: str, length: int, settings: Any) -> None:
-    longest = getattr(settings, "longest", None)
-    if longest is not None and length > longest:
-        own = "length" if hasattr(settings, "length") else "longest"
-        raise ConvNovaError(
-            f"settings.{own} = {longest}: {what} have up to {length} bases; set `{own}: {length}` if the model can "
-            "read them, or a smaller `max_length`"
-        )
 
 
 def build_backbone(architecture: str, settings: dict[str, Any]) -> nn.Module:

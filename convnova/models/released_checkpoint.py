@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from convnova.errors import ConvNovaError
 from convnova.models import convnova
 from convnova.models.heads import MaskedLanguageModel
-from convnova.training.checkpoint import load_strictly
+from convnova.models.weights import load_strictly
 
 SETTINGS = {
     "hidden_dim": "width",

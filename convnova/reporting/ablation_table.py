@@ -15,13 +15,14 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from convnova.config.schema import RunConfig
+from convnova.config.run import RunConfig
 from convnova.errors import ConvNovaError
 from convnova.evaluation.bootstrap import LEVEL
 from convnova.files import write_tsv
 from convnova.reporting.aggregate import metrics_of
 from convnova.reporting.figures import COLOURS, GREY, NARROW, STYLE, empty_figure, save
-from convnova.reporting.sheets import NAN, Sheet, change, number, text, write
+from convnova.reporting.sheets import Sheet, change, number, text, write
+from convnova.reporting.suite_tables import NAN
 from convnova.reporting.table_forms import Entry, bases_read
 
 PROTOCOL = "heldout"

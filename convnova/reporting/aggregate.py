@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from convnova.config.schema import Job, RunConfig
+from convnova.config.run import Job, RunConfig
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
 from convnova.log import log

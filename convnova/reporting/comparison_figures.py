@@ -63,7 +63,8 @@ def write_comparisons(scores: pd.DataFrame, plan: Plan, out: str | Path) -> list
     """Write every figure of all suites together, as `<name>.pdf`, `.svg` and `.png`.
 
     Args:
-        scores, plan: as for `convnova.reporting.suite_tables.write_tables`; the metrics files that scores name are read for the
+        scores, plan: as for `convnova.reporting.suite_tables.write_tables`; the metrics files that scores name are
+        read for the
             curves, those that are gone are left out.
         out: a folder, made if need be.
 

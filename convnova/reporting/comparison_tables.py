@@ -11,8 +11,8 @@ import pandas as pd
 from convnova.evaluation.model_comparison import OverTasks, paired_over_tasks
 from convnova.reporting.paper_tables import paper_table
 from convnova.reporting.scores import AUDIT, Plan
-from convnova.reporting.sheets import NAN, Sheet, change, mean_and_spread, p_value, receptive_field, text, write
-from convnova.reporting.suite_tables import signed
+from convnova.reporting.sheets import Sheet, change, mean_and_spread, p_value, receptive_field, text, write
+from convnova.reporting.suite_tables import NAN, signed
 from convnova.reporting.table_forms import Entry
 from convnova.runs.outputs import sheet_titles
 

@@ -1,6 +1,7 @@
 """The search for settings: each with each of a config's `search`, chosen by validation score alone.
 
-A candidate's score on a task is the mean over the seeds of the best epoch's validation score (`convnova.reporting.ablation_table`, which
+A candidate's score on a task is the mean over the seeds of the best epoch's validation score
+(`convnova.reporting.ablation_table`, which
 reads nothing of test). The winner of each task and model is written as a recipe, the whole grid as a table beside it.
 """
 
@@ -12,7 +13,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from convnova.config.schema import Job, RunConfig, Search
+from convnova.config.run import Job, RunConfig
+from convnova.config.schema import Search
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
 from convnova.reporting.ablation_table import PROTOCOL, validation_scores

@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 
 from convnova.config import hyperparameter_sources
-from convnova.config.load import nearest
-from convnova.config.schema import Job, Model, RunConfig
-from convnova.errors import ConvNovaError
+from convnova.config.run import Job, RunConfig
+from convnova.config.schema import Model
+from convnova.errors import ConvNovaError, nearest
 from convnova.files import write_text
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 
 from convnova.reporting.published import OUR_METRIC, incomparable, of_table, tolerance, verdict
 from convnova.reporting.scores import METRIC_TITLES, Plan
-from convnova.reporting.sheets import NAN, Sheet, change, mean_and_spread, number, receptive_field, text
-from convnova.reporting.suite_tables import signed
+from convnova.reporting.sheets import Sheet, change, mean_and_spread, number, receptive_field, text
+from convnova.reporting.suite_tables import NAN, signed
 from convnova.reporting.table_forms import Entry, footnoted, reasons
 from convnova.runs.outputs import LONG_RANGE, PAPER_TABLES, PaperTable, sheet_titles
 
@@ -24,7 +24,8 @@ UNKNOWN = "Neither the paper's numbers nor its arrangement are known, so only ou
 
 
 def paper_table(name: str, scores: pd.DataFrame, published: pd.DataFrame, plan: Plan) -> Sheet:
-    """The table of that name in `convnova.runs.outputs`; arguments as for `convnova.reporting.suite_tables.write_tables`."""
+    """The table of that name in `convnova.runs.outputs`; arguments as for
+    `convnova.reporting.suite_tables.write_tables`."""
     if name in PAPER_TABLES:
         return _beside(name, scores, of_table(published, PAPER_TABLES[name].published), plan)
     return {"convnova_tables_3_10": _long_range, "convnova_table_9": _stages, "convnova_ablations": _ablations}[name](

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from convnova.config.load import as_yaml
-from convnova.config.schema import Job, RunConfig
+from convnova.config.run import Job, RunConfig
 from convnova.files import read_json, write_text
 from convnova.reporting import audit_table, report_provenance, table_forms, test_row_comparison
 from convnova.reporting.comparison_tables import sheets

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from convnova.config.schema import Job
+from convnova.config.run import Job
 from convnova.reporting.pages import breakable, escape
 from convnova.reporting.scores import Row
 from convnova.reporting.suite_tables import Table

@@ -10,7 +10,7 @@ import pandas as pd
 from convnova.errors import ConvNovaError
 
 if TYPE_CHECKING:
-    from convnova.config.schema import RunConfig
+    from convnova.config.run import RunConfig
 
 KEYS = ["suite", "task", "row", "model", "protocol", "seed"]
 METRICS = ["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auroc_mean", "auprc"]

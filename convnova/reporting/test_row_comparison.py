@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from convnova.config.schema import Job, RunConfig, Task
+from convnova.config.run import Job, RunConfig
+from convnova.config.schema import Task
 from convnova.errors import ConvNovaError
 from convnova.evaluation import bootstrap
 from convnova.evaluation.metrics import FROM_RANKING

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convnova.config.load import nearest
-from convnova.config.schema import Job
-from convnova.errors import ConvNovaError
+from convnova.config.run import Job
+from convnova.errors import ConvNovaError, nearest
 from convnova.files import read_json
 from convnova.reporting.scores import METRICS
 from convnova.runs.outputs import ITEMS, sheet_titles

@@ -6,7 +6,7 @@ Imports nothing heavy: every job of the workflow reads the Snakefile, which asks
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from convnova.config.schema import RunConfig
+    from convnova.config.run import RunConfig
     from convnova.reporting.scores import Plan
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from convnova.config.schema import Job, RunConfig
+from convnova.config.run import Job, RunConfig
 from convnova.files import write_text
 
 NAME = "provenance.tsv"

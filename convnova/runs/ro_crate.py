@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from convnova import __version__
-from convnova.config.schema import RunConfig
+from convnova.config.run import RunConfig
 from convnova.errors import ConvNovaError
 from convnova.files import read_json, sha256, write_text
 

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from convnova.config.load import load_file, nearest
-from convnova.config.schema import RunConfig
-from convnova.errors import ConvNovaError
+from convnova.config.load import load_file
+from convnova.config.run import RunConfig
+from convnova.errors import ConvNovaError, nearest
 from convnova.log import log
 
 STATES = ("done", "stale", "running", "interrupted", "failed", "missing")

@@ -10,10 +10,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from convnova.config.data_sources import Source
 from convnova.config.load import load_file
-from convnova.config.schema import RunConfig, files_of
+from convnova.config.run import RunConfig
+from convnova.config.schema import files_of
 from convnova.data import array_file
-from convnova.data.fetch import Source
 from convnova.errors import ConvNovaError
 from convnova.files import read_json, sha256_of_tree
 

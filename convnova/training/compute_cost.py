@@ -15,14 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, sdpa_flop_count
 
-from convnova.config.schema import RunConfig
+from convnova.config.run import RunConfig
 from convnova.data.dna import reverse_complement
 from convnova.files import write_json
 from convnova.log import log
 from convnova.models import as_the_equations_stand, build_predictor, configure, receptive_field
-from convnova.training.adamw import AdamW
-from convnova.training.memory import no_more_than_available, peak_resident
-from convnova.training.optimization import parameter_groups
+from convnova.training.devices import no_more_than_available, peak_resident
+from convnova.training.optimization import AdamW, parameter_groups
 from convnova.training.provenance import describe
 
 BASES, BASES_ON_GPU = 8192, 131_072

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnova.config.hyperparameters import Training
-from convnova.config.schema import FOLDS, Job, RunConfig, Task
+from convnova.config.run import Job, RunConfig
+from convnova.config.schema import Task
 from convnova.data.batches import (
     UNLABELLED,
     Batch,
@@ -21,24 +22,25 @@ from convnova.data.batches import (
     Padding,
     collate,
     either_strand,
-    folds_of,
-    hold_out,
     rows_of_step,
 )
-from convnova.data.prepare_task import TaskShard, check_metric, read_task
+from convnova.data.prepare_task import check_metric
+from convnova.data.splits import split_rows
+from convnova.data.task_dataset import TaskShard, read_task
 from convnova.errors import ConvNovaError
-from convnova.evaluation.predict import interval, labels_of, per_batch, predict, score, write_predictions
+from convnova.evaluation.predict import predict
+from convnova.evaluation.prediction_file import write_predictions
+from convnova.evaluation.scoring import interval, labels_of, per_batch, score
 from convnova.files import atomic, sha256, write_json
 from convnova.log import log
 from convnova.models import build_predictor, checkpoint_activations, receptive_field
+from convnova.models.weights import load_strictly, load_weights
 from convnova.randomness import torch_seed
-from convnova.training.checkpoint import checkpoints_of, load_strictly, load_weights
+from convnova.training.checkpoint import checkpoints_of
 from convnova.training.loop import History, train, write_log
 from convnova.training.optimization import CPU_BASES, in_precision
 from convnova.training.provenance import describe, joules
 
-HELD_OUT = 0.1
-"""Share of the training rows that becomes the validation part where a task has none."""
 EVALUATION_BASES = 1 << 17
 """Bases that are predicted together, so that long sequences do not take more memory than training does."""
 RESULTS = ("log.csv", "predictions.parquet", "metrics.json")
@@ -143,37 +145,6 @@ def summary(
         "seconds": round(history.seconds, 3),
         "simulated": config.simulate is not None,
     }
-
-
-def split_rows(data: TaskShard, task: Task, job: Job) -> dict[str, Labelled]:
-    """The rows that are trained on, that choose the epoch, and that are scored, by the job's protocol.
-
-    Raises:
-        ConvNovaError: too few training rows for a validation part.
-    """
-    longest = task.max_length or max(int(data.split(name).lengths.max()) for name in data.splits)
-
-    def labelled(name: str, rows: np.ndarray | None = None) -> Labelled:
-        split = data.split(name)
-        chosen = np.arange(len(split)) if rows is None else rows
-        return Labelled(split.tokens, split.offsets, split.labels, data.kind, chosen, longest)
-
-    test = labelled("test")
-    if job.protocol == "released":
-        return {"train": labelled("train"), "valid": test, "test": test}
-    if "valid" in data.splits and job.protocol != "cv":
-        return {"train": labelled("train"), "valid": labelled("valid"), "test": test}
-    split = data.split("train")
-    labels = np.asarray(split.labels) if data.kind == "classes" else np.zeros(len(split))
-    if job.protocol == "cv":
-        chosen = folds_of(labels) == job.seed
-        kept, held_out = np.flatnonzero(~chosen), np.flatnonzero(chosen)
-    else:
-        kept, held_out = hold_out(labels, HELD_OUT, job.seed)
-    if not len(kept) or not len(held_out):
-        least = FOLDS if job.protocol == "cv" else 2
-        raise ConvNovaError(f"{job.suite}/{job.task}: expected at least {least} training rows, found {len(split)}")
-    return {"train": labelled("train", kept), "valid": labelled("train", held_out), "test": test}
 
 
 def padding_style(settings: Training, job: Job) -> str:

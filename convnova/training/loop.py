@@ -24,12 +24,12 @@ from convnova.errors import ConvNovaError
 from convnova.files import write_text
 from convnova.log import log, progress
 from convnova.randomness import torch_seed
-from convnova.training.adamw import AdamW
 from convnova.training.checkpoint import load_state, save_state
 from convnova.training.cuda_graphs import SAME_SHAPE, Graphs
+from convnova.training.devices import peak_resident
 from convnova.training.distributed import ALONE, Processes
-from convnova.training.memory import peak_resident
 from convnova.training.optimization import (
+    AdamW,
     Objective,
     compile_in_place,
     in_precision,
@@ -164,7 +164,9 @@ class _Loop:
     def _read(self, step: int) -> tuple[int, Batch]:
         """The bases of a step, and what of them this process takes."""
         batch = self.objective.batch(step)
-        own = batch.share(self.processes) if self.graphs is None else batch.filled(SAME_SHAPE)
+        own = (
+            batch.share(self.processes.rank, self.processes.world) if self.graphs is None else batch.filled(SAME_SHAPE)
+        )
         return batch.tokens.numel(), own.to(self.device)
 
     def _step(self, batch: Batch, bases: int, leave: Callable[[], AbstractContextManager]) -> None:

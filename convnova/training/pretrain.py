@@ -12,15 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnova.config.hyperparameters import Pretraining
-from convnova.config.schema import RunConfig
+from convnova.config.run import RunConfig
 from convnova.data.batches import Batch, named
-from convnova.data.genome import Windows, windows
 from convnova.data.masking import mask, mask_as_released
+from convnova.data.windows import Windows, windows
 from convnova.files import sha256
 from convnova.models import build_backbone, checkpoint_activations
 from convnova.models.heads import MaskedLanguageModel
+from convnova.models.weights import save_weights
 from convnova.randomness import order, torch_seed
-from convnova.training.checkpoint import checkpoints_of, save_weights
+from convnova.training.checkpoint import checkpoints_of
 from convnova.training.distributed import processes
 from convnova.training.loop import train, write_log
 from convnova.training.optimization import sequences_at_once

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from convnova import __version__
-from convnova.training.memory import peak_resident
+from convnova.training.devices import peak_resident
 
 PACKAGES = ("torch", "numpy", "safetensors", "pydantic")
 RAPL = Path("/sys/class/powercap")

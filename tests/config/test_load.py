@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import yaml
 
-from convnova.config.load import check_files, load, load_file, nearest, save
-from convnova.config.schema import Job, Metric, files_of
-from convnova.errors import ConvNovaError
+from convnova.config.load import load, load_file, save
+from convnova.config.run import Job
+from convnova.config.schema import METRICS_OF, Metric, files_of
+from convnova.errors import ConvNovaError, nearest
 from convnova.evaluation import metrics
 from convnova.files import read_yaml
-from convnova.models import check_models, configure
-from convnova.runs import validate
+from convnova.models import configure
+from convnova.runs.validate import check_files, validate
 
 ROOT = Path(__file__).resolve().parents[2]
 CATALOGUE = ROOT / "config"
@@ -42,7 +43,7 @@ def refusal(tmp_path, content) -> str:
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(content))
     with pytest.raises(ConvNovaError) as caught:
-        check_models(load(content, [str(path)], CATALOGUE), [str(path)])
+        validate(load(content, [str(path)], CATALOGUE), [str(path)])
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith(f"{path}: "), message
@@ -178,7 +179,7 @@ def test_every_kind_has_metrics_that_its_predictions_have():
         "multilabel": metrics.multilabel(np.stack([labels, 1 - labels], 1), scores, {}),
     }
     for kind, told in found.items():
-        assert set(validate.METRICS_OF[kind]) == set(get_args(Metric)) & set(told)
+        assert set(METRICS_OF[kind]) == set(get_args(Metric)) & set(told)
 
 
 def test_a_file_that_is_not_there_is_named_with_its_key(tmp_path):
@@ -355,7 +356,7 @@ def test_each_ablation_changes_one_thing_on_every_suite(suite):
         assert model.architecture == ("unet" if name == "down_sampling" else "convnova")
         assert model.pretrained == (name == "pretrained") and model.training == config.models["published"].training
         assert model.published == {"published": "ConvNova*", "pretrained": "ConvNova"}.get(name)
-    check_models(config)
+    validate(config)
 
 
 def test_a_setting_that_the_run_writes_counts_on_every_suite_unless_it_writes_those_too():

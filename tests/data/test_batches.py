@@ -1,18 +1,9 @@
 import numpy as np
 import pytest
 
-from convnova.data.batches import (
-    UNLABELLED,
-    Labelled,
-    Padding,
-    collate,
-    either_strand,
-    folds_of,
-    hold_out,
-    named,
-    rows_of_step,
-)
+from convnova.data.batches import UNLABELLED, Labelled, Padding, collate, either_strand, named, rows_of_step
 from convnova.data.dna import decode, encode
+from convnova.data.splits import folds_of, hold_out
 from convnova.randomness import order
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from loopback import BODY, OTHER, SHA256, answer, names, stalled, status, wait
 
-from convnova.data.fetch import Source, describe, fetch, fetch_source_file, load_sources
+from convnova.config.data_sources import Source, describe, load_sources
+from convnova.data.fetch import fetch, fetch_source_file
 from convnova.errors import ConvNovaError
 
 MD5 = hashlib.md5(BODY).hexdigest()

@@ -14,7 +14,8 @@ from convnova.config.schema import Task
 from convnova.data.dna import decode, reverse_complement
 from convnova.data.gene_annotation import label_bases, read_annotation
 from convnova.data.genome import read_genome, shard_genome
-from convnova.data.prepare_task import read_task, shard_task
+from convnova.data.prepare_task import shard_task
+from convnova.data.task_dataset import read_task
 from convnova.errors import ConvNovaError
 
 LENGTHS = {"I": 200}

@@ -15,7 +15,8 @@ from pybedtools import BedTool
 
 from convnova.data import array_file
 from convnova.data.dna import decode, encode
-from convnova.data.genome import choose_chromosomes, read_genome, read_intervals, shard_genome, windows
+from convnova.data.genome import choose_chromosomes, read_genome, read_intervals, shard_genome
+from convnova.data.windows import windows
 from convnova.errors import ConvNovaError
 
 LETTERS = "ACGTN"

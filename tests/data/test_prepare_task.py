@@ -13,8 +13,9 @@ from safetensors.numpy import load_file
 from convnova.config.schema import Task
 from convnova.data.dna import decode
 from convnova.data.genome import read_genome, shard_genome
-from convnova.data.prepare_task import read_task, shard_task
+from convnova.data.prepare_task import shard_task
 from convnova.data.readers import rows
+from convnova.data.task_dataset import read_task
 from convnova.errors import ConvNovaError
 
 

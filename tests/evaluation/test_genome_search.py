@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pyfaidx import Fasta
-from test_kmers import mutated, opposite, random_rows, sequences
+from test_kmer_index import mutated, opposite, random_rows, sequences
 
 from convnova.data.dna import encode
-from convnova.data.genome import Interval, read_genome, shard_genome
+from convnova.data.genome import read_genome, shard_genome
+from convnova.data.intervals import Interval
 from convnova.errors import ConvNovaError
 from convnova.evaluation.leakage import kmer_index
 from convnova.evaluation.leakage.genome_search import Place, find, inside, inside_by_bedtools, known

@@ -4,8 +4,8 @@ import torch
 
 from convnova.data.batches import Labelled, Padding
 from convnova.errors import ConvNovaError
-from convnova.evaluation.predict import predict, write_predictions
-from convnova.evaluation.prediction_file import read_predictions
+from convnova.evaluation.predict import predict
+from convnova.evaluation.prediction_file import read_predictions, write_predictions
 
 
 def labelled(labels: np.ndarray, kind: str) -> Labelled:

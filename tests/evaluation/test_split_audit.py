@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import scipy.io
 from pyfaidx import Fasta
-from test_kmers import mutated, opposite, random_rows, windows
-from test_places import exact_places
+from test_genome_search import exact_places
+from test_kmer_index import mutated, opposite, random_rows, windows
 
 from convnova.cli.main import main
 from convnova.config.schema import Task
 from convnova.data.genome import shard_genome
-from convnova.data.prepare_task import TaskShard, read_task, shard_task
+from convnova.data.prepare_task import shard_task
+from convnova.data.task_dataset import TaskShard, read_task
 from convnova.evaluation.leakage import split_audit as audit_module
 from convnova.evaluation.leakage.kmer_index import sharing
 from convnova.evaluation.leakage.split_audit import STRETCH, WORD, Pretraining, audit, sample, sequences

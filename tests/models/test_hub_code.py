@@ -25,7 +25,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from convnova.config.load import load
-from convnova.models import build_backbone, caduceus, check_models
+from convnova.models import build_backbone, caduceus
+from convnova.runs.validate import validate
 
 CODE = os.environ.get("CONVNOVA_HUB_CODE")
 pytestmark = pytest.mark.skipif(not CODE, reason="CONVNOVA_HUB_CODE names no folder with the authors' code")
@@ -130,7 +131,7 @@ def made(request, tmp_path_factory) -> tuple[Case, nn.Module, dict[str, Any]]:
     network, own = save(case, code, folder), {"path": str(folder), "needs": needs.replace("mamba-ssm", "")}
     suites = {"nucleotide_transformer": ["H3"]}
     config = load({"suites": suites, "models": {name: {"settings": own}}}, [], tiny.CATALOGUE)
-    check_models(config)
+    validate(config)
     return case, network, config.settings(name, "nucleotide_transformer")
 
 

@@ -22,8 +22,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from convnova.config.load import load
 from convnova.data.dna import OUTSIDE, encode
 from convnova.errors import ConvNovaError
-from convnova.models import build_predictor, check_models
+from convnova.models import build_predictor
 from convnova.models.huggingface import Backbone, Config, check
+from convnova.runs.validate import validate
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -299,7 +300,7 @@ def test_a_tokenizer_of_overlapping_words_is_refused_before_any_job(tmp_path):
     model = {"dnabert2": {"settings": {"path": str(tmp_path), "remote_code": True}}}
     config = load({"suites": {"nucleotide_transformer": ["H3"]}, "models": model}, [], CATALOGUE)
     with pytest.raises(ConvNovaError, match="dnabert2.*expected tokens that cover it, .* take another tokenizer"):
-        check_models(config)
+        validate(config)
 
 
 def test_what_cannot_be_loaded_is_refused_with_what_to_do(settings, tmp_path, monkeypatch):
@@ -307,7 +308,7 @@ def test_what_cannot_be_loaded_is_refused_with_what_to_do(settings, tmp_path, mo
 
     def refused(**changes):
         model = {"dnabert2": {"settings": {**settings, "revision": "", **changes}}}
-        check_models(load({"suites": suites, "models": model}, [], CATALOGUE))
+        validate(load({"suites": suites, "models": model}, [], CATALOGUE))
 
     refused()
     with pytest.raises(ConvNovaError, match="revision = '': expected a commit of zhihan1996/DNABERT-2-117M"):

@@ -8,7 +8,8 @@ from test_models import TINY
 from convnova.config.hyperparameters import Pretraining, Training
 from convnova.config.schema import Task
 from convnova.data.batches import Labelled, Padding, collate
-from convnova.data.genome import Windows, shard_genome, windows
+from convnova.data.genome import shard_genome
+from convnova.data.windows import Windows, windows
 from convnova.models import build_backbone, build_predictor
 from convnova.models.heads import MaskedLanguageModel
 from convnova.simulation.file_formats import write_intervals

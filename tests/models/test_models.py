@@ -10,17 +10,19 @@ import torch.nn.functional as F
 
 import convnova.models
 from convnova.config.load import load
-from convnova.config.schema import Job
+from convnova.config.run import Job
 from convnova.data.batches import Padding, opposite_strands
 from convnova.data.dna import COMPLEMENT, OUTSIDE
-from convnova.data.prepare_task import read_task
+from convnova.data.splits import split_rows
+from convnova.data.task_dataset import read_task
 from convnova.errors import ConvNovaError
-from convnova.models import build_backbone, build_predictor, check_models, configure, receptive_field
+from convnova.models import build_backbone, build_predictor, configure, receptive_field
 from convnova.models.heads import MaskedLanguageModel
 from convnova.models.layers import BatchNorm
 from convnova.models.transformer import rotated
-from convnova.training.checkpoint import save_weights
-from convnova.training.finetune import build, split_rows
+from convnova.models.weights import save_weights
+from convnova.runs.validate import validate
+from convnova.training.finetune import build
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 TINY = {
@@ -70,7 +72,9 @@ def padded(singles: list[torch.Tensor], width: int) -> torch.Tensor:
 def test_every_architecture_is_tried_here():
     modules = {found.name for found in pkgutil.iter_modules(convnova.models.__path__)}
     with_config = {name for name in modules if hasattr(importlib.import_module(f"convnova.models.{name}"), "Config")}
-    assert with_config - {"cnn", "huggingface", "kmer_regression"} == {architecture for architecture, _ in TINY.values()}
+    assert with_config - {"cnn", "huggingface", "kmer_regression"} == {
+        architecture for architecture, _ in TINY.values()
+    }
     catalogued = {load({"models": [path.stem], "genome": "g.fa"}, [], CATALOGUE).models[path.stem].architecture
                   for path in (CATALOGUE / "models").glob("*.yaml")}  # fmt: skip
     assert catalogued <= with_config
@@ -288,7 +292,7 @@ MISFITS = [
 def test_models_that_do_not_fit_are_refused_before_any_job(models, message):
     config = load({"genome": "hg38", "suites": {"nucleotide_transformer": ["H3"]}, "models": models}, [], CATALOGUE)
     with pytest.raises(ConvNovaError, match=message):
-        check_models(config)
+        validate(config)
 
 
 @pytest.mark.parametrize(
@@ -310,14 +314,14 @@ def test_what_is_wrong_with_an_architecture_is_told(name, content, message, tmp_
         (tmp_path / f"{name}.py").write_text(content)
     models = {"mine": {"like": "convnova_scratch", "title": "mine", "architecture": name, "settings": {}}}
     with pytest.raises(ConvNovaError, match=f"models.mine.*{message}"):
-        check_models(load({"suites": {"nucleotide_transformer": ["H3"]}, "models": models}, [], CATALOGUE))
+        validate(load({"suites": {"nucleotide_transformer": ["H3"]}, "models": models}, [], CATALOGUE))
 
 
 def test_sequences_of_unknown_length_and_recipes_are_held_against_the_longest_too(tmp_path):
     short = {"hyenadna_scratch": {"settings": {"length": 100}, "suites": {}}}
     own = {"mine": {"format": "csv", "tasks": {"one": {"train": "a.csv", "test": "b.csv"}}}}
     with pytest.raises(ConvNovaError, match="reads 100 bases at most, and mine/one .* set `max_length`, up to 100"):
-        check_models(load({"suites": own, "models": short}, [], CATALOGUE))
+        validate(load({"suites": own, "models": short}, [], CATALOGUE))
     (tmp_path / "nucleotide_transformer/H3").mkdir(parents=True)
     recipe = "settings: {length: 200}\nsource: our search\n"
     (tmp_path / "nucleotide_transformer/H3/hyenadna_scratch.yaml").write_text(recipe)
@@ -326,14 +330,14 @@ def test_sequences_of_unknown_length_and_recipes_are_held_against_the_longest_to
     with pytest.raises(
         ConvNovaError, match="recipes.*hyenadna_scratch.settings.length = 200: nucleotide_transformer/H3"
     ):
-        check_models(load(written, [], CATALOGUE))
+        validate(load(written, [], CATALOGUE))
 
 
 def test_strands_cannot_be_averaged_where_every_base_has_a_label():
     models = {"convnova_scratch": {"strands": "both"}}
     config = load({"genome": "hg38", "suites": ["gene_finding"], "models": models}, [], CATALOGUE)
     with pytest.raises(ConvNovaError, match="strands = 'both': the labels of gene_finding/gene_finding"):
-        check_models(config)
+        validate(config)
 
 
 def test_padding_of_the_other_strand_stays_where_it_is():

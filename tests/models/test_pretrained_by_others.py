@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 
 from convnova.config.load import load
 from convnova.errors import ConvNovaError
-from convnova.models import check_models
+from convnova.runs.validate import validate
 
 transformers = pytest.importorskip("transformers", reason="the optional package transformers is not installed")
 
@@ -40,7 +40,7 @@ def by_others(monkeypatch):
 
 
 def test_the_models_pretrained_by_others_fit_all_tasks_of_the_paper(by_others):
-    check_models(by_others())
+    validate(by_others())
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_the_models_pretrained_by_others_fit_all_tasks_of_the_paper(by_others):
 )
 def test_the_models_pretrained_by_others_are_refused_without_what_their_code_needs(by_others, installed, message):
     with pytest.raises(ConvNovaError, match=message):
-        check_models(by_others(**installed))
+        validate(by_others(**installed))
 
 
 def test_the_version_that_is_pinned_is_one_that_their_code_needs():

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from convnova.models import selective_scan
+import convnova.models.selective_scan as scan_module
 from convnova.models.caduceus import Backbone as Caduceus
 from convnova.models.caduceus import Config as CaduceusConfig
-from convnova.models.selective_scan import SEGMENT, Recurrence, selective_scan
+from convnova.models.selective_scan import SEGMENT, Recurrence, has_kernels, selective_scan
 
 TOLERANCES = [(torch.float32, 1e-5), (torch.float64, 1e-10)]
 
@@ -83,8 +83,8 @@ def by_contract(u, delta, a, b, c, d):
 @pytest.fixture
 def kernels(monkeypatch):
     """As on a GPU where mamba-ssm is installed."""
-    monkeypatch.setattr(selective_scan, "selective_scan_fn", by_contract)
-    monkeypatch.setattr(selective_scan, "has_kernels", lambda u: True)
+    monkeypatch.setattr(scan_module, "selective_scan_fn", by_contract)
+    monkeypatch.setattr(scan_module, "has_kernels", lambda u: True)
 
 
 def test_the_kernels_of_mamba_ssm_get_what_they_ask_for(kernels):
@@ -122,9 +122,9 @@ def test_the_kernels_get_it_in_bfloat16_too_and_give_what_the_plain_scan_gives(b
 
 
 def test_the_kernels_are_left_alone_where_they_could_not_run(monkeypatch):
-    monkeypatch.setattr(selective_scan, "selective_scan_fn", by_contract)
-    assert not selective_scan.has_kernels(torch.zeros(1))
+    monkeypatch.setattr(scan_module, "selective_scan_fn", by_contract)
+    assert not has_kernels(torch.zeros(1))
     on_gpu = type("OnGPU", (), {"is_cuda": True, "dtype": torch.float32})()
-    assert selective_scan.has_kernels(on_gpu)
+    assert has_kernels(on_gpu)
     on_gpu.dtype = torch.float64
-    assert not selective_scan.has_kernels(on_gpu)
+    assert not has_kernels(on_gpu)

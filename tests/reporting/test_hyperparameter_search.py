@@ -11,7 +11,7 @@ import yaml
 
 from convnova.cli.main import main
 from convnova.config.load import load, load_file, save
-from convnova.config.schema import Job
+from convnova.config.run import Job
 from convnova.errors import ConvNovaError
 from convnova.reporting.hyperparameter_search import grid, winners
 

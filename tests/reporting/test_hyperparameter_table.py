@@ -11,10 +11,11 @@ from convnova.cli.main import main
 from convnova.config.hyperparameter_sources import ARCHITECTURES, BEND, MODEL, PRETRAINING, TRAINING
 from convnova.config.hyperparameters import Pretraining, Training
 from convnova.config.load import load, load_file
-from convnova.config.schema import Job, Model
+from convnova.config.run import Job
+from convnova.config.schema import Model
 from convnova.errors import ConvNovaError
-from convnova.models import check_models
 from convnova.reporting.hyperparameter_table import as_text
+from convnova.runs.validate import validate
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 
@@ -168,7 +169,7 @@ def test_a_wrong_recipe_is_refused(tmp_path, recipe, model, told):
     path.write_text(yaml.safe_dump(recipe))
     written = {"models": [model], "suites": {"gue": ["H3"]}, "genome": "hg38", "recipes": str(tmp_path)}
     with pytest.raises(ConvNovaError, match=told):
-        check_models(load(written, [], CATALOGUE))
+        validate(load(written, [], CATALOGUE))
 
 
 def test_a_folder_that_is_not_there_is_refused():

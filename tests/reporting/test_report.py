@@ -12,7 +12,7 @@ from browser import needs_chromium, opened
 from small_run import CATALOGUE, SHARD, TABLE, convnova, finish
 
 from convnova.config.load import load_file, save
-from convnova.config.schema import Job
+from convnova.config.run import Job
 from convnova.errors import ConvNovaError
 from convnova.reporting.report import write_report
 

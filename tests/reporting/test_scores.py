@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from convnova.config.schema import RunConfig
+from convnova.config.run import RunConfig
 from convnova.errors import ConvNovaError
 from convnova.reporting.scores import COLUMNS, Plan, Row, check, plan_of, read_scores
 

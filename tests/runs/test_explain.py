@@ -8,7 +8,7 @@ import pytest
 from small_run import SHARD, TABLE, WEIGHTS, convnova, finetune, finish
 
 from convnova.config.load import load_file
-from convnova.config.schema import Job
+from convnova.config.run import Job
 from convnova.errors import ConvNovaError
 from convnova.runs.explain import explain
 

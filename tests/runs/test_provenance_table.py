@@ -8,7 +8,7 @@ from made_up_scores import MADE
 from small_run import SHARD, WEIGHTS, convnova, finish
 
 from convnova.config.load import load, load_file
-from convnova.config.schema import Job
+from convnova.config.run import Job
 from convnova.runs.outputs import ITEMS, sheet_titles
 from convnova.runs.provenance_table import line, read_provenance, sentence, table
 

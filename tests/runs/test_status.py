@@ -11,7 +11,7 @@ import yaml
 from small_run import RUN, SHARD, TABLE, WEIGHTS, convnova, finetune
 
 from convnova.config.load import load_file
-from convnova.config.schema import Job
+from convnova.config.run import Job
 from convnova.errors import ConvNovaError
 from convnova.runs.status import STOPPED, as_text, runs, steps
 from convnova.training import loop

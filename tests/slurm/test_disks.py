@@ -11,7 +11,7 @@ import torch
 import workflow
 from convnova.cli.main import main
 from convnova.config.load import load, save
-from convnova.training.checkpoint import load_weights
+from convnova.models.weights import load_weights
 from convnova.training.signals import Signals
 
 

@@ -16,8 +16,8 @@ import workflow
 from convnova.cli.main import main
 from convnova.config.load import load_file
 from convnova.errors import ConvNovaError
+from convnova.models.weights import load_weights
 from convnova.runs.slurm import Request, cancel_left_over, check
-from convnova.training.checkpoint import load_weights
 from convnova.training.pretrain import pretrain
 
 SMALL = {"threads": 1, "pretrain_gb": 2, "finetune_gb": 2}

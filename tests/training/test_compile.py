@@ -1,13 +1,13 @@
 import shutil
 
 import pytest
-import test_train
+import test_loop
 import torch
-from test_train import SETTINGS, StopIn, assert_same, run, weights
+from test_loop import SETTINGS, StopIn, assert_same, run, weights
 from torch import nn
 
 from convnova.errors import ConvNovaError
-from convnova.training.checkpoint import load_strictly
+from convnova.models.weights import load_strictly
 from convnova.training.loop import Interrupted
 
 COMPILED = SETTINGS.model_copy(update={"compile": True})
@@ -19,7 +19,7 @@ class Network(nn.Module):
 
     def __init__(self, dropout: float):
         super().__init__()
-        self.layers = test_train.network(dropout)
+        self.layers = test_loop.network(dropout)
 
     def forward(self, x):
         return self.layers(x)

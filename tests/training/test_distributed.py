@@ -15,8 +15,7 @@ import torch
 from convnova.config.load import load, load_file, save
 from convnova.data.batches import Batch
 from convnova.data.genome import shard_genome
-from convnova.training.checkpoint import load_weights
-from convnova.training.distributed import Processes
+from convnova.models.weights import load_weights
 from convnova.training.pretrain import pretrain
 
 BIN = Path(sys.executable).parent
@@ -94,7 +93,7 @@ def test_processes_share_a_batch_without_rest(rows, world):
     tokens = torch.arange(rows * 4).view(rows, 4)
     at = torch.arange(0, rows * 4, 3)
     batch = Batch(tokens, tokens.flatten()[at], len(at), at)
-    shares = [batch.share(Processes(rank, world)) for rank in range(world)]
+    shares = [batch.share(rank, world) for rank in range(world)]
     counted = [share for share in shares if share.count]
     assert torch.equal(torch.cat([share.tokens for share in counted]), tokens)
     assert torch.cat([share.tokens.flatten()[share.at] for share in counted]).tolist() == batch.targets.tolist()

@@ -13,14 +13,17 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, roc_auc_score
 
 from convnova.config.load import load
-from convnova.config.schema import Job
-from convnova.data.prepare_task import read_task, shard_task
+from convnova.config.run import Job
+from convnova.data.prepare_task import shard_task
+from convnova.data.splits import split_rows
+from convnova.data.task_dataset import read_task
 from convnova.errors import ConvNovaError
-from convnova.evaluation.predict import per_batch, predict
+from convnova.evaluation.predict import predict
+from convnova.evaluation.scoring import per_batch
 from convnova.models import build_backbone
 from convnova.models.heads import MaskedLanguageModel
-from convnova.training.checkpoint import load_weights, save_weights
-from convnova.training.finetune import Classification, finetune, split_rows
+from convnova.models.weights import load_weights, save_weights
+from convnova.training.finetune import Classification, finetune
 from convnova.training.loop import Interrupted, train
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"

@@ -17,7 +17,7 @@ from torch import nn
 from convnova.config.hyperparameters import Training
 from convnova.data.batches import Batch
 from convnova.errors import ConvNovaError
-from convnova.training.checkpoint import load_strictly, load_weights, save_weights
+from convnova.models.weights import load_strictly, load_weights, save_weights
 from convnova.training.distributed import ALONE
 from convnova.training.loop import Interrupted, _Loop, train
 
@@ -135,12 +135,12 @@ import sys, time, pathlib
 sys.path.insert(0, {tests!r})
 import torch
 torch.set_num_threads(1)
-import test_train
-class Slow(test_train.Regression):
+import test_loop
+class Slow(test_loop.Regression):
     def loss(self, model, batch):
         time.sleep(0.02)
         return super().loss(model, batch)
-test_train.run(pathlib.Path(sys.argv[1]), Slow(), checkpoint_seconds=0)
+test_loop.run(pathlib.Path(sys.argv[1]), Slow(), checkpoint_seconds=0)
 """
 
 
@@ -149,7 +149,7 @@ test_train.run(pathlib.Path(sys.argv[1]), Slow(), checkpoint_seconds=0)
 def test_killed_at_any_moment_and_continued_is_bit_for_bit_the_undisturbed_run(tmp_path, share, capsys):
     wait = share * random.random()
     whole = run(tmp_path / "whole")
-    script = KILLED.format(tests=str(Path(__file__).parents[1]))
+    script = KILLED.format(tests=str(Path(__file__).parent))
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "parts")])
     while not list((tmp_path / "parts" / "checkpoints").glob("step-*")):
         assert process.poll() is None
@@ -251,7 +251,7 @@ def test_weights_of_another_shape_are_refused_with_both_shapes():
 
 
 def test_deterministic_algorithms_alone_where_the_environment_says_so():
-    script = "import torch; from convnova.cli.common import load_torch; load_torch(1)"
+    script = "import torch; from convnova.training.devices import load_torch; load_torch(1)"
     script += "; print(torch.are_deterministic_algorithms_enabled())"
     for value, told in (("1", "True"), ("", "False")):
         environment = os.environ | {"CONVNOVA_DETERMINISTIC": value}

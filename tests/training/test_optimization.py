@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
-from test_train import SETTINGS, Regression, network, run, weights
+from test_loop import SETTINGS, Regression, network, run, weights
 from torch import nn
 
 from convnova.config.hyperparameters import Training

@@ -15,7 +15,7 @@ import torch
 from convnova.cli.main import main
 from convnova.config.load import load
 from convnova.data.genome import shard_genome
-from convnova.training.checkpoint import load_weights
+from convnova.models.weights import load_weights
 from convnova.training.loop import Interrupted, train
 from convnova.training.pretrain import MaskedLanguage, pretrain
 

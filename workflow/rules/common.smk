@@ -4,8 +4,10 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from convnova.config.load import check_files, load, nearest, save
-from convnova.config.schema import Job, Protocol, files_of
+from convnova.config.load import load, save
+from convnova.errors import nearest
+from convnova.config.run import Job
+from convnova.config.schema import Protocol, files_of
 from convnova.errors import ConvNovaError
 from convnova.files import read_yaml
 from convnova.runs.outputs import ITEMS, figure_titles, item_tasks, sheet_titles
@@ -18,9 +20,9 @@ try:
         read_yaml(file)
     RUN = load(config, FILES, CATALOGUE)
     if workflow.is_main_process:
-        from convnova.models import check_models
+        from convnova.runs.validate import check_files, validate
 
-        check_models(RUN, FILES)
+        validate(RUN, FILES)
         # Files of one's own may be in a storage, of which Snakemake says what is missing.
         if RUN.simulate or not workflow.storage_settings.default_storage_provider:
             check_files(RUN, FILES)

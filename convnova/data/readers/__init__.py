@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from convnova.config.schema import Task
-from convnova.data.readers import bed, bend, csv_table, deepsea, fasta, genomic_benchmarks, gff, nucleotide_transformer
+from convnova.data.readers import bed, bend, csv, deepsea, fasta, genomic_benchmarks, gff, nucleotide_transformer
 from convnova.data.readers.rows import Genome, Rows
 
 Reader = Callable[[Task, dict[str, Path], Genome | None, Path], Iterator[Rows]]
@@ -21,7 +21,7 @@ READERS: dict[str, Reader] = {
     "bend": bend.read,
     "gff": gff.read,
     "deepsea": deepsea.read,
-    "csv": csv_table.read,
+    "csv": csv.read,
     "fasta": fasta.read,
     "bed": bed.read,
 }

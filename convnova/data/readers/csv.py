@@ -1,12 +1,19 @@
-"""CSV and TSV files with a header, plain or gzip."""
+"""Tables with a header, CSV or TSV, plain or gzip: your own with the columns `sequence` and `label`, and GUE.
+
+GUE: https://github.com/MAGICS-LAB/DNABERT_2 (`train.csv`, `dev.csv`, `test.csv` with this header).
+"""
 
 import csv
 import difflib
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
 
+from convnova.config.schema import Task
+from convnova.data.readers.rows import Genome, Rows, in_pieces, split_files
 from convnova.errors import ConvNovaError
+from convnova.files import open_bytes
 from convnova.log import log
 
 csv.field_size_limit(1 << 30)
@@ -47,3 +54,16 @@ def _place(file: str, name: str, header: list[str]) -> int:
     found = ", ".join(header)[:120] or "an empty file"
     hint = f"; is {near[0]!r} the one?" if near else ""
     raise ConvNovaError(f"{file}: expected a column {name!r} in the header, found {found}{hint}")
+
+
+def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[Rows]:
+    """Read one table a split.
+
+    Raises:
+        ConvNovaError: a column is missing; as `rows` and `convnova.data.readers.rows.encode`.
+    """
+    for split, path in split_files(files):
+        with open_bytes(path) as stream:
+            table = rows(stream, str(path), ("sequence", "label"))
+            pairs = ((sequence.strip(), label.strip()) for _, (sequence, label) in table)
+            yield from in_pieces(split, str(path), pairs)

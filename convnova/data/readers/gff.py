@@ -11,7 +11,8 @@ import numpy as np
 
 from convnova.config.schema import Task
 from convnova.data.gene_annotation import label_bases, read_annotation
-from convnova.data.genome import merge, read_genome, read_intervals
+from convnova.data.genome import read_genome, read_intervals
+from convnova.data.intervals import merge
 from convnova.data.readers import bend
 from convnova.data.readers.rows import Genome, Rows
 from convnova.errors import ConvNovaError

@@ -9,6 +9,7 @@ import numpy as np
 
 from convnova.data import dna
 from convnova.data.genome import SPLITS
+from convnova.data.intervals import checked
 from convnova.errors import ConvNovaError
 
 LETTERS_A_PIECE = 1 << 24
@@ -126,9 +127,7 @@ def cut_in_pieces(
     lengths = {name: len(tokens) for name, tokens in genome.items()}
     remaining, first = iter(intervals), 1
     while piece := list(itertools.islice(remaining, INTERVALS_A_PIECE)):
-        parts = [
-            cut(genome, *intervals.checked(place, lengths, where), strand, where) for place, strand, _, where in piece
-        ]
+        parts = [cut(genome, *checked(place, lengths, where), strand, where) for place, strand, _, where in piece]
         labels = np.array([label for _, _, label, _ in piece], dtype=str)
         yield Rows(split, np.concatenate(parts), np.array([len(part) for part in parts]), labels, file, first)
         first += len(piece)

@@ -9,7 +9,8 @@ import numpy as np
 
 from convnova.data import intervals
 from convnova.data.dna import reverse_complement
-from convnova.data.genome import Interval
+from convnova.data.intervals import Interval
+from convnova.data.intervals import merged as merged_intervals
 from convnova.evaluation.leakage import kmer_index
 from convnova.evaluation.leakage.kmer_index import Sequences
 from convnova.log import progress
@@ -160,7 +161,7 @@ def inside_by_bedtools(places: list[Place], intervals: Iterable[Interval], rows:
     Raises:
         ConvNovaError: the program is not there.
     """
-    merged, held = intervals.merged(intervals), np.zeros(rows, bool)
+    merged, held = merged_intervals(intervals), np.zeros(rows, bool)
     lines = "".join(f"{place.chrom}\t{place.start}\t{place.end}\t{place.row}\n" for place in places)
     if merged is not None and lines:
         from pybedtools import BedTool

@@ -1,6 +1,7 @@
 """What test rows that overlap training rows in the genome are worth: scores of saved predictions with and without them.
 
-A row's place is found by search (`convnova.evaluation.leakage.genome_search.find`). A test row leaks if one of its places shares a base with a
+A row's place is found by search (`convnova.evaluation.leakage.genome_search.find`). A test row leaks if one of its
+places shares a base with a
 place of a training row; it is clean if it has a place and none that does. Rows without a place are neither.
 """
 
@@ -11,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from convnova.config.schema import Job, RunConfig
+from convnova.config.run import Job, RunConfig
 from convnova.data.genome import read_genome
-from convnova.data.prepare_task import TaskShard, read_task
+from convnova.data.task_dataset import TaskShard, read_task
 from convnova.errors import ConvNovaError
 from convnova.evaluation import bootstrap, metrics
 from convnova.evaluation.leakage import genome_search

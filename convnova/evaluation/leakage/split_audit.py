@@ -15,7 +15,7 @@ import numpy as np
 
 from convnova.data.dna import N, reverse_complement
 from convnova.data.genome import SPLITS, read_genome, read_intervals
-from convnova.data.prepare_task import Split, TaskShard, read_task
+from convnova.data.task_dataset import Split, TaskShard, read_task
 from convnova.evaluation.leakage import genome_search, kmer_index
 from convnova.evaluation.leakage.kmer_index import Sequences
 from convnova.files import write_json
@@ -44,7 +44,8 @@ class Pretraining:
     Attributes:
         name, folder: of the genome.
         read: bases read of each interval, if not all (`coverage: first`).
-        read_format, files: as of `convnova.evaluation.leakage.genome_search.known`; no files for a task on another genome.
+        read_format, files: as of `convnova.evaluation.leakage.genome_search.known`; no files for a task on another
+        genome.
     """
 
     name: str

@@ -10,13 +10,13 @@ import pytest
 
 PARENT = """
 import json, subprocess, sys
-from convnova.training.memory import peak_resident
+from convnova.training.devices import peak_resident
 before = peak_resident()
 held = bytearray(b"x") * 300_000_000
 child = subprocess.run([sys.executable, "-c", sys.argv[1]], capture_output=True, check=True).stdout
 print(json.dumps([before, peak_resident(), int(child)]))
 """
-CHILD = "from convnova.training.memory import peak_resident; print(peak_resident())"
+CHILD = "from convnova.training.devices import peak_resident; print(peak_resident())"
 
 
 def test_it_grows_with_what_is_held_and_a_child_begins_anew():
@@ -30,7 +30,7 @@ HALVES = """
 import re
 from pathlib import Path
 import torch
-from convnova.training.memory import no_more_than_available
+from convnova.training.devices import no_more_than_available
 size = 600 * int(re.search(r"MemAvailable:\\s+(\\d+)", Path("/proc/meminfo").read_text())[1])
 
 def hold() -> str:
@@ -56,7 +56,7 @@ def test_what_there_is_no_memory_for_is_refused_rather_than_granted():
 STEPS = """
 import resource, sys
 import torch
-from convnova.cli.common import load_torch
+from convnova.training.devices import load_torch
 if "kept" in sys.argv:
     load_torch(1)
 

@@ -1,0 +1,70 @@
+"""A tokenized task, read."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from convnova.data import array_file
+from convnova.errors import ConvNovaError
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a task, memory-mapped.
+
+    Attributes:
+        tokens: uint8, all sequences end to end; row i is `tokens[offsets[i]:offsets[i + 1]]`.
+        offsets: int64 (n + 1,).
+        labels: class ids, int64 (n,); 0 and 1, uint8 (n, labels); or a class id a base, int8 like `tokens`.
+    """
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Bases of each row, int64 (n,)."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True)
+class TaskShard:
+    """A task that was written by `shard_task`: its kind, its classes in the order of their ids, its splits."""
+
+    path: Path
+    kind: str
+    classes: list[str] | None
+    splits: dict[str, Split]
+    metadata: dict
+
+    def split(self, name: str) -> Split:
+        """One split.
+
+        Raises:
+            ConvNovaError: the task has no such split.
+        """
+        if name not in self.splits:
+            raise ConvNovaError(f"{self.path}: expected a split {name!r}, found {', '.join(self.splits)}")
+        return self.splits[name]
+
+
+def read_task(path: Path) -> TaskShard:
+    """Open a task shard at no cost in memory.
+
+    Raises:
+        ConvNovaError: the file is missing, or is no task shard.
+    """
+    tensors, metadata = array_file.read(path), array_file.read_metadata(path)
+    if "splits" not in metadata:
+        raise ConvNovaError(f"{path}: expected a task shard, found another safetensors file; make it with shard-task")
+    splits = {
+        split: Split(*(np.asarray(tensors[f"{split}.{part}"]) for part in ("tokens", "offsets", "labels")))
+        for split in metadata["splits"]
+    }
+    return TaskShard(Path(path), metadata["kind"], metadata["classes"], splits, metadata)
