@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convnova.config.load import CATALOGUE
-from convnova.data.array_file import ShardWriter
+from convnova.data.array_file import ArrayFileWriter
 from convnova.data.genome import INTERVALS, SHARD
 from convnova.data.task_dataset import read_task
 from convnova.evaluation.leakage.split_audit import Pretraining, audit
@@ -63,12 +63,12 @@ def make_genome(rng: np.random.Generator, bases: int) -> np.ndarray:
 
 
 def write_genome(folder: Path, megabases: int) -> np.ndarray:
-    """Write a genome shard of chromosomes of 100 Mb, nine of ten for pretraining; the bases of the first."""
+    """Write a tokenized genome of chromosomes of 100 Mb, nine of ten for pretraining; the bases of the first."""
     rng = np.random.default_rng(1)
     sizes = [min(100, megabases)] * max(1, megabases // 100)
     first = make_genome(rng, sizes[0] * 1_000_000)
     lines = ["chrom\tstart\tend\tsplit"]
-    with ShardWriter(folder / SHARD) as shard:
+    with ArrayFileWriter(folder / SHARD) as shard:
         for number, size in enumerate(sizes, 1):
             bases = first if number == 1 else make_genome(rng, size * 1_000_000)
             shard.append(f"chr{number}", bases)
@@ -79,12 +79,12 @@ def write_genome(folder: Path, megabases: int) -> np.ndarray:
 
 
 def write_task(path: Path, genome: np.ndarray, size: Size) -> None:
-    """Write a task shard whose rows are windows of the genome."""
+    """Write a tokenized task whose rows are windows of the genome."""
     rng = np.random.default_rng(2)
     counts = {"train": size.train, "test": size.test}
     about = {"kind": "classes", "classes": ["0", "1"], "splits": {name: {"others": 0} for name in counts}}
     windows = np.lib.stride_tricks.sliding_window_view(genome, size.length)
-    with ShardWriter(path, about) as shard:
+    with ArrayFileWriter(path, about) as shard:
         for name, count in counts.items():
             shard.append(f"{name}.tokens", windows[rng.integers(0, len(windows), count)].reshape(-1))
             shard.append(f"{name}.offsets", np.arange(count + 1) * size.length)

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
 
-from convnova.models import as_the_equations_stand, build_predictor
+from convnova.models import build_predictor, without_fast_kernels
 from convnova.training.optimization import compile_in_place
 
 MODELS = (
@@ -35,7 +35,7 @@ def network(name: str, length: int) -> nn.Module:
     """The network of a model of the catalogue; `plain` is ConvNova as its equations stand."""
     model = yaml.safe_load((CATALOGUE / f"{'convnova' if name == 'plain' else name}.yaml").read_text())
     built = build_predictor(model["architecture"], model["settings"], "classes", 2, length)
-    return as_the_equations_stand(built) if name == "plain" else built
+    return without_fast_kernels(built) if name == "plain" else built
 
 
 def train(model: nn.Module, tokens: Tensor) -> None:

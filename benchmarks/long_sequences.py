@@ -23,13 +23,13 @@ import torch
 
 from convnova.config.load import load
 from convnova.config.run import Job, RunConfig
-from convnova.data.batches import Labelled, Padding, collate
+from convnova.data.batches import LabelledSequences, Padding, collate
 from convnova.evaluation.predict import predict
 from convnova.models import build_predictor
 from convnova.training.devices import peak_resident
 from convnova.training.finetune import Classification
 from convnova.training.loop import train
-from convnova.training.optimization import AdamW, parameter_groups, sequences_at_once, take_step
+from convnova.training.optimization import AdamW, parameter_groups, sequences_at_once, training_step
 
 ROWS, SHORTEST, LONGEST, CLASSES = 1000, 1433, 14_000, 9
 MODELS = {
@@ -46,7 +46,7 @@ MODELS = {
 }
 
 
-def rows() -> Labelled:
+def rows() -> LabelledSequences:
     """Made-up sequences and labels."""
     random = np.random.default_rng(0)
     lengths = random.integers(SHORTEST, LONGEST + 1, ROWS)
@@ -54,10 +54,10 @@ def rows() -> Labelled:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     tokens = random.integers(0, 4, offsets[-1], dtype=np.uint8)
     labels = random.integers(0, CLASSES, offsets[-1], dtype=np.uint8)
-    return Labelled(tokens, offsets, labels, "per_base", np.arange(ROWS), LONGEST)
+    return LabelledSequences(tokens, offsets, labels, "per_base", np.arange(ROWS), LONGEST)
 
 
-def objective_of(config: RunConfig, model: str, data: Labelled) -> tuple[torch.nn.Module, Classification]:
+def objective_of(config: RunConfig, model: str, data: LabelledSequences) -> tuple[torch.nn.Module, Classification]:
     """The network with random weights, and what it is trained for."""
     job, about = Job("gene_finding", "gene_finding", model, "heldout", 1), config.models[model]
     torch.manual_seed(0)
@@ -94,12 +94,12 @@ def measure(model: str, sequences: int, epoch: bool) -> dict:
             return
         optimizer = AdamW(parameter_groups(network, settings.weight_decay), betas=(settings.beta1, settings.beta2))
         at_once = sequences_at_once(settings, batch.tokens, device)
-        loss, _ = take_step(network, objective, batch, optimizer, 1e-3, settings, at_once)
+        loss, _ = training_step(network, objective, batch, optimizer, 1e-3, settings, at_once)
         found["at_once"], found["loss"] = at_once, round(loss.item(), 3)
 
     def evaluation() -> None:
         chosen = longest[: objective.evaluation_batch]
-        few = Labelled(data.tokens, data.offsets, data.labels, data.kind, chosen, LONGEST)
+        few = LabelledSequences(data.tokens, data.offsets, data.labels, data.kind, chosen, LONGEST)
         predict(network, few, objective.padding, objective.evaluation_batch)
         found["evaluated_at_once"] = len(chosen)
 

@@ -24,7 +24,7 @@ from convnova.config.hyperparameters import Pretraining
 from convnova.config.run import RunConfig
 from convnova.data.batches import Batch
 from convnova.data.dna import N
-from convnova.data.genome import shard_genome
+from convnova.data.genome import tokenize_genome
 from convnova.data.masking import MASK
 from convnova.data.windows import Windows, windows
 from convnova.models import build_backbone
@@ -58,14 +58,14 @@ def markov(data: Windows, before: int) -> np.ndarray:
 
 def hidden(batch: Batch) -> np.ndarray:
     """Which of a batch's targets are shown as the mask: bool (M,)."""
-    return batch.tokens.numpy().ravel()[batch.at.numpy()] == MASK
+    return batch.tokens.numpy().ravel()[batch.target_positions.numpy()] == MASK
 
 
 def markov_loss(objective: MaskedLanguage, table: np.ndarray, before: int) -> float:
     """Mean cross entropy over the hidden bases of the validation batches."""
     losses = []
     for chosen, batch in objective.validation():
-        at = batch.at.numpy()[hidden(batch)]
+        at = batch.target_positions.numpy()[hidden(batch)]
         tokens = objective.valid.tokens(chosen)
         losses.append(-table[contexts(tokens, before).ravel()[at], tokens.ravel()[at]])
     return float(np.concatenate(losses).mean())
@@ -76,7 +76,7 @@ def model_loss(objective: MaskedLanguage, model: nn.Module) -> float:
     losses = []
     with torch.no_grad():
         for _, batch in objective.validation():
-            logits = model(batch.tokens, batch.at).float()
+            logits = model(batch.tokens, batch.target_positions).float()
             losses.append(F.cross_entropy(logits, batch.targets, reduction="none").numpy()[hidden(batch)])
     return float(np.concatenate(losses).mean())
 
@@ -103,7 +103,7 @@ def main() -> None:
 
 def compare(asked: argparse.Namespace, folder: Path) -> dict[str, object]:
     """Losses in nats a masked base, and what they were made with."""
-    shard_genome(asked.fasta, folder / "genome")
+    tokenize_genome(asked.fasta, folder / "genome")
     settings = Pretraining(
         epochs=asked.epochs, length=asked.length, batch_size=asked.batch, lr=asked.lr, warmup=0.05, weight_decay=0.0
     )

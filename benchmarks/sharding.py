@@ -1,4 +1,4 @@
-"""FASTA to genome shard against `gzip -dc` of the same file, in turns, in one run.
+"""FASTA to tokenized genome against `gzip -dc` of the same file, in turns, in one run.
 
     python benchmarks/sharding.py --megabases 300 --rounds 5 --json sharding.json
 

@@ -44,12 +44,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from convnova.config.hyperparameters import Training
 from convnova.data.batches import Batch
-from convnova.models import as_the_equations_stand
+from convnova.models import without_fast_kernels
 from convnova.models.convnova import Backbone, Config
 from convnova.models.heads import MaskedLanguageModel
 from convnova.models.released_checkpoint import from_released
 from convnova.training.compute_cost import COUNTED
-from convnova.training.cuda_graphs import SAME_SHAPE, Graphs
+from convnova.training.cuda_graphs import SHAPE_MULTIPLE, Graphs
 from convnova.training.devices import keep_freed_memory, peak_resident
 from convnova.training.optimization import sequences_at_once
 
@@ -167,7 +167,7 @@ def entrants(case: Case, released: str | None, device: str) -> list[Entrant]:
         found.append(
             Entrant("released", step(theirs, lambda part: features(theirs((part, None) if with_head else part)), False))
         )
-    plain = as_the_equations_stand(ours)
+    plain = without_fast_kernels(ours)
     found.append(Entrant("plain", step(plain, plain, False)))
     parts = -(-case.batch // sequences_at_once(Training(), tokens, torch.device(device)))
     found.append(Entrant("fast", step(ours, ours, with_head, parts)))
@@ -183,7 +183,7 @@ bytes that they move."""
 
 def on_a_gpu(case: Case, ours: nn.Module, step: Callable, tokens: Tensor, at: Tensor) -> list[Entrant]:
     """Ours in bfloat16: plain and compiled by PyTorch, and as the pipeline uses it, where training replays graphs."""
-    plain = as_the_equations_stand(ours)
+    plain = without_fast_kernels(ours)
 
     def in_bfloat16(model: nn.Module) -> Callable[..., Tensor]:
         def forward(*inputs: Tensor) -> Tensor:
@@ -193,7 +193,7 @@ def on_a_gpu(case: Case, ours: nn.Module, step: Callable, tokens: Tensor, at: Te
         return forward
 
     def backward(batch: Batch, count: Tensor) -> Tensor:
-        output = in_bfloat16(ours)(batch.tokens, batch.at)
+        output = in_bfloat16(ours)(batch.tokens, batch.target_positions)
         if case.mode == "finetune":
             loss = output.mean(1).square().sum() / count
         else:
@@ -208,7 +208,9 @@ def on_a_gpu(case: Case, ours: nn.Module, step: Callable, tokens: Tensor, at: Te
         if case.mode == "finetune":
             batch = Batch(letters, letters, tokens.numel())
         else:
-            batch = Batch(letters, letters.flatten()[at.cpu()], len(at), at.cpu()).filled(SAME_SHAPE)
+            batch = Batch(letters, letters.flatten()[at.cpu()], len(at), at.cpu()).pad_targets_to_multiple(
+                SHAPE_MULTIPLE
+            )
         batch = batch.to(tokens.device)
         return lambda: graphs.run(backward, batch, batch.count)
 

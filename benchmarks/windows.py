@@ -26,7 +26,7 @@ import torch
 from sharding import make_fasta
 
 from convnova.data.dna import LETTER_TO_TOKEN, N
-from convnova.data.genome import shard_genome
+from convnova.data.genome import tokenize_genome
 from convnova.data.masking import mask
 from convnova.data.windows import windows
 from convnova.randomness import order
@@ -47,7 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         fasta, shard = Path(folder, "genome.fa"), Path(folder, "shard")
         make_fasta(fasta, asked.megabases)
-        shard_genome(fasta, shard)
+        tokenize_genome(fasta, shard)
         results = compare(fasta, shard, asked)
     print(json.dumps(results, indent=2))
     if asked.json:

@@ -50,16 +50,16 @@ def make() -> RunConfig:
             assert convnova("fetch", *with_config, "--source", source, "--file", file, "--out", out) == 0
     genome, fasta = "resources/small/genomes/hg38", config.path_of("hg38.ml.fa.gz", "hg38")
     bed = config.path_of("sequences_human.bed", "hg38")
-    assert convnova("shard-genome", "--fasta", fasta, "--bed", bed, "--out", genome) == 0
+    assert convnova("tokenize-genome", "--fasta", fasta, "--bed", bed, "--out", genome) == 0
     roles = [f"{role}={config.path_of(f'H3/{role}.fna', 'nucleotide_transformer')}" for role in ("train", "test")]
     of_task = (*with_config, "--task", "nucleotide_transformer/H3")
-    assert convnova("shard-task", *of_task, "--out", SHARD, *roles) == 0
+    assert convnova("tokenize-task", *of_task, "--out", SHARD, *roles) == 0
     pretraining = ("--backbone", "convnova", "--genome", genome, "--out", str(Path(WEIGHTS).parent), "--threads", "1")
     assert convnova("pretrain", *with_config, *pretraining) == 0
     for job in config.jobs():
         assert finetune(config, job) == 0
     audit = "results/small/audit/nucleotide_transformer/H3.json"
-    assert convnova("audit", *of_task, "--shard", SHARD, "--genome", genome, "--out", audit) == 0
+    assert convnova("audit", *of_task, "--dataset", SHARD, "--genome", genome, "--out", audit) == 0
     finish()
     return config
 
@@ -69,7 +69,7 @@ def finetune(config: RunConfig, job: Job) -> int:
     weights = ["--weights", WEIGHTS] if config.is_pretrained(job) else []
     return convnova(
         "--log", f"results/small/logs/finetune/{job.name}.log", "finetune", "--config", "results/small/config.yaml",
-        "--job", job.name, "--shard", SHARD, *weights, "--out", job.folder("small"), "--threads", "1",
+        "--job", job.name, "--dataset", SHARD, *weights, "--out", job.folder("small"), "--threads", "1",
     )  # fmt: skip
 
 

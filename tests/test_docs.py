@@ -9,7 +9,7 @@ import yaml
 
 import convnova.models
 from convnova.config.load import load
-from convnova.data.dna import OUTSIDE
+from convnova.data.dna import PAD
 from convnova.models import build_backbone, build_predictor, configure
 from convnova.models.heads import MaskedLanguageModel
 from convnova.runs.validate import validate
@@ -32,7 +32,7 @@ def test_the_guide_to_adding_a_model_adds_one(tmp_path, monkeypatch):
     validate(config)
     architecture, settings = config.models["pyramid"].architecture, yaml.safe_load("{width: 32}")
     tokens = torch.randint(0, 4, (2, 60))
-    tokens[1, 41:] = OUTSIDE
+    tokens[1, 41:] = PAD
     model = build_predictor(architecture, settings, "classes", 3, 60)
     torch.testing.assert_close(model(tokens)[1], model(tokens[1:, :41])[0])
     backbone = build_backbone(architecture, settings)

@@ -12,8 +12,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     text = "count what is in a task's splits, and which test rows overlap train or pretraining data"
     audit = of_run(commands, "audit", run_audit, text)
     audit.add_argument("--task", required=True, metavar="SUITE/TASK")
-    audit.add_argument("--shard", type=Path, required=True, metavar="FILE", help="the task's shard")
-    audit.add_argument("--genome", type=Path, metavar="DIR", help="genome shard that models are pretrained on")
+    audit.add_argument("--dataset", type=Path, required=True, metavar="FILE", help="the tokenized task")
+    audit.add_argument("--genome", type=Path, metavar="DIR", help="tokenized genome that models are pretrained on")
     audit.add_argument("--out", type=Path, required=True, metavar="FILE")
     audit.add_argument("files", nargs="*", metavar="ROLE=FILE", help="the task's files, if they hold intervals")
 
@@ -24,7 +24,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     audit_tables.add_argument("audits", nargs="+", type=Path, metavar="FILE", help="what `audit` wrote")
 
     leaks = of_run(commands, "leaks", run_leaks, "scores with and without test rows that overlap train in the genome")
-    leaks.add_argument("--genome", type=Path, required=True, metavar="DIR", help="genome shard to look for rows in")
+    leaks.add_argument("--genome", type=Path, required=True, metavar="DIR", help="tokenized genome to look for rows in")
     leaks.add_argument("--out", type=Path, required=True, metavar="DIR")
     leaks.add_argument("shards", nargs="+", metavar="SUITE/TASK=FILE", help="shards of the tasks")
 
@@ -41,7 +41,7 @@ def run_audit(options: argparse.Namespace) -> None:
         same = config.suites[suite].genome == config.genome
         files = files_by_role(options.files) if same else {}
         pretraining = Pretraining(config.genome or "", options.genome, read, config.suites[suite].format, files)
-    write_audit(options.shard, options.out, pretraining, suite=suite, task=task)
+    write_audit(options.dataset, options.out, pretraining, suite=suite, task=task)
 
 
 def run_audit_tables(options: argparse.Namespace) -> None:

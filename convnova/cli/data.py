@@ -1,4 +1,4 @@
-"""The commands that get data: config, simulate, sources, fetch, shard-genome, shard-task, label-genes."""
+"""The commands that get data: config, simulate, sources, fetch, tokenize-genome, tokenize-task, label-genes."""
 
 import argparse
 from pathlib import Path
@@ -39,7 +39,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     fetch.add_argument("--file", required=True, help="one of the source's files")
     fetch.add_argument("--out", type=Path, required=True, metavar="FILE")
 
-    genome = command(commands, "shard-genome", run_shard_genome, "turn a FASTA into a genome shard")
+    genome = command(commands, "tokenize-genome", run_tokenize_genome, "turn a FASTA into a tokenized genome")
     genome.add_argument("--fasta", type=Path, required=True, metavar="FILE", help="plain, gzip or bgzip")
     genome.add_argument(
         "--bed", type=Path, metavar="FILE", help="intervals with their split; default: whole chromosomes"
@@ -49,7 +49,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     genome.add_argument("--train", action="append", default=[], metavar="CHROMOSOME", help="default: all others")
     genome.add_argument("--out", type=Path, required=True, metavar="DIR")
 
-    task = of_run(commands, "shard-task", run_shard_task, "turn a task's files into a task shard")
+    task = of_run(commands, "tokenize-task", run_tokenize_task, "turn a task's files into a tokenized task")
     task.add_argument("--task", required=True, metavar="SUITE/TASK")
     task.add_argument("--accept-counts", action="store_true", help="take files whose rows are not as many as published")
     task.add_argument("--out", type=Path, required=True, metavar="FILE")
@@ -57,7 +57,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
     labels = command(commands, "label-genes", run_label_genes, "label every base by an annotation, as BEND's files")
     labels.add_argument("--annotation", type=Path, required=True, metavar="FILE", help="GFF3")
-    labels.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the genome shard")
+    labels.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the tokenized genome")
     labels.add_argument("--length", type=int, default=4096, help="bases a row; default: 4096")
     labels.add_argument("--out", type=Path, required=True, metavar="DIR")
 
@@ -105,26 +105,26 @@ def run_fetch(options: argparse.Namespace) -> None:
         asked = options.source if source is None else options.file
         raise ConvNovaError(f"{options.config}: no {asked!r} among what this run fetches; {nearest(asked, known)}")
     lock = options.out.parent / f".{options.out.name}.lock.json"
-    mirror = config.mirror if config.mirror is None or is_url(config.mirror) else str(config.place(config.mirror))
+    mirror = config.mirror if config.mirror is None or is_url(config.mirror) else str(config.local_path(config.mirror))
     fetch_source_file(source, options.file, options.out, mirror=mirror, offline=config.offline, lock=lock)
 
 
-def run_shard_genome(options: argparse.Namespace) -> None:
-    """`convnova shard-genome`"""
-    from convnova.data.genome import shard_genome
+def run_tokenize_genome(options: argparse.Namespace) -> None:
+    """`convnova tokenize-genome`"""
+    from convnova.data.genome import tokenize_genome
 
-    shard_genome(options.fasta, options.out, options.bed, options.valid, options.test, options.train)
+    tokenize_genome(options.fasta, options.out, options.bed, options.valid, options.test, options.train)
 
 
-def run_shard_task(options: argparse.Namespace) -> None:
-    """`convnova shard-task`"""
-    from convnova.data.prepare_task import shard_task
+def run_tokenize_task(options: argparse.Namespace) -> None:
+    """`convnova tokenize-task`"""
+    from convnova.data.prepare_task import tokenize_task
 
     config = config_of(options)
     suite, task = suite_and_task(config, options.task, options.config)
     files = files_by_role(options.files)
     genome = files.pop("genome", None)
-    shard_task(
+    tokenize_task(
         config.suites[suite].tasks[task],
         config.suites[suite].format,
         files,

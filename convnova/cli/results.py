@@ -74,11 +74,11 @@ def run_tables(options: argparse.Namespace) -> None:
     from convnova.reporting.published import read_published
     from convnova.reporting.scores import plan_of, read_scores
     from convnova.reporting.suite_tables import write_tables
-    from convnova.runs.provenance_table import read_provenance, sentence
+    from convnova.runs.provenance_table import provenance_sentence, read_provenance
 
     config = config_of(options)
     given = (read_scores(options.scores), read_published(options.published), plan_of(config))
-    made = sentence(config, read_provenance(options.scores))
+    made = provenance_sentence(config, read_provenance(options.scores))
     write_tables(*given, options.out, made)
     write_sheets(*given, options.out, made)
 

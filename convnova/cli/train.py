@@ -14,14 +14,14 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add them to the command line."""
     pretrain = of_run(commands, "pretrain", run_pretrain, "masked-language pretraining; continues where it was stopped")
     pretrain.add_argument("--backbone", required=True, help="which of the config's pretrainings")
-    pretrain.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the genome shard")
+    pretrain.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the tokenized genome")
     pretrain.add_argument("--out", type=Path, required=True, metavar="DIR")
     pretrain.add_argument("--threads", type=int, default=os.cpu_count())
     pretrain.add_argument("--processes", type=int, default=1, metavar="N", help="one a GPU, started by torchrun")
 
     finetune = of_run(commands, "finetune", run_finetune, "train on one task and score it")
     finetune.add_argument("--job", required=True, metavar="SUITE/TASK/MODEL/PROTOCOL/seed=N")
-    finetune.add_argument("--shard", type=Path, required=True, metavar="FILE", help="the task's shard")
+    finetune.add_argument("--dataset", type=Path, required=True, metavar="FILE", help="the tokenized task")
     finetune.add_argument("--weights", type=Path, metavar="FILE", help="pretrained weights, for a pretrained model")
     finetune.add_argument("--out", type=Path, required=True, metavar="DIR")
     finetune.add_argument("--threads", type=int, default=os.cpu_count())
@@ -56,4 +56,4 @@ def run_finetune(options: argparse.Namespace) -> None:
     load_torch(options.threads)
     from convnova.training.finetune import finetune
 
-    finetune(config, jobs[options.job], options.shard, options.out, options.weights)
+    finetune(config, jobs[options.job], options.dataset, options.out, options.weights)

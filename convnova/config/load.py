@@ -43,7 +43,7 @@ def load(written: dict[str, Any], files: list[str] | None = None, catalogue: Pat
 def load_file(path: str | Path, catalogue: Path = CATALOGUE) -> RunConfig:
     """Resolve a config file; the other files of a run are looked for beside its `results/<run>/config.yaml`."""
     config, path = load(read_yaml(path), [str(path)], catalogue), Path(path)
-    return config.below(path.parents[2]) if path.parts[-3:] == ("results", config.run, "config.yaml") else config
+    return config.rooted_at(path.parents[2]) if path.parts[-3:] == ("results", config.run, "config.yaml") else config
 
 
 def save(config: RunConfig, path: str | Path) -> None:

@@ -56,17 +56,17 @@ class RunFiles(Strict):
     run: str
     _root: Path = PrivateAttr(Path())
 
-    def below(self, root: Path) -> Self:
+    def rooted_at(self, root: Path) -> Self:
         """The same, of a run whose folders `results` and `resources` lie in `root`, not in the working directory."""
         moved = self.model_copy()
         moved._root = root
         return moved
 
-    def place(self, path: str | Path) -> Path:
+    def local_path(self, path: str | Path) -> Path:
         """One of the run's paths, which are relative to its root, as a path from here."""
         return self._root / path
 
-    def shown(self, path: str | Path) -> str:
+    def relative_path(self, path: str | Path) -> str:
         """The opposite: a path from here as it is written down in results."""
         path = Path(path)
         return str(path.relative_to(self._root) if path.is_relative_to(self._root) else path)
@@ -74,11 +74,11 @@ class RunFiles(Strict):
     @property
     def results(self) -> Path:
         """The folder of the run's results."""
-        return self.place(f"results/{self.run}")
+        return self.local_path(f"results/{self.run}")
 
     def folder(self, job: Job) -> Path:
         """The folder of a fine-tuning's results."""
-        return self.place(job.folder(self.run))
+        return self.local_path(job.folder(self.run))
 
 
 def _layered(layers: list[tuple[Training, str]], defaults: dict[str, str]) -> dict[str, tuple[Any, str]]:

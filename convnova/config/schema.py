@@ -100,8 +100,8 @@ class Task(Strict):
         """Role to file name or path, for the roles that this task has."""
         return {role: name for role in FILE_ROLES if (name := getattr(self, role)) is not None}
 
-    def shard_fields(self) -> dict[str, Any]:
-        """What the task's shard depends on; the rest is about training and scoring."""
+    def dataset_fields(self) -> dict[str, Any]:
+        """What the tokenized task depends on; the rest is about training and scoring."""
         return self.model_dump(exclude={"metric", "groups", "training"})
 
 

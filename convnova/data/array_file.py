@@ -22,7 +22,7 @@ DTYPES = {"U8": "<u1", "I8": "<i1", "I32": "<i4", "I64": "<i8", "F32": "<f4"}
 DTYPE_NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 
 
-class ShardWriter:
+class ArrayFileWriter:
     """Write tensors of unknown length, piece by piece and in any order, in little memory.
 
         with ShardWriter(path, {"source": "chr1.fa"}) as shard:
@@ -38,7 +38,7 @@ class ShardWriter:
         self.pieces: dict[str, list[tuple[int, int]]] = {}
         self.tensors: dict[str, tuple[str, list[int]]] = {}
 
-    def __enter__(self) -> "ShardWriter":
+    def __enter__(self) -> "ArrayFileWriter":
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.body = tempfile.TemporaryFile(dir=self.path.parent)
         return self

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convnova.data.dna import OUTSIDE, N, reverse_complement
+from convnova.data.dna import PAD, N, reverse_complement
 from convnova.randomness import generator, order
 
 POOL = 16
@@ -16,7 +16,7 @@ POOL = 16
 
 NAMED = 128
 
-UNLABELLED = -100
+IGNORE_INDEX = -100
 """Label of a padded base; PyTorch's cross entropy leaves it out."""
 
 
@@ -24,33 +24,36 @@ UNLABELLED = -100
 class Batch:
     """What a step reads.
 
-    tokens: (B, L) uint8. targets: whatever the objective's loss compares with, a row a sequence, or one for each of
-    `at`. count: targets that have a loss. at: ascending flat positions b * L + l for which alone there is an output.
-    rows: where the sequences come from, for messages.
+    Attributes:
+        tokens: (B, L) uint8.
+        targets: what the objective's loss compares with: a row a sequence, or one for each of `target_positions`.
+        count: targets that have a loss.
+        target_positions: ascending flat positions b * L + l; there alone the model gives an output.
+        rows: where the sequences come from, for messages.
     """
 
     tokens: Tensor
     targets: Tensor
     count: int
-    at: Tensor | None = None
+    target_positions: Tensor | None = None
     rows: str = ""
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
-        at = None if self.at is None else self.at.to(device, non_blocking=True)
+        at = None if self.target_positions is None else self.target_positions.to(device, non_blocking=True)
         tokens, targets = (part.to(device, non_blocking=True) for part in (self.tokens, self.targets))
         return Batch(tokens, targets, self.count, at, self.rows)
 
-    def filled(self, multiple: int) -> "Batch":
-        """With positions in `at` that are no targets, up to a multiple: so that many batches have one shape."""
-        if self.at is None or not (missing := -len(self.at) % multiple):
+    def pad_targets_to_multiple(self, multiple: int) -> "Batch":
+        """Add positions without a target up to a multiple, so that many batches have one shape."""
+        if self.target_positions is None or not (missing := -len(self.target_positions) % multiple):
             return self
         free = torch.ones(self.tokens.numel(), dtype=torch.bool)
-        free[self.at] = False
-        at, order = torch.cat([self.at, free.nonzero().flatten()[:missing]]).sort()
-        return replace(self, at=at, targets=F.pad(self.targets, (0, missing), value=UNLABELLED)[order])
+        free[self.target_positions] = False
+        at, order = torch.cat([self.target_positions, free.nonzero().flatten()[:missing]]).sort()
+        return replace(self, target_positions=at, targets=F.pad(self.targets, (0, missing), value=IGNORE_INDEX)[order])
 
-    def share(self, rank: int, world: int) -> "Batch":
+    def rows_for_rank(self, rank: int, world: int) -> "Batch":
         """The rows that process `rank` of `world` takes. All take some: where there are too few rows, the first one
         again, for a loss that does not count (no `count`)."""
         size = -(-len(self.tokens) // world)
@@ -67,15 +70,15 @@ class Batch:
         length = self.tokens.shape[1]
         for first in range(0, len(self.tokens), size):
             tokens, rows, at = self.tokens[first : first + size], slice(first, first + size), None
-            if self.at is not None:
-                edges = torch.tensor([first * length, (first + size) * length], device=self.at.device)
-                rows = slice(*torch.searchsorted(self.at, edges).tolist())
-                at = self.at[rows] - first * length
+            if self.target_positions is not None:
+                edges = torch.tensor([first * length, (first + size) * length], device=self.target_positions.device)
+                rows = slice(*torch.searchsorted(self.target_positions, edges).tolist())
+                at = self.target_positions[rows] - first * length
             yield Batch(tokens, self.targets[rows], self.count, at, self.rows)
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledSequences:
     """Some rows of a split: flat `tokens`, `offsets` (n + 1,) into them, and `labels`.
 
     labels: (n,) class ids; (n, m) 0 or 1; or, a base each, flat like the tokens.
@@ -112,12 +115,12 @@ class Padding:
     counted: bool = False
     left: bool = False
 
-    def place(self, length: int, width: int) -> slice:
+    def local_path(self, length: int, width: int) -> slice:
         """Where in a line the sequence is."""
         return slice(width - length, width) if self.left else slice(0, length)
 
 
-def rows_of_step(data: Labelled, batch_size: int, seed: int, epoch: int, place: int) -> np.ndarray:
+def rows_of_step(data: LabelledSequences, batch_size: int, seed: int, epoch: int, place: int) -> np.ndarray:
     """Which items a step of an epoch reads: shuffled, and alike in length where lengths differ.
 
     Args:
@@ -137,16 +140,16 @@ def rows_of_step(data: Labelled, batch_size: int, seed: int, epoch: int, place: 
     return shuffled[place * batch_size : (place + 1) * batch_size]
 
 
-def collate(data: Labelled, items: np.ndarray, padding: Padding) -> Batch:
+def collate(data: LabelledSequences, items: np.ndarray, padding: Padding) -> Batch:
     """Lay the items side by side: tokens (B, L) and targets (B,), (B, m) or, a base each, (B, L)."""
     lengths = data.lengths[items]
     width = max(padding.to or 0, int(lengths.max()))
-    tokens = np.full((len(items), width), N if padding.counted else OUTSIDE, np.uint8)
+    tokens = np.full((len(items), width), N if padding.counted else PAD, np.uint8)
     per_base = data.kind == "per_base"
-    targets = np.full(tokens.shape, UNLABELLED, np.int64) if per_base else data.labels[data.rows[items]]
+    targets = np.full(tokens.shape, IGNORE_INDEX, np.int64) if per_base else data.labels[data.rows[items]]
     for line, (item, length) in enumerate(zip(items, lengths, strict=True)):
         start = data.offsets[data.rows[item]]
-        place = padding.place(length, width)
+        place = padding.local_path(length, width)
         tokens[line, place] = data.tokens[start : start + length]
         if per_base:
             targets[line, place] = data.labels[start : start + length]
@@ -162,17 +165,17 @@ def named(rows: np.ndarray) -> str:
     return ", ".join(map(str, rows[:NAMED].tolist())) + rest
 
 
-def opposite_strands(tokens: torch.Tensor, lengths: np.ndarray, padding: Padding) -> torch.Tensor:
+def reverse_complement_batch(tokens: torch.Tensor, lengths: np.ndarray, padding: Padding) -> torch.Tensor:
     """The reverse complement of each line of a batch, (B, L) uint8; padding stays where it is."""
     other, width = tokens.numpy().copy(), tokens.shape[1]
     for line, length in zip(other, lengths, strict=True):
-        place = padding.place(length, width)
+        place = padding.local_path(length, width)
         line[place] = reverse_complement(line[place])
     return torch.from_numpy(other)
 
 
-def either_strand(batch: Batch, lengths: np.ndarray, padding: Padding, seed: int, step: int) -> Batch:
+def augment_reverse_complement(batch: Batch, lengths: np.ndarray, padding: Padding, seed: int, step: int) -> Batch:
     """The batch with each sequence, by chance, read from the opposite strand; padding stays where it is."""
     turned = torch.from_numpy(generator(seed, "strand", step).integers(0, 2, (len(lengths), 1)).astype(bool))
-    other = opposite_strands(batch.tokens, lengths, padding)
+    other = reverse_complement_batch(batch.tokens, lengths, padding)
     return replace(batch, tokens=torch.where(turned, other, batch.tokens))

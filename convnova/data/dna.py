@@ -4,7 +4,7 @@ import numpy as np
 
 LETTERS = "ACGTN"
 A, C, G, T, N = range(5)
-OUTSIDE = 5
+PAD = 5
 """Token of positions beyond a sequence's end: padding, which the stem sees as zeros."""
 
 IUPAC = "RYSWKMBDHV"
@@ -27,7 +27,7 @@ LETTER_TO_TOKEN = _letter_table()
 """uint8 (256,): byte to token; OTHER for an IUPAC code or gap, NOT_DNA for anything else."""
 
 TOKEN_TO_LETTER = np.frombuffer(LETTERS.encode(), dtype=np.uint8)
-COMPLEMENT = np.array([T, G, C, A, N, OUTSIDE], dtype=np.uint8)
+COMPLEMENT = np.array([T, G, C, A, N, PAD], dtype=np.uint8)
 
 
 def encode(sequence: str | bytes) -> tuple[np.ndarray, int]:

@@ -38,7 +38,7 @@ CODES = bytes(map(_code, range(256)))
 """Letter to token with a bit for lower case, one for IUPAC codes and gaps, one for what is not DNA."""
 
 
-def shard_genome(
+def tokenize_genome(
     fasta: Path,
     out: Path,
     bed: Path | None = None,
@@ -60,7 +60,7 @@ def shard_genome(
     out.parent.mkdir(parents=True, exist_ok=True)
     inputs = {"fasta": fasta, "bed": bed} if bed else {"fasta": fasta}
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent) as temporary:
-        with array_file.ShardWriter(Path(temporary, SHARD)) as shard:
+        with array_file.ArrayFileWriter(Path(temporary, SHARD)) as shard:
             letters = _append_chromosomes(fasta, shard)
             lengths = {name: count["bases"] for name, count in letters.items()}
             intervals = _only(set(train), _split(bed, lengths, set(valid), set(test)), lengths)
@@ -77,7 +77,7 @@ def shard_genome(
             os.replace(Path(temporary, name), out / name)
 
 
-def _append_chromosomes(fasta: Path, shard: array_file.ShardWriter) -> dict[str, dict[str, int]]:
+def _append_chromosomes(fasta: Path, shard: array_file.ArrayFileWriter) -> dict[str, dict[str, int]]:
     """Append each record's tokens to the shard; count its letters."""
     letters: dict[str, dict[str, int]] = {}
     record, name = 0, ""

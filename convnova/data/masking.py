@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from convnova.data.dna import OUTSIDE, N
+from convnova.data.dna import PAD, N
 from convnova.randomness import generator
 
 MASK = N
@@ -48,15 +48,13 @@ def mask(tokens: np.ndarray, share: float, seed: int, *place: int) -> tuple[np.n
     return np.where(actions < KEEP, actions, tokens), at, tokens.ravel()[at]
 
 
-def mask_as_released(
-    tokens: np.ndarray, share: float, seed: int, *place: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def mask_twice(tokens: np.ndarray, share: float, seed: int, *place: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Hide bases as the released code does: twice on one tensor, and with N among the targets.
 
     The targets are the second masking's, the corruption of the first one stays: at 15%, 10% more of the inputs
     are the mask, for which nothing is asked. Arguments and results as for `mask`.
     """
-    real = tokens != OUTSIDE
+    real = tokens != PAD
     first = _actions(tokens, share, generator(seed, "first mask", *place), real)
     second = _actions(tokens, share, generator(seed, "mask", *place), real)
     inputs = np.where(first < KEEP, first, tokens)

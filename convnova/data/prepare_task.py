@@ -14,7 +14,7 @@ import numpy as np
 
 from convnova.config.schema import KINDS, Task
 from convnova.data import array_file
-from convnova.data import genome as genome_shard
+from convnova.data import genome as tokenize_genome
 from convnova.data.genome import SPLITS
 from convnova.data.readers import READERS, Rows
 from convnova.errors import ConvNovaError
@@ -45,7 +45,7 @@ class _Tally:
         return {"rows": len(lengths), "longest": int(lengths.max()), "longer": longer, "others": self.others}
 
 
-def shard_task(
+def tokenize_task(
     task: Task,
     read_format: str,
     files: dict[str, Path],
@@ -72,10 +72,10 @@ def shard_task(
         if not Path(path).exists():
             raise ConvNovaError(f"{path}: expected the file of {role!r}, found nothing; fetch it, or mend its name")
     out.parent.mkdir(parents=True, exist_ok=True)
-    chromosomes = genome_shard.read_genome(genome) if genome else None
+    chromosomes = tokenize_genome.read_genome(genome) if genome else None
     with (
         tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent) as scratch,
-        array_file.ShardWriter(out) as shard,
+        array_file.ArrayFileWriter(out) as shard,
     ):
         tallies: dict[str, _Tally] = {}
         with progress(f"reading {', '.join(Path(path).name for path in files.values())}", unit="rows") as work:
@@ -91,12 +91,12 @@ def shard_task(
             check_metric(task.metric, list(rows["test"].values()), files.get("test", out))
         inputs = {role: {"name": Path(path).name, "sha256": sha256_of_tree(path)} for role, path in files.items()}
         if genome:
-            inputs["genome"] = array_file.read_metadata(genome / genome_shard.SHARD)["inputs"]["fasta"]
+            inputs["genome"] = array_file.read_metadata(genome / tokenize_genome.SHARD)["inputs"]["fasta"]
         splits = {split: tallies[split].report(split, task.max_length) for split in SPLITS if split in tallies}
         shard.metadata |= {"kind": task.kind, "classes": classes, "inputs": inputs, "splits": splits}
 
 
-def _append(shard: array_file.ShardWriter, tally: _Tally, rows: Rows, task: Task) -> None:
+def _append(shard: array_file.ArrayFileWriter, tally: _Tally, rows: Rows, task: Task) -> None:
     """Append a piece's tokens, and its labels where these need no list of classes."""
     shard.append(f"{rows.split}.tokens", rows.tokens)
     tally.lengths.append(rows.lengths)
@@ -146,7 +146,7 @@ def _classes(task: Task, tallies: dict[str, _Tally]) -> list[str] | None:
     return sorted(found, key=int) if all(name.isdecimal() for name in found) else sorted(found)
 
 
-def _append_rest(shard: array_file.ShardWriter, tallies: dict[str, _Tally], classes: list[str] | None) -> None:
+def _append_rest(shard: array_file.ArrayFileWriter, tallies: dict[str, _Tally], classes: list[str] | None) -> None:
     """Append what is known only when all rows are: offsets, and ids of classes."""
     ids = {name: number for number, name in enumerate(classes or ())}
     for split, tally in tallies.items():

@@ -4,8 +4,8 @@ import numpy as np
 
 from convnova.config.run import Job
 from convnova.config.schema import FOLDS, Task
-from convnova.data.batches import Labelled
-from convnova.data.task_dataset import TaskShard
+from convnova.data.batches import LabelledSequences
+from convnova.data.task_dataset import TaskDataset
 from convnova.errors import ConvNovaError
 from convnova.randomness import generator
 
@@ -13,7 +13,7 @@ HELD_OUT = 0.1
 """Share of the training rows that becomes the validation part where a task has none."""
 
 
-def split_rows(data: TaskShard, task: Task, job: Job) -> dict[str, Labelled]:
+def split_rows(data: TaskDataset, task: Task, job: Job) -> dict[str, LabelledSequences]:
     """The rows that are trained on, that choose the epoch, and that are scored, by the job's protocol.
 
     Raises:
@@ -21,10 +21,10 @@ def split_rows(data: TaskShard, task: Task, job: Job) -> dict[str, Labelled]:
     """
     longest = task.max_length or max(int(data.split(name).lengths.max()) for name in data.splits)
 
-    def labelled(name: str, rows: np.ndarray | None = None) -> Labelled:
+    def labelled(name: str, rows: np.ndarray | None = None) -> LabelledSequences:
         split = data.split(name)
         chosen = np.arange(len(split)) if rows is None else rows
-        return Labelled(split.tokens, split.offsets, split.labels, data.kind, chosen, longest)
+        return LabelledSequences(split.tokens, split.offsets, split.labels, data.kind, chosen, longest)
 
     test = labelled("test")
     if job.protocol == "released":

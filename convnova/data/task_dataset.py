@@ -11,7 +11,7 @@ from convnova.errors import ConvNovaError
 
 
 @dataclass(frozen=True)
-class Split:
+class TaskSplit:
     """One split of a task, memory-mapped.
 
     Attributes:
@@ -34,16 +34,16 @@ class Split:
 
 
 @dataclass(frozen=True)
-class TaskShard:
+class TaskDataset:
     """A task that was written by `shard_task`: its kind, its classes in the order of their ids, its splits."""
 
     path: Path
     kind: str
     classes: list[str] | None
-    splits: dict[str, Split]
+    splits: dict[str, TaskSplit]
     metadata: dict
 
-    def split(self, name: str) -> Split:
+    def split(self, name: str) -> TaskSplit:
         """One split.
 
         Raises:
@@ -54,17 +54,19 @@ class TaskShard:
         return self.splits[name]
 
 
-def read_task(path: Path) -> TaskShard:
-    """Open a task shard at no cost in memory.
+def read_task(path: Path) -> TaskDataset:
+    """Open a tokenized task at no cost in memory.
 
     Raises:
-        ConvNovaError: the file is missing, or is no task shard.
+        ConvNovaError: the file is missing, or is no tokenized task.
     """
     tensors, metadata = array_file.read(path), array_file.read_metadata(path)
     if "splits" not in metadata:
-        raise ConvNovaError(f"{path}: expected a task shard, found another safetensors file; make it with shard-task")
+        raise ConvNovaError(
+            f"{path}: expected a tokenized task, found another safetensors file; make it with tokenize-task"
+        )
     splits = {
-        split: Split(*(np.asarray(tensors[f"{split}.{part}"]) for part in ("tokens", "offsets", "labels")))
+        split: TaskSplit(*(np.asarray(tensors[f"{split}.{part}"]) for part in ("tokens", "offsets", "labels")))
         for split in metadata["splits"]
     }
-    return TaskShard(Path(path), metadata["kind"], metadata["classes"], splits, metadata)
+    return TaskDataset(Path(path), metadata["kind"], metadata["classes"], splits, metadata)

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from convnova.data.dna import OUTSIDE, N
+from convnova.data.dna import PAD, N
 from convnova.data.genome import read_genome, read_intervals
 from convnova.data.intervals import Interval, merge
 from convnova.errors import ConvNovaError
@@ -100,5 +100,5 @@ class Windows:
             tokens[rows] = view[start[rows]]
         for row in np.flatnonzero(~full):
             tokens[row, : width[row]] = self.chromosomes[chromosome[row]][start[row] : start[row] + width[row]]
-            tokens[row, width[row] :] = OUTSIDE
+            tokens[row, width[row] :] = PAD
         return tokens

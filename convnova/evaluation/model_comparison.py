@@ -18,7 +18,7 @@ from convnova.evaluation.metrics import FROM_CONFUSION, check_probabilities
 
 
 @dataclass(frozen=True)
-class OverItems:
+class PairedOverTestRows:
     """Two models on the same test rows, each by the mean over its seeds of the score."""
 
     a: str
@@ -59,7 +59,7 @@ class OverItems:
 
 
 @dataclass(frozen=True)
-class OverTasks:
+class PairedOverTasks:
     """Two models on the same tasks."""
 
     a: str
@@ -108,7 +108,7 @@ def _p(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def paired_over_tasks(scores: Mapping[str, np.ndarray]) -> list[OverTasks]:
+def compare_over_tasks(scores: Mapping[str, np.ndarray]) -> list[PairedOverTasks]:
     """Compare every pair of models over tasks: Wilcoxon signed-rank, two-sided, Holm over all pairs.
 
     Args:
@@ -124,14 +124,14 @@ def paired_over_tasks(scores: Mapping[str, np.ndarray]) -> list[OverTasks]:
     return with_holm([result for result in results if result.n])
 
 
-def _signed_rank(a: str, b: str, differences: np.ndarray) -> OverTasks:
+def _signed_rank(a: str, b: str, differences: np.ndarray) -> PairedOverTasks:
     from scipy.stats import rankdata, wilcoxon
 
     differences = differences[~np.isnan(differences)]
     unequal = differences[differences != 0]
     ranks = rankdata(np.abs(unequal))
     effect = float((ranks * np.sign(unequal)).sum() / ranks.sum()) if unequal.size else 0.0
-    return OverTasks(
+    return PairedOverTasks(
         a,
         b,
         n=differences.size,
@@ -157,7 +157,7 @@ def holm(p: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-Pair = TypeVar("Pair", OverItems, OverTasks)
+Pair = TypeVar("Pair", PairedOverTestRows, PairedOverTasks)
 
 
 def with_holm(results: list[Pair]) -> list[Pair]:
@@ -166,7 +166,7 @@ def with_holm(results: list[Pair]) -> list[Pair]:
     return [replace(r, p_holm=float(p), pairs=len(results)) for r, p in zip(results, adjusted, strict=True)]
 
 
-def paired_over_items(
+def compare_over_test_rows(
     labels: np.ndarray,
     scores_a: np.ndarray,
     scores_b: np.ndarray,
@@ -174,7 +174,7 @@ def paired_over_items(
     names: tuple[str, str] = ("A", "B"),
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> OverItems:
+) -> PairedOverTestRows:
     """Compare two models on the same test rows: DeLong for the AUROC of two classes, else a paired bootstrap.
 
     With several seeds what is tested is the difference of the means over seeds: items are drawn once for all of them,
@@ -218,8 +218,8 @@ def paired_over_sequences(
     names: tuple[str, str] = ("A", "B"),
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> OverItems:
-    """Compare two models on pooled bases: a paired bootstrap over whole sequences, otherwise as `paired_over_items`.
+) -> PairedOverTestRows:
+    """Compare two models on pooled bases by a paired bootstrap over whole sequences.
 
     Args:
         confusions_a, confusions_b: counts of each sequence (seeds, sequences, classes, classes).
@@ -240,8 +240,8 @@ def _over_items(
     by_seed: np.ndarray,
     ends: tuple[float, float],
     p: float,
-) -> OverItems:
-    return OverItems(
+) -> PairedOverTestRows:
+    return PairedOverTestRows(
         *names, test, *items, len(by_seed), int((by_seed > 0).sum()), float(by_seed.mean()), *ends, p, *only
     )
 

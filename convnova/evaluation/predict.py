@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from convnova.data.batches import Labelled, Padding, collate, opposite_strands
+from convnova.data.batches import LabelledSequences, Padding, collate, reverse_complement_batch
 from convnova.errors import ConvNovaError
 
 
 def predict(
-    model: nn.Module, data: Labelled, padding: Padding, batch_size: int, strands: str = "forward"
+    model: nn.Module, data: LabelledSequences, padding: Padding, batch_size: int, strands: str = "forward"
 ) -> np.ndarray:
     """Predict every item of `data`, in its order.
 
@@ -30,7 +30,7 @@ def predict(
             tokens = collate(data, items, padding).tokens
             piece = _by_item(model(tokens.to(device)).float(), data, items, padding)
             if strands == "both":
-                other = opposite_strands(tokens, data.lengths[items], padding)
+                other = reverse_complement_batch(tokens, data.lengths[items], padding)
                 opposite = _by_item(model(other.to(device)).float(), data, items, padding)
                 piece = [(a + b) / 2 for a, b in zip(piece, opposite, strict=True)]
             pieces += piece
@@ -39,7 +39,7 @@ def predict(
     return np.concatenate(ordered) if data.kind == "per_base" else np.stack(ordered)
 
 
-def _by_item(logits: torch.Tensor, data: Labelled, items: np.ndarray, padding: Padding) -> list[np.ndarray]:
+def _by_item(logits: torch.Tensor, data: LabelledSequences, items: np.ndarray, padding: Padding) -> list[np.ndarray]:
     if data.kind != "per_base":
         probabilities = logits.sigmoid() if data.kind == "multilabel" else logits.softmax(-1)
         return list(probabilities.cpu().numpy())
@@ -49,4 +49,4 @@ def _by_item(logits: torch.Tensor, data: Labelled, items: np.ndarray, padding: P
         )
     classes = logits.argmax(-1).to(torch.uint8).cpu().numpy()
     lengths = data.lengths[items]
-    return [line[padding.place(length, len(line))] for line, length in zip(classes, lengths, strict=True)]
+    return [line[padding.local_path(length, len(line))] for line, length in zip(classes, lengths, strict=True)]

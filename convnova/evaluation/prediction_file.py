@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from convnova.config.run import Job, RunConfig
-from convnova.data.batches import Labelled
+from convnova.data.batches import LabelledSequences
 from convnova.errors import ConvNovaError
 from convnova.evaluation.scoring import labels_of
 from convnova.files import atomic
@@ -71,7 +71,7 @@ def read_predictions(path: str | Path) -> Predictions:
 
 
 def write_predictions(
-    path: Path, data: Labelled, predicted: np.ndarray, about: dict[str, str], fold: int | None = None
+    path: Path, data: LabelledSequences, predicted: np.ndarray, about: dict[str, str], fold: int | None = None
 ) -> None:
     """Write the predictions as parquet, a line an item: row of the split, label or labels, score or scores, any fold.
 

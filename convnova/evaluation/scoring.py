@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 
 from convnova.config.schema import Task
-from convnova.data.batches import Labelled
+from convnova.data.batches import LabelledSequences
 from convnova.evaluation import bootstrap, metrics
 from convnova.randomness import generator
 
 
-def labels_of(data: Labelled) -> np.ndarray:
+def labels_of(data: LabelledSequences) -> np.ndarray:
     """The labels that `predict` is held against, in its order.
 
     Returns:
@@ -55,7 +55,7 @@ def per_batch(task: Task, labels: np.ndarray, predicted: np.ndarray, size: int) 
     return {"batch_size": size} | {name: mean(order) for name, order in orders.items()}
 
 
-def interval(task: Task, data: Labelled, predicted: np.ndarray) -> list[float] | None:
+def interval(task: Task, data: LabelledSequences, predicted: np.ndarray) -> list[float] | None:
     """95% bootstrap interval of the task's metric over test sequences; None for many labels, or where it has none."""
     if task.kind == "multilabel":
         return None

@@ -84,7 +84,7 @@ def checkpoint_activations(model: nn.Module) -> None:
         part.checkpointing = True
 
 
-def as_the_equations_stand(model: nn.Module) -> nn.Module:
+def without_fast_kernels(model: nn.Module) -> nn.Module:
     """A copy without what is fast on one machine or another: every part that has `fast` set computes the plain way."""
     plain = copy.deepcopy(model)
     for part in plain.modules():

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from convnova.errors import ConvNovaError
 from convnova.models.heads import VOCABULARY
-from convnova.models.layers import BatchNorm, Convolution, chosen, inside_of, max_pool, one_hot, repeated
+from convnova.models.layers import BatchNorm, Convolution, max_pool, one_hot, padding_mask, repeated, select_positions
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,11 @@ class Backbone(nn.Module):
 
     def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
-        inside = inside_of(tokens)
+        inside = padding_mask(tokens)
         x, inside = max_pool(self.stem_norm(self.stem(one_hot(tokens, self.stem.weight.dtype)), inside), inside, 2)
         for step in self.tower:
             x, inside = max_pool(step(x, inside), inside, 2)
         for dilated, last in self.dilated:
             x = x + F.dropout(last(dilated(x, inside), inside), self.config.dropout, self.training)
         x = F.gelu(self.end(x, inside))
-        return chosen(repeated(x, self.config.bin, tokens.shape[1]), at)
+        return select_positions(repeated(x, self.config.bin, tokens.shape[1]), at)

@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convnova.data.dna import COMPLEMENT, OUTSIDE
+from convnova.data.dna import COMPLEMENT, PAD
 from convnova.errors import ConvNovaError
-from convnova.models.layers import chosen, inside_of, masked
+from convnova.models.layers import masked, padding_mask, select_positions
 from convnova.models.selective_scan import selective_scan
 
 SMALLEST_STEP, LARGEST_STEP = 1e-3, 1e-1
@@ -100,7 +100,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.both_strands = config.both_strands
         self.width = config.width * (2 if config.both_strands else 1)
-        self.embedding = nn.Embedding(OUTSIDE + 1, config.width, padding_idx=OUTSIDE)
+        self.embedding = nn.Embedding(PAD + 1, config.width, padding_idx=PAD)
         self.layers = nn.ModuleList(BiMamba(config) for _ in range(config.layers))
         self.norms = nn.ModuleList(nn.RMSNorm(config.width, 1e-5) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.width, 1e-5)
@@ -108,14 +108,14 @@ class Backbone(nn.Module):
     def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
         tokens = tokens.long()
-        inside = inside_of(tokens)
+        inside = padding_mask(tokens)
         if not self.both_strands:
-            return chosen(self._one_strand(tokens, inside), at)
+            return select_positions(self._one_strand(tokens, inside), at)
         complement = torch.as_tensor(COMPLEMENT, device=tokens.device).long()
         other = complement[tokens].flip(1)
         twice = None if inside is None else torch.cat([inside, inside.flip(1)])
         own, opposite = self._one_strand(torch.cat([tokens, other]), twice).chunk(2)
-        return chosen(torch.cat([own, opposite.flip(1)], -1), at)
+        return select_positions(torch.cat([own, opposite.flip(1)], -1), at)
 
     def _one_strand(self, tokens: Tensor, inside: Tensor | None) -> Tensor:
         x = self.embedding(tokens)

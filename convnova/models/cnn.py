@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from convnova.data.dna import OUTSIDE
-from convnova.models.layers import BatchNorm, Convolution, inside_of, masked
+from convnova.data.dna import PAD
+from convnova.models.layers import BatchNorm, Convolution, masked, padding_mask
 
 TAPS = 8
 CHANNELS = (16, 8, 4)
@@ -38,7 +38,7 @@ class CNN(nn.Module):
     def __init__(self, config: Config, outputs: int, length: int):
         super().__init__()
         self.fixed_length = rest = max(length, SHORTEST)
-        self.embedding = nn.Embedding(OUTSIDE + 1, config.embedding, padding_idx=OUTSIDE)
+        self.embedding = nn.Embedding(PAD + 1, config.embedding, padding_idx=PAD)
         layers: list[nn.Module] = []
         for inputs, channels in zip((config.embedding, *CHANNELS[:-1]), CHANNELS, strict=True):
             layers += [nn.Conv1d(inputs, channels, TAPS), nn.BatchNorm1d(channels), nn.ReLU(), nn.MaxPool1d(2)]
@@ -58,7 +58,7 @@ class PerBaseCNN(nn.Module):
 
     def __init__(self, config: Config, outputs: int):
         super().__init__()
-        self.embedding = nn.Embedding(OUTSIDE + 1, config.embedding, padding_idx=OUTSIDE)
+        self.embedding = nn.Embedding(PAD + 1, config.embedding, padding_idx=PAD)
         sizes = zip((config.embedding, *CHANNELS[:-1]), CHANNELS, strict=True)
         self.convolutions = nn.ModuleList(Convolution(*size, TAPS) for size in sizes)
         self.norms = nn.ModuleList(BatchNorm(channels) for channels in CHANNELS)
@@ -66,7 +66,7 @@ class PerBaseCNN(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (B, L, outputs) of (B, L) tokens."""
-        inside = inside_of(tokens)
+        inside = padding_mask(tokens)
         x = masked(self.embedding(tokens.long()), inside)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = norm(convolution(x), inside).relu()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from convnova.errors import ConvNovaError
 from convnova.models.heads import VOCABULARY
-from convnova.models.layers import Convolution, chosen, inside_of, masked, one_hot
+from convnova.models.layers import Convolution, masked, one_hot, padding_mask, select_positions
 
 STEM_KERNEL = 9
 
@@ -65,7 +65,7 @@ class Backbone(nn.Module):
 
     def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
-        inside, x = inside_of(tokens), self.stem_norm(self.stem(one_hot(tokens, self.stem.weight.dtype)))
+        inside, x = padding_mask(tokens), self.stem_norm(self.stem(one_hot(tokens, self.stem.weight.dtype)))
         for block in self.blocks:
             x = block(x, inside)
-        return self.norm(chosen(x, at))
+        return self.norm(select_positions(x, at))

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from convnova.data.dna import OUTSIDE
+from convnova.data.dna import PAD
 from convnova.errors import ConvNovaError
 from convnova.models.heads import VOCABULARY
 from convnova.models.kernels import cpu, hopper
@@ -262,7 +262,7 @@ class Backbone(nn.Module):
     def _features(self, tokens: Tensor, at: Tensor | None) -> Tensor:
         call = again if self.checkpointing and torch.is_grad_enabled() else _call
         x, c = call(self._stems, tokens)
-        padding = tokens == OUTSIDE
+        padding = tokens == PAD
         # a GPU is not waited for, to learn whether there is any
         inside = (~padding).unsqueeze(-1).to(x.dtype) if tokens.is_cuda or padding.any() else None
         *earlier, last = self.blocks
@@ -309,7 +309,7 @@ class Backbone(nn.Module):
 def letter_windows(tokens: Tensor) -> Tensor:
     """The nine letters around each of (B, L) tokens, one-hot in a row: (B, L, 45). A stem is a linear layer of them."""
     reach = STEM_KERNEL // 2
-    padded = F.pad(tokens.long(), (reach, reach), value=OUTSIDE)
+    padded = F.pad(tokens.long(), (reach, reach), value=PAD)
     letters = F.one_hot(padded, VOCABULARY + 1)[..., :VOCABULARY].to(torch.uint8).contiguous()  # (B, L + 8, 5)
     return letters.as_strided((*tokens.shape, STEM_KERNEL * VOCABULARY), (letters.stride(0), VOCABULARY, 1))
 
@@ -325,6 +325,6 @@ def again(function: Callable, *inputs: Tensor | None) -> Any:
 
 def reverse(tokens: Tensor) -> Tensor:
     """Each sequence back to front (B, L), its padding still at the right end."""
-    length = (tokens != OUTSIDE).sum(1, keepdim=True)
+    length = (tokens != PAD).sum(1, keepdim=True)
     place = torch.arange(tokens.shape[1], device=tokens.device)
     return tokens.gather(1, torch.where(place < length, length - 1 - place, place))

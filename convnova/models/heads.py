@@ -7,7 +7,7 @@ made of their mean, and a masked base is guessed on both strands with one head.
 import torch
 from torch import Tensor, nn
 
-from convnova.data.dna import COMPLEMENT, LETTERS, OUTSIDE
+from convnova.data.dna import COMPLEMENT, LETTERS, PAD
 
 VOCABULARY = len(LETTERS)
 """What a base can be: A C G T N."""
@@ -26,7 +26,7 @@ class ConvolutionalHead(nn.Module):
 
     def forward(self, features: Tensor, tokens: Tensor) -> Tensor:
         """(B, L, d) to (B, L, 64); padding is zeros to both convolutions."""
-        inside = (tokens != OUTSIDE).unsqueeze(-1)
+        inside = (tokens != PAD).unsqueeze(-1)
         for convolution in self.convolutions:
             features = nn.functional.gelu(convolution((features * inside).transpose(1, 2))).transpose(1, 2)
         return features
@@ -81,23 +81,23 @@ class Predictor(nn.Module):
 
     def pooled(self, tokens: Tensor) -> Tensor:
         """What the last layer reads of a sequence: (B, d)."""
-        pool = mean_of_bases if self.pooling == "mean" else largest_of_bases
+        pool = mean_pool_sequence if self.pooling == "mean" else max_pool_sequence
         return pool(self.features(tokens), tokens, self.pool_padding)
 
 
-def mean_of_bases(features: Tensor, tokens: Tensor, pool_padding: bool = False) -> Tensor:
+def mean_pool_sequence(features: Tensor, tokens: Tensor, pool_padding: bool = False) -> Tensor:
     """Mean over positions, (B, L, d) to (B, d), of real bases only unless `pool_padding`."""
     if pool_padding:
         return features.mean(1)
-    inside = (tokens != OUTSIDE).unsqueeze(-1).to(features.dtype)
+    inside = (tokens != PAD).unsqueeze(-1).to(features.dtype)
     return (features * inside).sum(1) / inside.sum(1).clamp(min=1)
 
 
-def largest_of_bases(features: Tensor, tokens: Tensor, pool_padding: bool = False) -> Tensor:
+def max_pool_sequence(features: Tensor, tokens: Tensor, pool_padding: bool = False) -> Tensor:
     """Largest value of each feature over positions, (B, L, d) to (B, d), of real bases only unless `pool_padding`."""
     if pool_padding:
         return features.amax(1)
-    outside = (tokens == OUTSIDE).unsqueeze(-1)
+    outside = (tokens == PAD).unsqueeze(-1)
     return features.masked_fill(outside, -torch.inf).amax(1)
 
 

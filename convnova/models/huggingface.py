@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convnova.data.dna import OUTSIDE, decode
+from convnova.data.dna import PAD, decode
 from convnova.errors import ConvNovaError
 from convnova.log import log
 from convnova.models.heads import Predictor
@@ -121,7 +121,7 @@ class Backbone(nn.Module):
 
     def vectors(self, tokens: Tensor) -> tuple[list[Tensor], list[Tokenized]]:
         """A vector for every token that is not special, sequence by sequence: (T', width) each."""
-        sequences = [self.tokenize(row[row != OUTSIDE].cpu().numpy()) for row in tokens]
+        sequences = [self.tokenize(row[row != PAD].cpu().numpy()) for row in tokens]
         sizes = [len(sequence.ids) for sequence in sequences]
         groups = (
             [range(len(sizes))] if self.masks else [[i for i, n in enumerate(sizes) if n == size] for size in {*sizes}]

@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convnova.data.dna import OUTSIDE
+from convnova.data.dna import PAD
 from convnova.errors import ConvNovaError
-from convnova.models.layers import chosen, inside_of, masked
+from convnova.models.layers import masked, padding_mask, select_positions
 
 SLOW, FAST, FADED = 1.5, 0.3, 1e-2
 """The slowest and the fastest channel's kernel has faded to a hundredth at this share of the longest sequence."""
@@ -136,7 +136,7 @@ class Backbone(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         self.config, self.width = config, config.width
-        self.embedding = nn.Embedding(OUTSIDE + 1, self.width, padding_idx=OUTSIDE)
+        self.embedding = nn.Embedding(PAD + 1, self.width, padding_idx=PAD)
         self.hyenas = nn.ModuleList(Hyena(config) for _ in range(config.layers))
         self.mlps = nn.ModuleList(
             nn.Sequential(
@@ -160,8 +160,8 @@ class Backbone(nn.Module):
             raise ConvNovaError(
                 f"sequences of {tokens.shape[1]} bases: expected at most {self.config.length}; set settings.length"
             )
-        inside, x = inside_of(tokens), self.embedding(tokens.long())
+        inside, x = padding_mask(tokens), self.embedding(tokens.long())
         for norm, hyena, mlp in zip(self.norms, self.hyenas, self.mlps, strict=True):
             x = x + hyena(norm(x), inside)
             x = x + mlp(x)
-        return self.norm(chosen(x, at))
+        return self.norm(select_positions(x, at))

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convnova.data.dna import OUTSIDE
+from convnova.data.dna import PAD
 from convnova.errors import ConvNovaError
 
 BASES = 4
@@ -69,7 +69,7 @@ def words(tokens: Tensor, k: int) -> Tensor:
     4^k stands for no word: one that has an N, or that reaches over an end. Position l is base (k - 1) // 2 of its word.
     """
     before = (k - 1) // 2
-    letters = F.pad(tokens.long(), (before, k - 1 - before), value=OUTSIDE).unfold(1, k, 1)  # (B, L, k)
+    letters = F.pad(tokens.long(), (before, k - 1 - before), value=PAD).unfold(1, k, 1)  # (B, L, k)
     place_values = BASES ** torch.arange(k - 1, -1, -1, device=tokens.device)
     numbers = (letters * place_values).sum(-1)
     return torch.where((letters < BASES).all(-1), numbers, BASES**k)

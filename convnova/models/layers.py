@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convnova.data.dna import OUTSIDE
+from convnova.data.dna import PAD
 from convnova.models.heads import VOCABULARY
 
 
-def inside_of(tokens: Tensor) -> Tensor | None:
+def padding_mask(tokens: Tensor) -> Tensor | None:
     """Where (B, L) tokens are bases: (B, L, 1), or None where all are."""
-    inside = tokens != OUTSIDE
+    inside = tokens != PAD
     return None if inside.all() else inside.unsqueeze(-1)
 
 
@@ -29,7 +29,7 @@ def masked(x: Tensor, inside: Tensor | None) -> Tensor:
     return x if inside is None else x * inside
 
 
-def chosen(features: Tensor, at: Tensor | None) -> Tensor:
+def select_positions(features: Tensor, at: Tensor | None) -> Tensor:
     """Features (B, L, d), or those at flat positions b * L + l alone: (M, d)."""
     return features if at is None else features.flatten(0, 1)[at]
 

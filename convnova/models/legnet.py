@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from convnova.errors import ConvNovaError
 from convnova.models.heads import VOCABULARY
-from convnova.models.layers import BatchNorm, Convolution, chosen, inside_of, masked, one_hot
+from convnova.models.layers import BatchNorm, Convolution, masked, one_hot, padding_mask, select_positions
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class Backbone(nn.Module):
 
     def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
-        inside = inside_of(tokens)
+        inside = padding_mask(tokens)
         x = self.stem(one_hot(tokens, self.stem.conv.weight.dtype), inside)
         for block in self.blocks:
             x = block(x, inside)
-        return chosen(x, at)
+        return select_positions(x, at)

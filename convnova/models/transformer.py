@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convnova.data.dna import OUTSIDE
+from convnova.data.dna import PAD
 from convnova.errors import ConvNovaError
-from convnova.models.layers import chosen, inside_of
+from convnova.models.layers import padding_mask, select_positions
 
 LONGEST_WAVE = 10_000.0
 """RoFormer's base of the rotations' wavelengths."""
@@ -77,15 +77,15 @@ class Backbone(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         self.width = config.width
-        self.embedding = nn.Embedding(OUTSIDE + 1, self.width, padding_idx=OUTSIDE)
+        self.embedding = nn.Embedding(PAD + 1, self.width, padding_idx=PAD)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(self.width)
 
     def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
-        inside = inside_of(tokens)
+        inside = padding_mask(tokens)
         inside = None if inside is None else inside.transpose(1, 2).unsqueeze(1)
         x = self.embedding(tokens.long())
         for layer in self.layers:
             x = layer(x, inside)
-        return self.norm(chosen(x, at))
+        return self.norm(select_positions(x, at))

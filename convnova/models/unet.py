@@ -13,7 +13,7 @@ from torch import Tensor
 
 from convnova.errors import ConvNovaError
 from convnova.models import convnova
-from convnova.models.layers import chosen, inside_of, mean_pool, repeated
+from convnova.models.layers import mean_pool, padding_mask, repeated, select_positions
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Backbone(convnova.Backbone):
     def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
         x, c = self._stems(tokens)
-        inside, levels = inside_of(tokens), len(self.blocks) // 2
+        inside, levels = padding_mask(tokens), len(self.blocks) // 2
         factor, above = self.config.dilation_base, []
         for block in self.blocks[:levels]:
             x, c = self._block(block, x, c, inside)
@@ -80,7 +80,7 @@ class Backbone(convnova.Backbone):
             finer_x, finer_c, inside = above.pop()
             x, c = (finer + repeated(h, factor, finer.shape[1]) for finer, h in ((finer_x, x), (finer_c, c)))
             x, c = self._block(block, x, c, inside)
-        return self._finish(chosen(x, at))
+        return self._finish(select_positions(x, at))
 
     def _block(self, block: convnova.GatedConvolutionBlock, x: Tensor, c: Tensor, inside: Tensor | None) -> tuple:
         return block(x, c, None if inside is None else inside.to(x.dtype))

@@ -38,7 +38,7 @@ def write_scores(config: RunConfig, out: Path) -> None:
         metric = metrics["metric"]
         if isinstance(score := metrics.get(metric), int | float) and math.isfinite(score):
             rows += _rows(config, job, metrics)
-            made.append(provenance_table.line(job, metrics["provenance"]))
+            made.append(provenance_table.provenance_row(job, metrics["provenance"]))
         else:
             log(f"left out: {config.folder(job)}/metrics.json: {metric} is {score}")
     if not rows:
@@ -48,7 +48,7 @@ def write_scores(config: RunConfig, out: Path) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(out, table.getvalue())
-    provenance_table.write_provenance(provenance_table.table(made), out.with_name(provenance_table.NAME))
+    provenance_table.write_provenance(provenance_table.provenance_frame(made), out.with_name(provenance_table.NAME))
 
 
 def metrics_of(config: RunConfig, job: Job) -> dict[str, Any] | None:
@@ -82,7 +82,7 @@ def _rows(config: RunConfig, job: Job, metrics: dict[str, Any]) -> list[dict[str
         "receptive_field": metrics["receptive_field"] or math.inf,
         "seconds": metrics["seconds"],
         "simulated": str(metrics["simulated"]).lower(),
-        "path": config.shown(path),
+        "path": config.relative_path(path),
     }
     groups = config.task(job).groups
     batches = metrics["per_batch"] or {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from convnova.errors import ConvNovaError
-from convnova.evaluation.leakage.split_audit import LEAST, STRETCH, WORD
+from convnova.evaluation.leakage.split_audit import KMER, MIN_CONTAINMENT, STRETCH
 from convnova.files import write_text
 from convnova.reporting.pages import WARNING, breakable, escape, fill, sortable
 
@@ -24,8 +24,9 @@ UNEVEN = 0.6
 """Share of the largest class from which a constant answer is worth a word."""
 
 RULES = (
-    f"Exact duplicates have the same bases, or are each other's reverse complement. A near duplicate has {LEAST:.0%} "
-    f"or more of its distinct {WORD}-mers, either strand, in one train row; an overlap is {STRETCH} bases in a row, "
+    f"Exact duplicates have the same bases, or are each other's reverse complement. A near duplicate has "
+    f"{MIN_CONTAINMENT:.0%} "
+    f"or more of its distinct {KMER}-mers, either strand, in one train row; an overlap is {STRETCH} bases in a row, "
     "either strand, in common with a train row. Any: one of these. In pretraining: half of the row's bases or more, in "
     "intervals that pretraining reads; the row was looked for in the genome unless its file says where it lies. "
     "Percentages are of the test rows that were compared."

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from convnova.evaluation.model_comparison import OverTasks, paired_over_tasks
+from convnova.evaluation.model_comparison import PairedOverTasks, compare_over_tasks
 from convnova.reporting.paper_tables import paper_table
 from convnova.reporting.scores import AUDIT, Plan
 from convnova.reporting.sheets import Sheet, change, mean_and_spread, p_value, receptive_field, text, write
 from convnova.reporting.suite_tables import NAN, signed
 from convnova.reporting.table_forms import Entry
-from convnova.runs.outputs import sheet_titles
+from convnova.runs.outputs import extra_table_titles
 
 GAINS = {
     "released - heldout": "released",
@@ -28,7 +28,7 @@ GAINS = {
 def sheets(scores: pd.DataFrame, published: pd.DataFrame, plan: Plan) -> Iterator[Sheet]:
     """Every table of a run besides those of its suites, in the order in which they are shown."""
     own = {"protocols": protocols, "comparisons": comparisons}
-    for name in sheet_titles(plan):
+    for name in extra_table_titles(plan):
         yield own[name](scores, plan) if name in own else paper_table(name, scores, published, plan)
 
 
@@ -73,7 +73,7 @@ def protocols(scores: pd.DataFrame, plan: Plan) -> Sheet:
     ]
     return Sheet(
         "protocols",
-        sheet_titles(plan)["protocols"],
+        extra_table_titles(plan)["protocols"],
         "Mean ± standard deviation over seeds, by each protocol; then what would have been reported minus the heldout "
         "score: by released; of the same heldout training by its epoch that is best on test; and as the mean of the "
         "metric over batches of test, of the size of training, in the file's order and sorted by class.",
@@ -98,7 +98,7 @@ def comparisons(scores: pd.DataFrame, plan: Plan) -> Sheet:
             different, count = different + (pair.p_holm <= 0.05), count + 1
     return Sheet(
         "comparisons",
-        sheet_titles(plan)["comparisons"],
+        extra_table_titles(plan)["comparisons"],
         "Wilcoxon signed-rank over the means of tasks, two-sided, adjusted by Holm over the pairs of a "
         "suite and protocol; "
         "effect: matched-pairs rank-biserial correlation.",
@@ -113,9 +113,9 @@ def comparisons(scores: pd.DataFrame, plan: Plan) -> Sheet:
     )
 
 
-def pairs(scores: pd.DataFrame, plan: Plan, suite: str, protocol: str) -> list[OverTasks]:
+def pairs(scores: pd.DataFrame, plan: Plan, suite: str, protocol: str) -> list[PairedOverTasks]:
     """Every pair of models over the rows of a suite, by one protocol."""
-    return paired_over_tasks(
+    return compare_over_tasks(
         {plan.models[model]: column.to_numpy() for model, column in means(scores, plan, suite, protocol).items()}
     )
 
@@ -127,6 +127,6 @@ def means(scores: pd.DataFrame, plan: Plan, suite: str, protocol: str) -> pd.Dat
     return table.reindex(index=[row.label for row in plan.rows[suite]], columns=list(plan.models))
 
 
-def _numbers(pair: OverTasks) -> list[Entry]:
+def _numbers(pair: PairedOverTasks) -> list[Entry]:
     counts = [Entry(str(count), count) for count in (pair.n, pair.wins, pair.losses)]
     return [*counts, change(pair.difference), change(pair.effect), p_value(pair.p), p_value(pair.p_holm)]

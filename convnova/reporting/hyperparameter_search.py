@@ -87,7 +87,7 @@ def _recipe(config: RunConfig, line: dict[str, Any], table: Path) -> dict[str, A
     training = {key: value for key, value in resolved.items() if value is not None}
     settings, searched = config.job_settings(job), {**line["training"], **line["settings"]}
     told = {key: "our search" if key in searched else "not searched, as in our search" for key in settings | training}
-    return {"settings": settings, "training": training, "source": told, "grid": config.shown(table)}
+    return {"settings": settings, "training": training, "source": told, "grid": config.relative_path(table)}
 
 
 def _fixed(config: RunConfig, search: Search) -> str:

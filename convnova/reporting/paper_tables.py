@@ -14,7 +14,7 @@ from convnova.reporting.scores import METRIC_TITLES, Plan
 from convnova.reporting.sheets import Sheet, change, mean_and_spread, number, receptive_field, text
 from convnova.reporting.suite_tables import NAN, signed
 from convnova.reporting.table_forms import Entry, footnoted, reasons
-from convnova.runs.outputs import LONG_RANGE, PAPER_TABLES, PaperTable, sheet_titles
+from convnova.runs.outputs import LONG_RANGE, PAPER_TABLES, PaperTable, extra_table_titles
 
 HISTONE_MARKS = (
     "H3", "H3K4me1", "H3K4me2", "H3K4me3", "H3K9ac", "H3K14ac", "H3K36me3", "H3K79me3", "H4", "H4ac",
@@ -77,7 +77,7 @@ def _beside(name: str, scores: pd.DataFrame, published: pd.DataFrame, plan: Plan
         heads += [f"ours: {title}", *(["difference", "verdict"] if plan.published.get(model) in theirs else [])]
     return Sheet(
         name,
-        sheet_titles(plan)[name],
+        extra_table_titles(plan)[name],
         _caption(table, simulated),
         _summary(table, plan, verdicts, differences, {key: cell.mean for key, cell in cells.items()}, ours),
         heads,
@@ -200,7 +200,7 @@ def _long_range(scores: pd.DataFrame, plan: Plan) -> Sheet:
     ]
     return Sheet(
         "convnova_tables_3_10",
-        sheet_titles(plan)["convnova_tables_3_10"],
+        extra_table_titles(plan)["convnova_tables_3_10"],
         f"{UNKNOWN} Mean ± standard deviation over seeds.",
         _filled(lines, 3),
         ["task", "metric", "protocol", *plan.models.values()],
@@ -226,7 +226,7 @@ def _stages(scores: pd.DataFrame, plan: Plan) -> Sheet:
     fields = [_field(scores, "nucleotide_transformer", model) for model in models]
     return Sheet(
         "convnova_table_9",
-        sheet_titles(plan)["convnova_table_9"],
+        extra_table_titles(plan)["convnova_table_9"],
         "The paper sets the number of blocks by task (5 to 10, as it is quoted); its numbers are not known, so only "
         "ours are here.",
         f"{len(rows)} task{'s' * (len(rows) != 1)}; nothing published to compare with.",
@@ -265,7 +265,7 @@ def _ablations(scores: pd.DataFrame, plan: Plan) -> Sheet:
     heads = [f"{plan.suites[suite]}: {what}" for suite in suites for what in columns]
     return Sheet(
         "convnova_ablations",
-        sheet_titles(plan)["convnova_ablations"],
+        extra_table_titles(plan)["convnova_ablations"],
         f"{UNKNOWN} Every model of the run: what differs, and the mean of its tasks' means, each by its own metric.",
         _filled(lines, 2),
         ["model", "settings", *heads],

@@ -20,7 +20,7 @@ from convnova.reporting.scores import plan_of, read_scores
 from convnova.reporting.sheets import Sheet, html_notes, sortable_table
 from convnova.reporting.suite_tables import SIMULATED, Table, tables
 from convnova.runs.explain import code, machine, packages
-from convnova.runs.outputs import ITEMS, figure_titles, item_tasks, sheet_titles
+from convnova.runs.outputs import ITEMS, extra_table_titles, figure_titles, test_row_tasks
 from convnova.runs.provenance_table import wall_time
 from convnova.runs.status import STATES, Step, counts, steps
 from convnova.runs.trace import Run
@@ -87,21 +87,21 @@ def gather(config: RunConfig, published: Path) -> Material:
     figures = [path for name in figure_titles(config) for path in _forms(folder, name)]
     items = folder / "tables" / f"{ITEMS}.tsv"
     return Material(
-        run=Run(config.place("").absolute(), config),
+        run=Run(config.local_path("").absolute(), config),
         config=config,
         tables=list(tables(*given)),
         sheets=[*sheets(*given), *_of_items(items, config)],
         results={job: read_json(config.folder(job) / "metrics.json") for job in jobs},
         steps=steps(config),
         audits=audit_table.read_audits([path for path in audits if path.is_file()]),
-        absent=[path for path in (*audits, *figures, *[items] * bool(item_tasks(config))) if not path.is_file()],
+        absent=[path for path in (*audits, *figures, *[items] * bool(test_row_tasks(config))) if not path.is_file()],
         left=left_over(config),
     )
 
 
 def _of_items(path: Path, config: RunConfig) -> list[Sheet]:
     """The table of test rows, without what an earlier config left in it."""
-    tasks = item_tasks(config)
+    tasks = test_row_tasks(config)
     if not tasks or not path.is_file():
         return []
     table = test_row_comparison.read_items(path)
@@ -114,8 +114,8 @@ def _of_items(path: Path, config: RunConfig) -> list[Sheet]:
 
 def left_over(config: RunConfig) -> list[str]:
     """Names, as `tables/ranks.*`, of what lies beside the run's tables and figures and is not of its config."""
-    items = [ITEMS] * bool(item_tasks(config))
-    of_config = {"tables": {*config.suites, *sheet_titles(config), *items}, "figures": {*figure_titles(config)}}
+    items = [ITEMS] * bool(test_row_tasks(config))
+    of_config = {"tables": {*config.suites, *extra_table_titles(config), *items}, "figures": {*figure_titles(config)}}
     return sorted(
         {
             f"{folder}/{path.stem}.*"

@@ -92,7 +92,7 @@ def _again(run: Run, job: Job, provenance: dict[str, Any]) -> str:
     """Where a fine-tuning's result lies, and the two commands that make it again."""
     path = run.root / job.folder(run.config.run if run.config else "") / "metrics.json"
     commands = "".join(f"<pre>{escape(line)}</pre>" for line in (snakemake_line(run, path), command(provenance)))
-    return f"<p>Seed {job.seed}: <code>{escape(run.shown(path))}</code></p>{commands}"
+    return f"<p>Seed {job.seed}: <code>{escape(run.relative_path(path))}</code></p>{commands}"
 
 
 def _data_place(job: Job) -> str:
@@ -137,7 +137,7 @@ def _input(run: Run, found: Input) -> str:
     """A file with its checksum, what became of it, its addresses, and the files it was made from."""
     loud = found.state.startswith((CHANGED, GONE))
     state = f"<strong class=changed>{escape(found.state)}</strong>" if loud else escape(found.state)
-    lines = [f"{escape(found.role)}: <code>{escape(run.shown(found.path))}</code>"]
+    lines = [f"{escape(found.role)}: <code>{escape(run.relative_path(found.path))}</code>"]
     lines.append(f"sha256 <code>{found.sha256}</code>, {state}" if found.sha256 else state)
     lines += [f'<a href="{escape(url)}" rel="noreferrer">{escape(url)}</a>' for url in found.urls]
     lines += [escape(note) for note in found.notes]

@@ -19,7 +19,12 @@ from convnova.config.schema import Task
 from convnova.errors import ConvNovaError
 from convnova.evaluation import bootstrap
 from convnova.evaluation.metrics import FROM_RANKING
-from convnova.evaluation.model_comparison import OverItems, paired_over_items, paired_over_sequences, with_holm
+from convnova.evaluation.model_comparison import (
+    PairedOverTestRows,
+    compare_over_test_rows,
+    paired_over_sequences,
+    with_holm,
+)
 from convnova.evaluation.prediction_file import Predictions, predictions_of
 from convnova.files import read_json, write_tsv
 from convnova.log import log
@@ -28,8 +33,8 @@ from convnova.reporting.sheets import Sheet, change, p_value, text, write
 from convnova.reporting.suite_tables import signed
 from convnova.reporting.table_forms import Entry, fields_read
 from convnova.runs import provenance_table
-from convnova.runs.outputs import ITEMS, ITEMS_TITLE, item_tasks
-from convnova.runs.provenance_table import line, sentence
+from convnova.runs.outputs import ITEMS, ITEMS_TITLE, test_row_tasks
+from convnova.runs.provenance_table import provenance_row, provenance_sentence
 
 RESAMPLES = 5000
 """Enough that p can be below 5% after Holm's adjustment over 100 pairs."""
@@ -65,7 +70,7 @@ def write_items(config: RunConfig, out: Path) -> None:
     """
     lines = [
         pair
-        for suite, task in item_tasks(config)
+        for suite, task in test_row_tasks(config)
         for protocol in config.protocols
         for pair in _lines(config, suite, task, protocol, config.suites[suite].tasks[task])
     ]
@@ -78,10 +83,10 @@ def write_items(config: RunConfig, out: Path) -> None:
 
 def _made(config: RunConfig) -> str:
     """What the predictions were made from, by the metrics beside them."""
-    tasks = item_tasks(config)
+    tasks = test_row_tasks(config)
     paths = {job: config.folder(job) / "metrics.json" for job in config.jobs() if job[:2] in tasks}
-    lines = [line(job, read_json(path)["provenance"]) for job, path in paths.items() if path.is_file()]
-    return sentence(config, provenance_table.table(lines))
+    lines = [provenance_row(job, read_json(path)["provenance"]) for job, path in paths.items() if path.is_file()]
+    return provenance_sentence(config, provenance_table.provenance_frame(lines))
 
 
 def read_items(path: Path) -> pd.DataFrame:
@@ -152,14 +157,16 @@ def _lacks_a_class(scores: Scores) -> bool:
     return one.predicted.shape[1:] == (2,) and bool(np.bincount(one.labels, minlength=2).min() < 2)
 
 
-def _compared(spec: Task, metric: str, found: dict[str, Scores], titles: dict[str, str], a: str, b: str) -> OverItems:
+def _compared(
+    spec: Task, metric: str, found: dict[str, Scores], titles: dict[str, str], a: str, b: str
+) -> PairedOverTestRows:
     """Two models by the seeds that both have."""
     seeds = [seed for seed in found[a] if seed in found[b]]
     of_a, of_b = ([found[model][seed] for seed in seeds] for model in (a, b))
     names = titles[a], titles[b]
     if spec.kind == "classes":
         scores = (np.stack([one.predicted for one in of]) for of in (of_a, of_b))
-        result = paired_over_items(of_a[0].labels, *scores, metric, names, RESAMPLES)
+        result = compare_over_test_rows(of_a[0].labels, *scores, metric, names, RESAMPLES)
     else:
         classes = 1 + max(int(max(one.labels.max(), one.predicted.max())) for one in (*of_a, *of_b))
         counts = (np.stack([confusions(one, classes) for one in of]) for of in (of_a, of_b))

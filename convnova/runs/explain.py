@@ -10,7 +10,7 @@ from convnova.config.run import Job
 from convnova.errors import ConvNovaError, nearest
 from convnova.files import read_json
 from convnova.reporting.scores import METRICS
-from convnova.runs.outputs import ITEMS, sheet_titles
+from convnova.runs.outputs import ITEMS, extra_table_titles
 from convnova.runs.trace import CHANGED, GONE, Input, Run, flat, inputs_of, run_of
 
 CELL = ("row", "model", "protocol", "seed")
@@ -88,7 +88,7 @@ def of_finetuning(path: Path) -> str:
         ]
     except KeyError as error:
         raise ConvNovaError(f"{path}: expected the metrics of a fine-tuning, found none of {error}") from error
-    return as_text(run.shown(path), sections, metrics["simulated"])
+    return as_text(run.relative_path(path), sections, metrics["simulated"])
 
 
 def of_pretraining(path: Path) -> str:
@@ -106,7 +106,7 @@ def of_pretraining(path: Path) -> str:
         sections = [("score", scores), ("settings", settings), *_common(run, weights, about["provenance"], inputs)]
     except KeyError as error:
         raise ConvNovaError(f"{path}: expected the JSON of a pretraining, found none of {error}") from error
-    return as_text(run.shown(path.with_name("weights.safetensors")), sections, about["simulated"])
+    return as_text(run.relative_path(path.with_name("weights.safetensors")), sections, about["simulated"])
 
 
 def _common(run: Run, path: Path, provenance: dict[str, Any], inputs: list[Input]) -> list[Section]:
@@ -178,7 +178,7 @@ def _pairs(values: dict[str, Any]) -> str:
 def _input(run: Run, found: Input) -> list[str]:
     """A file, its checksum and addresses, and below it those that it was made from."""
     checksum = f"sha256 {found.sha256}, {found.state}" if found.sha256 else found.state
-    lines = [run.shown(found.path), f"  {checksum}", *[f"  {text}" for text in (*found.urls, *found.notes)]]
+    lines = [run.relative_path(found.path), f"  {checksum}", *[f"  {text}" for text in (*found.urls, *found.notes)]]
     for below in found.inputs:
         first, *others = _input(run, below)
         lines += [f"  {below.role}: {first}", *[f"  {line}" for line in others]]
@@ -187,7 +187,7 @@ def _input(run: Run, found: Input) -> list[str]:
 
 def changes(run: Run, inputs: list[Input]) -> list[str]:
     """The inputs that are not any more what they were."""
-    states = {run.shown(found.path): found.state for found in flat(inputs)}
+    states = {run.relative_path(found.path): found.state for found in flat(inputs)}
     return [f"{path}: {state}" for path, state in states.items() if state.startswith((CHANGED, GONE))]
 
 
@@ -230,7 +230,7 @@ def packages(provenance: dict[str, Any]) -> str:
 def snakemake_line(run: Run, path: Path) -> str:
     """The command that makes a result again, whether it is there or not, after everything that it needs."""
     config = f"results/{run.config.run}/config.yaml" if run.config else "THE_CONFIG_OF_THE_RUN"
-    return shlex.join(["snakemake", "--cores", "all", "--configfile", config, "--force", run.shown(path)])
+    return shlex.join(["snakemake", "--cores", "all", "--configfile", config, "--force", run.relative_path(path)])
 
 
 def command(provenance: dict[str, Any]) -> str:
@@ -247,7 +247,7 @@ def of_table(path: Path, cell: list[str]) -> list[str]:
     """
     runs, config = _lines(path.with_name("scores.tsv")), run_of(path).config
     of_suite = [line for line in runs if line["suite"] == path.stem]
-    of_all = ("scores", ITEMS, *(sheet_titles(config) if config else ()))
+    of_all = ("scores", ITEMS, *(extra_table_titles(config) if config else ()))
     if not of_suite and path.stem not in of_all:
         raise ConvNovaError(f"{path}: expected a table of scores, found none in {path.with_name('scores.tsv')}")
     runs = of_suite or runs
@@ -293,12 +293,12 @@ def _listing(path: Path, runs: list[dict[str, str]]) -> str:
     run, cells = run_of(path), {}
     for line in runs:
         cells.setdefault((line["row"], line["model"], line["protocol"]), []).append(line)
-    lines = [f"{run.shown(path)}: {len(cells)} cells from {len(runs)} results, in {path.with_name('scores.tsv').name}"]
+    lines = [f"{run.relative_path(path)}: {len(cells)} cells from {len(runs)} results, in scores.tsv"]
     for names, of_cell in cells.items():
         scores = ", ".join(f"{float(line['score']):.6f} (seed {line['seed']})" for line in of_cell)
         lines.append(f"  {' '.join(names)}: {of_cell[0]['metric']} {scores}")
     one = " ".join(next(iter(cells)))
-    again = [f"  again: {snakemake_line(run, path)}", f"  a cell: convnova explain {run.shown(path)} {one}"]
+    again = [f"  again: {snakemake_line(run, path)}", f"  a cell: convnova explain {run.relative_path(path)} {one}"]
     return "\n".join([*lines, *again])
 
 

@@ -35,7 +35,7 @@ ITEMS, ITEMS_TITLE = "items", "Pairs of models over test rows"
 LONG_RANGE = ("chromatin_profile", "gene_finding")
 
 
-def sheet_titles(run: "Plan | RunConfig") -> dict[str, str]:
+def extra_table_titles(run: "Plan | RunConfig") -> dict[str, str]:
     """Every table of a run besides those of its suites: name to title, in the order in which they are shown."""
     several, nt = len(run.models) > 1, "nucleotide_transformer"
     titles = {
@@ -56,7 +56,7 @@ def _has(run: "Plan | RunConfig", table: PaperTable) -> bool:
     return table.suite in run.suites and table.protocol in run.protocols
 
 
-def item_tasks(config: "RunConfig") -> list[tuple[str, str]]:
+def test_row_tasks(config: "RunConfig") -> list[tuple[str, str]]:
     """Suite and task of whatever models are compared on over test rows; none where there is one model."""
     return [
         (suite, task)

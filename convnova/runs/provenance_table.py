@@ -18,7 +18,7 @@ SHORT = 12
 """Letters of a commit in a sentence."""
 
 
-def line(job: Job, provenance: dict[str, Any]) -> dict[str, Any]:
+def provenance_row(job: Job, provenance: dict[str, Any]) -> dict[str, Any]:
     """What the metrics file of a fine-tuning says of its making."""
     inputs, hardware = provenance["inputs"], provenance["hardware"]
     packages = {"python": provenance["python"], **provenance["packages"]}
@@ -32,7 +32,7 @@ def line(job: Job, provenance: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def table(lines: Iterable[dict[str, Any]]) -> pd.DataFrame:
+def provenance_frame(lines: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """The lines of results, in their order."""
     return pd.DataFrame(list(lines), columns=COLUMNS)
 
@@ -45,7 +45,7 @@ def write_provenance(found: pd.DataFrame, out: Path) -> None:
 def read_provenance(scores: Path) -> pd.DataFrame:
     """The table beside `scores.tsv`; without a line where there is none."""
     path = scores.with_name(NAME)
-    return pd.read_csv(path, sep="\t") if path.is_file() else table([])
+    return pd.read_csv(path, sep="\t") if path.is_file() else provenance_frame([])
 
 
 def wall_time(seconds: float) -> str:
@@ -53,7 +53,7 @@ def wall_time(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
 
 
-def sentence(config: RunConfig, found: pd.DataFrame) -> str:
+def provenance_sentence(config: RunConfig, found: pd.DataFrame) -> str:
     """What a table was made from; nothing without results."""
     if not len(found):
         return ""

@@ -125,7 +125,7 @@ def _advice(request: Request, refusal: str) -> str:
         "gpus": "gpus` (0 on a cluster without GPUs) or `gpu_partition",
         "memory_mb": "largest_gb",
         "minutes": times.get(request.rule, other),
-        "cores": "threads" if training or request.rule == "task_shard" else request.partition_key,
+        "cores": "threads" if training or request.rule == "tokenize_task" else request.partition_key,
     }
     asked = [field for field in keys if getattr(request, field) != Request._field_defaults[field]]
     for fields in (some for count in range(1, len(asked) + 1) for some in combinations(asked, count)):

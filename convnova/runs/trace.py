@@ -31,7 +31,7 @@ class Run:
     root: Path
     config: RunConfig | None
 
-    def shown(self, path: Path) -> str:
+    def relative_path(self, path: Path) -> str:
         """A path as it is written in commands: relative to the root, if it lies there."""
         absolute = Path(path).absolute()
         return str(absolute.relative_to(self.root)) if absolute.is_relative_to(self.root) else str(path)
@@ -105,7 +105,7 @@ def _sha256(path: Path, changed: int | None) -> str:
 
 
 def _of_task(run: Run, shard: Path, suite: str, task: str) -> list[Input]:
-    """The files of a task's shard, and the genome that its intervals point into."""
+    """The files of a tokenized task, and the genome that its intervals point into."""
     recorded = _recorded(shard)
     if run.config is None or task not in getattr(run.config.suites.get(suite), "tasks", {}):
         return _without_config(recorded)
@@ -121,7 +121,7 @@ def _of_task(run: Run, shard: Path, suite: str, task: str) -> list[Input]:
 
 
 def _of_genome(run: Run, shard: Path) -> list[Input]:
-    """FASTA and, where there was one, BED of a genome shard."""
+    """FASTA and, where there was one, BED of a tokenized genome."""
     recorded = _recorded(shard)
     genome = run.config.genomes.get(run.config.genome or "") if run.config else None
     if genome is None:
@@ -135,7 +135,7 @@ def _of_genome(run: Run, shard: Path) -> list[Input]:
 
 
 def _of_weights(run: Run, weights: Path) -> list[Input]:
-    """The genome shard that a pretraining read."""
+    """The tokenized genome that a pretraining read."""
     about = weights.with_suffix(".json")
     return inputs_of(run, read_json(about)["provenance"]) if about.is_file() else []
 

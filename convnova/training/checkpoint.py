@@ -64,7 +64,7 @@ def checkpoints_of(config: RunFiles, out: Path, made_for: str) -> Path:
     outlives a job whose results do not, before they are whole.
     """
     kept = os.environ.get("CONVNOVA_CHECKPOINTS")
-    return (Path(kept, config.shown(out)) if kept else out) / "checkpoints" / made_for
+    return (Path(kept, config.relative_path(out)) if kept else out) / "checkpoints" / made_for
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from convnova.config.run import RunConfig
 from convnova.data.dna import reverse_complement
 from convnova.files import write_json
 from convnova.log import log
-from convnova.models import as_the_equations_stand, build_predictor, configure, receptive_field
+from convnova.models import build_predictor, configure, receptive_field, without_fast_kernels
 from convnova.training.devices import no_more_than_available, peak_resident
 from convnova.training.optimization import AdamW, parameter_groups
 from convnova.training.provenance import describe
@@ -133,7 +133,7 @@ COUNTED = {
 
 def operations(network: nn.Module, tokens: Tensor) -> int:
     """Floating-point operations of one prediction."""
-    plain = as_the_equations_stand(network).eval()
+    plain = without_fast_kernels(network).eval()
     with torch.inference_mode(), FlopCounterMode(display=False, custom_mapping=COUNTED) as counter:
         plain(tokens)
     return counter.get_total_flops()

@@ -16,7 +16,7 @@ from convnova.data.batches import Batch
 
 MOST = 16
 """Shapes that are recorded; steps of any others are taken without a graph."""
-SAME_SHAPE = 1024
+SHAPE_MULTIPLE = 1024
 """Positions with an output in a batch are filled up to a multiple of this, so that the shapes are few."""
 
 Backward = Callable[[Batch, Tensor], Tensor]
@@ -64,8 +64,8 @@ class Graphs:
         return loss.clone()
 
     def _record(self, backward: Backward, batch: Batch) -> Recorded:
-        at = None if batch.at is None else batch.at.clone()
-        static = replace(batch, tokens=batch.tokens.clone(), targets=batch.targets.clone(), at=at)
+        at = None if batch.target_positions is None else batch.target_positions.clone()
+        static = replace(batch, tokens=batch.tokens.clone(), targets=batch.targets.clone(), target_positions=at)
         count, random = torch.ones((), device=batch.tokens.device), torch.cuda.get_rng_state()
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -87,4 +87,4 @@ class Graphs:
 
 
 def _tensors(batch: Batch) -> list[Tensor]:
-    return [tensor for tensor in (batch.tokens, batch.targets, batch.at) if tensor is not None]
+    return [tensor for tensor in (batch.tokens, batch.targets, batch.target_positions) if tensor is not None]

@@ -16,17 +16,17 @@ from convnova.config.hyperparameters import Training
 from convnova.config.run import Job, RunConfig
 from convnova.config.schema import Task
 from convnova.data.batches import (
-    UNLABELLED,
+    IGNORE_INDEX,
     Batch,
-    Labelled,
+    LabelledSequences,
     Padding,
+    augment_reverse_complement,
     collate,
-    either_strand,
     rows_of_step,
 )
 from convnova.data.prepare_task import check_metric
 from convnova.data.splits import split_rows
-from convnova.data.task_dataset import TaskShard, read_task
+from convnova.data.task_dataset import TaskDataset, read_task
 from convnova.errors import ConvNovaError
 from convnova.evaluation.predict import predict
 from convnova.evaluation.prediction_file import write_predictions
@@ -55,7 +55,7 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
     left with N that counts in the mean. The test score of every epoch is kept for the audit and chooses nothing.
 
     Args:
-        shard: the task's shard.
+        shard: the tokenized task.
         out: folder for `metrics.json`, `predictions.parquet` and `log.csv`.
         weights: the pretrained model, for models that start from one.
 
@@ -65,7 +65,7 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
     """
     started, energy = time.time(), joules()
     paths = {"task": shard} | ({"weights": weights} if weights else {})
-    inputs = {name: {"path": config.shown(path), "sha256": sha256(path)} for name, path in paths.items()}
+    inputs = {name: {"path": config.relative_path(path), "sha256": sha256(path)} for name, path in paths.items()}
     made_for = config.fingerprint(config.job_fingerprint(job), [about["sha256"] for about in inputs.values()])
     if restored(out, made_for):
         return
@@ -127,7 +127,7 @@ def restored(out: Path, made_for: str) -> bool:
 
 
 def summary(
-    history: History, model: nn.Module, splits: dict[str, Labelled], config: RunConfig, job: Job
+    history: History, model: nn.Module, splits: dict[str, LabelledSequences], config: RunConfig, job: Job
 ) -> dict[str, Any]:
     """What a reader wants to know of a run besides its scores."""
     about, settings = config.models[job.model], config.job_settings(job)
@@ -152,7 +152,7 @@ def padding_style(settings: Training, job: Job) -> str:
     return settings.padding or ("pooled" if job.protocol == "released" else "masked")
 
 
-def padded_length(model: nn.Module, pooled: bool, splits: dict[str, Labelled]) -> int | None:
+def padded_length(model: nn.Module, pooled: bool, splits: dict[str, LabelledSequences]) -> int | None:
     """A length common to all batches, where the model wants one or padding counts."""
     longest = max(rows.max_length for rows in splits.values())
     if pooled and splits["test"].kind != "per_base":
@@ -160,7 +160,9 @@ def padded_length(model: nn.Module, pooled: bool, splits: dict[str, Labelled]) -
     return model.fixed_length
 
 
-def build(config: RunConfig, job: Job, data: TaskShard, splits: dict[str, Labelled], weights: Path | None) -> nn.Module:
+def build(
+    config: RunConfig, job: Job, data: TaskDataset, splits: dict[str, LabelledSequences], weights: Path | None
+) -> nn.Module:
     """The job's network with its initial weights, on the best device there is.
 
     Raises:
@@ -194,7 +196,7 @@ class Classification:
     task: Task
     settings: Training
     seed: int
-    splits: dict[str, Labelled]
+    splits: dict[str, LabelledSequences]
     padding: Padding
     strands: str = "forward"
 
@@ -211,7 +213,7 @@ class Classification:
         rows = rows_of_step(data, self.settings.batch_size, self.seed, epoch, place)
         batch = collate(data, rows, self.padding)
         if self.settings.reverse_complement:
-            return either_strand(batch, data.lengths[rows], self.padding, self.seed, step)
+            return augment_reverse_complement(batch, data.lengths[rows], self.padding, self.seed, step)
         return batch
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -219,7 +221,9 @@ class Classification:
         logits = model(batch.tokens).float()
         if self.task.kind == "multilabel":
             return F.binary_cross_entropy_with_logits(logits, batch.targets, reduction="sum")
-        return F.cross_entropy(logits.flatten(0, -2), batch.targets.flatten(), reduction="sum", ignore_index=UNLABELLED)
+        return F.cross_entropy(
+            logits.flatten(0, -2), batch.targets.flatten(), reduction="sum", ignore_index=IGNORE_INDEX
+        )
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """`score`: the task's own metric on the part that chooses the epoch, not a number counts as worst.
@@ -233,6 +237,6 @@ class Classification:
             told["test"] = on_test
         return told
 
-    def _score(self, model: nn.Module, data: Labelled) -> float:
+    def _score(self, model: nn.Module, data: LabelledSequences) -> float:
         predicted = predict(model, data, self.padding, self.evaluation_batch, self.strands)
         return float(score(self.task, labels_of(data), predicted).get(self.task.metric, np.nan))

@@ -25,7 +25,7 @@ from convnova.files import write_text
 from convnova.log import log, progress
 from convnova.randomness import torch_seed
 from convnova.training.checkpoint import load_state, save_state
-from convnova.training.cuda_graphs import SAME_SHAPE, Graphs
+from convnova.training.cuda_graphs import SHAPE_MULTIPLE, Graphs
 from convnova.training.devices import peak_resident
 from convnova.training.distributed import ALONE, Processes
 from convnova.training.optimization import (
@@ -36,7 +36,7 @@ from convnova.training.optimization import (
     learning_rate,
     parameter_groups,
     sequences_at_once,
-    take_step,
+    training_step,
 )
 from convnova.training.signals import Stopped, signals
 
@@ -64,7 +64,7 @@ class History:
     seconds: float = 0.0
     unlogged: list[float] = field(default_factory=list)
     """Losses of the steps since the last row."""
-    fits: int = sys.maxsize
+    max_sequences_in_memory: int = sys.maxsize
     """Sequences at once that did fit into memory, where more did not."""
 
 
@@ -165,19 +165,21 @@ class _Loop:
         """The bases of a step, and what of them this process takes."""
         batch = self.objective.batch(step)
         own = (
-            batch.share(self.processes.rank, self.processes.world) if self.graphs is None else batch.filled(SAME_SHAPE)
+            batch.rows_for_rank(self.processes.rank, self.processes.world)
+            if self.graphs is None
+            else batch.pad_targets_to_multiple(SHAPE_MULTIPLE)
         )
         return batch.tokens.numel(), own.to(self.device)
 
     def _step(self, batch: Batch, bases: int, leave: Callable[[], AbstractContextManager]) -> None:
         history, settings = self.history, self.settings
         place = (history.step,) if self.processes.first else (history.step, self.processes.rank)
-        at_once = min(history.fits, sequences_at_once(settings, batch.tokens, self.device))
-        loss, fitted = take_step(
+        at_once = min(history.max_sequences_in_memory, sequences_at_once(settings, batch.tokens, self.device))
+        loss, fitted = training_step(
             self.parallel, self.objective, batch, self.optimizer, learning_rate(history.step, self.total, settings),
             settings, at_once, self.processes, self.graphs, torch_seed(self.seed, "dropout", *place), leave,
         )  # fmt: skip
-        history.fits = fitted if fitted < at_once else history.fits
+        history.max_sequences_in_memory = fitted if fitted < at_once else history.max_sequences_in_memory
         self.losses[history.step % self.every] = loss
         history.step += 1
         history.bases += bases

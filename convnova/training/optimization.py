@@ -149,7 +149,7 @@ def compile_in_place(model: nn.Module) -> None:
     model.compile(dynamic=False)
 
 
-def take_step(
+def training_step(
     model: nn.Module,
     objective: Objective,
     batch: Batch,

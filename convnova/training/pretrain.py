@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from convnova.config.hyperparameters import Pretraining
 from convnova.config.run import RunConfig
 from convnova.data.batches import Batch, named
-from convnova.data.masking import mask, mask_as_released
+from convnova.data.masking import mask, mask_twice
 from convnova.data.windows import Windows, windows
 from convnova.files import sha256
 from convnova.models import build_backbone, checkpoint_activations
@@ -27,7 +27,7 @@ from convnova.training.loop import train, write_log
 from convnova.training.optimization import sequences_at_once
 from convnova.training.provenance import describe, joules
 
-MASKINGS = {"once": mask, "released": mask_as_released}
+MASKING_SCHEMES = {"once": mask, "released": mask_twice}
 MOST_VALIDATION_WINDOWS = 2048
 
 
@@ -57,7 +57,7 @@ def pretrain(config: RunConfig, backbone: str, genome: Path, out: Path) -> None:
     parts = {split: windows(genome, split, settings.length, settings.coverage) for split in ("train", "valid")}
     objective = MaskedLanguage(settings, parts["train"], parts["valid"])
     shard = genome / "genome.safetensors"
-    inputs = {"genome": {"path": config.shown(shard), "sha256": sha256(shard)}}
+    inputs = {"genome": {"path": config.relative_path(shard), "sha256": sha256(shard)}}
     fingerprint = config.pretraining_fingerprint(backbone)
     checkpoints = checkpoints_of(config, out, config.fingerprint(fingerprint, inputs["genome"]["sha256"]))
     with processes() as group:
@@ -104,7 +104,7 @@ class MaskedLanguage:
         return self._masked(self.data, chosen, step)
 
     def _masked(self, data: Windows, chosen: np.ndarray, place: int) -> Batch:
-        inputs, at, letters = MASKINGS[self.settings.masking](
+        inputs, at, letters = MASKING_SCHEMES[self.settings.masking](
             data.tokens(chosen), self.settings.masked, self.settings.seed, place
         )
         targets = torch.from_numpy(letters.astype(np.int64))
@@ -113,7 +113,7 @@ class MaskedLanguage:
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Summed cross entropy over the masked bases, in nats."""
-        return F.cross_entropy(model(batch.tokens, batch.at).float(), batch.targets, reduction="sum")
+        return F.cross_entropy(model(batch.tokens, batch.target_positions).float(), batch.targets, reduction="sum")
 
     def validation(self) -> Iterator[tuple[np.ndarray, Batch]]:
         """Windows of the validation split and their batches, the same every time."""
@@ -131,7 +131,7 @@ class MaskedLanguage:
             total += batch.count
             for part in batch.split(sequences_at_once(self.settings, batch.tokens, device)):
                 part = part.to(device)
-                logits = model(part.tokens, part.at).float()
+                logits = model(part.tokens, part.target_positions).float()
                 loss += float(F.cross_entropy(logits, part.targets, reduction="sum"))
                 right += float((logits.argmax(-1) == part.targets).sum())
         return {"score": -loss / total, "loss": loss / total, "accuracy": right / total}

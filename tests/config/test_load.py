@@ -244,8 +244,8 @@ def test_a_runs_files_are_found_beside_its_config(tmp_path, monkeypatch):
         save(config, place)
     found = load_file(here)
     assert found.folder(job) == Path("copies", job.folder("x"))
-    assert found.shown("copies/resources/x/a.safetensors") == "resources/x/a.safetensors"
-    assert found.shown("/elsewhere/a.safetensors") == "/elsewhere/a.safetensors"
+    assert found.relative_path("copies/resources/x/a.safetensors") == "resources/x/a.safetensors"
+    assert found.relative_path("/elsewhere/a.safetensors") == "/elsewhere/a.safetensors"
     assert found.fingerprint(found) == config.fingerprint(config)
     for place in ("results/x/config.yaml", "results/y/config.yaml", "mine.yaml"):
         assert load_file(place).results == Path("results/x"), place

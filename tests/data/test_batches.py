@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from convnova.data.batches import UNLABELLED, Labelled, Padding, collate, either_strand, named, rows_of_step
+from convnova.data.batches import (
+    IGNORE_INDEX,
+    LabelledSequences,
+    Padding,
+    augment_reverse_complement,
+    collate,
+    named,
+    rows_of_step,
+)
 from convnova.data.dna import decode, encode
 from convnova.data.splits import folds_of, hold_out
 from convnova.randomness import order
@@ -11,7 +19,7 @@ def labelled(sequences, labels, kind="classes", rows=None, max_length=1000):
     tokens = np.concatenate([encode(sequence)[0] for sequence in sequences])
     offsets = np.concatenate([[0], np.cumsum([len(sequence) for sequence in sequences])])
     rows = np.arange(len(sequences)) if rows is None else np.array(rows)
-    return Labelled(tokens, offsets, np.array(labels), kind, rows, max_length)
+    return LabelledSequences(tokens, offsets, np.array(labels), kind, rows, max_length)
 
 
 def test_an_epoch_reads_every_row_once_and_batches_are_alike_in_length():
@@ -51,9 +59,9 @@ def test_padding_as_released_is_n_at_the_left():
 def test_labels_of_bases_follow_their_bases():
     data = labelled(["ACGT", "GG"], [0, 1, 2, 3, 7, 8], kind="per_base")
     right = collate(data, np.array([0, 1]), Padding())
-    assert right.targets.tolist() == [[0, 1, 2, 3], [7, 8, UNLABELLED, UNLABELLED]]
+    assert right.targets.tolist() == [[0, 1, 2, 3], [7, 8, IGNORE_INDEX, IGNORE_INDEX]]
     left = collate(data, np.array([0, 1]), Padding(counted=True, left=True))
-    assert left.targets.tolist() == [[0, 1, 2, 3], [UNLABELLED, UNLABELLED, 7, 8]]
+    assert left.targets.tolist() == [[0, 1, 2, 3], [IGNORE_INDEX, IGNORE_INDEX, 7, 8]]
     assert right.count == left.count == 6
 
 
@@ -99,7 +107,7 @@ def test_either_strand_is_the_sequence_or_its_reverse_complement(padding):
     data = labelled(["AACGT", "ACC", "GATTACA", "TTTT"] * 50, [0] * 200)
     items = np.arange(200)
     before = collate(data, items, padding)
-    after = either_strand(before, data.lengths[items], padding, seed=1, step=7)
+    after = augment_reverse_complement(before, data.lengths[items], padding, seed=1, step=7)
     spelled = ["".join("ACGTN."[token] for token in row).strip("N.") for row in after.tokens.tolist()]
     opposite = {"AACGT": "ACGTT", "ACC": "GGT", "GATTACA": "TGTAATC", "TTTT": "AAAA"}
     turned = 0
@@ -108,9 +116,9 @@ def test_either_strand_is_the_sequence_or_its_reverse_complement(padding):
         turned += row != forward
     assert 70 < turned < 130
     assert ((before.tokens > 3) == (after.tokens > 3)).all() and before.targets is after.targets
-    again = either_strand(before, data.lengths[items], padding, seed=1, step=7)
+    again = augment_reverse_complement(before, data.lengths[items], padding, seed=1, step=7)
     assert (again.tokens == after.tokens).all()
-    assert not (either_strand(before, data.lengths[items], padding, 1, 8).tokens == after.tokens).all()
+    assert not (augment_reverse_complement(before, data.lengths[items], padding, 1, 8).tokens == after.tokens).all()
 
 
 def test_folds_partition_the_rows_evenly_in_every_class():

@@ -13,8 +13,8 @@ from convnova.cli.main import main
 from convnova.config.schema import Task
 from convnova.data.dna import decode, reverse_complement
 from convnova.data.gene_annotation import label_bases, read_annotation
-from convnova.data.genome import read_genome, shard_genome
-from convnova.data.prepare_task import shard_task
+from convnova.data.genome import read_genome, tokenize_genome
+from convnova.data.prepare_task import tokenize_task
 from convnova.data.task_dataset import read_task
 from convnova.errors import ConvNovaError
 
@@ -84,7 +84,7 @@ def yeast(tmp_path_factory, request):
     if not SHARED.is_dir():
         pytest.skip("no ../shared with real data")
     folder = tmp_path_factory.mktemp("yeast")
-    shard_genome(SHARED / FASTA, folder / "genome", valid=["IX"], test=["XI"])
+    tokenize_genome(SHARED / FASTA, folder / "genome", valid=["IX"], test=["XI"])
     return SHARED / GFF, folder / "genome"
 
 
@@ -147,7 +147,7 @@ def test_introns_and_coding_bases_counted_another_way(yeast, labels):
 def test_a_task_of_the_whole_genome(yeast, labels, tmp_path):
     """Every labelled base once, in the split of its chromosome; nothing of a chromosome without annotation."""
     task = Task(kind="per_base", max_length=4096, classes=[*"abcdefghi"])
-    shard_task(task, "gff", {"annotation": yeast[0]}, tmp_path / "genes.st", yeast[1])
+    tokenize_task(task, "gff", {"annotation": yeast[0]}, tmp_path / "genes.st", yeast[1])
     found = read_task(tmp_path / "genes.st")
     genome = read_genome(yeast[1])
     for split, names in (("valid", ["IX"]), ("test", ["XI"])):
@@ -160,7 +160,7 @@ def test_a_task_of_the_whole_genome(yeast, labels, tmp_path):
 
 def test_the_command_writes_bends_files(tmp_path):
     (tmp_path / "genome.fa").write_text(">I\n" + "ACGT" * 50 + "\n>M\nACGTACGT\n")
-    shard_genome(tmp_path / "genome.fa", tmp_path / "genome")
+    tokenize_genome(tmp_path / "genome.fa", tmp_path / "genome")
     genes = annotation(tmp_path, (5, 10, "+", "a"), (33, 41, "+", "a"))
     words = ("--annotation", str(genes), "--genome", str(tmp_path / "genome"), "--length", "64")
     assert main(["label-genes", *words, "--out", str(tmp_path / "out")]) == 0

@@ -15,7 +15,7 @@ from pybedtools import BedTool
 
 from convnova.data import array_file
 from convnova.data.dna import decode, encode
-from convnova.data.genome import choose_chromosomes, read_genome, read_intervals, shard_genome
+from convnova.data.genome import choose_chromosomes, read_genome, read_intervals, tokenize_genome
 from convnova.data.windows import windows
 from convnova.errors import ConvNovaError
 
@@ -50,7 +50,7 @@ def test_tokens_and_counts_are_what_a_slow_reader_finds(tmp_path, seed, suffix):
     path = write_fasta(
         tmp_path / f"genome{suffix}", records, chance.choice([1, 60, 10_000]), chance.choice(["\n", "\r\n"])
     )
-    shard_genome(path, tmp_path / "out")
+    tokenize_genome(path, tmp_path / "out")
     genome = read_genome(tmp_path / "out")
     counts = array_file.read_metadata(tmp_path / "out/genome.safetensors")["letters"]
     assert list(genome) == ["chr1", "chr2", "chr3"]
@@ -69,7 +69,7 @@ def test_what_the_shard_was_made_from_is_in_it(tmp_path):
     fasta = write_fasta(tmp_path / "genome.fa", {"chr1": random_letters(1000), "chr2": random_letters(50)})
     bed = tmp_path / "intervals.bed"
     bed.write_text("chr1\t0\t100\ttrain\nchr1\t100\t200\tvalid\nchr2\t0\t50\ttest\n")
-    shard_genome(fasta, tmp_path / "out", bed)
+    tokenize_genome(fasta, tmp_path / "out", bed)
     metadata = array_file.read_metadata(tmp_path / "out/genome.safetensors")
     for role, path in (("fasta", fasta), ("bed", bed)):
         printed = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout
@@ -95,15 +95,15 @@ PROTEIN = ">chr1\nACGT\nACGT\n>prot description\nACGT\nMLEK\n"
 )
 def test_a_wrong_fasta_leaves_what_was_there(tmp_path, text, message):
     out = tmp_path / "out"
-    shard_genome(write_fasta(tmp_path / "good.fa", {"chr1": "ACGT" * 50}), out)
+    tokenize_genome(write_fasta(tmp_path / "good.fa", {"chr1": "ACGT" * 50}), out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     (tmp_path / "bad.fa").write_text(text)
     with pytest.raises(ConvNovaError, match=message) as error:
-        shard_genome(tmp_path / "bad.fa", out)
+        tokenize_genome(tmp_path / "bad.fa", out)
     assert "\n" not in str(error.value)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     with pytest.raises(ConvNovaError):
-        shard_genome(tmp_path / "bad.fa", tmp_path / "other")
+        tokenize_genome(tmp_path / "bad.fa", tmp_path / "other")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.fa", "good.fa", "out"]
 
 
@@ -124,7 +124,7 @@ def test_a_wrong_bed_leaves_nothing(tmp_path, text, message):
     fasta = write_fasta(tmp_path / "genome.fa", {"chr1": "ACGT" * 100})
     (tmp_path / "a.bed").write_text(text)
     with pytest.raises(ConvNovaError, match=message):
-        shard_genome(fasta, tmp_path / "out", tmp_path / "a.bed")
+        tokenize_genome(fasta, tmp_path / "out", tmp_path / "a.bed")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bed", "genome.fa"]
 
 
@@ -132,7 +132,7 @@ def test_overlap_of_splits_is_reported(tmp_path, capsys):
     fasta = write_fasta(tmp_path / "genome.fa", {"chr1": "ACGT" * 100})
     bed = tmp_path / "a.bed"
     bed.write_text("chr1\t0\t100\ttrain\nchr1\t90\t120\tvalid\nchr1\t95\t130\tvalid\nchr1\t200\t230\ttest\n")
-    shard_genome(fasta, tmp_path / "out", bed)
+    tokenize_genome(fasta, tmp_path / "out", bed)
     lines = capsys.readouterr().err
     assert "40 valid bases, of which 10 are train bases too" in lines
     assert "30 test bases, of which 0 are train bases too" in lines
@@ -143,13 +143,13 @@ def test_bedtools_missing(tmp_path, monkeypatch):
     (tmp_path / "a.bed").write_text("chr1\t0\t10\ttrain\nchr1\t10\t20\tvalid\n")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConvNovaError, match="apt-get install bedtools.*conda install -c bioconda bedtools"):
-        shard_genome(fasta, tmp_path / "out", tmp_path / "a.bed")
+        tokenize_genome(fasta, tmp_path / "out", tmp_path / "a.bed")
 
 
 def test_splits_by_named_chromosomes(tmp_path):
     records = {f"chr{number}": random_letters(100 * number) for number in range(1, 5)}
     fasta = write_fasta(tmp_path / "genome.fa", records)
-    shard_genome(fasta, tmp_path / "out", valid=["chr1"], test=["chr2"])
+    tokenize_genome(fasta, tmp_path / "out", valid=["chr1"], test=["chr2"])
     assert intervals_of(tmp_path / "out") == [
         ("chr1", 0, 100, "valid"),
         ("chr2", 0, 200, "test"),
@@ -157,7 +157,7 @@ def test_splits_by_named_chromosomes(tmp_path):
         ("chr4", 0, 400, "train"),
     ]
     (tmp_path / "three.bed").write_text("chr4\t0\t50\nchr2\t10\t20\nchr1\t5\t60\n")
-    shard_genome(fasta, tmp_path / "bed", tmp_path / "three.bed", valid=["chr1"], test=["chr2"])
+    tokenize_genome(fasta, tmp_path / "bed", tmp_path / "three.bed", valid=["chr1"], test=["chr2"])
     assert intervals_of(tmp_path / "bed") == [
         ("chr4", 0, 50, "train"),
         ("chr2", 10, 20, "test"),
@@ -177,10 +177,10 @@ def test_splits_by_named_chromosomes(tmp_path):
 def test_wrong_chromosomes(tmp_path, valid, test, message):
     fasta = write_fasta(tmp_path / "genome.fa", {f"chr{n}": "ACGT" * 10 for n in (1, 2, 3)})
     with pytest.raises(ConvNovaError, match=message):
-        shard_genome(fasta, tmp_path / "out", valid=valid, test=test)
+        tokenize_genome(fasta, tmp_path / "out", valid=valid, test=test)
     (tmp_path / "a.bed").write_text("chr1\t0\t10\ttrain\n")
     with pytest.raises(ConvNovaError, match="either splits in the BED or valid and test chromosomes|found"):
-        shard_genome(fasta, tmp_path / "out", tmp_path / "a.bed", valid=["chr1"])
+        tokenize_genome(fasta, tmp_path / "out", tmp_path / "a.bed", valid=["chr1"])
 
 
 def test_chosen_chromosomes():
@@ -197,14 +197,14 @@ def test_chosen_chromosomes():
 
 def test_one_chromosome_is_split_by_position(tmp_path):
     fasta = write_fasta(tmp_path / "genome.fa", {"phage": random_letters(1000)})
-    shard_genome(fasta, tmp_path / "out")
+    tokenize_genome(fasta, tmp_path / "out")
     assert intervals_of(tmp_path / "out") == [
         ("phage", 0, 900, "train"),
         ("phage", 900, 950, "valid"),
         ("phage", 950, 1000, "test"),
     ]
     (tmp_path / "a.bed").write_text("phage 10 920\nphage 940 1000\n")
-    shard_genome(fasta, tmp_path / "bed", tmp_path / "a.bed")
+    tokenize_genome(fasta, tmp_path / "bed", tmp_path / "a.bed")
     assert intervals_of(tmp_path / "bed") == [
         ("phage", 10, 900, "train"),
         ("phage", 900, 920, "valid"),
@@ -215,14 +215,14 @@ def test_one_chromosome_is_split_by_position(tmp_path):
 
 def test_a_full_disk_leaves_what_was_there(tmp_path):
     out = tmp_path / "out"
-    shard_genome(write_fasta(tmp_path / "small.fa", {"chr1": "ACGT" * 50}), out)
+    tokenize_genome(write_fasta(tmp_path / "small.fa", {"chr1": "ACGT" * 50}), out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     large = write_fasta(tmp_path / "large.fa", {"chr1": random_letters(300_000)})
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
     try:
         with pytest.raises(OSError):
-            shard_genome(large, out)
+            tokenize_genome(large, out)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
@@ -238,7 +238,7 @@ def genome_with_intervals(tmp_path) -> Path:
         "chr2\t30\t333\ttrain\nchr1\t0\t260\ttrain\nchr1\t200\t910\ttrain\nchr1\t910\t1205\ttrain\n"
         "chr2\t350\t381\ttrain\nchr1\t300\t400\ttrain\nchr1\t1300\t1400\tvalid\nchr2\t390\t400\ttest\n"
     )
-    shard_genome(fasta, tmp_path / "genome", tmp_path / "a.bed")
+    tokenize_genome(fasta, tmp_path / "genome", tmp_path / "a.bed")
     return tmp_path
 
 
@@ -288,7 +288,7 @@ def test_a_split_without_bases(genome_with_intervals):
     with pytest.raises(ConvNovaError, match="expected intervals of the split 'dev', found none"):
         windows(folder / "genome", "dev", 50)
     (folder / "n.bed").write_text("chr1\t525\t825\ttrain\nchr1\t0\t100\tvalid\n")
-    shard_genome(folder / "genome.fa", folder / "n", folder / "n.bed")
+    tokenize_genome(folder / "genome.fa", folder / "n", folder / "n.bed")
     with pytest.raises(ConvNovaError, match="expected bases in the split 'train', found only N"):
         windows(folder / "n", "train", 50)
 
@@ -299,7 +299,7 @@ def test_windows_of_many_blocks_skip_exactly_the_n(tmp_path):
     bases[4_300_000:4_310_000] = 4
     bases[::37] = 4
     fasta = write_fasta(tmp_path / "genome.fa", {"chr1": decode(bases), "chr2": "ACGT"}, 5_000_000)
-    shard_genome(fasta, tmp_path / "genome")
+    tokenize_genome(fasta, tmp_path / "genome")
     found = windows(tmp_path / "genome", "train", 1024)
     end = 4_500_000
     starts = [*range(0, end - 1023, 1024), end - 1024]
@@ -314,7 +314,7 @@ def test_windows_of_many_blocks_skip_exactly_the_n(tmp_path):
 def test_many_processes_read_one_shard(tmp_path):
     """A second process that maps a genome of 40 MB and reads a window grows by far less than the genome."""
     fasta = write_fasta(tmp_path / "genome.fa", {"chr1": "ACGT" * 10_000_000}, 40_000_000)
-    shard_genome(fasta, tmp_path / "genome")
+    tokenize_genome(fasta, tmp_path / "genome")
     code = (
         "import sys, numpy; from convnova.data.genome import read_genome\n"
         "before = int(open('/proc/self/statm').read().split()[1])\n"
@@ -331,7 +331,7 @@ def test_many_processes_read_one_shard(tmp_path):
 
 def test_the_yeast_genome_is_what_pyfaidx_reads(shared, tmp_path):
     path = shared / "data/genome_yeast_R64/Saccharomyces_cerevisiae.R64-1-1.dna.toplevel.fa.gz"
-    shard_genome(path, tmp_path / "yeast", valid=["IX"], test=["XI"])
+    tokenize_genome(path, tmp_path / "yeast", valid=["IX"], test=["XI"])
     genome = read_genome(tmp_path / "yeast")
     plain = tmp_path / "yeast.fa"
     plain.write_bytes(gzip.decompress(path.read_bytes()))
@@ -355,7 +355,7 @@ def test_the_yeast_genome_is_what_pyfaidx_reads(shared, tmp_path):
     ],
 )
 def test_letters_of_real_sequences(shared, tmp_path, name, chromosome, bases, n, lower):
-    shard_genome(shared / "data" / name, tmp_path / "out")
+    tokenize_genome(shared / "data" / name, tmp_path / "out")
     counts = array_file.read_metadata(tmp_path / "out/genome.safetensors")["letters"]
     assert counts == {chromosome: {"bases": bases, "N": n, "lower": lower, "other": 0}}
 
@@ -376,8 +376,8 @@ def test_encode_agrees_letter_by_letter():
 
 def test_only_the_chromosomes_that_are_named_are_trained_on(tmp_path):
     (tmp_path / "a.fa").write_text("".join(f">{name}\nACGTACGT\n" for name in "abcde"))
-    shard_genome(tmp_path / "a.fa", tmp_path / "out", valid=["b"], test=["d"], train=["e", "a"])
+    tokenize_genome(tmp_path / "a.fa", tmp_path / "out", valid=["b"], test=["d"], train=["e", "a"])
     found = {split: [part.chrom for part in parts] for split, parts in read_intervals(tmp_path / "out").items()}
     assert found == {"train": ["a", "e"], "valid": ["b"], "test": ["d"]}
     with pytest.raises(ConvNovaError, match="expected chromosomes of a, b, c, d, e as train, found 'f'"):
-        shard_genome(tmp_path / "a.fa", tmp_path / "no", valid=["b"], test=["d"], train=["f"])
+        tokenize_genome(tmp_path / "a.fa", tmp_path / "no", valid=["b"], test=["d"], train=["f"])

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from convnova.data.dna import OUTSIDE
-from convnova.data.masking import mask, mask_as_released
+from convnova.data.dna import PAD
+from convnova.data.masking import mask, mask_twice
 
 
 def tokens(rows=200, length=1000, letters=4):
@@ -29,7 +29,7 @@ def test_masking_once_hides_fifteen_percent_and_touches_nothing_else():
 def test_masking_as_released_corrupts_what_it_does_not_ask_for():
     """The effective shares of the released double masking, as simulated from its description."""
     true = tokens()
-    inputs, at, _ = mask_as_released(true, 0.15, 1, 0)
+    inputs, at, _ = mask_twice(true, 0.15, 1, 0)
     assert shares(true, inputs, at) == pytest.approx((0.15, 0.811, 0.113, 0.076, 0.85 * 0 + 0.1306), abs=0.012)
 
 
@@ -37,8 +37,8 @@ def test_n_and_padding_are_never_targets():
     true = tokens(letters=6)
     inputs, at, letters = mask(true, 0.5, 1, 0)
     assert letters.max() < 4
-    assert (inputs[true == OUTSIDE] == OUTSIDE).all()
-    _, _, released = mask_as_released(true, 0.5, 1, 0)
+    assert (inputs[true == PAD] == PAD).all()
+    _, _, released = mask_twice(true, 0.5, 1, 0)
     assert set(released) == {0, 1, 2, 3, 4}
 
 

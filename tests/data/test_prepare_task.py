@@ -12,8 +12,8 @@ from safetensors.numpy import load_file
 
 from convnova.config.schema import Task
 from convnova.data.dna import decode
-from convnova.data.genome import read_genome, shard_genome
-from convnova.data.prepare_task import shard_task
+from convnova.data.genome import read_genome, tokenize_genome
+from convnova.data.prepare_task import tokenize_task
 from convnova.data.readers import rows
 from convnova.data.task_dataset import read_task
 from convnova.errors import ConvNovaError
@@ -38,7 +38,7 @@ def spelled(split):
 
 def test_classes(tmp_path, capsys):
     files = own_files(tmp_path, train=[("ACGT", "10"), ("ggR", "2"), ("T", "1")], valid=[("CC", "2")])
-    shard_task(Task(max_length=2), "csv", files | {"test": table(tmp_path, "t", ("AAAAA", "10"))}, tmp_path / "a.st")
+    tokenize_task(Task(max_length=2), "csv", files | {"test": table(tmp_path, "t", ("AAAAA", "10"))}, tmp_path / "a.st")
     task = read_task(tmp_path / "a.st")
     assert (task.kind, task.classes, list(task.splits)) == ("classes", ["1", "2", "10"], ["train", "valid", "test"])
     assert spelled(task.split("train")) == [("ACGT", 2), ("GGN", 1), ("T", 0)]
@@ -61,14 +61,14 @@ def test_classes(tmp_path, capsys):
 
 def test_the_rows_of_each_class_are_told_and_a_class_without_any(tmp_path, capsys):
     files = own_files(tmp_path, train=[("ACGT", "b"), ("GG", "a"), ("C", "b")], test=[("TTT", "a"), ("T", "c")])
-    shard_task(Task(classes=["a", "b", "c"]), "csv", files, tmp_path / "a.st")
+    tokenize_task(Task(classes=["a", "b", "c"]), "csv", files, tmp_path / "a.st")
     lines = capsys.readouterr().err
     assert "train: rows of each class: a 1, b 2, c 0" in lines and "test: rows of each class: a 1, b 0, c 1" in lines
     assert "warning: train: no rows of the class c;" in lines and "warning: test: no rows of the class b;" in lines
 
 
 def test_the_shard_is_a_safetensors_file_that_others_read(tmp_path):
-    shard_task(Task(), "csv", own_files(tmp_path), tmp_path / "a.st")
+    tokenize_task(Task(), "csv", own_files(tmp_path), tmp_path / "a.st")
     tensors = load_file(tmp_path / "a.st")
     assert tensors["train.tokens"].tolist() == [0, 1, 2, 3, 2, 2]
     assert tensors["train.offsets"].tolist() == [0, 4, 6]
@@ -81,7 +81,7 @@ def test_the_shard_is_a_safetensors_file_that_others_read(tmp_path):
 
 
 def test_ids_follow_the_config_not_the_files(tmp_path):
-    shard_task(Task(classes=["b", "unseen", "a"]), "csv", own_files(tmp_path), tmp_path / "a.st")
+    tokenize_task(Task(classes=["b", "unseen", "a"]), "csv", own_files(tmp_path), tmp_path / "a.st")
     assert spelled(read_task(tmp_path / "a.st").split("train")) == [("ACGT", 0), ("GG", 2)]
 
 
@@ -130,43 +130,43 @@ def test_ids_follow_the_config_not_the_files(tmp_path):
 def test_what_is_refused_leaves_what_was_there(tmp_path, splits, task, message):
     files, out = own_files(tmp_path, **splits), tmp_path / "made" / "task.st"
     with pytest.raises(ConvNovaError, match=message) as error:
-        shard_task(Task(**task), "csv", files, out)
+        tokenize_task(Task(**task), "csv", files, out)
     assert "\n" not in str(error.value)
     assert not out.parent.exists() or not list(out.parent.iterdir())
     out.parent.mkdir(exist_ok=True)
     out.write_text("before")
     with pytest.raises(ConvNovaError):
-        shard_task(Task(**task), "csv", files, out)
+        tokenize_task(Task(**task), "csv", files, out)
     assert [path.read_text() for path in out.parent.iterdir()] == ["before"]
 
 
 def test_a_missing_file_and_a_missing_split(tmp_path):
     files = own_files(tmp_path)
     with pytest.raises(ConvNovaError, match="absent.csv: expected the file of 'test', found nothing"):
-        shard_task(Task(), "csv", files | {"test": tmp_path / "absent.csv"}, tmp_path / "a.st")
+        tokenize_task(Task(), "csv", files | {"test": tmp_path / "absent.csv"}, tmp_path / "a.st")
     with pytest.raises(ConvNovaError, match="train.csv: expected rows of the split 'test', found {'train': 2}"):
-        shard_task(Task(), "csv", {"train": files["train"]}, tmp_path / "a.st")
+        tokenize_task(Task(), "csv", {"train": files["train"]}, tmp_path / "a.st")
     with pytest.raises(ConvNovaError, match="expected rows of the split 'train', found none at all"):
-        shard_task(Task(), "csv", {"archive": files["train"]}, tmp_path / "a.st")
+        tokenize_task(Task(), "csv", {"archive": files["train"]}, tmp_path / "a.st")
 
 
 def test_other_counts_accepted(tmp_path, capsys):
     task = Task(counts={"train": 30_000, "test": 1})
-    shard_task(task, "csv", own_files(tmp_path), tmp_path / "a.st", accept_counts=True)
+    tokenize_task(task, "csv", own_files(tmp_path), tmp_path / "a.st", accept_counts=True)
     assert "expected 30,000 train rows as published, found 2; accepted" in capsys.readouterr().err
     assert len(read_task(tmp_path / "a.st").split("train")) == 2
 
 
 def test_a_split_that_is_not_there(tmp_path):
-    shard_task(Task(), "csv", own_files(tmp_path), tmp_path / "a.st")
+    tokenize_task(Task(), "csv", own_files(tmp_path), tmp_path / "a.st")
     with pytest.raises(ConvNovaError, match="a.st: expected a split 'valid', found train, test"):
         read_task(tmp_path / "a.st").split("valid")
 
 
 def test_a_genome_is_no_task(tmp_path):
     (tmp_path / "genome.fa").write_text(">chr1\n" + "ACGT" * 20)
-    shard_genome(tmp_path / "genome.fa", tmp_path / "genome")
-    with pytest.raises(ConvNovaError, match="expected a task shard, found another safetensors file"):
+    tokenize_genome(tmp_path / "genome.fa", tmp_path / "genome")
+    with pytest.raises(ConvNovaError, match="expected a tokenized task, found another safetensors file"):
         read_task(tmp_path / "genome/genome.safetensors")
 
 
@@ -176,7 +176,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
     try:
         with pytest.raises(OSError):
-            shard_task(Task(), "csv", files, tmp_path / "out" / "a.st")
+            tokenize_task(Task(), "csv", files, tmp_path / "out" / "a.st")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert list((tmp_path / "out").iterdir()) == []
@@ -186,7 +186,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
 def gene_finding(tmp_path):
     """Files of BEND's form, and the genome's folder."""
     (tmp_path / "genome.fa").write_text(">chr1\nACGTTGCANNAAGGCC\n" + ">chr2\nACGTACGTAC\n" * 1)
-    shard_genome(tmp_path / "genome.fa", tmp_path / "genome")
+    tokenize_genome(tmp_path / "genome.fa", tmp_path / "genome")
     (tmp_path / "g.bed").write_text(
         "chrom\tstart\tend\tsplit\nchr1\t0\t4\ttrain\nchr1\t4\t9\ttest\nchr2\t0\t3\ttrain\nchr2\t3\t4\tvalid\n"
     )
@@ -200,7 +200,7 @@ def gene_finding(tmp_path):
 def test_a_label_for_every_base(tmp_path, gene_finding):
     files, genome = gene_finding
     task = Task(kind="per_base", classes=["exon", "donor", "intron", "acceptor"])
-    shard_task(task, "bend", files, tmp_path / "a.st", genome)
+    tokenize_task(task, "bend", files, tmp_path / "a.st", genome)
     found = read_task(tmp_path / "a.st")
     assert (found.kind, found.classes) == ("per_base", ["exon", "donor", "intron", "acceptor"])
     assert spelled(found.split("train")) == [("ACGT", [0, 1, 2, 0]), ("ACG", [0, 0, 3])]
@@ -208,7 +208,7 @@ def test_a_label_for_every_base(tmp_path, gene_finding):
     assert spelled(found.split("valid")) == [("T", [1])]
     fasta = hashlib.sha256((tmp_path / "genome.fa").read_bytes()).hexdigest()
     assert found.metadata["inputs"]["genome"] == {"name": "genome.fa", "sha256": fasta}
-    shard_task(Task(kind="per_base"), "bend", files, tmp_path / "b.st", genome)
+    tokenize_task(Task(kind="per_base"), "bend", files, tmp_path / "b.st", genome)
     assert read_task(tmp_path / "b.st").classes == ["0", "1", "2", "3"]
 
 
@@ -216,7 +216,7 @@ def test_a_base_with_a_label_outside_the_classes(tmp_path, gene_finding):
     files, genome = gene_finding
     task = Task(kind="per_base", classes=["exon", "donor", "intron"])
     with pytest.raises(ConvNovaError, match="row 3: expected one of the classes 0, 1, 2, found the label '3'"):
-        shard_task(task, "bend", files, tmp_path / "a.st", genome)
+        tokenize_task(task, "bend", files, tmp_path / "a.st", genome)
     assert not (tmp_path / "a.st").exists()
 
 
@@ -228,26 +228,26 @@ def test_many_labels(tmp_path):
         scipy.io.savemat(files[split], {f"{split}xdata": hot, f"{split}data": labels[:, :width]})
     task = Task(kind="multilabel", metric="auroc", groups={"a": (0, 1), "b": (1, 3)})
     two = {split: files[split] for split in ("train", "test")}
-    shard_task(task, "deepsea", two, tmp_path / "a.st")
+    tokenize_task(task, "deepsea", two, tmp_path / "a.st")
     found = read_task(tmp_path / "a.st")
     assert (found.kind, found.classes) == ("multilabel", None)
     assert spelled(found.split("train")) == [("AGC", [1, 0, 1]), ("TTA", [0, 0, 1])]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
     with pytest.raises(ConvNovaError, match="valid.mat: expected 3 labels a row, found 2"):
-        shard_task(task, "deepsea", files, tmp_path / "b.st")
+        tokenize_task(task, "deepsea", files, tmp_path / "b.st")
     with pytest.raises(
         ConvNovaError, match="expected as many labels a row in every split, found {'train': 3, 'valid': 2"
     ):
-        shard_task(Task(kind="multilabel"), "deepsea", files, tmp_path / "b.st")
+        tokenize_task(Task(kind="multilabel"), "deepsea", files, tmp_path / "b.st")
     with pytest.raises(ConvNovaError, match="expected 4 labels a row, found 3"):
-        shard_task(Task(kind="multilabel", classes=list("abcd")), "deepsea", two, tmp_path / "b.st")
+        tokenize_task(Task(kind="multilabel", classes=list("abcd")), "deepsea", two, tmp_path / "b.st")
     assert not (tmp_path / "b.st").exists()
 
 
 def test_other_letters_are_counted_through_all_pieces(tmp_path, monkeypatch):
     monkeypatch.setattr(rows, "LETTERS_A_PIECE", 4)
     files = own_files(tmp_path, train=[("ACGR", "a"), ("YYCC", "b"), ("ACGT", "a")])
-    shard_task(Task(), "csv", files, tmp_path / "a.st")
+    tokenize_task(Task(), "csv", files, tmp_path / "a.st")
     assert read_task(tmp_path / "a.st").metadata["splits"]["train"]["others"] == 3
 
 
@@ -259,22 +259,22 @@ def test_the_first_base_of_a_row_is_that_rows(tmp_path, gene_finding):
         dataset = file.create_dataset("labels", (2,), dtype=h5py.vlen_dtype(np.int64))
         dataset[0], dataset[1] = [0, 1, 2, 0], [3, 0, 0]
     with pytest.raises(ConvNovaError, match="row 2: expected one of the classes 0, 1, 2, found the label '3'"):
-        shard_task(Task(kind="per_base", classes=list("abc")), "bend", files, tmp_path / "a.st", genome)
+        tokenize_task(Task(kind="per_base", classes=list("abc")), "bend", files, tmp_path / "a.st", genome)
 
 
 def test_rows_of_intervals_are_numbered_through_all_pieces(tmp_path, monkeypatch):
     monkeypatch.setattr(rows, "INTERVALS_A_PIECE", 2)
     (tmp_path / "genome.fa").write_text(">chr1\nACGTTGCANNAAGGCC\n")
-    shard_genome(tmp_path / "genome.fa", tmp_path / "genome")
+    tokenize_genome(tmp_path / "genome.fa", tmp_path / "genome")
     (tmp_path / "train.bed").write_text("chr1\t0\t4\ta\n" * 4 + "chr1\t0\t4\tb\n")
     files = {"train": tmp_path / "train.bed", "test": tmp_path / "train.bed"}
     with pytest.raises(ConvNovaError, match="train.bed row 5: expected one of the classes a, c, found the label 'b'"):
-        shard_task(Task(classes=["a", "c"]), "bed", files, tmp_path / "a.st", tmp_path / "genome")
+        tokenize_task(Task(classes=["a", "c"]), "bed", files, tmp_path / "a.st", tmp_path / "genome")
 
 
 def test_a_folder_of_intervals_is_hashed_file_by_file(tmp_path):
     (tmp_path / "genome.fa").write_text(">chr1\nACGTTGCANNAAGGCC\n")
-    shard_genome(tmp_path / "genome.fa", tmp_path / "genome")
+    tokenize_genome(tmp_path / "genome.fa", tmp_path / "genome")
     for split in ("train", "test"):
         for label in ("positive", "negative"):
             path = tmp_path / "sets" / split / f"{label}.csv"
@@ -282,11 +282,15 @@ def test_a_folder_of_intervals_is_hashed_file_by_file(tmp_path):
             path.write_text(f"id,region,start,end,strand\n0,1,{len(label) - 8},4,+\n")
     seen = set()
     for name in ("a.st", "b.st"):
-        shard_task(Task(), "genomic_benchmarks", {"intervals": tmp_path / "sets"}, tmp_path / name, tmp_path / "genome")
+        tokenize_task(
+            Task(), "genomic_benchmarks", {"intervals": tmp_path / "sets"}, tmp_path / name, tmp_path / "genome"
+        )
         seen.add(read_task(tmp_path / name).metadata["inputs"]["intervals"]["sha256"])
         (tmp_path / "sets/test/positive.csv").write_text("id,region,start,end,strand\n0,1,5,9,-\n")
     (tmp_path / "sets/.note.json").write_text("when it was fetched")
-    shard_task(Task(), "genomic_benchmarks", {"intervals": tmp_path / "sets"}, tmp_path / "c.st", tmp_path / "genome")
+    tokenize_task(
+        Task(), "genomic_benchmarks", {"intervals": tmp_path / "sets"}, tmp_path / "c.st", tmp_path / "genome"
+    )
     seen.add(read_task(tmp_path / "c.st").metadata["inputs"]["intervals"]["sha256"])
     assert len(seen) == 2
     assert read_task(tmp_path / "b.st").classes == ["negative", "positive"]
@@ -297,7 +301,7 @@ def test_a_folder_of_intervals_is_hashed_file_by_file(tmp_path):
 def test_histone_sequences_lie_in_the_yeast_genome(shared, tmp_path):
     """97% of the real sequences, read from tables, are substrings of the real genome, read from FASTA."""
     data = shared / "data"
-    shard_genome(data / "genome_yeast_R64/Saccharomyces_cerevisiae.R64-1-1.dna.toplevel.fa.gz", tmp_path / "yeast")
+    tokenize_genome(data / "genome_yeast_R64/Saccharomyces_cerevisiae.R64-1-1.dna.toplevel.fa.gz", tmp_path / "yeast")
     genome = np.concatenate(list(read_genome(tmp_path / "yeast").values()))
     weights = 4 ** np.arange(20, dtype=np.int64)
     anchors = np.zeros(len(genome) - 19, np.int64)
@@ -307,7 +311,7 @@ def test_histone_sequences_lie_in_the_yeast_genome(shared, tmp_path):
     for mark in ("H3", "H4", "H3K14ac", "H3K36me3"):
         folder = data / "gue_emp_yeast_histone" / mark
         files = {"train": folder / "dev.csv.gz", "test": folder / "test.csv.gz"}
-        shard_task(Task(classes=["0", "1"], max_length=500), "csv", files, tmp_path / mark)
+        tokenize_task(Task(classes=["0", "1"], max_length=500), "csv", files, tmp_path / mark)
         task = read_task(tmp_path / mark)
         sequences += [row for split in task.splits.values() for row in np.split(split.tokens, split.offsets[1:-1])]
     firsts = np.array([sequence[:20].astype(np.int64) @ weights for sequence in sequences])

@@ -13,21 +13,21 @@ from pyfaidx import Fasta
 from test_kmer_index import mutated, opposite, random_rows, sequences
 
 from convnova.data.dna import encode
-from convnova.data.genome import read_genome, shard_genome
+from convnova.data.genome import read_genome, tokenize_genome
 from convnova.data.intervals import Interval
 from convnova.errors import ConvNovaError
 from convnova.evaluation.leakage import kmer_index
-from convnova.evaluation.leakage.genome_search import Place, find, inside, inside_by_bedtools, known
+from convnova.evaluation.leakage.genome_search import Hit, inside, inside_by_bedtools, search, stated_positions
 
 
-def exact_places(rows: list[str], chromosomes: dict[str, str]) -> set[Place]:
+def exact_places(rows: list[str], chromosomes: dict[str, str]) -> set[Hit]:
     """Every place of every row, on either strand: where its first 25 letters stand and then the others as well."""
     wanted = defaultdict(set)
     for row, text in enumerate(rows):
         for strand in (text, opposite(text)):
             wanted[strand[:25]].add((row, strand))
     return {
-        Place(row, name, start, start + len(text))
+        Hit(row, name, start, start + len(text))
         for name, bases in chromosomes.items()
         for start in range(len(bases) - 24)
         if bases[start : start + 25] in wanted
@@ -47,7 +47,7 @@ def test_rows_are_found_at_every_place_and_on_both_strands(seed, monkeypatch):
     rows += [opposite(text) for text in rows] + random_rows(rng, 5, 40, 300) + ["A" * 50]
     expected = exact_places(rows, genome)
     assert len(expected) > 20
-    found = find(sequences(rows), {name: encode(text)[0] for name, text in genome.items()})
+    found = search(sequences(rows), {name: encode(text)[0] for name, text in genome.items()})
     assert len(found) == len(set(found))
     assert set(found) == expected
 
@@ -55,25 +55,25 @@ def test_rows_are_found_at_every_place_and_on_both_strands(seed, monkeypatch):
 def test_a_changed_base_is_forgiven_and_an_n_run_is_not_poly_a():
     (text,) = random_rows(np.random.default_rng(1), 1, 400, 400)
     genome = {"a": encode("N" * 300 + text)[0]}
-    start = [place.start for place in find(sequences([text[100:300]]), genome)]
+    start = [place.start for place in search(sequences([text[100:300]]), genome)]
     assert start == [400]
     changed = text[100:110] + opposite(text[110]) + text[111:300]
-    assert find(sequences([changed]), genome) == [Place(0, "a", 400, 600)]
-    assert find(sequences(["A" * 100, "N" * 100, text[:32], text[100:180] + "ACGT" * 25]), genome) == []
-    assert find(sequences(["ACGT"]), genome) == []
+    assert search(sequences([changed]), genome) == [Hit(0, "a", 400, 600)]
+    assert search(sequences(["A" * 100, "N" * 100, text[:32], text[100:180] + "ACGT" * 25]), genome) == []
+    assert search(sequences(["ACGT"]), genome) == []
 
 
 def test_known_places(tmp_path):
     (tmp_path / "test.bed").write_text("1\t5\t20\tyes\nchr2\t0\t10\tno\n")
-    assert known("bed", {"test": tmp_path / "test.bed"}, {"chr1": 30, "chr2": 10}) == [
-        Place(0, "chr1", 5, 20),
-        Place(1, "chr2", 0, 10),
+    assert stated_positions("bed", {"test": tmp_path / "test.bed"}, {"chr1": 30, "chr2": 10}) == [
+        Hit(0, "chr1", 5, 20),
+        Hit(1, "chr2", 0, 10),
     ]
     (tmp_path / "genes.bed").write_text(
         "chromosome\tstart\tend\ttranscript_id\tsplit\nchr1\t1\t9\tx\ttrain\nchr1\t3\t8\ty\ttest\nchr1\t4\t9\tz\ttest\n"
     )
     files = {"intervals": tmp_path / "genes.bed", "labels": tmp_path / "genes.hdf5"}
-    assert known("bend", files, {"chr1": 30}) == [Place(0, "chr1", 3, 8), Place(1, "chr1", 4, 9)]
+    assert stated_positions("bend", files, {"chr1": 30}) == [Hit(0, "chr1", 3, 8), Hit(1, "chr1", 4, 9)]
     for split in ("train", "test"):
         for label in ("negative", "positive"):
             path = tmp_path / "sets" / split / f"{label}.csv.gz"
@@ -82,12 +82,12 @@ def test_known_places(tmp_path):
                 file.write(f"id,region,start,end,strand\n0,chr1,{len(split)},{len(label)},-\n")
     archive = shutil.make_archive(str(tmp_path / "sets"), "zip", tmp_path, "sets")
     for path in (tmp_path / "sets", Path(archive)):
-        found = known("genomic_benchmarks", {"intervals": path}, {"chr1": 30})
-        assert found == [Place(0, "chr1", 4, 8), Place(1, "chr1", 4, 8)]
-    assert known("genomic_benchmarks", {"archive": tmp_path / "sets.zip"}, {"chr1": 30}) is None
-    assert known("csv", {"train": tmp_path, "test": tmp_path}, {"chr1": 30}) is None
+        found = stated_positions("genomic_benchmarks", {"intervals": path}, {"chr1": 30})
+        assert found == [Hit(0, "chr1", 4, 8), Hit(1, "chr1", 4, 8)]
+    assert stated_positions("genomic_benchmarks", {"archive": tmp_path / "sets.zip"}, {"chr1": 30}) is None
+    assert stated_positions("csv", {"train": tmp_path, "test": tmp_path}, {"chr1": 30}) is None
     with pytest.raises(ConvNovaError, match="test.bed line 2: expected a chromosome of the genome, found 'chr2'"):
-        known("bed", {"test": tmp_path / "test.bed"}, {"chr1": 30})
+        stated_positions("bed", {"test": tmp_path / "test.bed"}, {"chr1": 30})
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -99,7 +99,7 @@ def test_inside_is_half_of_the_bases_of_a_place(seed):
         intervals.append(Interval(f"chr{draw.randrange(3)}", start, start + draw.choice([2, 20, 100, 300]), "train"))
     for _ in range(60):
         start = draw.randrange(1000)
-        places.append(Place(draw.randrange(40), f"chr{draw.randrange(4)}", start, start + draw.randrange(1, 100)))
+        places.append(Hit(draw.randrange(40), f"chr{draw.randrange(4)}", start, start + draw.randrange(1, 100)))
     expected = [False] * 40
     for place in places:
         held = set().union(*(range(part.start, part.end) for part in intervals if part.chrom == place.chrom))
@@ -110,7 +110,7 @@ def test_inside_is_half_of_the_bases_of_a_place(seed):
 
 
 def test_inside_nothing_and_nothing_inside():
-    part, place = Interval("chr1", 0, 10, "train"), Place(1, "chr1", 5, 15)
+    part, place = Interval("chr1", 0, 10, "train"), Hit(1, "chr1", 5, 15)
     for function in (inside, inside_by_bedtools):
         assert function([place], [], 2).tolist() == [False, False]
         assert function([], [part], 2).tolist() == [False, False]
@@ -122,12 +122,12 @@ def test_real_histone_sequences_in_the_real_yeast_genome(shared, tmp_path):
     fasta = tmp_path / "yeast.fa"
     with gzip.open(data / "genome_yeast_R64/Saccharomyces_cerevisiae.R64-1-1.dna.toplevel.fa.gz") as packed:
         fasta.write_bytes(packed.read())
-    shard_genome(fasta, tmp_path / "yeast")
+    tokenize_genome(fasta, tmp_path / "yeast")
     with gzip.open(data / "gue_emp_yeast_histone/H3/test.csv.gz", "rt") as table:
         rows = [line["sequence"] for line in csv.DictReader(table)]
     chromosomes = {record.name: str(record) for record in Fasta(str(fasta), as_raw=False)}
     expected = exact_places(rows, chromosomes)
-    found = set(find(sequences(rows), read_genome(tmp_path / "yeast")))
+    found = set(search(sequences(rows), read_genome(tmp_path / "yeast")))
     assert len({place.row for place in expected}) > 0.96 * len(rows)
     assert expected <= found
     for row, chrom, start, end in found - expected:
@@ -143,7 +143,7 @@ def test_mutated_rows_are_found_unless_two_anchors_are_hit():
     rng = np.random.default_rng(2)
     (text,) = random_rows(rng, 1, 20_000, 20_000)
     rows = [mutated(rng, text[start : start + 400], 0.01) for start in range(0, 19_000, 100)]
-    placed = {place.row: place.start for place in find(sequences(rows), {"a": encode(text)[0]})}
+    placed = {place.row: place.start for place in search(sequences(rows), {"a": encode(text)[0]})}
     for row, changed in enumerate(rows):
         kept = [changed[a : a + 32] == text[row * 100 + a : row * 100 + a + 32] for a in (0, 184, 368)]
         assert placed.get(row) == (row * 100 if sum(kept) > 1 else None)

@@ -11,14 +11,14 @@ from convnova.data.dna import decode, encode
 from convnova.evaluation.leakage import kmer_index
 from convnova.evaluation.leakage.kmer_index import (
     Sequences,
+    bloom_table,
     canonical_kmers,
     codes,
     containment,
-    distinct,
-    passing,
+    maybe_members,
     pieces,
     sharing,
-    sieve,
+    sorted_unique,
 )
 
 OPPOSITE = str.maketrans("ACGT", "TGCA")
@@ -115,16 +115,16 @@ def test_pieces_are_all_sequences_in_order(small_pieces):
 
 def test_the_sieve_passes_all_that_it_was_made_of_and_little_else():
     random = np.random.default_rng(3).integers(0, 2**63, 200_000).astype(np.uint64)
-    table = sieve(random[:1000], room=64)
-    passed = passing(random, table)
+    table = bloom_table(random[:1000], room=64)
+    passed = maybe_members(random, table)
     assert passed[:1000].tolist() == list(range(1000))
     assert len(passed) < 1000 + 199_000 / 50
 
 
 def test_distinct():
     numbers = np.random.default_rng(4).integers(0, 50, 200)
-    assert distinct(numbers).tolist() == sorted(set(numbers.tolist()))
-    assert distinct(numbers[:0]).tolist() == []
+    assert sorted_unique(numbers).tolist() == sorted(set(numbers.tolist()))
+    assert sorted_unique(numbers[:0]).tolist() == []
 
 
 def family(seed: int) -> tuple[list[str], list[str]]:

@@ -9,11 +9,11 @@ from sklearn import metrics as sklearn
 from convnova.errors import ConvNovaError
 from convnova.evaluation.metrics import classification, confusion
 from convnova.evaluation.model_comparison import (
+    compare_over_tasks,
+    compare_over_test_rows,
     delong,
     holm,
-    paired_over_items,
     paired_over_sequences,
-    paired_over_tasks,
 )
 
 SETS = 1000
@@ -29,7 +29,7 @@ def test_models_over_tasks():
     base = rng.uniform(0.5, 0.9, 18)
     scores = {"ConvNova": base + 0.03, "CNN": base + rng.normal(0, 0.005, 18), "LegNet": base.copy()}
     scores["LegNet"][3] = np.nan
-    first, second, third = paired_over_tasks(scores)
+    first, second, third = compare_over_tasks(scores)
     assert (first.a, first.b, first.n, first.wins, first.losses) == ("ConvNova", "CNN", 18, 18, 0)
     assert first.p == pytest.approx(wilcoxon(scores["ConvNova"], scores["CNN"]).pvalue)
     assert first.p_holm == pytest.approx(3 * first.p)
@@ -42,19 +42,19 @@ def test_models_over_tasks():
 
 def test_effect_over_tasks_by_hand():
     """Differences 1, -2, 3, 4: ranks for 8, against 2, so (8 - 2) / 10."""
-    (result,) = paired_over_tasks({"a": np.array([1.0, -2, 3, 4]), "b": np.zeros(4)})
+    (result,) = compare_over_tasks({"a": np.array([1.0, -2, 3, 4]), "b": np.zeros(4)})
     assert result.effect == pytest.approx(0.6)
     assert "a and b do not differ at the 5% level over 4 tasks" in result.sentence()
     assert "with 4 tasks p cannot be below 0.125" in result.sentence()
-    (result,) = paired_over_tasks({"a": np.array([1.0]), "b": np.zeros(1)})
+    (result,) = compare_over_tasks({"a": np.array([1.0]), "b": np.zeros(1)})
     assert "level over 1 task (1 won, 0 lost" in result.sentence()
     assert "with 1 task p cannot be below 1)" in result.sentence()
 
 
 def test_equal_models_and_models_without_a_common_task():
-    (same,) = paired_over_tasks({"a": np.ones(5), "b": np.ones(5)})
+    (same,) = compare_over_tasks({"a": np.ones(5), "b": np.ones(5)})
     assert (same.p, same.effect, same.wins) == (1, 0, 0)
-    assert paired_over_tasks({"a": np.array([1, np.nan]), "b": np.array([np.nan, 1])}) == []
+    assert compare_over_tasks({"a": np.array([1, np.nan]), "b": np.array([np.nan, 1])}) == []
 
 
 def five_percent(hits: int) -> bool:
@@ -66,7 +66,7 @@ def test_false_positives_over_tasks_are_five_percent():
     rng = np.random.default_rng(11)
     hits = family = 0
     for _ in range(SETS):
-        results = paired_over_tasks({name: rng.normal(size=18) for name in "abc"})
+        results = compare_over_tasks({name: rng.normal(size=18) for name in "abc"})
         hits += results[0].p < 0.05
         family += any(result.p_holm < 0.05 for result in results)
     assert five_percent(hits)
@@ -83,7 +83,7 @@ def test_false_positives_over_items_are_five_percent(metric):
         shared = rng.normal(size=400)
         columns = [1 / (1 + np.exp(-(labels * 2 - 1 + shared + rng.normal(size=400)))) for _ in range(2)]
         scores = [np.stack([1 - column, column], 1) for column in columns]
-        hits += paired_over_items(labels, *scores, metric, seed=seed).p < 0.05
+        hits += compare_over_test_rows(labels, *scores, metric, seed=seed).p < 0.05
     assert five_percent(hits)
 
 
@@ -113,7 +113,7 @@ def test_a_better_model_is_seen_over_items(metric, classes):
     rng = np.random.default_rng(2)
     logits = np.log(worse) + 1.0 * np.eye(classes)[labels] + 0.1 * rng.normal(size=worse.shape)
     better = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    found = paired_over_items(labels, better, worse, metric, ("ConvNova", "CNN"))
+    found = compare_over_test_rows(labels, better, worse, metric, ("ConvNova", "CNN"))
     known = classification(labels, better)[metric] - classification(labels, worse)[metric]
     assert found.difference == pytest.approx(known, abs=1e-12)
     assert found.low <= known <= found.high
@@ -127,7 +127,7 @@ def test_a_better_model_is_seen_over_items(metric, classes):
 def test_a_model_does_not_differ_from_itself():
     labels, scores = made_up(1, 200)
     for metric in ("auroc", "mcc"):
-        found = paired_over_items(labels, scores, scores, metric)
+        found = compare_over_test_rows(labels, scores, scores, metric)
         assert (found.difference, found.p) == (0, 1)
         assert "do not differ" in found.sentence()
 
@@ -135,9 +135,9 @@ def test_a_model_does_not_differ_from_itself():
 def test_what_cannot_be_compared_is_refused():
     labels, scores = made_up(1, 50)
     with pytest.raises(ConvNovaError, match="same seeds and classes"):
-        paired_over_items(labels, scores, np.full((50, 3), 1 / 3), "mcc")
+        compare_over_test_rows(labels, scores, np.full((50, 3), 1 / 3), "mcc")
     with pytest.raises(ConvNovaError, match="two test rows or more of either class"):
-        paired_over_items(np.zeros(50, int), scores, scores, "auroc")
+        compare_over_test_rows(np.zeros(50, int), scores, scores, "auroc")
 
 
 def several_seeds(rng, n: int, seeds: int, skill: float) -> np.ndarray:
@@ -158,7 +158,7 @@ def test_several_seeds_are_compared_by_their_mean_scores_on_items_drawn_once_for
         means = [np.mean([classification(labels[items], one[items])[metric] for one in of]) for of in (a, b)]
         return means[0] - means[1]
 
-    found = paired_over_items(labels, a, b, metric, resamples=4000)
+    found = compare_over_test_rows(labels, a, b, metric, resamples=4000)
     assert found.difference == pytest.approx(difference(np.arange(160)), abs=1e-12)
     by_seed = [classification(labels, x)[metric] - classification(labels, y)[metric] for x, y in zip(a, b, strict=True)]
     assert (found.seeds, found.higher) == (3, sum(gap > 0 for gap in by_seed))
@@ -172,7 +172,7 @@ def test_means_of_counts_have_a_decimal_where_they_are_not_whole():
     labels = np.array([0, 0, 1, 1])
     wrong = [np.array([0, 0, 1, 0]), np.array([1, 0, 1, 0])]
     a, b = (np.stack([np.eye(2)[of] for of in predicted]) for predicted in ([labels, labels], wrong))
-    found = paired_over_items(labels, a, b, "accuracy")
+    found = compare_over_test_rows(labels, a, b, "accuracy")
     assert (found.only_a, found.only_b) == (1.5, 0)
     assert found.sentence().endswith("right alone: A on 1.5, B on 0).")
 
@@ -183,7 +183,7 @@ def test_false_positives_over_items_with_several_seeds_are_five_percent(metric):
     labels, hits = (np.arange(300) >= 150).astype(int), 0
     for seed in range(SETS):
         a, b = (several_seeds(rng, 300, 3, 1.0) for _ in range(2))
-        hits += paired_over_items(labels, a, b, metric, seed=seed, resamples=500).p < 0.05
+        hits += compare_over_test_rows(labels, a, b, metric, seed=seed, resamples=500).p < 0.05
     assert five_percent(hits)
 
 
@@ -193,7 +193,7 @@ def test_bases_are_compared_by_whole_sequences():
     labels = rng.integers(2, size=200)
     predicted = [np.where(rng.random(200) < right, labels, 1 - labels) for right in (0.85, 0.7)]
     cells = [np.stack([confusion(labels[[i]], of[[i]], 2) for i in range(200)])[None] for of in predicted]
-    over_items = paired_over_items(labels, *(np.eye(2)[of] for of in predicted), "mcc", resamples=4000)
+    over_items = compare_over_test_rows(labels, *(np.eye(2)[of] for of in predicted), "mcc", resamples=4000)
     found = paired_over_sequences(*(100 * of for of in cells), "mcc", resamples=4000)
     assert found.difference == pytest.approx(over_items.difference)
     assert (found.low, found.high) == pytest.approx((over_items.low, over_items.high), abs=0.01)

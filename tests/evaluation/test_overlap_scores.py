@@ -13,8 +13,8 @@ from convnova.cli.main import main
 from convnova.config.hyperparameters import Training
 from convnova.config.load import load, save
 from convnova.data.dna import decode, reverse_complement
-from convnova.data.genome import read_genome, shard_genome
-from convnova.data.prepare_task import shard_task
+from convnova.data.genome import read_genome, tokenize_genome
+from convnova.data.prepare_task import tokenize_task
 from convnova.data.task_dataset import read_task
 from convnova.errors import ConvNovaError
 from convnova.evaluation.leakage.overlap_scores import UNPLACED, overlapping_bases
@@ -35,7 +35,7 @@ def leaky(tmp_path, monkeypatch):
     random = np.random.default_rng(3)
     chromosomes = {name: "".join(np.array(list("ACGT"))[random.integers(0, 4, 10_000)]) for name in "ab"}
     Path("genome.fa").write_text("".join(f">{name}\n{bases}\n" for name, bases in chromosomes.items()))
-    shard_genome(Path("genome.fa"), Path("genome"))
+    tokenize_genome(Path("genome.fa"), Path("genome"))
     tokens = read_genome(Path("genome"))["a"]
     for split, starts in (("train", TRAIN), ("test", TEST)):
         rows = [decode(tokens[start : start + LENGTH]) for start in starts]
@@ -48,7 +48,7 @@ def leaky(tmp_path, monkeypatch):
     config = load({**ONLY, "suites": {"mine": {"format": "csv", "tasks": {"one": task}}}}, [], CATALOGUE)
     save(config, "config.yaml")
     files = {split: Path(f"{split}.csv") for split in ("train", "test")}
-    shard_task(config.suites["mine"].tasks["one"], "csv", files, Path("one.st"))
+    tokenize_task(config.suites["mine"].tasks["one"], "csv", files, Path("one.st"))
     return config
 
 

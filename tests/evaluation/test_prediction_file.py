@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from convnova.data.batches import Labelled, Padding
+from convnova.data.batches import LabelledSequences, Padding
 from convnova.errors import ConvNovaError
 from convnova.evaluation.predict import predict
 from convnova.evaluation.prediction_file import read_predictions, write_predictions
 
 
-def labelled(labels: np.ndarray, kind: str) -> Labelled:
+def labelled(labels: np.ndarray, kind: str) -> LabelledSequences:
     """Three sequences of 2, 3 and 1 bases, of which the last two rows are asked for."""
-    return Labelled(np.zeros(6, np.uint8), np.array([0, 2, 5, 6]), labels, kind, np.array([1, 2]), 3)
+    return LabelledSequences(np.zeros(6, np.uint8), np.array([0, 2, 5, 6]), labels, kind, np.array([1, 2]), 3)
 
 
 def test_classes_come_back_as_they_were_written(tmp_path):
@@ -65,7 +65,7 @@ def test_the_mean_over_strands_of_independent_labels():
             return self.weight * torch.stack([(tokens == 0).sum(1), (tokens == 3).sum(1)], 1)
 
     tokens, labels = np.array([0, 0, 3, 1, 2, 0], np.uint8), np.zeros((3, 2), np.uint8)
-    data = Labelled(tokens, np.array([0, 2, 5, 6]), labels, "multilabel", np.array([1, 2]), 3)
+    data = LabelledSequences(tokens, np.array([0, 2, 5, 6]), labels, "multilabel", np.array([1, 2]), 3)
     forward, both = (predict(Counts(), data, Padding(), 2, strands) for strands in ("forward", "both"))
 
     def sigmoid(x: float) -> float:

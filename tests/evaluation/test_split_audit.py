@@ -17,23 +17,23 @@ from test_kmer_index import mutated, opposite, random_rows, windows
 
 from convnova.cli.main import main
 from convnova.config.schema import Task
-from convnova.data.genome import shard_genome
-from convnova.data.prepare_task import shard_task
-from convnova.data.task_dataset import TaskShard, read_task
+from convnova.data.genome import tokenize_genome
+from convnova.data.prepare_task import tokenize_task
+from convnova.data.task_dataset import TaskDataset, read_task
 from convnova.evaluation.leakage import split_audit as audit_module
 from convnova.evaluation.leakage.kmer_index import sharing
-from convnova.evaluation.leakage.split_audit import STRETCH, WORD, Pretraining, audit, sample, sequences
+from convnova.evaluation.leakage.split_audit import KMER, STRETCH, Pretraining, audit, sample, sequences
 
 Row = tuple[str, str]
 """Sequence and label."""
 
 
-def made(folder: Path, **splits: list[Row]) -> TaskShard:
+def made(folder: Path, **splits: list[Row]) -> TaskDataset:
     files = {}
     for split, rows in splits.items():
         files[split] = folder / f"{split}.csv"
         files[split].write_text("sequence,label\n" + "".join(f"{sequence},{label}\n" for sequence, label in rows))
-    shard_task(Task(), "csv", files, folder / "task.st")
+    tokenize_task(Task(), "csv", files, folder / "task.st")
     return read_task(folder / "task.st")
 
 
@@ -104,9 +104,9 @@ def test_overlaps_by_sets_of_words(seed, tmp_path):
         test.append(mutated(rng, text if number % 2 else opposite(text), (0, 0.01, 0.02, 0.04)[number % 4]))
         test.append(random_rows(rng, 1, 80, 80)[0] + text[number : number + 90 + number])
     found = audit(made(tmp_path, train=labelled(rng, train), test=labelled(rng, test)))["near"]
-    short, long = ([set(windows(text, length)) for text in train] for length in (WORD, STRETCH))
+    short, long = ([set(windows(text, length)) for text in train] for length in (KMER, STRETCH))
     share = [max((len(own & other) / len(own) for other in short), default=0) if own else math.nan
-             for own in (set(windows(text, WORD)) for text in test)]  # fmt: skip
+             for own in (set(windows(text, KMER)) for text in test)]  # fmt: skip
     stretch = [not set().union(*long).isdisjoint(windows(text, STRETCH)) for text in test]
     equal = [text in train or opposite(text) in train for text in test]
     assert found == {
@@ -139,7 +139,7 @@ def test_labels_a_base(tmp_path):
     rng = np.random.default_rng(2)
     (text,) = random_rows(rng, 1, 3000, 3000)
     (tmp_path / "genome.fa").write_text(f">chr1\n{text}\n")
-    shard_genome(tmp_path / "genome.fa", tmp_path / "genome")
+    tokenize_genome(tmp_path / "genome.fa", tmp_path / "genome")
     parts = [(0, 400, "train"), (500, 900, "train"), (0, 400, "test"), (700, 1000, "test"), (2000, 2300, "test")]
     files = {"intervals": tmp_path / "genes.bed", "labels": tmp_path / "genes.hdf5"}
     lines = [f"chr1\t{start}\t{end}\t{split}\n" for start, end, split in parts]
@@ -149,7 +149,7 @@ def test_labels_a_base(tmp_path):
         for number, (start, end, _) in enumerate(parts):
             rows[number] = np.arange(start, end) % 3
         rows[2] = rows[2] * 0
-    shard_task(Task(kind="per_base"), "bend", files, tmp_path / "a.st", tmp_path / "genome")
+    tokenize_task(Task(kind="per_base"), "bend", files, tmp_path / "a.st", tmp_path / "genome")
     pretraining = Pretraining("mine", tmp_path / "genome", None, "bend", files)
     found = audit(read_task(tmp_path / "a.st"), pretraining)
     assert found["splits"]["train"]["classes"] == {"0": 134 + 133, "1": 133 + 133, "2": 133 + 134}
@@ -174,7 +174,7 @@ def test_many_labels(tmp_path):
     files = {split: tmp_path / f"{split}.mat" for split in inputs}
     for split, path in files.items():
         scipy.io.savemat(path, {f"{split}xdata": inputs[split], f"{split}data": np.array(labels[split], np.uint8)})
-    shard_task(Task(kind="multilabel"), "deepsea", files, tmp_path / "a.st")
+    tokenize_task(Task(kind="multilabel"), "deepsea", files, tmp_path / "a.st")
     found = audit(read_task(tmp_path / "a.st"))
     assert found["splits"]["train"]["labels"] == {"count": 3, "constant": 1, "least_median_largest": [0.5, 0.5, 1]}
     assert found["splits"]["test"]["labels"] == {"count": 3, "constant": 1, "least_median_largest": [0, 0.5, 0.75]}
@@ -218,15 +218,15 @@ def test_the_commands(own_run, monkeypatch):
     monkeypatch.chdir(Path(__file__).resolve().parents[2])
     config, genome = str(own_run / "own.yaml"), str(own_run / "genome")
     fasta, bed = str(own_run / "genome.fa"), str(own_run / "genome.bed")
-    assert main(["shard-genome", "--fasta", fasta, "--bed", bed, "--out", genome]) == 0
+    assert main(["tokenize-genome", "--fasta", fasta, "--bed", bed, "--out", genome]) == 0
     audits = []
     for suite, form in (("by_place", "bed"), ("by_letters", "csv"), ("elsewhere", "bed")):
         files = [f"{split}={own_run / split}.{form}" for split in ("train", "test")]
         files += [f"genome={genome}/genome.safetensors"] if form == "bed" else []
         shard, out = (str(own_run / f"{suite}.{end}") for end in ("st", "json"))
         common = ["--config", config, "--task", f"{suite}/one"]
-        assert main(["shard-task", *common, "--out", shard, *files]) == 0
-        assert main(["audit", *common, "--shard", shard, "--genome", genome, "--out", out, *files]) == 0
+        assert main(["tokenize-task", *common, "--out", shard, *files]) == 0
+        assert main(["audit", *common, "--dataset", shard, "--genome", genome, "--out", out, *files]) == 0
         audits.append(out)
     found = [json.loads(Path(path).read_text()) for path in audits]
     assert [(content["suite"], content["task"]) for content in found[:2]] == [
@@ -240,7 +240,7 @@ def test_the_commands(own_run, monkeypatch):
         assert {key: content["pretraining"][key] for key in expected} == expected
     assert main(["audit-tables", "--config", config, "--out", str(own_run / "tables"), *audits]) == 0
     assert sorted(path.name for path in (own_run / "tables").iterdir()) == ["audit.html", "audit.md", "audit.tsv"]
-    without = ["audit", "--config", config, "--task", "by_letters/one", "--shard", str(own_run / "by_letters.st")]
+    without = ["audit", "--config", config, "--task", "by_letters/one", "--dataset", str(own_run / "by_letters.st")]
     assert main([*without, "--out", str(own_run / "alone.json")]) == 0
     assert "pretraining" not in json.loads((own_run / "alone.json").read_text())
 
@@ -249,9 +249,9 @@ def test_what_the_commands_refuse(own_run, capsys, monkeypatch):
     monkeypatch.chdir(Path(__file__).resolve().parents[2])
     out = own_run / "out.json"
     words = ["audit", "--config", str(own_run / "own.yaml"), "--out", str(out), "--task"]
-    assert main([*words, "by_letters/two", "--shard", "none.st"]) == 1
+    assert main([*words, "by_letters/two", "--dataset", "none.st"]) == 1
     assert "no task 'by_letters/two'" in capsys.readouterr().err
-    assert main([*words, "by_letters/one", "--shard", "none.st"]) == 1
+    assert main([*words, "by_letters/one", "--dataset", "none.st"]) == 1
     assert "none.st: expected a shard, found nothing" in capsys.readouterr().err
     assert not out.exists()
 
@@ -263,7 +263,7 @@ def test_real_promoters(shared, tmp_path):
         split: folder / f"{name}.csv.gz" for split, name in (("train", "train"), ("valid", "dev"), ("test", "test"))
     }
     rows = {split: table(path) for split, path in files.items()}
-    shard_task(Task(), "csv", files, tmp_path / "a.st")
+    tokenize_task(Task(), "csv", files, tmp_path / "a.st")
     found = audit(read_task(tmp_path / "a.st"))
     assert found["across"]["test in train"]["equal"] == 6
     for name, counts in found["across"].items():
@@ -274,11 +274,11 @@ def test_real_promoters(shared, tmp_path):
         assert {key: found["splits"][name][key] for key in expected} == expected
     holding: dict[str, list[int]] = defaultdict(list)
     for number, (sequence, _) in enumerate(rows["train"]):
-        for word in set(windows(sequence, WORD)):
+        for word in set(windows(sequence, KMER)):
             holding[word].append(number)
     near = 0
     for sequence, _ in rows["test"]:
-        own = set(windows(sequence, WORD))
+        own = set(windows(sequence, KMER))
         shared_words = Counter(number for word in own for number in holding.get(word, ()))
         near += max(shared_words.values(), default=0) >= 0.5 * len(own)
     stretches = set().union(*(windows(sequence, STRETCH) for sequence, _ in rows["train"]))
@@ -312,7 +312,7 @@ def test_real_histone_windows_that_overlap_in_the_genome(shared, tmp_path):
         if place.row >= count and place.chrom == other.chrom
         if min(place.end, other.end) - max(place.start, other.start) >= STRETCH
     }
-    shard_task(Task(classes=["0", "1"]), "csv", files, tmp_path / "a.st")
+    tokenize_task(Task(classes=["0", "1"]), "csv", files, tmp_path / "a.st")
     task = read_task(tmp_path / "a.st")
     found = set(
         np.flatnonzero(sharing(sequences(task.split("test")), sequences(task.split("train")), STRETCH)).tolist()

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from convnova.data.dna import OUTSIDE
+from convnova.data.dna import PAD
 from convnova.models.cnn import CNN, Config, PerBaseCNN
 
 
@@ -17,7 +17,7 @@ def test_the_layers_of_the_published_baseline():
 def test_short_sequences_are_read_at_the_shortest_length_that_leaves_something():
     model = CNN(Config(), outputs=3, length=20).eval()
     assert model.fixed_length == 70
-    assert model(torch.full((2, 70), OUTSIDE, dtype=torch.uint8)).shape == (2, 3)
+    assert model(torch.full((2, 70), PAD, dtype=torch.uint8)).shape == (2, 3)
 
 
 def test_the_published_size_is_that_of_1024_bases():

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from convnova.data.dna import OUTSIDE, complement
+from convnova.data.dna import PAD, complement
 from convnova.errors import ConvNovaError
 from convnova.models.convnova import Backbone, Config, GatedConvolutionBlock
 from convnova.models.heads import MaskedLanguageModel, Predictor
@@ -103,7 +103,7 @@ def test_padding_leaves_no_trace_in_features_pooled_output_and_gradients(config,
     model = Predictor(Backbone(config), "classes", 3)
     lengths = (17, 60, 41) if config.width == 12 else (17, 300, 141)
     singles = [random_tokens(1, length, seed=length) for length in lengths]
-    batch = torch.full((3, max(lengths) + 13), OUTSIDE, dtype=torch.uint8)
+    batch = torch.full((3, max(lengths) + 13), PAD, dtype=torch.uint8)
     for row, single in enumerate(singles):
         batch[row, : single.shape[1]] = single[0]
     features = model.backbone(batch)
@@ -128,7 +128,7 @@ def test_padding_leaves_no_trace_in_features_pooled_output_and_gradients(config,
 def test_released_pooling_counts_padding_only_when_asked():
     torch.manual_seed(0)
     model, tokens = Backbone(SMALL), random_tokens(1, 30)
-    padded = F.pad(tokens, (0, 30), value=OUTSIDE)
+    padded = F.pad(tokens, (0, 30), value=PAD)
     own, released = (Predictor(model, "classes", 2, pool_padding=flag) for flag in (False, True))
     released.load_state_dict(own.state_dict())
     torch.testing.assert_close(own(padded), own(tokens), atol=1e-6, rtol=1e-6)
@@ -154,7 +154,7 @@ def test_chosen_positions_beside_padding_equal_those_of_the_sequence_alone():
     for norm in (model.blocks[-1].norm, model.blocks[-1].gate_norm):
         torch.nn.init.normal_(norm.bias)  # so that a norm of padding is not zero
     tokens = torch.randint(0, 4, (1, 30))
-    padded, at = F.pad(tokens, (0, 9), value=OUTSIDE), torch.tensor([3, 20, 28, 29])
+    padded, at = F.pad(tokens, (0, 9), value=PAD), torch.tensor([3, 20, 28, 29])
     torch.testing.assert_close(model(padded, at), model(tokens, at), atol=1e-5, rtol=1e-5)
 
 

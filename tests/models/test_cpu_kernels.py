@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from convnova.data.dna import OUTSIDE
+from convnova.data.dna import PAD
 from convnova.errors import ConvNovaError
-from convnova.models import as_the_equations_stand
+from convnova.models import without_fast_kernels
 from convnova.models.convnova import Backbone, Config
 from convnova.models.kernels.cpu import GatedUpdate
 
@@ -25,11 +25,11 @@ def test_values_and_gradients_are_those_of_the_plain_block(width, at, padded):
     model = Backbone(Config(width=width, blocks=4, ffn=True))
     tokens = torch.randint(0, 5, (2, 90))
     if padded:
-        tokens[1, 50:] = OUTSIDE
+        tokens[1, 50:] = PAD
         at = None if at is None else at[:3]
-    expected, gradients = features_and_gradients(as_the_equations_stand(model), tokens, at)
+    expected, gradients = features_and_gradients(without_fast_kernels(model), tokens, at)
     found, ours = features_and_gradients(model, tokens, at)
-    inside = (tokens != OUTSIDE) if at is None else slice(None)
+    inside = (tokens != PAD) if at is None else slice(None)
     torch.testing.assert_close(found[inside], expected[inside], atol=2e-5, rtol=2e-5)
     if padded and at is None:
         return  # features of padding have no meaning, and they are in this loss
@@ -63,7 +63,7 @@ def test_dropout_and_checkpointing_change_no_value():
 def test_prediction_in_pieces_is_prediction_at_once(monkeypatch, shape):
     torch.manual_seed(6)
     model, tokens = Backbone(Config(width=8)), torch.randint(0, 5, shape)
-    tokens[1, shape[1] - 20 :] = OUTSIDE
+    tokens[1, shape[1] - 20 :] = PAD
     with torch.no_grad():
         whole = model(tokens)
         monkeypatch.setattr("convnova.models.convnova.CACHED", 8 * (66 if shape[1] == 33 else 500))
@@ -72,7 +72,7 @@ def test_prediction_in_pieces_is_prediction_at_once(monkeypatch, shape):
         monkeypatch.setattr(model, "_features", lambda part, at: called.append(part.shape) or real(part, at))
         pieces = model(tokens)
     assert len(called) == (4 if shape[1] == 33 else 9)
-    real = tokens != OUTSIDE
+    real = tokens != PAD
     torch.testing.assert_close(pieces[real], whole[real], atol=1e-5, rtol=1e-5)
 
 

@@ -15,8 +15,8 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # triton reads it when it is imported; nothing but this file imports it
 pytest.importorskip("triton", reason="triton is not installed: the fused block cannot run, here or in its interpreter")
 
-from convnova.data.dna import OUTSIDE
-from convnova.models import as_the_equations_stand
+from convnova.data.dna import PAD
+from convnova.models import without_fast_kernels
 from convnova.models.convnova import Backbone, Config, GatedConvolutionBlock
 from convnova.models.kernels import hopper
 
@@ -62,7 +62,7 @@ def run(
 
     With `at` the block is the last one, and the gradient is that of some of the rows.
     """
-    block = as_the_equations_stand(block)
+    block = without_fast_kernels(block)
     if way == "exact":
         block, inputs = block.double(), [tensor.double() for tensor in inputs]
         inside = None if inside is None else inside.double()
@@ -192,9 +192,9 @@ def test_the_same_outputs_without_gradients(device):
 def test_stem_is_the_convolution_of_one_hot_letters(width, batch, length, device):
     torch.manual_seed(width)
     convolution = torch.nn.Conv1d(5, width, 9, padding=4).to(device)
-    tokens = torch.randint(0, OUTSIDE + 1, (batch, length), dtype=torch.uint8, device=device)
+    tokens = torch.randint(0, PAD + 1, (batch, length), dtype=torch.uint8, device=device)
     dx = torch.randn(batch, length, width, device=device).bfloat16()
-    letters = torch.nn.functional.one_hot(tokens.long(), OUTSIDE + 1)[..., :OUTSIDE].mT
+    letters = torch.nn.functional.one_hot(tokens.long(), PAD + 1)[..., :PAD].mT
     found = []
     for way in ("exact", "plain", "fused"):
         layer = copy.deepcopy(convolution)
@@ -253,7 +253,7 @@ def test_training_keeps_less_than_half_of_what_the_plain_model_keeps_in_float32(
     torch.manual_seed(1)
     model = Backbone(Config(width=64, kernel=5, tail_expansion=4, final_conv=True)).to(device)
     tokens = torch.randint(0, 4, (4, 250), device=device)
-    plain = as_the_equations_stand(model)
+    plain = without_fast_kernels(model)
 
     def kept(network: Backbone, enabled: bool) -> int:
         storages = {}
@@ -280,7 +280,7 @@ def test_a_model_uses_it_where_it_applies(second_branch, chosen, device, applied
     torch.manual_seed(5)
     model = Backbone(Config(width=64, kernel=5, blocks=3, ffn=True, second_branch=second_branch)).to(device)
     tokens = torch.randint(0, 4, (2, 30), device=device)
-    tokens[1, 20:] = OUTSIDE
+    tokens[1, 20:] = PAD
     at = torch.arange(1, 49, 3, device=device) if chosen else None
     calls = []
     real, real_stem, real_tail = hopper.gated_convolution, hopper.stem, hopper.tail
@@ -290,7 +290,7 @@ def test_a_model_uses_it_where_it_applies(second_branch, chosen, device, applied
 
     def features_and_gradients(network: Backbone) -> list[Tensor]:
         features = network(tokens, at)
-        features = features if chosen else features[tokens != OUTSIDE]
+        features = features if chosen else features[tokens != PAD]
         loss = features.double().square().sum()
         return [features, *torch.autograd.grad(loss, list(network.parameters()))]
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from convnova.config.load import load
-from convnova.data.dna import OUTSIDE, encode
+from convnova.data.dna import PAD, encode
 from convnova.errors import ConvNovaError
 from convnova.models import build_predictor
 from convnova.models.huggingface import Backbone, Config, check
@@ -194,7 +194,7 @@ def settings(request, tmp_path_factory) -> dict:
 
 def tokens_of(*sequences: str) -> torch.Tensor:
     longest = max(map(len, sequences))
-    lines = [F.pad(torch.from_numpy(encode(s)[0].copy()), (0, longest - len(s)), value=OUTSIDE) for s in sequences]
+    lines = [F.pad(torch.from_numpy(encode(s)[0].copy()), (0, longest - len(s)), value=PAD) for s in sequences]
     return torch.stack(lines)
 
 

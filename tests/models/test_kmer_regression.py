@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from convnova.config.hyperparameters import Training
 from convnova.data.batches import Batch
-from convnova.data.dna import OUTSIDE, encode
+from convnova.data.dna import PAD, encode
 from convnova.models.kmer_regression import Config, predictor, words
 from convnova.training.loop import train
 
@@ -27,7 +27,7 @@ def sequences(count, length, seed=0):
 
 def tokens_of(texts):
     longest = max(map(len, texts))
-    found = np.full((len(texts), longest), OUTSIDE, np.uint8)
+    found = np.full((len(texts), longest), PAD, np.uint8)
     for line, text in enumerate(texts):
         found[line, : len(text)] = encode(text)[0]
     return torch.from_numpy(found)

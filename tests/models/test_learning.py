@@ -7,8 +7,8 @@ from test_models import TINY
 
 from convnova.config.hyperparameters import Pretraining, Training
 from convnova.config.schema import Task
-from convnova.data.batches import Labelled, Padding, collate
-from convnova.data.genome import shard_genome
+from convnova.data.batches import LabelledSequences, Padding, collate
+from convnova.data.genome import tokenize_genome
 from convnova.data.windows import Windows, windows
 from convnova.models import build_backbone, build_predictor
 from convnova.models.heads import MaskedLanguageModel
@@ -43,11 +43,11 @@ def chromatin(embedded, tmp_path_factory) -> list[Windows]:
     (folder / "genome.fa").write_text("".join(f">{c.chromosome}\n{embedded.letters(c)}\n" for c in chromosomes))
     bins = [place for place, _ in embedded.bins if place.chromosome in ("chr1", "chr8")]
     write_intervals(folder / "bins.bed", [(b, "train" if b.chromosome == "chr1" else "valid") for b in bins])
-    shard_genome(folder / "genome.fa", folder / "genome", folder / "bins.bed")
+    tokenize_genome(folder / "genome.fa", folder / "genome", folder / "bins.bed")
     return [windows(folder / "genome", split, WINDOW) for split in ("train", "valid")]
 
 
-def states(genome: Genome) -> dict[str, Labelled]:
+def states(genome: Genome) -> dict[str, LabelledSequences]:
     """Windows of two chromatin states: 0 has many G and C, 1 many A and T; motifs and repeats differ too."""
     motifs = [[3 * program + i for program in STATES[state] for i in range(3)] for state in (0, 2)]
     splits = {}
@@ -58,7 +58,7 @@ def states(genome: Genome) -> dict[str, Labelled]:
                 if first or second for start in range(place.start, place.end, 2 * WINDOW)]  # fmt: skip
         tokens, labels = np.concatenate([genome.cut(place) for place, _ in rows]), np.array([row[1] for row in rows])
         numbers = np.arange(len(rows) + 1)
-        splits[split] = Labelled(tokens, numbers * WINDOW, labels, "classes", numbers[:-1], WINDOW)
+        splits[split] = LabelledSequences(tokens, numbers * WINDOW, labels, "classes", numbers[:-1], WINDOW)
     return splits
 
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 import convnova.models
 from convnova.config.load import load
 from convnova.config.run import Job
-from convnova.data.batches import Padding, opposite_strands
-from convnova.data.dna import COMPLEMENT, OUTSIDE
+from convnova.data.batches import Padding, reverse_complement_batch
+from convnova.data.dna import COMPLEMENT, PAD
 from convnova.data.splits import split_rows
 from convnova.data.task_dataset import read_task
 from convnova.errors import ConvNovaError
@@ -66,7 +66,7 @@ def tiny(name: str):
 
 
 def padded(singles: list[torch.Tensor], width: int) -> torch.Tensor:
-    return torch.cat([F.pad(single, (0, width - single.shape[1]), value=OUTSIDE) for single in singles])
+    return torch.cat([F.pad(single, (0, width - single.shape[1]), value=PAD) for single in singles])
 
 
 def test_every_architecture_is_tried_here():
@@ -342,9 +342,9 @@ def test_strands_cannot_be_averaged_where_every_base_has_a_label():
 
 def test_padding_of_the_other_strand_stays_where_it_is():
     tokens = torch.tensor([[0, 0, 1, 4, 5], [2, 3, 3, 1, 0]], dtype=torch.uint8)
-    flipped = opposite_strands(tokens, torch.tensor([4, 5]).numpy(), Padding())
+    flipped = reverse_complement_batch(tokens, torch.tensor([4, 5]).numpy(), Padding())
     assert flipped.tolist() == [[4, 2, 3, 3, 5], [3, 2, 0, 0, 1]]
     left = torch.tensor([[4, 4, 0, 0, 1]], dtype=torch.uint8)
-    assert opposite_strands(left, torch.tensor([3]).numpy(), Padding(counted=True, left=True)).tolist() == [
+    assert reverse_complement_batch(left, torch.tensor([3]).numpy(), Padding(counted=True, left=True)).tolist() == [
         [4, 4, 2, 3, 3]
     ]

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from convnova.data.dna import OUTSIDE
-from convnova.models.heads import largest_of_bases, mean_of_bases
+from convnova.data.dna import PAD
+from convnova.models.heads import max_pool_sequence, mean_pool_sequence
 
 
-@pytest.mark.parametrize(("pool", "alone"), [(mean_of_bases, np.mean), (largest_of_bases, np.max)])
+@pytest.mark.parametrize(("pool", "alone"), [(mean_pool_sequence, np.mean), (max_pool_sequence, np.max)])
 def test_padding_is_left_out_or_counts(pool, alone):
     features = torch.from_numpy(np.random.default_rng(0).normal(-5, 1, (2, 6, 3)))
-    tokens = torch.tensor([[0, 1, 2, 3, 4, 0], [3, 2, 1, OUTSIDE, OUTSIDE, OUTSIDE]])
+    tokens = torch.tensor([[0, 1, 2, 3, 4, 0], [3, 2, 1, PAD, PAD, PAD]])
     features[1, 3:] = 9
     expected = np.stack([alone(features[0].numpy(), axis=0), alone(features[1, :3].numpy(), axis=0)])
     np.testing.assert_allclose(pool(features, tokens).numpy(), expected)

@@ -14,7 +14,7 @@ from convnova.reporting.paper_tables import paper_table
 from convnova.reporting.published import read_published
 from convnova.reporting.scores import KEYS, read_scores
 from convnova.reporting.sheets import latex
-from convnova.runs.outputs import PAPER_TABLES, sheet_titles
+from convnova.runs.outputs import PAPER_TABLES, extra_table_titles
 
 SHEETS = GOLDEN.parent / "sheets"
 PLANNED = replace(
@@ -49,16 +49,16 @@ def test_sheets_equal_the_committed_ones(written):
 def test_what_a_run_will_write_is_known_before(scores, published):
     for plan in (PLANNED, PLAN, replace(PLAN, models={"cnn": "CNN"}, protocols=["cv"], folds=PLANNED.folds)):
         found = list(sheets(scores[:0], published, plan))
-        assert {sheet.name: sheet.title for sheet in found} == sheet_titles(plan)
-    assert "comparisons" not in sheet_titles(replace(PLAN, models={"cnn": "CNN"}))
-    assert not sheet_titles(replace(PLAN, suites={}))
+        assert {sheet.name: sheet.title for sheet in found} == extra_table_titles(plan)
+    assert "comparisons" not in extra_table_titles(replace(PLAN, models={"cnn": "CNN"}))
+    assert not extra_table_titles(replace(PLAN, suites={}))
 
 
 def test_every_table_has_the_receptive_fields(written, scores):
     """A column where rows are models or pairs of them, a row in the arrangement of a paper; nothing if unknown."""
     columns = {"protocols": "receptive field", "comparisons": "receptive fields"}
     columns["convnova_ablations"] = "Nucleotide Transformer tasks: receptive field"
-    for name in sheet_titles(PLANNED):
+    for name in extra_table_titles(PLANNED):
         for form in ("md", "tex", "html"):
             assert "193 bp" in written[f"{name}.{form}"] and "receptive" in written[f"{name}.{form}"]
         table = lines(written[f"{name}.tsv"])
@@ -146,7 +146,7 @@ def test_pairs_are_scipys_wilcoxon_over_the_means_of_tasks():
 
 
 def test_latex_has_as_many_cells_in_each_line_as_columns(written):
-    for name in sheet_titles(PLANNED):
+    for name in extra_table_titles(PLANNED):
         columns = 0
         for line in written[f"{name}.tex"].splitlines():
             if line.startswith(r"\begin{tabular}"):
@@ -157,7 +157,7 @@ def test_latex_has_as_many_cells_in_each_line_as_columns(written):
 
 @needs_pdflatex
 def test_latex_compiles_with_booktabs_alone(written, tmp_path):
-    compiled([written[f"{name}.tex"] for name in sheet_titles(PLANNED)], tmp_path)
+    compiled([written[f"{name}.tex"] for name in extra_table_titles(PLANNED)], tmp_path)
 
 
 @needs_pdflatex

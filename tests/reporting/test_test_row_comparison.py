@@ -14,7 +14,7 @@ from sklearn.metrics import matthews_corrcoef, roc_auc_score
 from convnova.cli.main import main
 from convnova.config.load import load, save
 from convnova.errors import ConvNovaError
-from convnova.evaluation.model_comparison import holm, paired_over_items
+from convnova.evaluation.model_comparison import compare_over_test_rows, holm
 from convnova.reporting.test_row_comparison import read_items, sheet, write_items
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
@@ -197,7 +197,7 @@ def test_the_largest_test_sets_take_seconds_a_pair():
     logits = [shared + rng.normal(size=(5, 58_000, 3)) for _ in range(2)]
     scores = [np.exp(of) / np.exp(of).sum(-1, keepdims=True) for of in logits]
     started = time.process_time()
-    paired_over_items(labels, *scores, "accuracy", resamples=5000)
+    compare_over_test_rows(labels, *scores, "accuracy", resamples=5000)
     assert time.process_time() - started < 60
 
 

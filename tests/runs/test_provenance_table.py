@@ -9,8 +9,8 @@ from small_run import SHARD, WEIGHTS, convnova, finish
 
 from convnova.config.load import load, load_file
 from convnova.config.run import Job
-from convnova.runs.outputs import ITEMS, sheet_titles
-from convnova.runs.provenance_table import line, read_provenance, sentence, table
+from convnova.runs.outputs import ITEMS, extra_table_titles
+from convnova.runs.provenance_table import provenance_frame, provenance_row, provenance_sentence, read_provenance
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 JOBS = [Job("nucleotide_transformer", "H3", "cnn", "heldout", seed) for seed in (1, 2)]
@@ -22,15 +22,24 @@ def config():
 
 
 def test_the_sentence_sums_up_all_results(config):
-    told = sentence(config, table([line(JOBS[0], MADE), line(JOBS[1], MADE | {"seconds": 30.0, "dirty": True})]))
+    told = provenance_sentence(
+        config,
+        provenance_frame(
+            [provenance_row(JOBS[0], MADE), provenance_row(JOBS[1], MADE | {"seconds": 30.0, "dirty": True})]
+        ),
+    )
     assert told.startswith(
         "Made from 2 results by convnova 0.1, commit aaaaaaaaaaaa; convnova 0.1, commit aaaaaaaaaaaa with uncommitted "
         f"changes; config {config.fingerprint(config)}; h: P, G; 1.5 min of wall time together, at most 1,500 MB, 40 J."
     )
-    assert "1 result by" in sentence(config, table([line(JOBS[0], MADE)]))
-    assert "energy not told" in sentence(config, table([line(JOBS[0], MADE | {"joules": {}})]))
-    assert "; 2.4 s of wall time together" in sentence(config, table([line(JOBS[0], MADE | {"seconds": 2.36})]))
-    assert sentence(config, table([])) == ""
+    assert "1 result by" in provenance_sentence(config, provenance_frame([provenance_row(JOBS[0], MADE)]))
+    assert "energy not told" in provenance_sentence(
+        config, provenance_frame([provenance_row(JOBS[0], MADE | {"joules": {}})])
+    )
+    assert "; 2.4 s of wall time together" in provenance_sentence(
+        config, provenance_frame([provenance_row(JOBS[0], MADE | {"seconds": 2.36})])
+    )
+    assert provenance_sentence(config, provenance_frame([])) == ""
 
 
 def test_every_result_of_a_run_has_its_line(small):
@@ -51,9 +60,9 @@ def test_every_result_of_a_run_has_its_line(small):
 
 def test_every_table_for_reading_says_what_it_was_made_from(small):
     config = load_file("results/small/config.yaml")
-    told = sentence(config, read_provenance(Path("results/small/tables/scores.tsv")))
+    told = provenance_sentence(config, read_provenance(Path("results/small/tables/scores.tsv")))
     assert told.startswith("Made from 8 results by convnova ") and config.fingerprint(config) in told
-    for name in (*config.suites, *sheet_titles(config), ITEMS):
+    for name in (*config.suites, *extra_table_titles(config), ITEMS):
         for form in ("md", "tex", "html"):
             text = Path(f"results/small/tables/{name}.{form}").read_text().replace(r"\_", "_")
             assert text.count("Made from 8 results by convnova ") == 1

@@ -23,7 +23,7 @@ def pretrain(out: Path) -> int:
 
 @pytest.fixture
 def disk(tmp_path, monkeypatch) -> Iterator[Path]:
-    """A disk of 64 kB in a working directory with a genome shard and a config."""
+    """A disk of 64 kB in a working directory with a tokenized genome and a config."""
     monkeypatch.chdir(tmp_path)
     workflow.own_data(tmp_path, [1])
     models = {"convnova": {"settings": {"width": 32, "blocks": 2, "kernel": 5}}}
@@ -34,7 +34,7 @@ def disk(tmp_path, monkeypatch) -> Iterator[Path]:
         "pretrain": {"length": 100, "batch_size": 8, "windows": 16},
     }
     save(load(content, [], workflow.ROOT / "config"), tmp_path / "config.yaml")
-    assert main(["shard-genome", "--fasta", "genome.fa", "--out", "shard"]) == 0
+    assert main(["tokenize-genome", "--fasta", "genome.fa", "--out", "shard"]) == 0
     results = tmp_path / "disk"
     results.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", results], capture_output=True)

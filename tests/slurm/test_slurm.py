@@ -36,7 +36,7 @@ def slurm(tmp_path_factory):
 def test_the_profile_is_for_the_paper_and_what_is_filled_in_reaches_the_jobs(tmp_path):
     profile = yte.process_yaml((workflow.ROOT / "slurm/config.yaml").read_text(), require_use_yte=True)
     assert (profile["executor"], profile["configfile"]) == ("slurm", "config/paper.yaml")
-    assert profile["groups"] == {"task_shard": "shards"} and profile["default-resources"] == {"runtime": 60}
+    assert profile["groups"] == {"tokenize_task": "shards"} and profile["default-resources"] == {"runtime": 60}
     filled = workflow.fill_in(
         tmp_path, partition="cpu", gpu_partition="gpu", account="lab", gpus=4, gpu_type="a100", pack=5
     )
@@ -51,7 +51,7 @@ def test_the_profile_is_for_the_paper_and_what_is_filled_in_reaches_the_jobs(tmp
     for rule, megabytes in (("finetune", [8000, 16_000, 32_000]), ("pretrain", [32_000, 60_000, 60_000])):
         assert [eval(trainings[rule]["mem_mb"], {"attempt": attempt}) for attempt in (1, 2, 3)] == megabytes
     assert profile["group-components"] == {"shards": 8, "packed": 5}
-    assert [eval(trainings["task_shard"]["runtime"], {"attempt": attempt}) for attempt in (1, 3)] == [30, 120]
+    assert [eval(trainings["tokenize_task"]["runtime"], {"attempt": attempt}) for attempt in (1, 3)] == [30, 120]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_the_profile_is_for_the_paper_and_what_is_filled_in_reaches_the_jobs(tmp
         (Request("pretrain", minutes=3000), "the partition gives 1440 minutes; set `longest_hours` in"),
         (Request("finetune", minutes=3000), "set `longest_hours` or `pack` in"),
         (Request("finetune", "cpu", cores=64), "set `threads` in"),
-        (Request("task_shard", "cpu", cores=64), "set `threads` in"),
+        (Request("tokenize_task", "cpu", cores=64), "set `threads` in"),
         (Request("cost", "gpu", "", 5, "", 64), "set `gpus` .* or `gpu_partition`, and `threads` in"),
     ],
 )
@@ -132,7 +132,7 @@ def test_a_job_that_is_killed_is_submitted_once_more_and_ends_as_undisturbed(slu
     for folder in (here, there):
         folder.mkdir()
         workflow.own_data(folder, [1], epochs=8)
-        shard = ["shard-genome", "--fasta", "genome.fa", "--out", "resources/own/genomes/genome"]
+        shard = ["tokenize-genome", "--fasta", "genome.fa", "--out", "resources/own/genomes/genome"]
         with contextlib.chdir(folder):
             assert main(shard) == 0
     profile = workflow.fill_in(here, **SMALL | {"gpus": 2, "gpu_partition": "gpu", "attempts": 2})

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from convnova.config.hyperparameters import Training
-from convnova.data.batches import UNLABELLED, Batch
+from convnova.data.batches import IGNORE_INDEX, Batch
 from convnova.data.masking import mask
 from convnova.models import checkpoint_activations
 from convnova.models.convnova import Backbone, Config
@@ -35,7 +35,7 @@ class Guessing:
         return Batch(torch.from_numpy(inputs), targets, len(targets), torch.from_numpy(at))
 
     def loss(self, model, batch):
-        return F.cross_entropy(model(batch.tokens, batch.at).float(), batch.targets, reduction="sum")
+        return F.cross_entropy(model(batch.tokens, batch.target_positions).float(), batch.targets, reduction="sum")
 
     def evaluate(self, model):
         return {"score": 0.0}
@@ -117,11 +117,13 @@ def test_models_that_wait_for_the_gpu_are_not_recorded():
 
 def test_a_batch_is_filled_with_positions_that_have_no_loss():
     batch = Guessing().batch(0)
-    filled = batch.filled(1024)
-    assert len(filled.at) == len(filled.targets) == 1024 and filled.count == batch.count
-    assert (filled.at.diff() > 0).all()
-    real = filled.targets != UNLABELLED
-    assert torch.equal(filled.at[real], batch.at) and torch.equal(filled.targets[real], batch.targets)
+    filled = batch.pad_targets_to_multiple(1024)
+    assert len(filled.target_positions) == len(filled.targets) == 1024 and filled.count == batch.count
+    assert (filled.target_positions.diff() > 0).all()
+    real = filled.targets != IGNORE_INDEX
+    assert torch.equal(filled.target_positions[real], batch.target_positions) and torch.equal(
+        filled.targets[real], batch.targets
+    )
     model = MaskedLanguageModel(Backbone(Config(width=8, kernel=5, blocks=2)))
     assert torch.allclose(Guessing().loss(model, filled), Guessing().loss(model, batch))
-    assert batch.filled(len(batch.at)) is batch
+    assert batch.pad_targets_to_multiple(len(batch.target_positions)) is batch

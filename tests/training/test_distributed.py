@@ -14,7 +14,7 @@ import torch
 
 from convnova.config.load import load, load_file, save
 from convnova.data.batches import Batch
-from convnova.data.genome import shard_genome
+from convnova.data.genome import tokenize_genome
 from convnova.models.weights import load_weights
 from convnova.training.pretrain import pretrain
 
@@ -29,7 +29,7 @@ def folder(tmp_path_factory) -> Path:
     random = np.random.default_rng(0)
     text = "".join(f">{name}\n{''.join(random.choice(['ACG', 'TTA', 'GGC'], 4000))}\n" for name in "abc")
     (folder / "g.fa").write_text(text)
-    shard_genome(folder / "g.fa", folder / "shard", valid=["b"], test=["c"])
+    tokenize_genome(folder / "g.fa", folder / "shard", valid=["b"], test=["c"])
     models = {"convnova": {"settings": {"width": 8, "kernel": 5, "blocks": 2}}}
     for micro_batch in (13, 3):
         pretrain = {"epochs": 5, "length": 64, "batch_size": 13, "windows": 130, "lr": 0.01, "micro_batch": micro_batch}
@@ -93,8 +93,11 @@ def test_processes_share_a_batch_without_rest(rows, world):
     tokens = torch.arange(rows * 4).view(rows, 4)
     at = torch.arange(0, rows * 4, 3)
     batch = Batch(tokens, tokens.flatten()[at], len(at), at)
-    shares = [batch.share(rank, world) for rank in range(world)]
+    shares = [batch.rows_for_rank(rank, world) for rank in range(world)]
     counted = [share for share in shares if share.count]
     assert torch.equal(torch.cat([share.tokens for share in counted]), tokens)
-    assert torch.cat([share.tokens.flatten()[share.at] for share in counted]).tolist() == batch.targets.tolist()
+    assert (
+        torch.cat([share.tokens.flatten()[share.target_positions] for share in counted]).tolist()
+        == batch.targets.tolist()
+    )
     assert all(len(share.tokens) for share in shares) and {share.count for share in counted} == {len(at)}

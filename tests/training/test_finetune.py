@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, roc_auc
 
 from convnova.config.load import load
 from convnova.config.run import Job
-from convnova.data.prepare_task import shard_task
+from convnova.data.prepare_task import tokenize_task
 from convnova.data.splits import split_rows
 from convnova.data.task_dataset import read_task
 from convnova.errors import ConvNovaError
@@ -64,7 +64,7 @@ class Setting:
         task = self.config.suites["own"].tasks["motif"]
         self.sharded += 1
         shard, out = self.folder / f"{self.sharded}.safetensors", self.folder / f"out{self.sharded}"
-        shard_task(task, "csv", {"train": self.folder / "train.csv", "test": self.folder / "test.csv"}, shard)
+        tokenize_task(task, "csv", {"train": self.folder / "train.csv", "test": self.folder / "test.csv"}, shard)
         finetune(self.config, Job("own", "motif", model, protocol, seed), shard, out, weights)
         return out
 
@@ -224,7 +224,7 @@ def test_ten_folds_choose_in_turn_and_no_test_row_is_trained_on(setting):
     )
     files = {split: setting.folder / f"{split}.csv" for split in ("train", "test")}
     write(files["test"], setting.test)
-    shard_task(task, "csv", files, setting.folder / "cv.safetensors")
+    tokenize_task(task, "csv", files, setting.folder / "cv.safetensors")
     data = read_task(setting.folder / "cv.safetensors")
     found = [split_rows(data, task, job) for job in jobs]
     assert sorted(row for splits in found for row in splits["valid"].rows) == list(range(160))
@@ -245,7 +245,7 @@ def test_a_tasks_own_validation_rows_are_used_by_heldout_alone(setting, protocol
     write(files["test"], setting.test)
     write(files["valid"], sequences(40, seed=3))
     task = setting.config.suites["own"].tasks["motif"]
-    shard_task(task, "csv", files, setting.folder / "own.safetensors")
+    tokenize_task(task, "csv", files, setting.folder / "own.safetensors")
     found = split_rows(read_task(setting.folder / "own.safetensors"), task, Job("own", "motif", "cnn", protocol, 1))
     assert tuple(len(found[name]) for name in ("train", "valid", "test")) == rows
 
@@ -318,7 +318,7 @@ def test_a_metric_that_the_shards_classes_do_not_have_is_refused_before_training
     write(tmp_path / "test.csv", [("ACGT" * 10, 1)] * 20)
     files = {split: tmp_path / f"{split}.csv" for split in ("train", "test")}
     suite = setting.config.suites["own"]
-    shard_task(suite.tasks["motif"], "csv", files, tmp_path / "a.safetensors")
+    tokenize_task(suite.tasks["motif"], "csv", files, tmp_path / "a.safetensors")
     task = suite.tasks["motif"].model_copy(update={"metric": "auroc"})
     suites = {"own": suite.model_copy(update={"tasks": {"motif": task}})}
     config, job = setting.config.model_copy(update={"suites": suites}), Job("own", "motif", "cnn", "heldout", 1)

@@ -183,8 +183,11 @@ def test_a_batch_splits_with_its_positions():
     batch = Batch(tokens, tokens.flatten()[at] + 100, 6, at, "rows")
     parts = list(batch.split(2))
     assert [part.tokens.tolist() for part in parts] == [tokens[:2].tolist(), tokens[2:4].tolist(), tokens[4:].tolist()]
-    assert [part.at.tolist() for part in parts] == [[0, 3, 4], [3, 4], [3]]
-    assert torch.cat([part.tokens.flatten()[part.at] + 100 for part in parts]).tolist() == batch.targets.tolist()
+    assert [part.target_positions.tolist() for part in parts] == [[0, 3, 4], [3, 4], [3]]
+    assert (
+        torch.cat([part.tokens.flatten()[part.target_positions] + 100 for part in parts]).tolist()
+        == batch.targets.tolist()
+    )
     assert torch.cat([part.targets for part in parts]).tolist() == batch.targets.tolist()
     assert [part.targets.tolist() for part in Batch(tokens, torch.arange(5), 5).split(3)] == [[0, 1, 2], [3, 4]]
 

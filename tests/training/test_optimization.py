@@ -74,7 +74,7 @@ import torch
 from torch import nn
 from convnova.config.hyperparameters import Training
 from convnova.data.batches import Batch
-from convnova.train import train
+from convnova.training.loop import train
 
 torch.set_num_threads(1)
 

@@ -14,7 +14,7 @@ import torch
 
 from convnova.cli.main import main
 from convnova.config.load import load
-from convnova.data.genome import shard_genome
+from convnova.data.genome import tokenize_genome
 from convnova.models.weights import load_weights
 from convnova.training.loop import Interrupted, train
 from convnova.training.pretrain import MaskedLanguage, pretrain
@@ -38,7 +38,7 @@ def genome(tmp_path_factory) -> Path:
         for name, repeats in (("chr1", 6000), ("chr2", 1500), ("chr3", 1500)):
             words = random.choice(["ACG", "TTA", "GGC"], repeats)
             file.write(f">{name}\n{''.join(words)}\n")
-    shard_genome(folder / "g.fa", folder / "shard", valid=["chr2"], test=["chr3"])
+    tokenize_genome(folder / "g.fa", folder / "shard", valid=["chr2"], test=["chr3"])
     return folder / "shard"
 
 
@@ -80,7 +80,7 @@ def test_where_results_do_not_outlive_a_job_a_checkpoint_kept_elsewhere_does(gen
     for job in ("first", "second"):
         root = tmp_path / job  # of each job's own, and gone with it
         with pytest.raises(Interrupted) if job == "first" else nullcontext():
-            run(config().below(root), genome, root / out)
+            run(config().rooted_at(root), genome, root / out)
         assert (kept / out / "checkpoints").exists() == (job == "first")
     assert re.search(f"continuing from {kept / out}/checkpoints/.*/step-000000012", capsys.readouterr().err)
     assert same_weights(tmp_path / "whole", tmp_path / "second" / out)
@@ -142,7 +142,7 @@ def test_validation_hides_the_same_bases_every_time_and_others_in_every_batch():
             return np.tile(np.arange(64, dtype=np.uint8) % 4, (len(chosen), 1))
 
     objective = MaskedLanguage(config().pretrain, Same(), Same())
-    first, second = ([batch.at.tolist() for _, batch in objective.validation()] for _ in range(2))
+    first, second = ([batch.target_positions.tolist() for _, batch in objective.validation()] for _ in range(2))
     assert first == second and len(first) == 3 and first[0] != first[1]
 
 

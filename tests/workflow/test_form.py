@@ -21,7 +21,9 @@ def all_rules() -> str:
 
 def test_every_rule_has_named_outputs_log_benchmark_and_resources_and_calls_the_command():
     rules = dict(re.findall(r"^ *rule (\w+):\n(.*?)(?=^ *rule |\Z)", all_rules(), re.MULTILINE | re.DOTALL))
-    assert {"simulate", "fetch", "genome_shard", "task_shard", "pretrain", "finetune", "tables", "figures"} < set(rules)
+    assert {"simulate", "fetch", "tokenize_genome", "tokenize_task", "pretrain", "finetune", "tables", "figures"} < set(
+        rules
+    )
     assert "run:\n        save(RUN, output.file)" in rules["config"]  # what Snakemake has merged, no command can know
     for name, body in rules.items():
         parts = dict(re.findall(r"^ +(\w+):\n(.*?)(?=^ +\w+:|\Z)", body, re.MULTILINE | re.DOTALL))
@@ -69,11 +71,11 @@ def _conda_parts() -> list:
     "names, expected",
     [
         ("config", {"finetune": 108, "simulate": 1, "fetch": 17, "items": 1}),
-        ("paper", {"finetune": 2240, "pretrain": 9, "task_shard": 28}),
-        ("paper every_model", {"finetune": 3920, "pretrain": 10, "task_shard": 28}),
+        ("paper", {"finetune": 2240, "pretrain": 9, "tokenize_task": 28}),
+        ("paper every_model", {"finetune": 3920, "pretrain": 10, "tokenize_task": 28}),
         ("yeast", {"finetune": 264, "fetch": 22, "pretrain": 1, "leaks": 1}),
         ("ablations", {"finetune": 285, "pretrain": 1}),
-        ("search", {"finetune": 1944, "search": 1, "task_shard": 18}),
+        ("search", {"finetune": 1944, "search": 1, "tokenize_task": 18}),
         ("cost", {"cost": 45, "cost_tables": 1}),
     ],
 )
@@ -95,9 +97,9 @@ def test_the_profile_for_slurm_verbatim_builds_the_graph_of_the_paper(tmp_path):
 @pytest.mark.parametrize(
     "name, expected",
     [
-        ("yeast_local", {"finetune": 120, "pretrain": 1, "genome_shard": 2, "task_shard": 5, "leaks": 1}),
-        ("yeast_search", {"finetune": 32, "search": 1, "task_shard": 2}),
-        ("yeast_study", {"finetune": 96, "pretrain": 3, "genome_shard": 1, "task_shard": 2, "study": 1}),
+        ("yeast_local", {"finetune": 120, "pretrain": 1, "tokenize_genome": 2, "tokenize_task": 5, "leaks": 1}),
+        ("yeast_search", {"finetune": 32, "search": 1, "tokenize_task": 2}),
+        ("yeast_study", {"finetune": 96, "pretrain": 3, "tokenize_genome": 1, "tokenize_task": 2, "study": 1}),
     ],
 )
 def test_the_yeast_runs_on_files_of_ones_own(tmp_path, name, expected):
@@ -116,7 +118,7 @@ def test_yeast_with_the_split_of_gue(tmp_path):
     content["suites"] = {"gue": content["suites"].pop("nucleotide_transformer"), **content["suites"]}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
     found = jobs(snakemake(tmp_path, "-n", "--configfile", str(tmp_path / "mine.yaml")))
-    assert (found["finetune"], found["task_shard"], found["fetch"]) == (264, 11, 3 * 10 + 2)
+    assert (found["finetune"], found["tokenize_task"], found["fetch"]) == (264, 11, 3 * 10 + 2)
 
 
 def test_a_task_of_a_folder_of_intervals_fetches_each_file_and_the_genome(tmp_path):

@@ -72,7 +72,7 @@ def test_a_finished_run_has_nothing_to_do_and_a_change_reruns_what_it_concerns(o
     changed["suites"]["mine"]["tasks"]["one"]["training"] = {"lr": 0.01}
     other = own.folder / "other.yaml"
     other.write_text(yaml.safe_dump(changed))
-    concerned = ("task_shard", "finetune", "pretrain", "genome_shard")
+    concerned = ("tokenize_task", "finetune", "pretrain", "tokenize_genome")
     counts = jobs(snakemake(own.folder, "-n", "--configfile", str(other)))
     assert [counts.get(rule, 0) for rule in concerned] == [0, 2, 0, 0]
     time.sleep(1)

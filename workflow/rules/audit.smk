@@ -5,9 +5,9 @@ rule audit:
     input:
         unpack(lambda w: task_files(w) if task_of(w)[0].genome == RUN.genome else {}),
         config=CONFIG,
-        shard=f"{SHARDS}/tasks/{{suite}}/{{task}}.safetensors",
+        dataset=f"{TOKENIZED}/tasks/{{suite}}/{{task}}.safetensors",
         pretraining=[
-            f"{SHARDS}/genomes/{RUN.genome}/{name}"
+            f"{TOKENIZED}/genomes/{RUN.genome}/{name}"
             for name in ("genome.safetensors", "intervals.tsv")
             if RUN.backbones()
         ],
@@ -34,7 +34,7 @@ rule audit:
         settings=RUN.fingerprint(RUN.pretrain.coverage, RUN.pretrain.length),
     shell:
         "convnova --log {log} audit --config {input.config} --task {wildcards.suite}/{wildcards.task} "
-        "--shard {input.shard} {params.genome} --out {output} {params.files}"
+        "--dataset {input.dataset} {params.genome} --out {output} {params.files}"
 
 
 rule audit_tables:
@@ -72,8 +72,8 @@ rule leaks:
     input:
         config=CONFIG,
         predictions=results("predictions.parquet"),
-        shards=[f"{SHARDS}/tasks/{name}.safetensors" for name in tasks_of_classes()],
-        genome=f"{SHARDS}/genomes/{RUN.genome}/genome.safetensors",
+        datasets=[f"{TOKENIZED}/tasks/{name}.safetensors" for name in tasks_of_classes()],
+        genome=f"{TOKENIZED}/genomes/{RUN.genome}/genome.safetensors",
     output:
         tsv=f"{RESULTS}/tables/leaks.tsv",
         md=report(f"{RESULTS}/tables/leaks.md", category="Audit"),
@@ -91,10 +91,10 @@ rule leaks:
     params:
         version=RUN.fingerprint(),
         genome=subpath(input.genome, parent=True),
-        shards=lambda w, input: [
-            f"{name}={path}" for name, path in zip(tasks_of_classes(), input.shards)
+        datasets=lambda w, input: [
+            f"{name}={path}" for name, path in zip(tasks_of_classes(), input.datasets)
         ],
         folder=subpath(output.tsv, parent=True),
     shell:
         "convnova --log {log} leaks --config {input.config} --genome {params.genome} "
-        "--out {params.folder} {params.shards}"
+        "--out {params.folder} {params.datasets}"

@@ -10,7 +10,7 @@ from convnova.config.run import Job
 from convnova.config.schema import Protocol, files_of
 from convnova.errors import ConvNovaError
 from convnova.files import read_yaml
-from convnova.runs.outputs import ITEMS, figure_titles, item_tasks, sheet_titles
+from convnova.runs.outputs import ITEMS, figure_titles, test_row_tasks, extra_table_titles
 
 CATALOGUE = Path(os.path.relpath(workflow.basedir)) / "config"
 FILES = [os.path.relpath(path) for path in workflow.configfiles]
@@ -30,9 +30,9 @@ except ConvNovaError as error:
     sys.exit(f"config: {error}")
 
 RESULTS = f"results/{RUN.run}"
-SHARDS = f"resources/{RUN.run}"
+TOKENIZED = f"resources/{RUN.run}"
 RAW = RUN.raw
-MIRROR = f"{SHARDS}/mirror"
+MIRROR = f"{TOKENIZED}/mirror"
 # Every job reads the resolved config; what a job's numbers depend on is among its params, so its age does not matter.
 CONFIG = ancient(f"{RESULTS}/config.yaml")
 PUBLISHED = local(f"{CATALOGUE}/published.csv")
@@ -111,7 +111,7 @@ def task_files(wildcards):
         for role, name in files.items()
     }
     if suite.genome:
-        found["genome"] = f"{SHARDS}/genomes/{suite.genome}/genome.safetensors"
+        found["genome"] = f"{TOKENIZED}/genomes/{suite.genome}/genome.safetensors"
     return found
 
 
@@ -147,11 +147,11 @@ def job_of(wildcards):
 def job_inputs(wildcards):
     """The shard of a fine-tuning's task, and the weights it starts from, if any."""
     job = job_of(wildcards)
-    shard = {"shard": f"{SHARDS}/tasks/{job.suite}/{job.task}.safetensors"}
+    dataset = {"dataset": f"{TOKENIZED}/tasks/{job.suite}/{job.task}.safetensors"}
     if not RUN.is_pretrained(job):
-        return shard
+        return dataset
     folder = f"{RESULTS}/pretrain/{RUN.backbone(job.model, job.suite)}"
-    return shard | {
+    return dataset | {
         "weights": f"{folder}/weights.safetensors",
         "about": f"{folder}/weights.json",
     }
@@ -165,19 +165,19 @@ def results(*names):
 def tables():
     """Every table of the run."""
     forms = ("tsv", "md", "tex", "html")
-    names = [*RUN.suites, *sheet_titles(RUN)]
+    names = [*RUN.suites, *extra_table_titles(RUN)]
     return [f"{RESULTS}/tables/{name}.{form}" for name in names for form in forms]
 
 
 def items():
     """The table of pairs of models over test rows."""
     forms = ("tsv", "md", "tex", "html")
-    return [f"{RESULTS}/tables/{ITEMS}.{form}" for form in forms if item_tasks(RUN)]
+    return [f"{RESULTS}/tables/{ITEMS}.{form}" for form in forms if test_row_tasks(RUN)]
 
 
 def item_predictions():
     """The predictions and scores that the table of test rows is made from."""
-    tasks = item_tasks(RUN)
+    tasks = test_row_tasks(RUN)
     return [
         f"{RUN.folder(job)}/{name}"
         for job in RUN.jobs()

@@ -4,8 +4,8 @@
 rule pretrain:
     input:
         config=CONFIG,
-        genome=f"{SHARDS}/genomes/{RUN.genome}/genome.safetensors",
-        intervals=f"{SHARDS}/genomes/{RUN.genome}/intervals.tsv",
+        genome=f"{TOKENIZED}/genomes/{RUN.genome}/genome.safetensors",
+        intervals=f"{TOKENIZED}/genomes/{RUN.genome}/intervals.tsv",
     output:
         weights=f"{RESULTS}/pretrain/{{backbone}}/weights.safetensors",
         about=f"{RESULTS}/pretrain/{{backbone}}/weights.json",
@@ -61,4 +61,4 @@ rule finetune:
     shell:
         "convnova --log {log} finetune --config {input.config} "
         "--job {wildcards.suite}/{wildcards.task}/{wildcards.model}/{wildcards.protocol}/seed={wildcards.seed} "
-        "--shard {input.shard} {params.weights} --out {params.folder} --threads {threads}"
+        "--dataset {input.dataset} {params.weights} --out {params.folder} --threads {threads}"

@@ -3,7 +3,7 @@
 A reader is a function `read(task, files, genome, scratch)`: `files` maps the roles of `config.FILE_ROLES`, and
 `genome` for the genome's folder, to paths; `genome` maps chromosomes to tokens where intervals are cut out; `scratch`
 is a folder for what must be unpacked.
-It yields `Rows`, raises `ConvNovaError` for what it cannot read, and never holds a whole large file in memory.
+It yields `SequenceRows`, raises `ConvNovaError` for what it cannot read, and never holds a whole large file in memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,9 +11,9 @@ from pathlib import Path
 
 from convnova.config.schema import Task
 from convnova.data.readers import bed, bend, csv, deepsea, fasta, genomic_benchmarks, gff, nucleotide_transformer
-from convnova.data.readers.rows import Genome, Rows
+from convnova.data.readers.rows import Genome, SequenceRows
 
-Reader = Callable[[Task, dict[str, Path], Genome | None, Path], Iterator[Rows]]
+Reader = Callable[[Task, dict[str, Path], Genome | None, Path], Iterator[SequenceRows]]
 
 READERS: dict[str, Reader] = {
     "nucleotide_transformer": nucleotide_transformer.read,

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from convnova.config.schema import Task
 from convnova.data import intervals
-from convnova.data.readers.rows import Genome, Rows, cut_in_pieces, need, split_files
+from convnova.data.readers.rows import Genome, SequenceRows, cut_in_pieces, need, split_files
 from convnova.errors import ConvNovaError
 
 COLUMNS = ["chrom", "start", "end", "label", "score", "strand"]
 
 
-def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[Rows]:
+def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[SequenceRows]:
     """Read one BED a split: chromosome, start, end, label, and in column 6 the strand if there is one.
 
     With a header, the columns `label` and `strand` may stand anywhere after the first three.

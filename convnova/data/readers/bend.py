@@ -14,7 +14,7 @@ import numpy as np
 from convnova.config.schema import Task
 from convnova.data import intervals
 from convnova.data.genome import SPLITS
-from convnova.data.readers.rows import Genome, Rows, need
+from convnova.data.readers.rows import Genome, SequenceRows, need
 from convnova.errors import ConvNovaError
 
 ROWS_A_PIECE = 256
@@ -22,7 +22,7 @@ INTERVALS, LABELS = "gene_finding.bed", "gene_finding.hdf5"
 """The names of BEND's files."""
 
 
-def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[Rows]:
+def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[SequenceRows]:
     """Read the intervals in the role `intervals` and their labels in the role `labels`.
 
     Raises:
@@ -53,8 +53,10 @@ def _file(files: dict[str, Path], role: str) -> Path:
     return files[role]
 
 
-def _rows(path: Path, lines: list, labels: np.ndarray, labels_path: Path, genome: Genome, first: int) -> Iterator[Rows]:
-    """Rows of a piece of the BED, one `Rows` for each run of lines of the same split."""
+def _rows(
+    path: Path, lines: list, labels: np.ndarray, labels_path: Path, genome: Genome, first: int
+) -> Iterator[SequenceRows]:
+    """Rows of a piece of the BED, one `SequenceRows` for each run of lines of the same split."""
     lengths = {name: len(tokens) for name, tokens in genome.items()}
     remaining = zip(lines, labels, strict=True)
     for split, run in groupby(remaining, key=lambda row: row[0][1][-1]):
@@ -73,7 +75,7 @@ def _rows(path: Path, lines: list, labels: np.ndarray, labels_path: Path, genome
             wrong = flat.min() if flat.min() < 0 else flat.max()
             raise ConvNovaError(f"{labels_path}: expected class numbers from 0 on, found {wrong}")
         sizes = np.array([len(part) for part in tokens])
-        yield Rows(split, np.concatenate(tokens), sizes, flat.astype(np.int8), str(path), first + 1)
+        yield SequenceRows(split, np.concatenate(tokens), sizes, flat.astype(np.int8), str(path), first + 1)
         first += len(tokens)
 
 

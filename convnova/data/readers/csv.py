@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from convnova.config.schema import Task
-from convnova.data.readers.rows import Genome, Rows, in_pieces, split_files
+from convnova.data.readers.rows import Genome, SequenceRows, in_pieces, split_files
 from convnova.errors import ConvNovaError
 from convnova.files import open_bytes
 from convnova.log import log
@@ -56,7 +56,7 @@ def _place(file: str, name: str, header: list[str]) -> int:
     raise ConvNovaError(f"{file}: expected a column {name!r} in the header, found {found}{hint}")
 
 
-def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[Rows]:
+def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[SequenceRows]:
     """Read one table a split.
 
     Raises:

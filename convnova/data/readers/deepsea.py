@@ -20,7 +20,7 @@ from convnova.config.schema import Task
 from convnova.data import dna, intervals
 from convnova.data.genome import SPLITS
 from convnova.data.readers import archives
-from convnova.data.readers.rows import Genome, Rows, need, split_files
+from convnova.data.readers.rows import Genome, SequenceRows, need, split_files
 from convnova.errors import ConvNovaError
 from convnova.files import open_bytes
 
@@ -34,7 +34,7 @@ HOT_TO_TOKEN[1 << np.arange(4)] = [dna.LETTERS.index(letter) for letter in CHANN
 """Channels as bits of a number, to a token; OTHER where two are set."""
 
 
-def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[Rows]:
+def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[SequenceRows]:
     """Read the bundle in the role `archive`, or one file a split: `.mat`, or a table of coordinates.
 
     Raises:
@@ -64,7 +64,7 @@ def _unpack(path: Path, scratch: Path) -> dict[str, Path]:
     return {split: found[split] for split in SPLITS if split in found}
 
 
-def _windows(split: str, path: Path) -> Iterator[Rows]:
+def _windows(split: str, path: Path) -> Iterator[SequenceRows]:
     with _arrays(path) as arrays:
         inputs = [name for name in arrays if name.endswith("xdata")]
         labels = [name for name in arrays if name.endswith("data") and name not in inputs]
@@ -81,7 +81,7 @@ def _windows(split: str, path: Path) -> Iterator[Rows]:
             tokens = _tokens(hot[:, :, first : first + size], path, first)
             values = _binary(np.ascontiguousarray(labels[:, first : first + size].T), path, first)
             lengths = np.full(len(tokens), hot.shape[0], np.int64)
-            yield Rows(split, tokens.reshape(-1), lengths, values, str(path), first + 1)
+            yield SequenceRows(split, tokens.reshape(-1), lengths, values, str(path), first + 1)
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def _binary(labels: np.ndarray, path: Path, first: int) -> np.ndarray:
     return labels.astype(np.uint8)
 
 
-def _coordinates(split: str, path: Path, genome: Genome) -> Iterator[Rows]:
+def _coordinates(split: str, path: Path, genome: Genome) -> Iterator[SequenceRows]:
     import pandas
 
     lengths = {name: len(tokens) for name, tokens in genome.items()}
@@ -151,7 +151,7 @@ def _coordinates(split: str, path: Path, genome: Genome) -> Iterator[Rows]:
                 ]
                 values = _binary(table[names].to_numpy(), path, first)
                 sizes = np.array([len(part) for part in tokens])
-                yield Rows(split, np.concatenate(tokens), sizes, values, str(path), first + 1)
+                yield SequenceRows(split, np.concatenate(tokens), sizes, values, str(path), first + 1)
         except ValueError as error:
             message = " ".join(str(error).split())
             raise ConvNovaError(f"{path}: expected a table with a header: {message}") from error

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from convnova.config.schema import Task
 from convnova.data import fasta
-from convnova.data.readers.rows import Genome, Rows, in_pieces, split_files
+from convnova.data.readers.rows import Genome, SequenceRows, in_pieces, split_files
 from convnova.errors import ConvNovaError
 
 
-def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[Rows]:
+def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[SequenceRows]:
     """Read one FASTA a split.
 
     Raises:

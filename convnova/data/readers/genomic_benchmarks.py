@@ -15,11 +15,11 @@ from typing import BinaryIO
 from convnova.config.schema import Task
 from convnova.data.genome import SPLITS
 from convnova.data.readers import archives, csv
-from convnova.data.readers.rows import Genome, Rows, cut_in_pieces, in_pieces, need
+from convnova.data.readers.rows import Genome, SequenceRows, cut_in_pieces, in_pieces, need
 from convnova.log import log
 
 
-def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[Rows]:
+def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[SequenceRows]:
     """Read the zip of sequences in the role `archive`, or the tables in the role `intervals` (folder, zip or tar).
 
     Raises:
@@ -33,14 +33,14 @@ def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Pat
             yield from _intervals(files["intervals"], need(genome, files["intervals"]))
 
 
-def _sequences(path: Path) -> Iterator[Rows]:
+def _sequences(path: Path) -> Iterator[SequenceRows]:
     texts = _members(path, 3, (".txt",))
     for (split, label), group in itertools.groupby(texts, key=lambda member: member[0].parts[-3:-1]):
         labelled = ((content.read().decode("latin-1").strip(), label) for _, content in group)
         yield from in_pieces(split, f"{path}:{split}/{label}", labelled)
 
 
-def _intervals(path: Path, genome: Genome) -> Iterator[Rows]:
+def _intervals(path: Path, genome: Genome) -> Iterator[SequenceRows]:
     for name, content in _members(path, 2, (".csv", ".gz")):
         file, label = f"{path}:{name}", name.name.split(".")[0]
         raw = io.BytesIO(content.read())

@@ -14,11 +14,11 @@ from convnova.data.gene_annotation import label_bases, read_annotation
 from convnova.data.genome import read_genome, read_intervals
 from convnova.data.intervals import merge
 from convnova.data.readers import bend
-from convnova.data.readers.rows import Genome, Rows
+from convnova.data.readers.rows import Genome, SequenceRows
 from convnova.errors import ConvNovaError
 
 
-def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[Rows]:
+def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[SequenceRows]:
     """Read the annotation in the role `annotation` for the genome whose folder is in the role `genome`.
 
     Raises:

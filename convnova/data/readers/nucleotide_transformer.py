@@ -9,11 +9,11 @@ from pathlib import Path
 
 from convnova.config.schema import Task
 from convnova.data.readers.fasta import labelled
-from convnova.data.readers.rows import Genome, Rows, in_pieces, split_files
+from convnova.data.readers.rows import Genome, SequenceRows, in_pieces, split_files
 from convnova.errors import ConvNovaError
 
 
-def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[Rows]:
+def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[SequenceRows]:
     """Read one file a split; the suffix says which form it has.
 
     Raises:

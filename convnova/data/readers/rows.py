@@ -20,7 +20,7 @@ Genome = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Rows:
+class SequenceRows:
     """Consecutive rows of one split.
 
     Attributes:
@@ -41,7 +41,7 @@ class Rows:
     others: int = 0
 
 
-def encode(split: str, file: str, first: int, sequences: list[str], labels: list[str]) -> Rows:
+def encode(split: str, file: str, first: int, sequences: list[str], labels: list[str]) -> SequenceRows:
     """Make rows of sequences in letters and the names of their classes.
 
     Raises:
@@ -58,7 +58,7 @@ def encode(split: str, file: str, first: int, sequences: list[str], labels: list
         tokens, others = dna.encode("".join(sequences))
     except ValueError:
         raise _wrong_letter(file, first, sequences) from None
-    return Rows(split, tokens, lengths, np.array(labels, dtype=str), file, first, others)
+    return SequenceRows(split, tokens, lengths, np.array(labels, dtype=str), file, first, others)
 
 
 def _wrong_letter(file: str, first: int, sequences: list[str]) -> ConvNovaError:
@@ -70,7 +70,7 @@ def _wrong_letter(file: str, first: int, sequences: list[str]) -> ConvNovaError:
     raise AssertionError("every sequence alone is right")
 
 
-def in_pieces(split: str, file: str, labelled: Iterable[tuple[str, str]]) -> Iterator[Rows]:
+def in_pieces(split: str, file: str, labelled: Iterable[tuple[str, str]]) -> Iterator[SequenceRows]:
     """Make rows of (sequence, class) pairs, a limited number of letters at a time.
 
     Raises:
@@ -118,7 +118,7 @@ def cut(genome: Genome, chrom: str, start: int, end: int, strand: str, where: st
 
 def cut_in_pieces(
     split: str, file: str, genome: Genome, intervals: Iterable[tuple[Sequence[str], str, str, str]]
-) -> Iterator[Rows]:
+) -> Iterator[SequenceRows]:
     """Make rows of intervals: (chromosome, start and end as text), strand, class, and file and line for messages.
 
     Raises:
@@ -129,5 +129,5 @@ def cut_in_pieces(
     while piece := list(itertools.islice(remaining, INTERVALS_A_PIECE)):
         parts = [cut(genome, *checked(place, lengths, where), strand, where) for place, strand, _, where in piece]
         labels = np.array([label for _, _, label, _ in piece], dtype=str)
-        yield Rows(split, np.concatenate(parts), np.array([len(part) for part in parts]), labels, file, first)
+        yield SequenceRows(split, np.concatenate(parts), np.array([len(part) for part in parts]), labels, file, first)
         first += len(piece)

@@ -22,7 +22,7 @@ ROOM = 64
 """Slots of the sieve for each anchor: nearly all of a genome must fall through."""
 
 
-class Place(NamedTuple):
+class Hit(NamedTuple):
     """A row of a task, and bases start to end of a chromosome that it is a copy of."""
 
     row: int
@@ -31,7 +31,7 @@ class Place(NamedTuple):
     end: int
 
 
-def known(read_format: str, files: Mapping[str, Path], lengths: Mapping[str, int]) -> list[Place] | None:
+def stated_positions(read_format: str, files: Mapping[str, Path], lengths: Mapping[str, int]) -> list[Hit] | None:
     """The places of the test rows if the task's files state them, None if they hold sequences.
 
     Args:
@@ -52,7 +52,7 @@ def known(read_format: str, files: Mapping[str, Path], lengths: Mapping[str, int
         lines = _table_lines(files["intervals"])
     else:
         return None
-    return [Place(row, *intervals.checked(fields, lengths, where)) for row, (fields, where) in enumerate(lines)]
+    return [Hit(row, *intervals.checked(fields, lengths, where)) for row, (fields, where) in enumerate(lines)]
 
 
 def _table_lines(path: Path) -> Iterator[tuple[list[str], str]]:
@@ -66,7 +66,7 @@ def _table_lines(path: Path) -> Iterator[tuple[list[str], str]]:
                         yield fields, f"{path}:{name} line {line}"
 
 
-def find(sequences: Sequences, genome: Mapping[str, np.ndarray]) -> list[Place]:
+def search(sequences: Sequences, genome: Mapping[str, np.ndarray]) -> list[Hit]:
     """Every place where a genome holds a row, on either strand: two of three anchors at the right distance.
 
     The anchors are the first, middle and last `ANCHOR` bases of a row, so a few other letters between or in one
@@ -76,8 +76,8 @@ def find(sequences: Sequences, genome: Mapping[str, np.ndarray]) -> list[Place]:
     code, line, before = _anchors(sequences)
     order = np.argsort(code)
     code, line, before = code[order], line[order], before[order]
-    lengths, table = np.diff(sequences.offsets), kmer_index.sieve(code, ROOM)
-    places: list[Place] = []
+    lengths, table = np.diff(sequences.offsets), kmer_index.bloom_table(code, ROOM)
+    places: list[Hit] = []
     with progress("looking for the rows in the genome", sum(map(len, genome.values())), "bases") as work:
         for chrom, tokens in genome.items():
             hits = _hits(tokens, code, table) if code.size else []
@@ -85,7 +85,7 @@ def find(sequences: Sequences, genome: Mapping[str, np.ndarray]) -> list[Place]:
             work.update(len(tokens))
             for row, start in _voted(votes):
                 if 0 <= start <= len(tokens) - lengths[row]:
-                    places.append(Place(row, chrom, start, start + int(lengths[row])))
+                    places.append(Hit(row, chrom, start, start + int(lengths[row])))
     return places
 
 
@@ -93,12 +93,12 @@ def _anchors(sequences: Sequences) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Codes of the anchors on both strands; row times 2, plus 1 on the reverse strand; bases before the anchor."""
     parts = []
     for first, piece in kmer_index.pieces(sequences):
-        starts = kmer_index.whole(piece, ANCHOR)
+        starts = kmer_index.valid_starts(piece, ANCHOR)
         if not starts.size:
             continue
         begins, ends = piece.offsets[:-1], piece.offsets[1:] - ANCHOR
-        wanted = kmer_index.distinct(np.concatenate([begins, (begins + ends) // 2, ends]))
-        wanted = wanted[kmer_index.among(wanted, starts)]
+        wanted = kmer_index.sorted_unique(np.concatenate([begins, (begins + ends) // 2, ends]))
+        wanted = wanted[kmer_index.is_member(wanted, starts)]
         row = np.searchsorted(piece.offsets, wanted, side="right") - 1
         forward = kmer_index.codes(piece.tokens, ANCHOR)[wanted]
         reverse = kmer_index.codes(reverse_complement(piece.tokens), ANCHOR)[::-1][wanted]
@@ -114,9 +114,11 @@ def _hits(tokens: np.ndarray, code: np.ndarray, table: np.ndarray) -> Iterator[t
     for begin in range(0, len(tokens) - ANCHOR + 1, kmer_index.PIECE):
         piece = tokens[begin : begin + kmer_index.PIECE + ANCHOR - 1]
         here = kmer_index.codes(piece, ANCHOR)
-        at = kmer_index.passing(here, table)
+        at = kmer_index.maybe_members(here, table)
         if piece.max() > 3:
-            at = at[kmer_index.among(at, kmer_index.whole(Sequences(piece, np.array([0, len(piece)])), ANCHOR))]
+            at = at[
+                kmer_index.is_member(at, kmer_index.valid_starts(Sequences(piece, np.array([0, len(piece)])), ANCHOR))
+            ]
         first = np.searchsorted(code, here[at])
         found = code[first.clip(max=code.size - 1)] == here[at]
         at, first = at[found], first[found]
@@ -128,12 +130,12 @@ def _hits(tokens: np.ndarray, code: np.ndarray, table: np.ndarray) -> Iterator[t
 def _voted(votes: list[np.ndarray]) -> Iterator[tuple[int, int]]:
     """Yield rows and starts that two anchors agree on."""
     ordered = np.sort(np.concatenate([np.empty(0, np.int64), *votes]))
-    twice = kmer_index.distinct(ordered[1:][ordered[1:] == ordered[:-1]])
+    twice = kmer_index.sorted_unique(ordered[1:][ordered[1:] == ordered[:-1]])
     for vote in twice.tolist():
         yield vote >> 33, vote & 0xFFFFFFFF
 
 
-def inside(places: list[Place], intervals: Iterable[Interval], rows: int) -> np.ndarray:
+def inside(places: list[Hit], intervals: Iterable[Interval], rows: int) -> np.ndarray:
     """Which rows lie in the intervals, with at least half of the bases of one of their places: bool (rows,)."""
     chromosomes: dict[str, int] = {}
     shift = 40  # chromosomes end to end on one axis, each with more room than it has bases
@@ -155,7 +157,7 @@ def inside(places: list[Place], intervals: Iterable[Interval], rows: int) -> np.
     return held
 
 
-def inside_by_bedtools(places: list[Place], intervals: Iterable[Interval], rows: int) -> np.ndarray:
+def inside_by_bedtools(places: list[Hit], intervals: Iterable[Interval], rows: int) -> np.ndarray:
     """What `inside` tells, for tables of coordinates as they are published, by the program `bedtools`.
 
     Raises:

@@ -62,7 +62,7 @@ def _forget(array: np.ndarray) -> None:
 def codes(tokens: np.ndarray, length: int) -> np.ndarray:
     """The code of every window of `length` bases, on the strand given: uint8 (L,) to uint64 (L - length + 1,).
 
-    An N counts as some base; `whole` says which windows have none.
+    An N counts as some base; `valid_starts` says which windows have none.
     """
     code, width = tokens & 3, 1
     for kind in (np.uint8, np.uint8, np.uint16, np.uint32, np.uint64):
@@ -89,11 +89,11 @@ def _joined(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return mixed
 
 
-def whole(sequences: Sequences, length: int) -> np.ndarray:
+def valid_starts(sequences: Sequences, length: int) -> np.ndarray:
     """Where the windows begin that lie within one sequence and have no N: int64 (n,), ascending."""
     tokens, offsets = sequences
     unknown = np.flatnonzero(tokens > 3)
-    borders = distinct(np.concatenate([offsets, unknown, unknown + 1]))
+    borders = sorted_unique(np.concatenate([offsets, unknown, unknown + 1]))
     room = np.repeat(borders[1:], np.diff(borders)) - np.arange(len(tokens))
     return np.flatnonzero(room >= length)
 
@@ -101,7 +101,7 @@ def whole(sequences: Sequences, length: int) -> np.ndarray:
 def canonical_kmers(sequences: Sequences, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Codes of all k-mers of the sequences, the same for both strands, uint64 (n,), and their rows, int64 (n,)."""
     tokens, offsets = sequences
-    starts = whole(sequences, length)
+    starts = valid_starts(sequences, length)
     if not starts.size:
         return np.empty(0, np.uint64), starts
     code = np.minimum(codes(tokens, length), codes(reverse_complement(tokens), length)[::-1])
@@ -115,21 +115,21 @@ def _all_kmers(sequences: Sequences, length: int) -> tuple[np.ndarray, np.ndarra
     return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
 
-def distinct(values: np.ndarray) -> np.ndarray:
+def sorted_unique(values: np.ndarray) -> np.ndarray:
     """The integers, each once, ascending. (`numpy.unique` hashes them, which takes 30 times as long for millions.)"""
     ascending = np.sort(values)
     return ascending[np.diff(ascending, prepend=~ascending[:1]) != 0]
 
 
-def sieve(code: np.ndarray, room: int = 8) -> np.ndarray:
-    """A table, bool (2^n,), that `passing` looks codes up in; at least `room` slots a code, as far as memory goes."""
+def bloom_table(code: np.ndarray, room: int = 8) -> np.ndarray:
+    """A table, bool (2^n,), in which `maybe_members` looks codes up; `room` slots a code, as far as memory goes."""
     bits = min(max(10, (room * code.size).bit_length()), 28)
     table = np.zeros(1 << bits, bool)
     table[_slot(code, bits)] = True
     return table
 
 
-def passing(code: np.ndarray, table: np.ndarray) -> np.ndarray:
+def maybe_members(code: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Which codes may be among those that the table was made of, int64 (n,): all that are, and a few more."""
     return np.flatnonzero(table.take(_slot(code, table.size.bit_length() - 1)))
 
@@ -147,7 +147,7 @@ def _blocks(sequences: Sequences, length: int, table: np.ndarray) -> Iterator[tu
             yield tuple(np.concatenate(arrays) for arrays in zip(*kept, strict=True))
             kept, held, begin = [], 0, first
         code, row = canonical_kmers(piece, length)
-        chosen = passing(code, table)
+        chosen = maybe_members(code, table)
         kept.append((code[chosen], row[chosen] + (first - begin)))
         held += chosen.size
     yield tuple(np.concatenate(arrays) for arrays in zip(*kept, strict=True))
@@ -159,17 +159,17 @@ def sharing(queries: Sequences, references: Sequences, length: int) -> np.ndarra
     found = np.zeros(len(queries), bool)
     if not code.size:
         return found
-    needles = distinct(code)
-    table = sieve(needles)
-    shared = [needles[among(needles, distinct(block))] for block, _ in _blocks(references, length, table)]
-    hits = distinct(np.concatenate(shared))
-    chosen = passing(code, sieve(hits))
+    needles = sorted_unique(code)
+    table = bloom_table(needles)
+    shared = [needles[is_member(needles, sorted_unique(block))] for block, _ in _blocks(references, length, table)]
+    hits = sorted_unique(np.concatenate(shared))
+    chosen = maybe_members(code, bloom_table(hits))
     order = chosen[np.argsort(code[chosen])]
-    found[row[order[among(code[order], hits)]]] = True
+    found[row[order[is_member(code[order], hits)]]] = True
     return found
 
 
-def among(code: np.ndarray, known: np.ndarray) -> np.ndarray:
+def is_member(code: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Which codes are known; both ascending, which makes the search fast."""
     if not known.size:
         return np.zeros(code.size, bool)
@@ -189,7 +189,7 @@ def containment(queries: Sequences, references: Sequences, length: int, least: f
     sizes = np.bincount(row_of(keys), minlength=len(queries))
     most = np.zeros(len(queries), np.int64)
     if keys.size:
-        for block in _blocks(references, length, sieve(keys >> ROW_BITS)):
+        for block in _blocks(references, length, bloom_table(keys >> ROW_BITS)):
             _raise(most, keys, np.ceil(least * sizes), _distinct(*block))
     with np.errstate(invalid="ignore"):
         return most / sizes
@@ -198,7 +198,7 @@ def containment(queries: Sequences, references: Sequences, length: int, least: f
 def _distinct(code: np.ndarray, row: np.ndarray) -> np.ndarray:
     """Keys of k-mers and rows, each once, ascending."""
     keys = code << np.uint64(ROW_BITS) | row.astype(np.uint64)
-    return distinct(keys)
+    return sorted_unique(keys)
 
 
 def row_of(keys: np.ndarray) -> np.ndarray:

@@ -14,11 +14,11 @@ import pandas as pd
 
 from convnova.config.run import Job, RunConfig
 from convnova.data.genome import read_genome
-from convnova.data.task_dataset import TaskShard, read_task
+from convnova.data.task_dataset import TaskDataset, read_task
 from convnova.errors import ConvNovaError
 from convnova.evaluation import bootstrap, metrics
 from convnova.evaluation.leakage import genome_search
-from convnova.evaluation.leakage.genome_search import Place
+from convnova.evaluation.leakage.genome_search import Hit
 from convnova.evaluation.leakage.split_audit import sequences
 from convnova.evaluation.prediction_file import Predictions, predictions_of
 from convnova.files import write_tsv
@@ -51,7 +51,7 @@ def write_leaks(config: RunConfig, genome: Path, shards: Mapping[tuple[str, str]
     Predictions that are missing, or made with other settings than the config's, are left out and named.
 
     Args:
-        genome: folder of the genome shard that rows are looked for in.
+        genome: folder of the tokenized genome that rows are looked for in.
         shards: (suite, task) to its shard.
 
     Raises:
@@ -70,18 +70,18 @@ def write_leaks(config: RunConfig, genome: Path, shards: Mapping[tuple[str, str]
     write(_sheet(table), out, ["md"])
 
 
-def overlapping_bases(task: TaskShard, genome: Mapping[str, np.ndarray]) -> np.ndarray:
+def overlapping_bases(task: TaskDataset, genome: Mapping[str, np.ndarray]) -> np.ndarray:
     """Of each test row the bases that it shares at most with one row of train or validation, int64 (n,).
 
     `UNPLACED` for a row that is not in the genome.
     """
     test = task.split("test")
     others = [sequences(task.split(name)) for name in ("train", "valid") if name in task.splits]
-    known = [place for rows in others for place in genome_search.find(rows, genome)]
-    return shared_with(genome_search.find(sequences(test), genome), known, len(test))
+    known = [place for rows in others for place in genome_search.search(rows, genome)]
+    return shared_with(genome_search.search(sequences(test), genome), known, len(test))
 
 
-def shared_with(asked: list[Place], known: list[Place], rows: int) -> np.ndarray:
+def shared_with(asked: list[Hit], known: list[Hit], rows: int) -> np.ndarray:
     """Of each row the bases that one of its places shares at most with a known place; arguments as they say."""
     most = np.full(rows, UNPLACED, np.int64)
     starts = {chrom: _sorted(known, chrom) for chrom in {place.chrom for place in known}}
@@ -96,13 +96,13 @@ def shared_with(asked: list[Place], known: list[Place], rows: int) -> np.ndarray
     return most
 
 
-def _sorted(known: list[Place], chrom: str) -> tuple[np.ndarray, np.ndarray]:
+def _sorted(known: list[Hit], chrom: str) -> tuple[np.ndarray, np.ndarray]:
     ends = np.array(sorted((place.start, place.end) for place in known if place.chrom == chrom))
     return ends[:, 0], ends[:, 1]
 
 
 def _lines(
-    config: RunConfig, suite: str, task: str, shard: TaskShard, overlaps: np.ndarray
+    config: RunConfig, suite: str, task: str, shard: TaskDataset, overlaps: np.ndarray
 ) -> Iterator[dict[str, Any]]:
     metric, lengths = config.suites[suite].tasks[task].metric, shard.split("test").lengths
     about = {

@@ -15,18 +15,18 @@ import numpy as np
 
 from convnova.data.dna import N, reverse_complement
 from convnova.data.genome import SPLITS, read_genome, read_intervals
-from convnova.data.task_dataset import Split, TaskShard, read_task
+from convnova.data.task_dataset import TaskDataset, TaskSplit, read_task
 from convnova.evaluation.leakage import genome_search, kmer_index
 from convnova.evaluation.leakage.kmer_index import Sequences
 from convnova.files import write_json
 from convnova.log import log
 from convnova.randomness import generator
 
-WORD = 21
+KMER = 21
 """Bases of a word for near duplicates: odd, so that none is its own reverse complement; by chance a word of test is
 among 10^8 words of train once in 40,000 times; and word and row fit one 64-bit key."""
 
-LEAST = 0.5
+MIN_CONTAINMENT = 0.5
 """Share of a test row's words that one train row must have to be its near duplicate: that of two rows with 97% equal
 bases throughout (0.97^21 = 0.53), or of two windows that overlap by a little more than half."""
 
@@ -64,11 +64,11 @@ class Prints(NamedTuple):
 
 
 def write_audit(shard: Path, out: Path, pretraining: Pretraining | None = None, **about: Any) -> None:
-    """Write what `audit` finds about a task shard as JSON, after `about`."""
+    """Write what `audit` finds about a tokenized task as JSON, after `about`."""
     write_json(out, {**about, **audit(read_task(shard), pretraining)})
 
 
-def audit(task: TaskShard, pretraining: Pretraining | None = None) -> dict[str, Any]:
+def audit(task: TaskDataset, pretraining: Pretraining | None = None) -> dict[str, Any]:
     """Every number of the audit of a task; None where the task cannot have one.
 
     Returns:
@@ -78,7 +78,7 @@ def audit(task: TaskShard, pretraining: Pretraining | None = None) -> dict[str, 
         pretraining: if that is given, test rows in each split's intervals, as `in_pretraining` finds.
 
     Raises:
-        ConvNovaError: the genome shard is missing, or coordinates do not fit it.
+        ConvNovaError: the tokenized genome is missing, or coordinates do not fit it.
     """
     prints = {name: _prints(task.split(name)) for name in SPLITS if name in task.splits}
     pairs = [("valid", "train"), ("test", "train"), ("test", "valid")]
@@ -105,7 +105,7 @@ def audit(task: TaskShard, pretraining: Pretraining | None = None) -> dict[str, 
     return found
 
 
-def describe(task: TaskShard, name: str) -> dict[str, Any]:
+def describe(task: TaskDataset, name: str) -> dict[str, Any]:
     """Rows, lengths, bases, N and labels of one split.
 
     Returns:
@@ -133,7 +133,7 @@ def describe(task: TaskShard, name: str) -> dict[str, Any]:
     }
 
 
-def _balance(task: TaskShard, split: Split) -> dict[str, Any]:
+def _balance(task: TaskDataset, split: TaskSplit) -> dict[str, Any]:
     parts = (piece.tokens for _, piece in kmer_index.pieces(_labels(split)))
     if task.kind != "multilabel":
         counts = sum(np.bincount(part, minlength=len(task.classes)) for part in parts)
@@ -148,7 +148,7 @@ def _balance(task: TaskShard, split: Split) -> dict[str, Any]:
     }
 
 
-def sequences(split: Split, chosen: np.ndarray | None = None) -> Sequences:
+def sequences(split: TaskSplit, chosen: np.ndarray | None = None) -> Sequences:
     """The sequences of a split, or copies of some of its rows."""
     if chosen is None or len(chosen) == len(split):
         return Sequences(split.tokens, split.offsets)
@@ -156,7 +156,7 @@ def sequences(split: Split, chosen: np.ndarray | None = None) -> Sequences:
     return Sequences(np.concatenate(parts), np.concatenate([[0], np.cumsum(split.lengths[chosen])]))
 
 
-def _labels(split: Split) -> Sequences:
+def _labels(split: TaskSplit) -> Sequences:
     """The labels of a split end to end, and where each row's begin."""
     if split.labels.dtype == np.int8:
         return Sequences(split.labels, split.offsets)
@@ -164,13 +164,13 @@ def _labels(split: Split) -> Sequences:
     return Sequences(flat, np.arange(len(split) + 1) * (len(flat) // len(split)))
 
 
-def sample(split: Split) -> np.ndarray:
+def sample(split: TaskSplit) -> np.ndarray:
     """The rows to compare with train, ascending: all, or so many at random as hold `SAMPLED_BASES` on average."""
     count = min(SAMPLED_BASES * len(split) // len(split.tokens), int(kmer_index.ROW))
     return np.sort(generator(0, "audit").permutation(len(split))[:count])
 
 
-def _prints(split: Split) -> Prints:
+def _prints(split: TaskSplit) -> Prints:
     return Prints(_digests(sequences(split)), _digests(sequences(split), reverse=True), _digests(_labels(split)))
 
 
@@ -209,7 +209,7 @@ def duplicates(own: Prints, other: Prints | None = None) -> tuple[np.ndarray, np
     return equal, reverse, contrary, reverse & reverse_contrary
 
 
-def _count(task: TaskShard, found: tuple[np.ndarray, ...]) -> dict[str, int | None]:
+def _count(task: TaskDataset, found: tuple[np.ndarray, ...]) -> dict[str, int | None]:
     """The numbers of duplicates; labels of bases are no contradiction on the other strand, so they are not compared."""
     keys = ("equal", "reverse", "equal_other_label", "reverse_other_label")
     counts: dict[str, int | None] = {key: int(mask.sum()) for key, mask in zip(keys, found, strict=True)}
@@ -223,19 +223,19 @@ def overlap(rows: Sequences, train: Sequences, exact: np.ndarray) -> dict[str, i
         exact: bool (n,), which rows are known to have an exact duplicate in train.
 
     Returns:
-        rows: how many were compared; without_words: of these, shorter than `WORD` or nearly all N.
-        near_duplicates, nearly_contained: with `LEAST`, or 90%, of their words in one train row.
+        rows: how many were compared; without_words: of these, shorter than `KMER` or nearly all N.
+        near_duplicates, nearly_contained: with `MIN_CONTAINMENT`, or 90%, of their words in one train row.
         stretch: with `STRETCH` bases in a row in common with a train row.
         any: with an exact duplicate, a near duplicate or a stretch in train.
     """
-    share = kmer_index.containment(rows, train, WORD, LEAST)
+    share = kmer_index.containment(rows, train, KMER, MIN_CONTAINMENT)
     stretch = kmer_index.sharing(rows, train, STRETCH)
     masks = {
         "without_words": np.isnan(share),
-        "near_duplicates": share >= LEAST,
+        "near_duplicates": share >= MIN_CONTAINMENT,
         "nearly_contained": share >= 0.9,
         "stretch": stretch,
-        "any": exact | (share >= LEAST) | stretch,
+        "any": exact | (share >= MIN_CONTAINMENT) | stretch,
     }
     return {"rows": len(rows), **{key: int(mask.sum()) for key, mask in masks.items()}}
 
@@ -250,8 +250,12 @@ def in_pretraining(rows: Sequences, pretraining: Pretraining) -> dict[str, Any]:
     """
     genome = read_genome(pretraining.folder)
     lengths = {name: len(tokens) for name, tokens in genome.items()}
-    stated = genome_search.known(pretraining.read_format, pretraining.files, lengths) if pretraining.files else None
-    found = genome_search.find(rows, genome) if stated is None else stated
+    stated = (
+        genome_search.stated_positions(pretraining.read_format, pretraining.files, lengths)
+        if pretraining.files
+        else None
+    )
+    found = genome_search.search(rows, genome) if stated is None else stated
     count = len(rows) if stated is None else len(stated)
     splits = read_intervals(pretraining.folder)
     if pretraining.read:

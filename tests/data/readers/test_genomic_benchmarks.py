@@ -12,7 +12,7 @@ import pytest
 
 from convnova.config.schema import Task
 from convnova.data.dna import decode, encode
-from convnova.data.genome import read_genome, shard_genome
+from convnova.data.genome import read_genome, tokenize_genome
 from convnova.data.readers import READERS
 from convnova.errors import ConvNovaError
 
@@ -159,7 +159,7 @@ def test_the_225_intervals_of_the_first_megabase_base_for_base(shared, tmp_path)
         key = row["dataset"], row["split"], row["class"]
         expected.setdefault(key, []).append(row["sequence"])
     write_tables(tmp_path / "sets", tables)
-    shard_genome(shared / "data/genome_human_slices/hg38_chr1_0_1000000.fa.gz", tmp_path / "genome")
+    tokenize_genome(shared / "data/genome_human_slices/hg38_chr1_0_1000000.fa.gz", tmp_path / "genome")
     genome, found = read_genome(tmp_path / "genome"), {}
     for dataset in sorted({row["dataset"] for row in rows}):
         for (split, label), texts in spelled({"intervals": tmp_path / "sets" / dataset}, genome).items():

@@ -1,16 +1,16 @@
 # Shards: the genome and the tasks as tokens, in the one form that training reads.
 
 
-rule genome_shard:
+rule tokenize_genome:
     input:
         unpack(genome_files),
     output:
-        genome=f"{SHARDS}/genomes/{{genome}}/genome.safetensors",
-        intervals=f"{SHARDS}/genomes/{{genome}}/intervals.tsv",
+        genome=f"{TOKENIZED}/genomes/{{genome}}/genome.safetensors",
+        intervals=f"{TOKENIZED}/genomes/{{genome}}/intervals.tsv",
     log:
-        f"{RESULTS}/logs/genome_shard/{{genome}}.log",
+        f"{RESULTS}/logs/tokenize_genome/{{genome}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/genome_shard/{{genome}}.tsv"
+        f"{RESULTS}/benchmarks/tokenize_genome/{{genome}}.tsv"
     conda:
         CONDA
     threads: 2
@@ -24,20 +24,20 @@ rule genome_shard:
         version=RUN.fingerprint(),
         folder=subpath(output.genome, parent=True),
     shell:
-        "convnova --log {log} shard-genome --fasta {input.fasta} {params.bed} "
+        "convnova --log {log} tokenize-genome --fasta {input.fasta} {params.bed} "
         "{params.chromosomes} --out {params.folder}"
 
 
-rule task_shard:
+rule tokenize_task:
     input:
         unpack(task_files),
         config=CONFIG,
     output:
-        shard=f"{SHARDS}/tasks/{{suite}}/{{task}}.safetensors",
+        dataset=f"{TOKENIZED}/tasks/{{suite}}/{{task}}.safetensors",
     log:
-        f"{RESULTS}/logs/task_shard/{{suite}}/{{task}}.log",
+        f"{RESULTS}/logs/tokenize_task/{{suite}}/{{task}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/task_shard/{{suite}}/{{task}}.tsv"
+        f"{RESULTS}/benchmarks/tokenize_task/{{suite}}/{{task}}.tsv"
     conda:
         CONDA
     threads: 1
@@ -47,7 +47,7 @@ rule task_shard:
         gpu=0,
     params:
         files=task_words,
-        task=lambda w: RUN.fingerprint(RUN.suites[w.suite].tasks[w.task].shard_fields()),
+        task=lambda w: RUN.fingerprint(RUN.suites[w.suite].tasks[w.task].dataset_fields()),
     shell:
-        "convnova --log {log} shard-task --config {input.config} --task {wildcards.suite}/{wildcards.task} "
+        "convnova --log {log} tokenize-task --config {input.config} --task {wildcards.suite}/{wildcards.task} "
         "--out {output} {params.files}"
