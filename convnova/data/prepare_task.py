@@ -16,7 +16,7 @@ from convnova.config.schema import KINDS, Task
 from convnova.data import array_file
 from convnova.data import genome as tokenize_genome
 from convnova.data.genome import SPLITS
-from convnova.data.readers import READERS, Rows
+from convnova.data.readers import READERS, SequenceRows
 from convnova.errors import ConvNovaError
 from convnova.files import sha256_of_tree
 from convnova.log import log, progress
@@ -96,7 +96,7 @@ def tokenize_task(
         shard.metadata |= {"kind": task.kind, "classes": classes, "inputs": inputs, "splits": splits}
 
 
-def _append(shard: array_file.ArrayFileWriter, tally: _Tally, rows: Rows, task: Task) -> None:
+def _append(shard: array_file.ArrayFileWriter, tally: _Tally, rows: SequenceRows, task: Task) -> None:
     """Append a piece's tokens, and its labels where these need no list of classes."""
     shard.append(f"{rows.split}.tokens", rows.tokens)
     tally.lengths.append(rows.lengths)

@@ -27,4 +27,4 @@ READERS: dict[str, Reader] = {
 }
 """Reader of each `config.Format`."""
 
-__all__ = ["READERS", "Reader", "Rows"]
+__all__ = ["READERS", "Reader", "SequenceRows"]
