@@ -50,16 +50,6 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     status.add_argument("--config", metavar="FILE|RUN", help="config or name of a run; default: every run in results/")
     status.add_argument("--json", action="store_true", help="every step as JSON")
 
-    crate = command(commands, "crate", run_crate, "describe a run, its files and its workflow as an RO-Crate")
-    crate.add_argument("--run", dest="name", required=True, help="name of the run, or its config")
-    crate.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="copy the files here; or ro-crate-metadata.json: do not"
-    )
-
-    events = command(commands, "tensorboard", run_tensorboard, "write the logs of a run's trainings for TensorBoard")
-    events.add_argument("--run", dest="name", required=True, help="name of the run, or its config")
-    events.add_argument("--out", type=Path, required=True, metavar="DIR")
-
 
 def run_aggregate(options: argparse.Namespace) -> None:
     """`convnova aggregate`"""
@@ -157,21 +147,3 @@ def run_status(options: argparse.Namespace) -> None:
         print(as_json({config.run: of_run for config, of_run in found}))
     else:
         print("\n\n".join(as_text(config, of_run) for config, of_run in found))
-
-
-def run_crate(options: argparse.Namespace) -> None:
-    """`convnova crate`"""
-    from convnova.runs.ro_crate import write_crate
-    from convnova.runs.status import runs
-
-    (config,) = runs(options.name)
-    print(write_crate(config, options.out))
-
-
-def run_tensorboard(options: argparse.Namespace) -> None:
-    """`convnova tensorboard`"""
-    from convnova.runs.status import runs
-    from convnova.runs.tensorboard import write_events
-
-    (config,) = runs(options.name)
-    write_events(config.results, options.out)
