@@ -16,6 +16,7 @@ from convnova.errors import ConvNovaError, nearest
 from convnova.files import read_yaml, write_text
 
 CATALOGUE = Path("config")
+RENAMED_KEYS = {"base": "`ablation: {baseline: MODEL}`", "against": "`ablation: {compare_to: {MODEL: MODEL}}`"}
 
 
 def load(written: dict[str, Any], files: list[str] | None = None, catalogue: Path = CATALOGUE) -> RunConfig:
@@ -305,6 +306,8 @@ def _is_model(kind: Any) -> bool:
 def _unknown(path: list[Any]) -> str:
     """What to write in place of an unknown key: the part of this place that has such a key, or the nearest there is."""
     kind, name = _type_at(path[:-1]), path[-1]
+    if kind is RunConfig and name in RENAMED_KEYS:
+        return f"unknown key; it is now {RENAMED_KEYS[name]}"
     for part in kind.model_fields:
         inner = _type_at([*path[:-1], part])
         if _is_model(inner) and name in inner.model_fields:

@@ -13,6 +13,7 @@ from convnova.config import hyperparameter_sources
 from convnova.config.data_sources import Source
 from convnova.config.hyperparameters import Pretraining, Strict, Training
 from convnova.config.schema import (
+    Ablation,
     Cost,
     Genome,
     Model,
@@ -114,10 +115,7 @@ class RunConfig(RunFiles):
     models: dict[Name, Model] = Field(min_length=1)
     suites: dict[Name, Suite] = {}
     cost: Cost | None = Field(None, description="measure what the models cost; default no")
-    base: Name | None = Field(None, description="model that the others are variants of: a study by validation score")
-    against: dict[Name, Name] = Field(
-        {}, description="of a study: model to the one that it is set beside, if not the base"
-    )
+    ablation: Ablation | None = Field(None, description="the models are variants of one of them; default they are not")
     search: Search | None = Field(None, description="settings to choose among by validation score")
     recipes: dict[str, Recipe] = Field({}, description="by suite/task/model; written as the folder that holds them")
 
@@ -126,10 +124,12 @@ class RunConfig(RunFiles):
         for key, values in (("seeds", self.seeds), ("protocols", self.protocols)):
             if len(set(values)) != len(values):
                 raise ValueError(f"{key} = {values}: each only once")
-        if self.base is not None and (self.base not in self.models or "heldout" not in self.protocols):
-            raise ValueError(f"base = {self.base}: expected one of the models, and heldout among the protocols")
-        if unknown := sorted({*self.against, *self.against.values()} - set(self.models)):
-            raise ValueError(f"against: expected models of this run, found {', '.join(unknown)}")
+        if self.ablation:
+            named = {self.ablation.baseline, *self.ablation.compare_to, *self.ablation.compare_to.values()}
+            if unknown := sorted(named - set(self.models)):
+                raise ValueError(f"ablation: expected models of this run, found {', '.join(unknown)}")
+            if "heldout" not in self.protocols:
+                raise ValueError("ablation: compares scores of validation, so expected heldout among the protocols")
         pretrained = [name for name, model in self.models.items() if model.pretrained]
         if pretrained and self.genome is None:
             raise ValueError(f"models {pretrained} are pretrained, so `genome` must say on what")

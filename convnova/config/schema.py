@@ -135,6 +135,9 @@ class Variant(Strict):
     source: Origin | None = Field(None, description="where the settings come from; one for all, or key by key")
 
 
+RENAMED_ARCHITECTURES = {"kmers": "kmer_regression"}
+
+
 class Model(Strict):
     """A row or column of the comparison: an architecture, its settings, its training."""
 
@@ -151,6 +154,13 @@ class Model(Strict):
     suites: dict[str, Variant] = {}
     published: str | None = Field(None, description="this model's name in published.csv")
     source: Origin | None = Field(None, description="where the settings come from; one for all, or key by key")
+
+    @field_validator("architecture")
+    @classmethod
+    def _has_its_present_name(cls, architecture: str) -> str:
+        if architecture in RENAMED_ARCHITECTURES:
+            raise ValueError(f"{architecture!r} is now {RENAMED_ARCHITECTURES[architecture]!r}; write that")
+        return architecture
 
 
 class Recipe(Strict):
@@ -187,6 +197,13 @@ class Search(Strict):
             words = [f"{key}-{value}" for (_, key), value in zip(keys, values, strict=True)]
             found["--".join([model, *words])] = candidate
         return found
+
+
+class Ablation(Strict):
+    """A comparison of variants by validation score: each model beside the baseline, or beside another variant."""
+
+    baseline: Name = Field(description="the model that the others are variants of")
+    compare_to: dict[Name, Name] = Field({}, description="variant to the model it is compared to, if not the baseline")
 
 
 class Cost(Strict):

@@ -1,8 +1,8 @@
 """What moves the score: every model of a run beside its base, by validation score alone; test has no say.
 
 A model's score on a task and seed is the best of its epochs on the held-out part of train, which is the same rows
-for all models of a seed. So differences to the base, or to the model named in `against`, are paired by task and seed,
-and their mean has a Student t interval over these pairs (95%). Tasks of one genome are not independent: it tells how
+for all models of a seed. So differences to the baseline, or to the model named in `compare_to`, are paired by task and
+seed, and their mean has a Student t interval over these pairs (95%). Tasks of one genome are not independent: it tells how
 firm the mean is on these tasks.
 """
 
@@ -94,15 +94,15 @@ def write_study(config: RunConfig, tables: Path, figures: Path) -> None:
     Raises:
         ConvNovaError: the config names no base, or nothing of it is there.
     """
-    if config.base is None:
-        raise ConvNovaError("base: expected the model that the others are held against, found none in the config")
+    if config.ablation is None:
+        raise ConvNovaError("ablation: expected the baseline that models are compared to, found none in the config")
     scores = validation_scores(config)
     titles = {name: model.title for name, model in config.models.items()}
-    table = differences(scores, config.base, titles, config.against)
+    table = differences(scores, config.ablation.baseline, titles, config.ablation.compare_to)
     write_tsv(tables / "study.tsv", table)
     write(sheet(table), tables, ["md"])
     with matplotlib.rc_context(STYLE):
-        save(_plot(table, config.base), figures / "study")
+        save(_plot(table, config.ablation.baseline), figures / "study")
 
 
 def sheet(table: pd.DataFrame) -> Sheet:

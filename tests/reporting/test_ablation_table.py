@@ -17,7 +17,7 @@ CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 TASK = {"train": "a.csv", "test": "b.csv"}
 CONFIG = {
     "run": "study",
-    "base": "base",
+    "ablation": {"baseline": "base"},
     "seeds": [1, 2, 3],
     "protocols": ["heldout"],
     "models": {
@@ -66,8 +66,8 @@ def test_a_model_is_held_against_the_one_that_is_named(run):
     table = differences(validation_scores(config), "base", {"base": "the base", "other": "another"}, {"base": "other"})
     assert table["against"].tolist() == ["another", "the base"]
     assert table["difference"].tolist() == pytest.approx([-table["difference"][1], table["difference"][1]])
-    with pytest.raises(ConvNovaError, match="against: expected models of this run, found nobody"):
-        load({**CONFIG, "against": {"other": "nobody"}}, [], CATALOGUE)
+    with pytest.raises(ConvNovaError, match="ablation: expected models of this run, found nobody"):
+        load({**CONFIG, "ablation": {"baseline": "base", "compare_to": {"other": "nobody"}}}, [], CATALOGUE)
 
 
 def test_the_command_writes_table_and_figure_and_test_scores_are_in_neither(run):
@@ -99,5 +99,5 @@ def test_a_missing_base_is_refused(run):
         path.unlink()
     with pytest.raises(ConvNovaError, match="base: expected fine-tunings of it, .* found those of other"):
         differences(validation_scores(config), "base", {"base": "the base"})
-    with pytest.raises(ConvNovaError, match="base = third: expected one of the models"):
-        load({**CONFIG, "base": "third"}, [], CATALOGUE)
+    with pytest.raises(ConvNovaError, match="ablation: expected models of this run, found third"):
+        load({**CONFIG, "ablation": {"baseline": "third"}}, [], CATALOGUE)

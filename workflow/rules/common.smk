@@ -269,7 +269,7 @@ def study():
     """The table and figure of a study."""
     tables = [f"{RESULTS}/tables/study.{form}" for form in ("tsv", "md")]
     figures = [f"{RESULTS}/figures/study.{form}" for form in ("pdf", "svg", "png")]
-    return tables + figures if RUN.base else []
+    return tables + figures if RUN.ablation else []
 
 
 def search():
