@@ -2,8 +2,8 @@
 
 A model's score on a task and seed is the best of its epochs on the held-out part of train, which is the same rows
 for all models of a seed. So differences to the baseline, or to the model named in `compare_to`, are paired by task and
-seed, and their mean has a Student t interval over these pairs (95%). Tasks of one genome are not independent: it tells how
-firm the mean is on these tasks.
+seed, and their mean has a Student t interval over these pairs (95%). Tasks of one genome are not independent: it tells
+how firm the mean is on these tasks.
 """
 
 import math
