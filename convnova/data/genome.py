@@ -17,7 +17,7 @@ from convnova.data import intervals as bed_file
 from convnova.data.dna import LETTER_TO_TOKEN, NOT_DNA, N
 from convnova.data.dna import OTHER as OTHER_LETTER
 from convnova.data.fasta import Piece, line_number, pieces
-from convnova.data.intervals import Interval
+from convnova.data.intervals import Interval, bed_tool, merge
 from convnova.errors import ConvNovaError
 from convnova.files import sha256
 from convnova.log import log, progress
@@ -208,12 +208,12 @@ def _by_position(interval: Interval, length: int) -> list[Interval]:
 
 def _report_overlap(bed: Path, intervals: list[Interval]) -> None:
     """Say how many bases of a BED's validation and test intervals are in its train intervals as well."""
-    merged = {split: bed_file.merged(part for part in intervals if part.split == split) for split in SPLITS}
+    merged = {split: merge(part for part in intervals if part.split == split) for split in SPLITS}
     for split in SPLITS[1:]:
-        if merged[split]:
-            bases = sum(part.length for part in merged[split])
-            seen = sum(part.length for part in merged[split].intersect(merged["train"]))
-            log(f"{bed}: {bases:,} {split} bases, of which {seen:,} are train bases too")
+        if merged["train"] and merged[split]:
+            bases = sum(part.end - part.start for part in merged[split])
+            shared = bed_tool(merged[split]).intersect(bed_tool(merged["train"]))
+            log(f"{bed}: {bases:,} {split} bases, of which {sum(part.length for part in shared):,} are train bases too")
 
 
 def read_genome(folder: Path) -> dict[str, np.ndarray]:

@@ -1,10 +1,12 @@
 """Lines of BED files and the chromosomes that they name."""
 
 import gzip
+import random
 
 import pytest
 
 from convnova.data import intervals
+from convnova.data.intervals import Interval
 from convnova.errors import ConvNovaError
 
 LENGTHS = {"chr1": 100, "chrM": 20, "2": 50}
@@ -53,16 +55,40 @@ def test_what_is_no_interval(fields, message):
         intervals.checked(fields, LENGTHS, "a.bed line 3")
 
 
-def test_merged_intervals_are_each_base_once():
+def test_merged_intervals_hold_each_base_once():
     rows = [("chr2", 5, 9), ("chr1", 40, 50, "valid"), ("chr1", 0, 10, "train"), ("chr1", 10, 20), ("chr1", 15, 30)]
-    found = [(part.chrom, part.start, part.end) for part in intervals.merged(rows)]
-    assert found == [("chr1", 0, 30), ("chr1", 40, 50), ("chr2", 5, 9)] and intervals.merged([]) is None
+    merged = intervals.merge(Interval(*row) for row in rows)
+    assert merged == [("chr1", 0, 30, ""), ("chr1", 40, 50, ""), ("chr2", 5, 9, "")] and intervals.merge([]) == []
 
 
 def test_without_bedtools_the_message_says_how_to_install_it(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ConvNovaError, match="apt-get install bedtools.*conda install -c bioconda bedtools"):
-        intervals.merged([])
+        intervals.merge([Interval("chr1", 0, 1)])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_overlap_fraction_is_that_of_the_place_with_most_bases_inside(seed):
+    draw = random.Random(seed)
+    parts, hits = [], []
+    for _ in range(draw.randrange(10, 20)):
+        start = draw.randrange(900)
+        parts.append(Interval(f"chr{draw.randrange(3)}", start, start + draw.choice([2, 20, 100, 300]), "train"))
+    for _ in range(60):
+        start = draw.randrange(1000)
+        hits.append((draw.randrange(40), f"chr{draw.randrange(4)}", start, start + draw.randrange(1, 100)))
+    expected = [0.0] * 40
+    for row, chrom, start, end in hits:
+        inside = set().union(*(range(part.start, part.end) for part in parts if part.chrom == chrom))
+        expected[row] = max(expected[row], len(inside & set(range(start, end))) / (end - start))
+    assert intervals.overlap_fraction(hits, parts, 40).tolist() == expected
+
+
+def test_overlap_fraction_without_intervals_or_places():
+    part, hit = Interval("chr1", 0, 10, "train"), (1, "chr1", 5, 15)
+    assert intervals.overlap_fraction([hit], [], 2).tolist() == [0, 0]
+    assert intervals.overlap_fraction([], [part], 2).tolist() == [0, 0]
+    assert intervals.overlap_fraction([hit], [part], 2).tolist() == [0, 0.5]
 
 
 def test_a_real_bed(shared):

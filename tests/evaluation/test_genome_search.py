@@ -1,8 +1,7 @@
-"""Where rows lie in a genome, against plain strings, pyfaidx and bedtools."""
+"""Where rows lie in a genome, against plain strings and pyfaidx."""
 
 import csv
 import gzip
-import random
 import shutil
 from collections import defaultdict
 from pathlib import Path
@@ -14,10 +13,9 @@ from test_kmer_index import mutated, opposite, random_rows, sequences
 
 from convnova.data.dna import encode
 from convnova.data.genome import read_genome, tokenize_genome
-from convnova.data.intervals import Interval
 from convnova.errors import ConvNovaError
 from convnova.evaluation.leakage import kmer_index
-from convnova.evaluation.leakage.genome_search import Hit, inside, inside_by_bedtools, search, stated_positions
+from convnova.evaluation.leakage.genome_search import Hit, search, stated_positions
 
 
 def exact_places(rows: list[str], chromosomes: dict[str, str]) -> set[Hit]:
@@ -88,33 +86,6 @@ def test_known_places(tmp_path):
     assert stated_positions("csv", {"train": tmp_path, "test": tmp_path}, {"chr1": 30}) is None
     with pytest.raises(ConvNovaError, match="test.bed line 2: expected a chromosome of the genome, found 'chr2'"):
         stated_positions("bed", {"test": tmp_path / "test.bed"}, {"chr1": 30})
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_inside_is_half_of_the_bases_of_a_place(seed):
-    draw = random.Random(seed)
-    intervals, places = [], []
-    for _ in range(draw.randrange(10, 20)):
-        start = draw.randrange(900)
-        intervals.append(Interval(f"chr{draw.randrange(3)}", start, start + draw.choice([2, 20, 100, 300]), "train"))
-    for _ in range(60):
-        start = draw.randrange(1000)
-        places.append(Hit(draw.randrange(40), f"chr{draw.randrange(4)}", start, start + draw.randrange(1, 100)))
-    expected = [False] * 40
-    for place in places:
-        held = set().union(*(range(part.start, part.end) for part in intervals if part.chrom == place.chrom))
-        expected[place.row] |= 2 * len(held & set(range(place.start, place.end))) >= place.end - place.start
-    assert any(expected) and not all(expected)
-    assert inside(places, intervals, 40).tolist() == expected
-    assert inside_by_bedtools(places, intervals, 40).tolist() == expected
-
-
-def test_inside_nothing_and_nothing_inside():
-    part, place = Interval("chr1", 0, 10, "train"), Hit(1, "chr1", 5, 15)
-    for function in (inside, inside_by_bedtools):
-        assert function([place], [], 2).tolist() == [False, False]
-        assert function([], [part], 2).tolist() == [False, False]
-        assert function([place], [part], 2).tolist() == [False, True]
 
 
 def test_real_histone_sequences_in_the_real_yeast_genome(shared, tmp_path):

@@ -1,7 +1,7 @@
-"""Where in a genome the rows of a task lie, and which of the genome's intervals hold them."""
+"""Where in a genome the rows of a task lie."""
 
 import gzip
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,8 +9,6 @@ import numpy as np
 
 from convnova.data import intervals
 from convnova.data.dna import reverse_complement
-from convnova.data.intervals import Interval
-from convnova.data.intervals import merged as merged_intervals
 from convnova.evaluation.leakage import kmer_index
 from convnova.evaluation.leakage.kmer_index import Sequences
 from convnova.log import progress
@@ -133,41 +131,3 @@ def _voted(votes: list[np.ndarray]) -> Iterator[tuple[int, int]]:
     twice = kmer_index.sorted_unique(ordered[1:][ordered[1:] == ordered[:-1]])
     for vote in twice.tolist():
         yield vote >> 33, vote & 0xFFFFFFFF
-
-
-def inside(places: list[Hit], intervals: Iterable[Interval], rows: int) -> np.ndarray:
-    """Which rows lie in the intervals, with at least half of the bases of one of their places: bool (rows,)."""
-    chromosomes: dict[str, int] = {}
-    shift = 40  # chromosomes end to end on one axis, each with more room than it has bases
-    parts = [(chromosomes.setdefault(part.chrom, len(chromosomes)) << shift, *part[1:3]) for part in intervals]
-    start, end = np.array([(-1, -1), *sorted((base + start, base + end) for base, start, end in parts)]).T
-    reach = np.maximum.accumulate(end)
-    apart = start[1:] > reach[:-1]
-    starts, ends = start[np.append(True, apart)], reach[np.append(apart, True)]
-    bases = np.cumsum(ends - starts)
-
-    def held_before(position: np.ndarray) -> np.ndarray:
-        last = np.searchsorted(starts, position, side="right") - 1
-        return bases[last] - np.maximum(0, ends[last] - position)
-
-    lying = [(place.row, chromosomes.get(place.chrom, -1) << shift, *place[2:]) for place in places]
-    row, base, begin, stop = np.array(lying, np.int64).reshape(-1, 4).T
-    held = np.zeros(rows, bool)
-    held[row[(base >= 0) & (2 * (held_before(base + stop) - held_before(base + begin)) >= stop - begin)]] = True
-    return held
-
-
-def inside_by_bedtools(places: list[Hit], intervals: Iterable[Interval], rows: int) -> np.ndarray:
-    """What `inside` tells, for tables of coordinates as they are published, by the program `bedtools`.
-
-    Raises:
-        ConvNovaError: the program is not there.
-    """
-    merged, held = merged_intervals(intervals), np.zeros(rows, bool)
-    lines = "".join(f"{place.chrom}\t{place.start}\t{place.end}\t{place.row}\n" for place in places)
-    if merged is not None and lines:
-        from pybedtools import BedTool
-
-        for place in BedTool(lines, from_string=True).coverage(merged, nonamecheck=True):
-            held[int(place.name)] |= float(place.fields[-1]) >= 0.5
-    return held

@@ -15,6 +15,7 @@ import numpy as np
 
 from convnova.data.dna import N, reverse_complement
 from convnova.data.genome import SPLITS, read_genome, read_intervals
+from convnova.data.intervals import overlap_fraction
 from convnova.data.task_dataset import TaskDataset, TaskSplit, read_task
 from convnova.evaluation.leakage import genome_search, kmer_index
 from convnova.evaluation.leakage.kmer_index import Sequences
@@ -260,8 +261,7 @@ def in_pretraining(rows: Sequences, pretraining: Pretraining) -> dict[str, Any]:
     splits = read_intervals(pretraining.folder)
     if pretraining.read:
         splits["read"] = [part._replace(end=min(part.end, part.start + pretraining.read)) for part in splits["train"]]
-    inside = genome_search.inside if stated is None else genome_search.inside_by_bedtools
-    held = {name: int(inside(found, intervals, count).sum()) for name, intervals in splits.items()}
+    held = {name: int((overlap_fraction(found, parts, count) >= 0.5).sum()) for name, parts in splits.items()}
     return {
         "genome": pretraining.name,
         "by": "sequence" if stated is None else "coordinates",
