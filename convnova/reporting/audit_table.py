@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from convnova.errors import ConvNovaError
-from convnova.evaluation.leakage.split_audit import KMER, MIN_CONTAINMENT, STRETCH
+from convnova.evaluation.leakage.split_audit import KMER, MIN_CONTAINMENT, SHARED_RUN
 from convnova.files import write_text
 from convnova.reporting.pages import WARNING, breakable, escape, fill, sortable
 
@@ -26,7 +26,7 @@ UNEVEN = 0.6
 RULES = (
     f"Exact duplicates have the same bases, or are each other's reverse complement. A near duplicate has "
     f"{MIN_CONTAINMENT:.0%} "
-    f"or more of its distinct {KMER}-mers, either strand, in one train row; an overlap is {STRETCH} bases in a row, "
+    f"or more of its distinct {KMER}-mers, either strand, in one train row; an overlap is {SHARED_RUN} bases in a row, "
     "either strand, in common with a train row. Any: one of these. In pretraining: half of the row's bases or more, in "
     "intervals that pretraining reads; the row was looked for in the genome unless its file says where it lies. "
     "Percentages are of the test rows that were compared."
@@ -54,7 +54,7 @@ def read_audits(paths: list[Path]) -> list[Audit]:
             audits.append(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise ConvNovaError(f"{path}: expected an audit ({error}); make it with `convnova audit`") from error
-        if not isinstance(audits[-1], dict) or not {"suite", "task", "splits", "near"} <= set(audits[-1]):
+        if not isinstance(audits[-1], dict) or not {"suite", "task", "splits", "overlap"} <= set(audits[-1]):
             raise ConvNovaError(f"{path}: expected an audit, found other JSON; make it with `convnova audit`")
     return audits
 
@@ -72,7 +72,7 @@ def write_pages(audits: list[Audit], out: Path, simulated: bool) -> None:
 
 def meaning(audit: Audit) -> list[str]:
     """What the numbers of a task mean for its scores, in sentences; the first is about train and test."""
-    test, near = audit["splits"]["test"], audit["near"]
+    test, near = audit["splits"]["test"], audit["overlap"]
     sentences = [_overlap(near, test["rows"])]
     if count := audit["across"]["test in train"]["equal_other_label"]:
         sentences.append(f"{_rows(count)} in train as well, with another label.")
@@ -136,9 +136,9 @@ def percent(share: float) -> str:
 
 def columns(audit: Audit) -> Iterator[Column]:
     """The row of a task in the table for reading: leaks first, then what is in the splits."""
-    splits, near = audit["splits"], audit["near"]
+    splits, near = audit["splits"], audit["overlap"]
     test, across, found = splits["test"], audit["across"]["test in train"], audit.get("pretraining")
-    for head, key in (("any", "any"), ("near duplicates", "near_duplicates"), (f"{STRETCH} bases", "stretch")):
+    for head, key in (("any", "any"), ("near duplicates", "near_duplicates"), (f"{SHARED_RUN} bases", "shared_run")):
         yield Column("test rows that overlap train", head, *_part(near[key], near["rows"]))
     other = across["equal_other_label"] + (across["reverse_other_label"] or 0)
     duplicates = {"same strand": across["equal"], "other strand": across["reverse"], "other label": other}
@@ -217,7 +217,7 @@ def _name(audit: Audit) -> str:
 
 def summary(audits: list[Audit]) -> str:
     """How many tasks have test rows that overlap train, and which the most."""
-    shares = {_name(audit): audit["near"]["any"] / audit["near"]["rows"] for audit in audits}
+    shares = {_name(audit): audit["overlap"]["any"] / audit["overlap"]["rows"] for audit in audits}
     count = sum(share > 0 for share in shares.values())
     worst = max(shares, key=lambda name: shares[name])
     most = f"; most in {worst}, {percent(shares[worst])} of them" if count else ""

@@ -22,7 +22,7 @@ from convnova.data.prepare_task import tokenize_task
 from convnova.data.task_dataset import TaskDataset, read_task
 from convnova.evaluation.leakage import split_audit as audit_module
 from convnova.evaluation.leakage.kmer_index import sharing
-from convnova.evaluation.leakage.split_audit import KMER, STRETCH, Pretraining, audit, sample, sequences
+from convnova.evaluation.leakage.split_audit import KMER, SHARED_RUN, Pretraining, audit, sample, sequences
 
 Row = tuple[str, str]
 """Sequence and label."""
@@ -103,22 +103,22 @@ def test_overlaps_by_sets_of_words(seed, tmp_path):
     for number, text in enumerate(train[:30]):
         test.append(mutated(rng, text if number % 2 else opposite(text), (0, 0.01, 0.02, 0.04)[number % 4]))
         test.append(random_rows(rng, 1, 80, 80)[0] + text[number : number + 90 + number])
-    found = audit(made(tmp_path, train=labelled(rng, train), test=labelled(rng, test)))["near"]
-    short, long = ([set(windows(text, length)) for text in train] for length in (KMER, STRETCH))
+    found = audit(made(tmp_path, train=labelled(rng, train), test=labelled(rng, test)))["overlap"]
+    short, long = ([set(windows(text, length)) for text in train] for length in (KMER, SHARED_RUN))
     share = [max((len(own & other) / len(own) for other in short), default=0) if own else math.nan
              for own in (set(windows(text, KMER)) for text in test)]  # fmt: skip
-    stretch = [not set().union(*long).isdisjoint(windows(text, STRETCH)) for text in test]
+    stretch = [not set().union(*long).isdisjoint(windows(text, SHARED_RUN)) for text in test]
     equal = [text in train or opposite(text) in train for text in test]
     assert found == {
         "rows": len(test),
-        "without_words": sum(math.isnan(part) for part in share),
+        "without_kmers": sum(math.isnan(part) for part in share),
         "near_duplicates": sum(part >= 0.5 for part in share),
         "nearly_contained": sum(part >= 0.9 for part in share),
-        "stretch": sum(stretch),
+        "shared_run": sum(stretch),
         "any": sum(a >= 0.5 or b or c for a, b, c in zip(share, stretch, equal, strict=True)),
     }
     assert 0 < found["nearly_contained"] < found["near_duplicates"] < found["any"] < len(test)
-    assert found["any"] > found["stretch"]
+    assert found["any"] > found["shared_run"]
 
 
 def test_a_large_test_split_is_sampled(tmp_path, monkeypatch):
@@ -126,12 +126,12 @@ def test_a_large_test_split_is_sampled(tmp_path, monkeypatch):
     train = random_rows(rng, 50, 200, 200)
     task = made(tmp_path, train=labelled(rng, train), test=labelled(rng, train[:25] + random_rows(rng, 75, 200, 200)))
     assert sample(task.split("test")).tolist() == list(range(100))
-    assert audit(task)["near"]["any"] == 25
+    assert audit(task)["overlap"]["any"] == 25
     monkeypatch.setattr(audit_module, "SAMPLED_BASES", 200 * 40)
     chosen = sample(task.split("test")).tolist()
     assert len(chosen) == len(set(chosen)) == 40 and chosen == sorted(chosen)
     found = audit(task)
-    assert (found["near"]["rows"], found["near"]["any"]) == (40, sum(row < 25 for row in chosen))
+    assert (found["overlap"]["rows"], found["overlap"]["any"]) == (40, sum(row < 25 for row in chosen))
     assert found["across"]["test in train"]["equal"] == 25
 
 
@@ -156,7 +156,7 @@ def test_labels_a_base(tmp_path):
     assert found["across"]["test in train"] == {
         "equal": 1, "reverse": 0, "equal_other_label": 1, "reverse_other_label": None,
     }  # fmt: skip
-    assert (found["near"]["near_duplicates"], found["near"]["stretch"], found["near"]["any"]) == (2, 2, 2)
+    assert (found["overlap"]["near_duplicates"], found["overlap"]["shared_run"], found["overlap"]["any"]) == (2, 2, 2)
     assert found["pretraining"] == {
         "genome": "mine", "by": "coordinates", "rows": 3, "placed": 3, "read": 3, "train": 3, "valid": 0, "test": 0,
     }  # fmt: skip
@@ -235,7 +235,7 @@ def test_the_commands(own_run, monkeypatch):
     ]
     assert [content["pretraining"]["by"] for content in found] == ["coordinates", "sequence", "sequence"]
     for content in found:
-        assert content["near"]["any"] == 1
+        assert content["overlap"]["any"] == 1
         expected = {"rows": 7, "placed": 7, "read": 2, "train": 3, "valid": 2, "test": 1}
         assert {key: content["pretraining"][key] for key in expected} == expected
     assert main(["audit-tables", "--config", config, "--out", str(own_run / "tables"), *audits]) == 0
@@ -281,9 +281,9 @@ def test_real_promoters(shared, tmp_path):
         own = set(windows(sequence, KMER))
         shared_words = Counter(number for word in own for number in holding.get(word, ()))
         near += max(shared_words.values(), default=0) >= 0.5 * len(own)
-    stretches = set().union(*(windows(sequence, STRETCH) for sequence, _ in rows["train"]))
-    stretch = sum(not stretches.isdisjoint(windows(sequence, STRETCH)) for sequence, _ in rows["test"])
-    assert (found["near"]["near_duplicates"], found["near"]["stretch"]) == (near, stretch) == (18, 37)
+    stretches = set().union(*(windows(sequence, SHARED_RUN) for sequence, _ in rows["train"]))
+    stretch = sum(not stretches.isdisjoint(windows(sequence, SHARED_RUN)) for sequence, _ in rows["test"])
+    assert (found["overlap"]["near_duplicates"], found["overlap"]["shared_run"]) == (near, stretch) == (18, 37)
 
 
 def table(path: Path) -> list[Row]:
@@ -310,17 +310,17 @@ def test_real_histone_windows_that_overlap_in_the_genome(shared, tmp_path):
         for place in places
         for other in train
         if place.row >= count and place.chrom == other.chrom
-        if min(place.end, other.end) - max(place.start, other.start) >= STRETCH
+        if min(place.end, other.end) - max(place.start, other.start) >= SHARED_RUN
     }
     tokenize_task(Task(classes=["0", "1"]), "csv", files, tmp_path / "a.st")
     task = read_task(tmp_path / "a.st")
     found = set(
-        np.flatnonzero(sharing(sequences(task.split("test")), sequences(task.split("train")), STRETCH)).tolist()
+        np.flatnonzero(sharing(sequences(task.split("test")), sequences(task.split("train")), SHARED_RUN)).tolist()
     )
     assert len(by_place) > 100
     assert by_place <= found
     assert len(found - by_place) < 0.15 * len(found)
-    assert audit(task)["near"]["any"] == len(found) == 164
+    assert audit(task)["overlap"]["any"] == len(found) == 164
 
 
 def test_real_enhancers_of_liu_2016(shared, tmp_path):

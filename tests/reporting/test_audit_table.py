@@ -19,11 +19,11 @@ def audited(**near: int) -> dict:
         "equal": 0, "reverse": 0, "equal_other_label": 0, "reverse_other_label": 0,
     }  # fmt: skip
     twins = {"equal": 0, "reverse": 0, "equal_other_label": 0, "reverse_other_label": 0}
-    nothing = {"rows": 1000, "without_words": 0, "near_duplicates": 0, "nearly_contained": 0, "stretch": 0, "any": 0}
+    nothing = {"rows": 1000, "without_kmers": 0, "near_duplicates": 0, "nearly_contained": 0, "shared_run": 0, "any": 0}
     found = {
         "suite": "mine", "task": "one_two", "kind": "classes",
         "splits": {"train": split | {"rows": 4000}, "test": split},
-        "across": {"test in train": twins}, "near": nothing | near,
+        "across": {"test in train": twins}, "overlap": nothing | near,
     }  # fmt: skip
     return copy.deepcopy(found)
 
@@ -82,7 +82,7 @@ def test_percent():
 @pytest.fixture
 def three() -> list[dict]:
     """One with leaks, one without, one with many labels and a validation split."""
-    leaking = audited(any=250, near_duplicates=200, stretch=230)
+    leaking = audited(any=250, near_duplicates=200, shared_run=230)
     leaking["pretraining"] = seen()
     many = audited() | {"suite": "other", "task": "<many>"}
     many["splits"]["valid"] = copy.deepcopy(many["splits"]["test"])
@@ -102,7 +102,7 @@ def test_every_number_is_in_the_tsv(three, tmp_path):
     assert first["splits.test.classes"] == "no=500; yes=500" and third["splits.test.classes"] == ""
     assert third["splits.valid.rows"] == "1000" and first["splits.valid.rows"] == ""
     assert third["splits.test.labels.least_median_largest"] == "0.125; 0.25; 0.5"
-    assert (first["near.any"], first["pretraining.read"], second["pretraining.read"]) == ("250", "500", "")
+    assert (first["overlap.any"], first["pretraining.read"], second["pretraining.read"]) == ("250", "500", "")
     assert first["meaning"] == " ".join(meaning(three[0]))
     assert None not in first and None not in first.values()
 

@@ -31,7 +31,7 @@ MIN_CONTAINMENT = 0.5
 """Share of a test row's words that one train row must have to be its near duplicate: that of two rows with 97% equal
 bases throughout (0.97^21 = 0.53), or of two windows that overlap by a little more than half."""
 
-STRETCH = 100
+SHARED_RUN = 100
 """Bases in a row, shared with a train row, that make an overlap: unrelated sequences do not have them in common."""
 
 SAMPLED_BASES = 1 << 25
@@ -97,7 +97,7 @@ def audit(task: TaskDataset, pretraining: Pretraining | None = None) -> dict[str
             for one, other in pairs
             if one in prints and other in prints
         },
-        "near": overlap(rows, sequences(task.split("train")), (equal | reverse)[chosen]),
+        "overlap": overlap(rows, sequences(task.split("train")), (equal | reverse)[chosen]),
     }
     log(f"test: {found['near']['any']:,} of {len(rows):,} rows repeat or overlap train rows")
     if pretraining:
@@ -224,18 +224,18 @@ def overlap(rows: Sequences, train: Sequences, exact: np.ndarray) -> dict[str, i
         exact: bool (n,), which rows are known to have an exact duplicate in train.
 
     Returns:
-        rows: how many were compared; without_words: of these, shorter than `KMER` or nearly all N.
+        rows: how many were compared; without_kmers: of these, shorter than `KMER` or nearly all N.
         near_duplicates, nearly_contained: with `MIN_CONTAINMENT`, or 90%, of their words in one train row.
-        stretch: with `STRETCH` bases in a row in common with a train row.
+        stretch: with `SHARED_RUN` bases in a row in common with a train row.
         any: with an exact duplicate, a near duplicate or a stretch in train.
     """
     share = kmer_index.containment(rows, train, KMER, MIN_CONTAINMENT)
-    stretch = kmer_index.sharing(rows, train, STRETCH)
+    stretch = kmer_index.sharing(rows, train, SHARED_RUN)
     masks = {
-        "without_words": np.isnan(share),
+        "without_kmers": np.isnan(share),
         "near_duplicates": share >= MIN_CONTAINMENT,
         "nearly_contained": share >= 0.9,
-        "stretch": stretch,
+        "shared_run": stretch,
         "any": exact | (share >= MIN_CONTAINMENT) | stretch,
     }
     return {"rows": len(rows), **{key: int(mask.sum()) for key, mask in masks.items()}}

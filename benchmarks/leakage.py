@@ -4,8 +4,8 @@ A genome is made with families of repeats, as a tenth of the human genome is; ro
 rows overlap train rows as they do in the real benchmarks. The largest task of the paper without DeepSEA has 289,061
 rows of 401 bases on average.
 
-    python benchmarks/audit.py --rows 300000 --length 300 --json audit.json
-    python benchmarks/audit.py --paper --megabases 3000 --json audit.json
+    python benchmarks/leakage.py --rows 300000 --length 300 --json audit.json
+    python benchmarks/leakage.py --paper --megabases 3000 --json audit.json
 
 `--paper`: all 26 tasks of the paper that have classes, each with its published number of rows, all of them as long as
 its longest, in as many processes at once as there are cores. They have no coordinates: every test row is looked for in
@@ -100,7 +100,7 @@ def measure(shard: Path, genome: Path | None) -> dict:
         "seconds": round(time.perf_counter() - wall, 2),
         "processor_seconds": round(time.process_time() - processor, 2),
         "peak_memory_mb": peak_resident() // 10**6,
-        "near": found["near"],
+        "overlap": found["overlap"],
         "pretraining": found.get("pretraining"),
     }
 
