@@ -95,7 +95,7 @@ def run_sources(options: argparse.Namespace) -> None:
 
 def run_fetch(options: argparse.Namespace) -> None:
     """`convnova fetch`"""
-    from convnova.data.fetch import fetch_source_file, is_url
+    from convnova.data.download import fetch, is_url
     from convnova.errors import nearest
 
     config = config_of(options)
@@ -104,9 +104,10 @@ def run_fetch(options: argparse.Namespace) -> None:
         known = list(config.sources) if source is None else list(source.files)
         asked = options.source if source is None else options.file
         raise ConvNovaError(f"{options.config}: no {asked!r} among what this run fetches; {nearest(asked, known)}")
-    lock = options.out.parent / f".{options.out.name}.lock.json"
+    file, record = source.files[options.file], options.out.parent / f".{options.out.name}.lock.json"
     mirror = config.mirror if config.mirror is None or is_url(config.mirror) else str(config.local_path(config.mirror))
-    fetch_source_file(source, options.file, options.out, mirror=mirror, offline=config.offline, lock=lock)
+    published = {"sha256": file.sha256, "md5": file.md5, "size": file.size}
+    fetch(source.urls(options.file), options.out, mirror=mirror, offline=config.offline, record=record, **published)
 
 
 def run_tokenize_genome(options: argparse.Namespace) -> None:

@@ -1,211 +1,188 @@
-"""One file from one address: resumed by byte range, retried, and refused if it is not what was expected.
+"""Downloads: a file is there whole and verified, or it is not there at all.
 
-pooch checks and moves the file, requests and urllib3 retry what fails before a body comes and heed the proxies
-of the environment. Byte ranges: RFC 9110, section 14.
+`config/sources.yaml` says where each file comes from. pooch checks a file and moves it to its place, requests and
+urllib3 retry what fails before a body comes and heed the proxies of the environment. What is added here: a body that
+breaks off is continued by byte range (RFC 9110, section 14), a file has several addresses or a mirror, and the
+checksum of what came first is recorded where nobody publishes one.
 """
 
 import json
 import os
 import re
 import shutil
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
 import pooch
 import requests
 import urllib3
+from pooch.hashes import hash_matches
 from requests.adapters import HTTPAdapter
 
-from convnova.data.fetch import is_url
 from convnova.errors import ConvNovaError
+from convnova.files import sha256 as sha256_of
 from convnova.files import write_json
 from convnova.log import log, progress
 
 TIMEOUT = (20.0, 60.0)  # seconds to connect, and seconds without a byte
 RETRIES = 5  # in a row without a new byte
 BACKOFF = 1.0  # seconds, doubled at each retry
-PIECE = 1 << 16
-POOCH_ADVICE = (
-    " Deleted download for safety. The downloaded file may have been corrupted or the known hash may be outdated."
-)
+PIECE_BYTES = 1 << 16
+REFUSALS = (requests.RequestException, urllib3.exceptions.HTTPError, ValueError)
+"""What is raised if an address does not give the right file; another may."""
 
 
-class Refused(Exception):
-    """This address did not give the right file; another may."""
-
-
-def retrieve(address: str, out: Path, known: str | None, size: int | None) -> Path:
-    """Bring the file of a URL or path to beside `out`, and check it.
+def fetch(
+    urls: list[str],
+    out: Path,
+    *,
+    sha256: str | None = None,
+    md5: str | None = None,
+    size: int | None = None,
+    mirror: str | None = None,
+    offline: bool = False,
+    record: Path | None = None,
+) -> Path:
+    """Bring a file to `out`, whole and verified, unless it is there already. One process at a time may fetch a file.
 
     Args:
-        known: `algorithm:checksum`, if any is known.
-        size: bytes, if known.
+        urls: its addresses, best first; each is tried until one gives the right file.
+        out: where it shall stand. Until it is whole it grows in `out` + `.part`, from where a later call goes on.
+        sha256, md5, size: as published; the first of the two checksums that is known decides.
+        mirror: a folder or URL that holds HOST/PATH for each URL, taken instead of the internet; if nothing is
+            published, a file `SHA256SUMS` at its root decides.
+        offline: never touch the network.
+        record: a JSON file for url, sha256, size and time of what came. If neither publisher nor mirror gives a
+            checksum, the one recorded here at the first fetch decides from then on.
 
     Returns:
-        Where the whole file stands now, in the folder of `out`.
+        `out`.
 
     Raises:
-        Refused: the address gives no file, or another one.
-        ConvNovaError: too little room for it.
-        OSError: the disk is full or cannot be written.
+        ConvNovaError: no address gave the right file, the disk is full or cannot be written, or `offline`
+            and the file is not there. What stood at `out` stands there still.
     """
+    out, record = Path(out), Path(record) if record else None
+    mirror = mirror.rstrip("/") if mirror else None
+    paths = [urlsplit(url).netloc + urlsplit(url).path for url in urls] if mirror else []
+    published = f"sha256:{sha256}" if sha256 else f"md5:{md5}" if md5 else None
+    if published is None and mirror and not (offline and is_url(mirror)):
+        sums = _mirror_checksums(mirror)
+        published = next((f"sha256:{sums[path]}" for path in paths if path in sums), None)
+    checksum = published or _recorded_checksum(record)
+    addresses = [f"{mirror}/{path}" for path in paths] if mirror else urls
+    try:
+        # Without any checksum nobody can tell whether a file is whole, so it is fetched again.
+        if not (checksum and out.is_file() and hash_matches(out, checksum)):
+            if offline and (mirror is None or is_url(mirror)):
+                raise ConvNovaError(f"{out}: not there whole, and offline; run online, or give a mirror with {urls[0]}")
+            out.parent.mkdir(parents=True, exist_ok=True)
+            _fetch_from_first(addresses, out, checksum, size, record, is_recorded=checksum != published)
+        elif record and not record.exists():
+            _write_record(record, None, out)
+    except OSError as error:
+        raise ConvNovaError(
+            f"{out}: expected a folder that can be written to and has room, found: {error}; "
+            "mend that and run again: what has come so far is kept"
+        ) from error
+    return out
+
+
+def is_url(place: str) -> bool:
+    """Whether it is a web address, not a folder."""
+    return place.startswith(("http://", "https://"))
+
+
+def _recorded_checksum(record: Path | None) -> str | None:
+    """The checksum that was recorded at an earlier fetch."""
+    if record is None or not record.exists():
+        return None
+    try:
+        return "sha256:" + json.loads(record.read_text(encoding="utf-8"))["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConvNovaError(f"{record}: expected the record of a fetch, found {error!r}; delete it") from error
+
+
+def _write_record(record: Path, address: str | None, file: Path) -> None:
+    """Write down what came; an address of None says that it was there already."""
+    time = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(record, {"url": address, "sha256": sha256_of(file), "size": file.stat().st_size, "time": time})
+
+
+def _mirror_checksums(mirror: str) -> dict[str, str]:
+    """The mirror's `SHA256SUMS` as path to checksum, empty if it has none; format: sha256sum of GNU coreutils."""
+    place, text = f"{mirror}/SHA256SUMS", ""
+    if is_url(mirror):
+        try:
+            with _session() as session, session.get(place, timeout=TIMEOUT) as response:
+                if response.status_code != requests.codes.not_found:
+                    response.raise_for_status()
+                    text = response.text
+        except requests.RequestException as error:
+            message = f"{place}: expected the mirror's checksums, found: {_reason(error)}; try again"
+            raise ConvNovaError(message) from error
+    elif not Path(mirror).is_dir():
+        raise ConvNovaError(f"{mirror}: expected a mirror, a folder or a URL, found no folder")
+    elif Path(place).is_file():
+        text = Path(place).read_text(encoding="utf-8")
+    sums = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        match = re.fullmatch(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)", line)
+        if match is None:
+            found = repr(line[:80])
+            raise ConvNovaError(f"{place}, line {number}: expected a sha256, two spaces and a path, found {found}")
+        sums[match[2]] = match[1]
+    return sums
+
+
+def _fetch_from_first(
+    addresses: list[str], out: Path, checksum: str | None, size: int | None, record: Path | None, is_recorded: bool
+) -> None:
+    """Fetch from the first address that gives the right file, and write the record before the file is in place."""
+    failures = []
+    for address in addresses:
+        log(f"{out}: fetching {address}")
+        try:
+            new = _retrieve(address, out, checksum, size)
+        except REFUSALS as error:
+            failures.append(f"{address}: {_reason(error)}")
+            log(failures[-1])
+            continue
+        if record:
+            _write_record(record, address, new)
+        os.replace(new, out)
+        return
+    advice = "try again later, or give a mirror"
+    if is_recorded:
+        advice += f"; the hash was recorded in {record} at an earlier fetch; delete that file if the change is meant"
+    raise ConvNovaError(f"{out}: expected the whole file, found: {'; '.join(failures)}; {advice}")
+
+
+def _retrieve(address: str, out: Path, checksum: str | None, size: int | None) -> Path:
+    """Bring the file of a URL or path to beside `out`, check it, and return where it is."""
     pooch.get_logger().setLevel("WARNING")
     # Not `out` itself: without a checksum pooch takes whatever stands there for the right file.
     new = out.absolute().with_name(out.name + ".new")
     new.unlink(missing_ok=True)
-    download = Download(out, size)
-    while True:
-        resumed_before = download.resumed
-        try:
-            return Path(pooch.retrieve(address, known, fname=new.name, path=new.parent, downloader=download))
-        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-            if resumed_before or not download.resumed or not isinstance(error, ValueError):
-                raise Refused(_reason(error)) from error
-        log(f"{out}: what had come earlier does not fit; starting again")
-
-
-def text(url: str) -> str:
-    """The body of a small text file, empty if there is none.
-
-    Raises:
-        Refused: the server does not answer, or with an error.
-    """
+    download = ResumableDownload(out, size)
+    retrieve = partial(pooch.retrieve, address, checksum, fname=new.name, path=new.parent, downloader=download)
     try:
-        with _session() as session, session.get(url, timeout=TIMEOUT) as response:
-            if response.status_code == requests.codes.not_found:
-                return ""
-            response.raise_for_status()
-            return response.text
-    except requests.RequestException as error:
-        raise Refused(_reason(error)) from error
+        return Path(retrieve())
+    except ValueError:
+        if not download.resumed:
+            raise
+    log(f"{out}: what had come earlier does not fit; starting again")
+    return Path(retrieve())
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """The innermost cause, on one line."""
     while causes := [cause for cause in (getattr(error, "reason", None), *error.args) if isinstance(cause, Exception)]:
         error = causes[0]
-    if isinstance(error, requests.HTTPError):
-        return f"{error.response.status_code} {error.response.reason}"
-    return " ".join(str(error).removesuffix(POOCH_ADVICE).split())
-
-
-class Download:
-    """A pooch downloader: lets the file grow in `.part`, on from where that stands, and hands it over complete."""
-
-    def __init__(self, out: Path, size: int | None):
-        self.out, self.size = out, size
-        self.part = out.with_name(out.name + ".part")
-        self.state = out.with_name(out.name + ".part.json")
-        self.resumed = False
-
-    def __call__(self, address: str, temporary: str, pooch: object) -> None:
-        os.unlink(temporary)  # only a place holder: a killed process leaves `.part` and its state, nothing else
-        if is_url(address):
-            self._request_until_complete(address)
-        else:
-            self._copy(Path(address))
-        self._check()
-        os.replace(self.part, temporary)
-        self.state.unlink(missing_ok=True)
-
-    def _discard(self) -> None:
-        self.part.unlink(missing_ok=True)
-        self.state.unlink(missing_ok=True)
-
-    def _check(self) -> None:
-        """Refuse what cannot be the file, whatever its checksum."""
-        found = self.part.stat().st_size
-        with self.part.open("rb") as stream:
-            head = stream.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-        page = head.startswith((b"<!doctype html", b"<html")) and not self.out.name.endswith(".html")
-        if found and not page and self.size in (None, found):
-            return
-        self._discard()
-        expected = f"{self.size:,} bytes" if self.size else "data"
-        raise ValueError(f"expected {expected}, found {'an HTML page' if page else f'{found:,} bytes'}")
-
-    def _copy(self, path: Path) -> None:
-        if not path.is_file():
-            raise ValueError("no such file")
-        self._discard()
-        _check_space(self.out, path.stat().st_size)
-        shutil.copyfile(path, self.part)
-
-    def _request_until_complete(self, url: str) -> None:
-        """Ask again, with growing pauses, for what is missing, as long as new bytes come or retries are left."""
-        retry, most = _retry(), 0
-        with _session() as session:
-            while True:
-                try:
-                    return self._request(session, url)
-                except urllib3.exceptions.HTTPError as error:
-                    have = self.part.stat().st_size if self.part.exists() else 0
-                    if have > most:
-                        retry, most = _retry(), have
-                    retry = retry.increment("GET", url, error=error)
-                    log(f"{self.out}: {have:,} bytes have come; {_reason(error)}; asking for the rest")
-                    retry.sleep()
-
-    def _request(self, session: requests.Session, url: str) -> None:
-        """Ask once for all that is missing and append it to `.part`."""
-        start, state = self._so_far(url)
-        headers = {"Range": f"bytes={start}-"} if start else {}
-        if start and state["validator"]:
-            headers["If-Range"] = state["validator"]
-        with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-            start, total = self._start_and_total(response, start, state.get("total"))
-            if response.status_code == requests.codes.requested_range_not_satisfiable:
-                return
-            _check_space(self.out, (total or start) - start)
-            with self.part.open("ab" if start else "wb") as stream:
-                if not start:
-                    self._remember(url, response, total)
-                with progress(f"{self.out.parent.name}/{self.out.name}", total, "B", start) as bar:
-                    # Undecoded: some servers call a .gz file plain text in gzip coding.
-                    for piece in response.raw.stream(PIECE, decode_content=False):
-                        stream.write(piece)
-                        bar.update(len(piece))
-
-    def _so_far(self, url: str) -> tuple[int, dict[str, Any]]:
-        """Bytes in `.part` that came from `url`, and what the server said of the file then."""
-        try:
-            state = json.loads(self.state.read_text(encoding="utf-8"))
-            return (self.part.stat().st_size, state) if state["url"] == url else (0, {})
-        except (FileNotFoundError, ValueError):
-            return 0, {}
-
-    def _remember(self, url: str, response: requests.Response, total: int | None) -> None:
-        etag = response.headers.get("ETag", "W/")
-        validator = response.headers.get("Last-Modified") if etag.startswith("W/") else etag
-        write_json(self.state, {"url": url, "validator": validator, "total": total})
-
-    def _start_and_total(self, response: requests.Response, start: int, total: int | None) -> tuple[int, int | None]:
-        """First byte of the answer and length of the whole file."""
-        if response.status_code in (requests.codes.partial_content, requests.codes.requested_range_not_satisfiable):
-            return self._continued(response, start, total)
-        response.raise_for_status()
-        if response.headers.get("Content-Type", "").startswith("text/html") and not self.out.name.endswith(".html"):
-            raise ValueError("expected data, found an HTML page")
-        length = response.headers.get("Content-Length")
-        if self.size and length and int(length) != self.size:
-            raise ValueError(f"expected {self.size:,} bytes, found {int(length):,}")
-        return 0, int(length) if length else None
-
-    def _continued(self, response: requests.Response, start: int, total: int | None) -> tuple[int, int]:
-        """The same, when a range was asked for; if nothing lies beyond `start`, the file ends there."""
-        match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
-        begin, end = (int(match[1] or match[2]), int(match[2])) if match else (None, None)
-        if begin != start or end is None or total not in (None, end):
-            self._discard()
-            raise urllib3.exceptions.ProtocolError(f"{response.url} has changed since the first bytes came")
-        self.resumed = True
-        return start, end
-
-
-def _check_space(out: Path, needed: int) -> None:
-    free = shutil.disk_usage(out.parent).free
-    if needed > free:
-        raise ConvNovaError(f"{out}: expected room for {needed:,} bytes, found {free:,} free; make room and run again")
+    # Behind a wrong checksum pooch advises something that is not true here.
+    return " ".join(str(error).partition(" Deleted download for safety.")[0].split())
 
 
 def _retry() -> urllib3.Retry:
@@ -221,3 +198,117 @@ def _session() -> requests.Session:
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(max_retries=_retry()))
     return session
+
+
+class ResumableDownload:
+    """A pooch downloader: lets the file grow in `.part`, on from where that stands, and hands it over complete.
+
+    Attributes:
+        part: the bytes that have come so far.
+        state: a JSON beside it: their URL, and the validator and the length that the server gave for the file.
+        resumed: whether bytes of an earlier answer are in it.
+    """
+
+    def __init__(self, out: Path, size: int | None):
+        self.out, self.size = out, size
+        self.part = out.with_name(out.name + ".part")
+        self.state = out.with_name(out.name + ".part.json")
+        self.resumed = False
+
+    def __call__(self, address: str, temporary: str, pooch: object) -> None:
+        """Write the file of an address, a URL or a path, to `temporary`."""
+        os.unlink(temporary)  # an empty file of pooch's: a killed process shall leave nothing but `.part` and its state
+        if is_url(address):
+            self._request_until_complete(address)
+        elif Path(address).is_file():
+            self._discard()
+            shutil.copyfile(address, self.part)
+        else:
+            raise ValueError("no such file")
+        self._check_content()
+        os.replace(self.part, temporary)
+        self.state.unlink(missing_ok=True)
+
+    def _discard(self) -> None:
+        self.part.unlink(missing_ok=True)
+        self.state.unlink(missing_ok=True)
+
+    def _check_content(self) -> None:
+        """Refuse what cannot be the file, whatever its checksum."""
+        length = self.part.stat().st_size
+        with self.part.open("rb") as stream:
+            head = stream.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+        is_page = head.startswith((b"<!doctype html", b"<html")) and not self.out.name.endswith(".html")
+        if is_page or not length or self.size not in (None, length):
+            self._discard()
+            expected = f"{self.size:,} bytes" if self.size else "data"
+            raise ValueError(f"expected {expected}, found {'an HTML page' if is_page else f'{length:,} bytes'}")
+
+    def _request_until_complete(self, url: str) -> None:
+        """Ask again, with growing pauses, for what is missing, as long as new bytes come or retries are left."""
+        retry, most = _retry(), 0
+        with _session() as session:
+            while True:
+                try:
+                    return self._request(session, url)
+                except urllib3.exceptions.HTTPError as error:
+                    length = self.part.stat().st_size if self.part.exists() else 0
+                    if length > most:
+                        retry, most = _retry(), length
+                    retry = retry.increment("GET", url, error=error)
+                    log(f"{self.out}: {length:,} bytes have come; {_reason(error)}; asking for the rest")
+                    retry.sleep()
+
+    def _request(self, session: requests.Session, url: str) -> None:
+        """Ask once for all that is missing and append it to `.part`."""
+        start, validator, total = self._progress(url)
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        if start and validator:
+            headers["If-Range"] = validator
+        with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+            if response.status_code in (requests.codes.partial_content, requests.codes.range_not_satisfiable):
+                total = self._check_range(response, start, total)
+                if response.status_code == requests.codes.range_not_satisfiable:
+                    return  # nothing lies beyond `start`: the file ends there
+            else:
+                start, total = 0, self._check_headers(response)
+            # A new file empties `.part` before its state is written, so that no other file's bytes go with it.
+            with self.part.open("ab" if start else "wb") as stream:
+                if not start:
+                    etag = response.headers.get("ETag", "W/")  # a weak one does not vouch for every byte
+                    validator = response.headers.get("Last-Modified") if etag.startswith("W/") else etag
+                    write_json(self.state, {"url": url, "validator": validator, "total": total})
+                with progress(f"{self.out.parent.name}/{self.out.name}", total, "B", start) as bar:
+                    # Undecoded: some servers call a .gz file plain text in gzip coding.
+                    for piece in response.raw.stream(PIECE_BYTES, decode_content=False):
+                        stream.write(piece)
+                        bar.update(len(piece))
+
+    def _progress(self, url: str) -> tuple[int, str | None, int | None]:
+        """Bytes in `.part` that came from `url`, and the file's validator and length as the server gave them then."""
+        try:
+            state = json.loads(self.state.read_text(encoding="utf-8"))
+            if state["url"] == url:
+                return self.part.stat().st_size, state["validator"], state["total"]
+        except (FileNotFoundError, ValueError):
+            pass
+        return 0, None, None
+
+    def _check_headers(self, response: requests.Response) -> int | None:
+        """The length of the whole file, if the server says it; refuses a wrong one before the body comes."""
+        response.raise_for_status()
+        if response.headers.get("Content-Type", "").startswith("text/html") and not self.out.name.endswith(".html"):
+            raise ValueError("expected data, found an HTML page")
+        length = response.headers.get("Content-Length")
+        if self.size and length and int(length) != self.size:
+            raise ValueError(f"expected {self.size:,} bytes, found {int(length):,}")
+        return int(length) if length else None
+
+    def _check_range(self, response: requests.Response, start: int, total: int | None) -> int:
+        """The length of the whole file if the answer is its rest from `start` on; otherwise discards what has come."""
+        match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
+        if match is None or int(match[1] or match[2]) != start or total not in (None, int(match[2])):
+            self._discard()
+            raise urllib3.exceptions.ProtocolError(f"{response.url} has changed since the first bytes came")
+        self.resumed = True
+        return int(match[2])

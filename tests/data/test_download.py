@@ -1,9 +1,16 @@
-"""One file from servers that truncate, stall, lie, refuse, or change the file: against a real server on loopback."""
+"""Files fetched whole, verified, recorded, mirrored: from servers that truncate, stall, lie, refuse, or change files.
+
+The server is a real one on the loopback interface.
+"""
 
 import hashlib
 import json
+import os
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from functools import partial
 
 import pytest
@@ -24,10 +31,12 @@ from loopback import (
 )
 
 from convnova.data import download
-from convnova.data.fetch import fetch
+from convnova.data.download import fetch
 from convnova.errors import ConvNovaError
 
 pytestmark = pytest.mark.usefixtures("impatient")
+
+MD5 = hashlib.md5(BODY).hexdigest()
 
 
 @pytest.mark.parametrize("broken", [truncated, stalled, partial(answer, upto=300_000, then=reset)])
@@ -244,23 +253,6 @@ def test_proxies_of_the_environment_are_used(server, out, monkeypatch):
     assert out.read_bytes() == BODY
 
 
-def test_too_little_room_is_seen_before_the_body_is_fetched(server, out, monkeypatch):
-    usage = shutil.disk_usage("/")._replace(free=999_999)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    url = server.put("/a", BODY)
-    with pytest.raises(ConvNovaError, match="room for 1,000,000 bytes, found 999,999 free"):
-        fetch([url, url], out)
-    assert names(out) == []
-
-
-def test_room_is_needed_only_for_the_rest(server, out, monkeypatch):
-    interrupted(server, out, server.put("/a", BODY, *BREAKS))
-    usage = shutil.disk_usage("/")._replace(free=700_000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    fetch([server.put("/a", BODY)], out)
-    assert out.read_bytes() == BODY
-
-
 @pytest.fixture
 def small_disk(tmp_path):
     place = tmp_path / "disk"
@@ -275,11 +267,8 @@ def small_disk(tmp_path):
 def test_a_disk_that_fills_up_is_one_clear_error_and_the_old_file_stays(server, small_disk):
     out = small_disk / "genome.fa.gz"
     out.write_bytes(b"old")
-    with pytest.raises(ConvNovaError, match="room for 1,000,000 bytes"):
-        fetch([server.put("/a", BODY)], out, sha256=SHA256)
-    unannounced = lambda handler, body: (handler.begin(200, {}), handler.wfile.write(body))  # noqa: E731
     with pytest.raises(ConvNovaError, match="No space left on device"):
-        fetch([server.put("/b", BODY, unannounced)], out, sha256=SHA256)
+        fetch([server.put("/a", BODY)], out, sha256=SHA256)
     assert out.read_bytes() == b"old"
 
 
@@ -288,3 +277,202 @@ def test_the_state_beside_a_part_names_its_address(server, out):
     interrupted(server, out, url)
     state = json.loads(out.with_name(out.name + ".part.json").read_text())
     assert state == {"url": url, "validator": '"one"', "total": 1_000_000}
+
+
+@pytest.fixture
+def record(tmp_path):
+    return tmp_path / "records" / "genome.json"
+
+
+def test_the_first_fetch_is_recorded_and_later_ones_are_held_against_it(server, out, record):
+    url = server.put("/a", BODY)
+    assert fetch([url], out, record=record) == out
+    assert out.read_bytes() == BODY
+    assert names(out) == ["genome.fa.gz"]
+    written = json.loads(record.read_text())
+    assert written.pop("time").startswith("20")
+    assert written == {"url": url, "sha256": SHA256, "size": 1_000_000}
+
+    fetch([url], out, record=record)
+    assert server.count("/a") == 1
+
+    server.put("/a", OTHER)
+    fetch([url], out, record=record)
+    assert server.count("/a") == 1
+
+    out.unlink()
+    with pytest.raises(ConvNovaError) as caught:
+        fetch([url], out, record=record)
+    for part in (SHA256, hashlib.sha256(OTHER).hexdigest(), f"{record} at an earlier fetch; delete"):
+        assert part in str(caught.value)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("known", [{"sha256": SHA256}, {"md5": MD5}, {"sha256": SHA256, "md5": "0" * 32}])
+def test_what_stands_there_with_the_published_checksum_is_left_alone(out, record, known):
+    out.parent.mkdir()
+    out.write_bytes(BODY)
+    fetch(["http://127.0.0.1:1/nobody"], out, record=record, size=len(BODY), **known)
+    written = json.loads(record.read_text())
+    assert (written["url"], written["sha256"]) == (None, SHA256)
+
+
+@pytest.mark.parametrize("known", [{"sha256": SHA256}, {"md5": MD5}, {}])
+def test_what_stands_there_and_is_not_known_to_be_right_is_replaced(server, out, known):
+    out.parent.mkdir()
+    out.write_bytes(BODY[:500_000])
+    fetch([server.put("/a", BODY)], out, **known)
+    assert out.read_bytes() == BODY
+
+
+def test_what_stands_there_stays_if_nothing_better_comes(server, out):
+    out.parent.mkdir()
+    out.write_bytes(b"old")
+    with pytest.raises(ConvNovaError, match=SHA256):
+        fetch([server.put("/a", OTHER)], out, sha256=SHA256)
+    assert out.read_bytes() == b"old"
+    assert names(out) == ["genome.fa.gz"]
+
+
+def test_a_record_that_cannot_be_read_is_an_error_that_names_it(out, record):
+    record.parent.mkdir()
+    record.write_text("[]")
+    with pytest.raises(ConvNovaError, match=f"{record}: expected the record of a fetch"):
+        fetch(["http://127.0.0.1:1/nobody"], out, record=record)
+
+
+def test_offline_touches_no_network_and_names_file_and_address(server, out):
+    url = server.put("/a", BODY)
+    for mirror in (None, server.url):
+        with pytest.raises(ConvNovaError) as caught:
+            fetch([url], out, offline=True, mirror=mirror)
+        assert url in str(caught.value) and str(out) in str(caught.value)
+    assert server.answers == []
+    out.parent.mkdir()
+    out.write_bytes(BODY)
+    fetch([url], out, sha256=SHA256, offline=True)
+    assert server.answers == []
+
+
+URL = "https://data.example/files/a.gz?download=1"
+
+
+@pytest.fixture
+def mirror(tmp_path):
+    place = tmp_path / "mirror"
+    (place / "data.example" / "files").mkdir(parents=True)
+    (place / "data.example" / "files" / "a.gz").write_bytes(BODY)
+    return place
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_folder_as_mirror_is_copied_from(mirror, out, record, offline):
+    fetch(["https://gone.example/a.gz", URL], out, mirror=str(mirror), offline=offline, record=record)
+    assert out.read_bytes() == BODY
+    assert out.stat().st_nlink == 1
+    assert names(out) == ["genome.fa.gz"]
+    assert json.loads(record.read_text())["url"] == f"{mirror}/data.example/files/a.gz"
+
+
+def test_a_url_as_mirror_is_asked_instead_of_the_internet(server, out):
+    server.put("/mirror/data.example/files/a.gz", BODY)
+    fetch([URL], out, mirror=f"{server.url}/mirror/")
+    assert out.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("form", ["{}  data.example/files/a.gz\n", "{} *./data.example/files/a.gz\n"])
+@pytest.mark.parametrize("served", [False, True])
+def test_the_checksums_of_a_mirror_count_where_none_is_published(mirror, server, out, record, form, served):
+    (mirror / "SHA256SUMS").write_text(form.format(SHA256.upper()))
+    if served:
+        server.put("/data.example/files/a.gz", BODY)
+        server.put("/SHA256SUMS", (mirror / "SHA256SUMS").read_bytes())
+    place = server.url if served else str(mirror)
+    record.parent.mkdir()
+    record.write_text(json.dumps({"sha256": "0" * 64}))
+    for _ in range(2):
+        fetch([URL], out, mirror=place, record=record)
+    assert json.loads(record.read_text())["sha256"] == SHA256
+    assert server.count("/data.example/files/a.gz") == served
+
+    (mirror / "SHA256SUMS").write_text(form.format("1" * 64))
+    server.put("/SHA256SUMS", (mirror / "SHA256SUMS").read_bytes())
+    with pytest.raises(ConvNovaError, match="1" * 64):
+        fetch([URL], out, mirror=place)
+    fetch([URL], out, mirror=place, sha256=SHA256)
+    assert out.read_bytes() == BODY
+
+
+def test_a_mirror_without_the_file_or_that_is_none_says_so(mirror, server, out):
+    (mirror / "data.example" / "files" / "a.gz").unlink()
+    with pytest.raises(ConvNovaError, match=f"{mirror}/data.example/files/a.gz: no such file"):
+        fetch([URL], out, mirror=str(mirror))
+    with pytest.raises(ConvNovaError, match="nowhere: expected a mirror"):
+        fetch([URL], out, mirror=str(mirror / "nowhere"))
+    (mirror / "SHA256SUMS").write_text("\nnot a checksum")
+    with pytest.raises(ConvNovaError, match="SHA256SUMS, line 1: expected a sha256"):
+        fetch([URL], out, mirror=str(mirror))
+    server.put("/SHA256SUMS", b"", status(500))
+    with pytest.raises(ConvNovaError, match="expected the mirror's checksums, found: 500"):
+        fetch([URL], out, mirror=server.url)
+
+
+def test_a_place_that_cannot_be_written_to_is_one_clear_error(server, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConvNovaError, match="expected a folder that can be written to"):
+        fetch([server.put("/a", BODY)], tmp_path / "file" / "genome.fa.gz")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_one_clear_error_unless_nothing_is_to_be_done(server, out):
+    out.parent.mkdir()
+    out.write_bytes(BODY)
+    out.parent.chmod(0o500)
+    fetch([server.put("/a", BODY)], out, sha256=SHA256)
+    with pytest.raises(ConvNovaError, match="expected a folder that can be written to"):
+        fetch([server.put("/a", OTHER)], out)
+    assert out.read_bytes() == BODY
+
+
+def start(url, out, record):
+    """Fetch in another process."""
+    code = (
+        "import signal, sys; from convnova.data.download import fetch;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"  # tests may run where it is ignored
+        "fetch(sys.argv[1:2], sys.argv[2], record=sys.argv[3])"
+    )
+    command = [sys.executable, "-c", code, url, str(out), str(record)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def until(true):
+    """Wait until `true()`, at most 10 seconds."""
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_process_stopped_in_mid_download_leaves_the_old_file_and_its_bytes_are_not_sent_again(
+    server, out, record, how
+):
+    out.parent.mkdir()
+    out.write_bytes(b"old")
+    part = out.with_name(out.name + ".part")
+    url = server.put("/a", BODY, partial(stalled, upto=700_000), answer)
+    process = start(url, out, record)
+    until(lambda: part.exists() and part.stat().st_size >= 600_000)
+    process.send_signal(how)
+    process.communicate()
+    assert process.returncode != 0
+    assert out.read_bytes() == b"old"
+    assert not record.exists()
+    if how == signal.SIGINT:
+        assert names(out) == ["genome.fa.gz", "genome.fa.gz.part", "genome.fa.gz.part.json"]
+
+    come = part.stat().st_size
+    fetch([url], out, record=record)
+    assert out.read_bytes() == BODY
+    assert [(one.range, one.sent) for one in server.answers[1:]] == [(f"bytes={come}-", 1_000_000 - come)]
+    assert names(out) == ["genome.fa.gz"]
