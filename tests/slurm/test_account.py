@@ -4,7 +4,7 @@ import cluster
 import pytest
 
 from convnova.errors import ConvNovaError
-from convnova.runs.slurm import Request, check
+from convnova.runs.slurm import check_slurm
 
 
 @pytest.mark.slow
@@ -13,8 +13,8 @@ def test_an_account_that_one_may_not_use_is_one_line_that_says_which_key_to_set(
     if why := cluster.missing(accounting=True):
         pytest.skip(why)
     with cluster.running(tmp_path, nodes=1, accounting=True) as slurm:
-        check([Request("pretrain", account="lab"), Request("finetune")])
+        check_slurm([("pretrain", {"account": "lab"}), ("finetune", {})], tmp_path)
         for account in ("lap", ""):
-            with pytest.raises(ConvNovaError, match="Invalid account.*; set `account` in slurm/config.yaml"):
-                check([Request("finetune", account=account)])
+            with pytest.raises(ConvNovaError, match="Invalid account.*slurm/config.yaml"):
+                check_slurm([("finetune", {"account": account} if account else {})], tmp_path)
             slurm.ask("sacctmgr", "-i", "delete", "user", "root")

@@ -9,7 +9,7 @@ import pytest
 
 import workflow
 from convnova.errors import ConvNovaError
-from convnova.runs.slurm import Request, check
+from convnova.runs.slurm import check_slurm
 
 COMMANDS = {"sbatch", "sinfo", "squeue", "sacct", "scancel", "scontrol", "srun", "sacctmgr"}
 
@@ -33,25 +33,16 @@ def refused(folder: Path, environment: dict[str, str], **filled: object) -> str:
     return line
 
 
-def test_the_untouched_profile_on_a_small_cluster_without_gpus_names_every_key(small, tmp_path):
-    """What is named is what has to be set: with one of the keys left out the others are named again."""
-    gpus = "`gpus` (0 on a cluster without GPUs) or `gpu_partition`"
+def test_the_untouched_profile_on_a_small_cluster_without_gpus_is_one_line_and_one_filled_in_is_not(small, tmp_path):
     line = refused(tmp_path / "untouched", workflow.ENVIRONMENT)
-    assert line.endswith(f"; set {gpus}, and `largest_gb`, and `threads` in slurm/config.yaml")
-    line = refused(tmp_path / "gpus", workflow.ENVIRONMENT, threads=2, largest_gb=8)
-    assert line.endswith(f"; set {gpus} in slurm/config.yaml")
-    line = refused(tmp_path / "threads", workflow.ENVIRONMENT, gpus=0, largest_gb=8)
-    assert line.endswith("; set `threads` in slurm/config.yaml")
-    check([Request("pretrain", cores=2, memory_mb=8000, minutes=1440), Request("finetune", cores=2, minutes=480)])
+    assert "--gpus=1" in line and "`gpus`" in line and "slurm/config.yaml" in line
+    fits = {"cpus-per-task": 2, "mem": 8000}
+    check_slurm([("pretrain", fits | {"time": 1440}), ("finetune", fits | {"time": 480})], tmp_path)
 
 
-def test_a_later_attempt_that_no_node_could_serve_is_told_before_the_first(small, tmp_path):
+def test_a_later_attempt_that_no_node_could_serve_is_refused_before_the_first(small, tmp_path):
     line = refused(tmp_path, workflow.ENVIRONMENT, threads=1, gpus=0, pretrain_gb=5, finetune_gb=1)
-    assert (
-        "slurm: rule pretrain asks" in line
-        and "--mem=20000" in line
-        and line.endswith("; set `largest_gb` in slurm/config.yaml")
-    )
+    assert "rule pretrain asks for" in line and "--mem=20000" in line and "`largest_gb`" in line
 
 
 @pytest.mark.slow
@@ -60,7 +51,7 @@ def test_a_controller_that_is_down_is_one_line(small):
     small.stop_controller()
     try:
         with pytest.raises(ConvNovaError, match="slurm: the controller does not answer sbatch; run again when"):
-            check([Request("all")])
+            check_slurm([("all", {})], Path.cwd())
     finally:
         small.start_controller()
         small.wait_for(1)
@@ -72,7 +63,7 @@ def test_a_controller_that_never_answers_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr("convnova.runs.slurm.SECONDS_TO_ANSWER", 0.1)
     with pytest.raises(ConvNovaError, match="slurm: the controller does not answer sbatch; run again when"):
-        check([Request("all")])
+        check_slurm([("all", {})], Path.cwd())
 
 
 def test_without_slurm_the_command_says_so_in_one_line(tmp_path):

@@ -17,7 +17,7 @@ from convnova.cli.main import main
 from convnova.config.load import load_file
 from convnova.errors import ConvNovaError
 from convnova.models.weights import load_weights
-from convnova.runs.slurm import Request, cancel_left_over, check
+from convnova.runs.slurm import check_slurm, sbatch_options
 from convnova.training.pretrain import pretrain
 
 SMALL = {"threads": 1, "pretrain_gb": 2, "finetune_gb": 2}
@@ -55,41 +55,35 @@ def test_the_profile_is_for_the_paper_and_what_is_filled_in_reaches_the_jobs(tmp
 
 
 @pytest.mark.parametrize(
-    "request_, told",
+    "resources, threads, message",
     [
-        (Request("pretrain", "nope"), "Invalid partition name specified; set `partition` in slurm/config.yaml"),
-        (Request("finetune", "gpu", "", 1, "a100"), "set `gpu_type` in slurm/config.yaml"),
-        (Request("finetune", "gpu", "", 5), "--gpus=5.*set `gpus` .0 on a cluster without GPUs. or `gpu_partition`"),
-        (Request("pretrain", "nope", partition_key="gpu_partition"), "set `gpu_partition` in"),
-        (Request("finetune", memory_mb=900_000), "set `largest_gb` in"),
-        (Request("fetch", minutes=3000), "set `attempts` .each asks for twice as much. or `partition` in"),
-        (Request("audit", memory_mb=900_000), "set `largest_gb` in"),
-        (Request("pretrain", minutes=3000), "the partition gives 1440 minutes; set `longest_hours` in"),
-        (Request("finetune", minutes=3000), "set `longest_hours` or `pack` in"),
-        (Request("finetune", "cpu", cores=64), "set `threads` in"),
-        (Request("tokenize_task", "cpu", cores=64), "set `threads` in"),
-        (Request("cost", "gpu", "", 5, "", 64), "set `gpus` .* or `gpu_partition`, and `threads` in"),
+        ({"slurm_partition": "nope"}, 1, "--partition=nope.*Invalid partition name specified.*`gpu_partition`"),
+        ({"slurm_partition": "gpu", "gpu": 1, "gpu_model": "a100"}, 1, "--gpus=a100:1.*`gpu_type`"),
+        ({"slurm_partition": "gpu", "gpu": 5}, 1, "--gpus=5.*`gpus`"),
+        ({"mem_mb": 900_000}, 1, "--mem=900000.*`largest_gb`"),
+        ({"runtime": 3000}, 1, "the partition gives 1440 minutes.*`longest_hours`"),
+        ({"slurm_partition": "gpu", "runtime": 1441}, 1, "the partition gives 1440 minutes"),
+        ({"slurm_partition": "cpu"}, 64, "--cpus-per-task=64.*`threads`"),
     ],
 )
-def test_what_the_cluster_cannot_serve_is_one_line_that_says_which_key_to_set(slurm, request_, told):
-    check([Request("pretrain", "gpu", "", 2, "", 4, 4000, 600)])
-    with pytest.raises(ConvNovaError, match=f"slurm: rule {request_.rule} asks for .*{told}"):
-        check([Request("all", "cpu"), request_])
+def test_what_the_cluster_cannot_serve_is_one_line_that_names_keys_of_the_profile(
+    slurm, tmp_path, resources, threads, message
+):
+    possible = sbatch_options({"slurm_partition": "gpu", "gpu": 2, "mem_mb": 4000, "runtime": 1440}, threads=4)
+    check_slurm([("pretrain", possible)], tmp_path)
+    with pytest.raises(ConvNovaError, match=f"slurm: rule finetune asks for .*{message}"):
+        check_slurm([("pretrain", possible), ("finetune", sbatch_options(resources, threads))], tmp_path)
 
 
 @pytest.mark.parametrize(
-    "filled, key",
-    [
-        ({"gpus": 0, "gpu_partition": "nope"}, "gpu_partition"),
-        ({"gpus": 0, "partition": "nope", "gpu_partition": "gpu"}, "partition"),
-        ({"partition": "nope"}, "partition"),
-    ],
+    "filled",
+    [{"gpus": 0, "gpu_partition": "nope"}, {"gpus": 0, "partition": "nope", "gpu_partition": "gpu"}],
 )
-def test_a_request_is_refused_before_anything_is_submitted(slurm, tmp_path, filled, key):
+def test_a_request_is_refused_before_anything_is_submitted(slurm, tmp_path, filled):
     workflow.own_data(tmp_path, [1])
     code, told = workflow.run(tmp_path, workflow.fill_in(tmp_path, **SMALL | filled))
     (line,) = (line for line in told.splitlines() if line.startswith("slurm: "))
-    assert code == 1 and line.endswith(f"set `{key}` in slurm/config.yaml")
+    assert code == 1 and "--partition=nope" in line and "slurm/config.yaml" in line
     assert "Traceback" not in told and "submitted" not in told
 
 
@@ -106,20 +100,9 @@ def test_only_ones_own_jobs_of_a_folder_are_cancelled(slurm, tmp_path):
     submitted = []
     for folder, comment in ((here, "rule_pretrain"), (here, "mine"), (there, "rule_pretrain")):
         folder.mkdir(exist_ok=True)
-        words = [
-            "sbatch",
-            "--parsable",
-            "--comment",
-            comment,
-            "-o",
-            "/dev/null",
-            "-D",
-            str(folder),
-            "--wrap",
-            "sleep 60",
-        ]
-        submitted.append(slurm.ask(*words).strip())
-    cancel_left_over(here)
+        words = ["--parsable", "--comment", comment, "-o", "/dev/null", "-D", str(folder), "--wrap", "sleep 60"]
+        submitted.append(slurm.ask("sbatch", *words).strip())
+    check_slurm([], here)
     left = slurm.ask("squeue", "-h", "-o", "%A").split()
     assert set(submitted) - set(left) == {submitted[0]}
     slurm.ask("scancel", *submitted)
