@@ -46,10 +46,11 @@ def run_audit(options: argparse.Namespace) -> None:
 
 def run_audit_tables(options: argparse.Namespace) -> None:
     """`convnova audit-tables`"""
-    from convnova.reporting.audit_table import read_audits, write_pages
+    from convnova.reporting.audit_table import audit_table, read_audits
+    from convnova.reporting.render import write
 
-    config = config_of(options)
-    write_pages(read_audits(options.audits), options.out, config.simulate is not None)
+    simulated = config_of(options).simulate is not None
+    write(audit_table(read_audits(options.audits), simulated), options.out, ("tsv", "md", "html"))
 
 
 def run_leaks(options: argparse.Namespace) -> None:

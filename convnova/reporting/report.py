@@ -16,6 +16,8 @@ from convnova.reporting import audit_table, report_provenance, table_forms, test
 from convnova.reporting.comparison_tables import sheets
 from convnova.reporting.pages import WARNING, escape, fill
 from convnova.reporting.published import read_published
+from convnova.reporting.render import html_notes as html_notes_of
+from convnova.reporting.render import html_table
 from convnova.reporting.scores import plan_of, read_scores
 from convnova.reporting.sheets import Sheet, html_notes, sortable_table
 from convnova.reporting.suite_tables import SIMULATED, Table, tables
@@ -219,7 +221,8 @@ def _says(material: Material) -> str:
         for sheet in material.sheets
     ]
     if material.audits:
-        lines.append(f'<li><a href="#audit">Audit</a>: {escape(audit_table.summary(material.audits))}</li>')
+        summary = audit_table.audit_table(material.audits, False).summary
+        lines.append(f'<li><a href="#audit">Audit</a>: {escape(summary)}</li>')
     return "\n".join(lines)
 
 
@@ -326,11 +329,12 @@ def _audit(audits: list[audit_table.Audit]) -> str:
     """The audits side by side, and what they mean."""
     if not audits:
         return "<p>There is no audit yet.</p>"
+    table = audit_table.audit_table(audits, simulated=False)
     return "\n".join(
         [
-            f'<p id="audit-summary"><strong>Summary:</strong> {escape(audit_table.summary(audits))}</p>',
-            audit_table.sortable_table(audits),
-            f'<p class=note id="audit-caption">{escape(audit_table.RULES)}</p>',
-            f"<details><summary>What that means for each task</summary>{audit_table.html_notes(audits)}</details>",
+            f'<p id="audit-summary"><strong>Summary:</strong> {escape(table.summary)}</p>',
+            html_table(table),
+            f'<p class=note id="audit-caption">{escape(table.caption)}</p>',
+            f"<details><summary>What that means for each task</summary>{html_notes_of(table)}</details>",
         ]
     )

@@ -186,7 +186,7 @@ def page(sheet: Sheet) -> str:
         "TABLE": sortable_table(sheet),
         "NOTES": html_notes(sheet),
     }
-    return fill("table.html", parts)
+    return fill("old_table.html", parts)
 
 
 def sortable_table(sheet: Sheet) -> str:

@@ -305,7 +305,7 @@ def page(table: Table) -> str:
         "TABLE": sortable_table(table),
         "NOTES": html_notes(table),
     }
-    return fill("table.html", parts)
+    return fill("old_table.html", parts)
 
 
 def sortable_table(table: Table, anchor: Callable[[Row, str, str], str] | None = None) -> str:

@@ -3,12 +3,12 @@
 import copy
 import csv
 import json
-from html.parser import HTMLParser
 
 import pytest
 
 from convnova.errors import ConvNovaError
-from convnova.reporting.audit_table import columns, meaning, percent, read_audits, write_pages
+from convnova.reporting.audit_table import audit_table, meaning, percent, read_audits
+from convnova.reporting.render import layout, tsv
 
 
 def audited(**near: int) -> dict:
@@ -92,10 +92,8 @@ def three() -> list[dict]:
     return [leaking, audited() | {"task": "clean"}, many]
 
 
-def test_every_number_is_in_the_tsv(three, tmp_path):
-    write_pages(three, tmp_path, simulated=False)
-    with (tmp_path / "audit.tsv").open() as file:
-        lines = list(csv.DictReader(file, delimiter="\t"))
+def test_every_number_is_in_the_tsv(three):
+    lines = list(csv.DictReader(tsv(audit_table(three, False)).splitlines(), delimiter="\t"))
     assert [line["task"] for line in lines] == ["one_two", "clean", "<many>"]
     first, second, third = lines
     assert first["splits.train.rows"] == "4000" and first["splits.test.median"] == "200"
@@ -107,70 +105,43 @@ def test_every_number_is_in_the_tsv(three, tmp_path):
     assert None not in first and None not in first.values()
 
 
-def test_markdown(three, tmp_path):
-    write_pages(three, tmp_path, simulated=True)
-    text = (tmp_path / "audit.md").read_text()
-    assert "**Simulated genome.**" in text
-    assert "In 1 of 3 tasks test rows repeat or overlap train rows; most in mine/one\\_two, 25% of them." in text
-    table = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
-    assert len(table) == 5 and len({len(line) for line in table}) == 1
-    row = dict(zip((head.strip() for head in table[0]), (cell.strip() for cell in table[2]), strict=True))
-    assert row["task"] == "mine/one\\_two"
-    assert row["test rows that overlap train: any"] == "250 (25%)"
-    assert row["exact duplicates in train: same strand"] == row["exact duplicates within a split: test"] == "0"
-    assert row["test rows in pretraining: read"] == "500 (50%)"
-    assert row["test rows: bases"] == "100 to 300"
-    for audit in three:
-        assert " ".join(meaning(audit)).replace("_", r"\_").replace("<", r"\<") in text
+def test_the_table_for_reading(three):
+    table = audit_table(three, simulated=True)
+    assert table.full_caption.startswith("Simulated genome")
+    assert table.summary == "In 1 of 3 tasks test rows repeat or overlap train rows; most in mine/one_two, 25% of them."
+    assert table.notes[2] == f"other/<many>: {' '.join(meaning(three[2]))}"
+    read = layout(table)
+    heads = [(head.group, head.text) for head in read.heads]
+    first, second, third = (dict(zip(heads, row, strict=True)) for row in read.rows)
+    assert (first["", "task"].text, first["", "suite"].text) == ("one_two", "mine")
+    overlap = "test rows that overlap train"
+    assert (first[overlap, "any"].text, first[overlap, "any"].value) == ("250 (25%)", 0.25)
+    assert first[overlap, "near duplicates"].text == "200 (20%)" and first[overlap, "100 bases"].text == "230 (23%)"
+    assert (second[overlap, "any"].text, second[overlap, "any"].value) == ("0", 0)
+    genome = "test rows in pretraining"
+    assert (first[genome, "in the genome"].text, first[genome, "read"].text) == ("900 (90%)", "500 (50%)")
+    assert second[genome, "read"].text == ""
+    assert [first["rows", name].text for name in ("train", "valid", "test")] == ["4,000", "", "1,000"]
+    assert third["rows", "valid"].text == "1,000"
+    assert first["test rows", "bases"].text == "100 to 300" and first["test rows", "bases"].value == 200
+    assert first["test rows", "largest class"].text == "no: 50%"
+    assert third["test rows", "largest class"].text == "many labels"
 
 
-class Reader(HTMLParser):
-    """Cells of the table as (text, data-value), row by row; and what would be fetched from elsewhere."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.rows: list[list[tuple[str, str | None]]] = []
-        self.within = False
-        self.outside: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        given = dict(attributes)
-        self.outside += [given[name] for name in ("src", "href") if name in given]
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            span = int(given.get("colspan", 1))
-            self.rows[-1] += [("", given.get("data-value"))] * span
-            self.within = True
-
-    def handle_endtag(self, tag):
-        if tag in ("td", "th"):
-            self.within = False
-
-    def handle_data(self, data):
-        if self.within:
-            text, value = self.rows[-1][-1]
-            self.rows[-1][-1] = (text + data, value)
-
-
-def test_the_page_is_whole_and_sorts_by_numbers(three, tmp_path):
-    write_pages(three, tmp_path, simulated=False)
-    text = (tmp_path / "audit.html").read_text()
-    page = Reader(text)
-    assert page.outside == [] and "@import" not in text and "url(" not in text and "{{" not in text
-    groups, heads, *body = page.rows
-    assert len({len(row) for row in page.rows}) == 1
-    names = [name for name, _ in heads]
-    assert names[:4] == ["task", "suite", "any", "near duplicates"]
-    assert [row[0][0] for row in body] == ["one_two", "clean", "<many>"]
-    assert body[0][2] == ("250 (25%)", "0.250000") and body[1][2] == ("0", "0.000000")
-    read = names.index("read")
-    assert [row[read] for row in body] == [("500 (50%)", "0.500000"), ("", None), ("", None)]
-    assert "Simulated genome" not in text
-    write_pages(three, tmp_path, simulated=True)
-    assert "Simulated genome" in (tmp_path / "audit.html").read_text()
-    assert [column.head for column in columns(three[0])] == names[2:]
+def test_duplicates_are_counted_of_their_split():
+    audit = audited()
+    audit["across"]["test in train"] |= {
+        "equal": 1, "reverse": 20, "equal_other_label": 3, "reverse_other_label": 4,
+    }  # fmt: skip
+    audit["splits"]["train"] |= {"equal": 100, "reverse": 300}
+    audit["splits"]["test"] |= {"equal": 10, "reverse": 20, "rows_with_N": 5, "all_N": 2}
+    read = layout(audit_table([audit], False))
+    row = {(head.group, head.text): cell.text for head, cell in zip(read.heads, read.rows[0], strict=True)}
+    across = [row["exact duplicates in train", head] for head in ("same strand", "other strand", "other label")]
+    assert across == ["1 (0.1%)", "20 (2.0%)", "7 (0.7%)"]
+    within = [row["exact duplicates within a split", name] for name in ("train", "test")]
+    assert within == ["400 (10%)", "30 (3.0%)"]
+    assert (row["test rows", "with N"], row["test rows", "all N"]) == ("5 (0.5%)", "2 (0.2%)")
 
 
 def test_what_is_no_audit_is_refused(tmp_path):

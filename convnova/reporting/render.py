@@ -1,0 +1,246 @@
+"""The one renderer: a `convnova.reporting.table.Table` as TSV, Markdown, LaTeX and HTML.
+
+Templates are in `templates/`. Whatever a template prints is escaped for its format; text that is markup already is
+marked with `markupsafe.Markup`. A page of its own extends `page.html`, and prints tables by the macros of
+`table_macros.html`:
+
+    {% extends "page.html" %}
+    {% import "table_macros.html" as tables %}
+    {% block body %}{{ tables.table(table) }}{% endblock %}
+"""
+
+import math
+import re
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from convnova.files import write_text
+from convnova.reporting.table import DECIMALS, Cell, Table, is_missing
+
+FORMATS = ("tsv", "md", "tex", "html")
+ROWS_A_FLOAT = 50
+"""Rows of a LaTeX table that fit a page in small print."""
+LETTERS_A_LINE = 110
+"""Letters of a row of such a table, with one between columns, that fit 5.5 inches."""
+HEAD_LETTERS = 16
+"""Letters of a head of such a table, before it is broken."""
+
+
+def write(table: Table, folder: str | Path, formats: Iterable[str] = FORMATS) -> list[Path]:
+    """Write a table as `<folder>/<table.name>.<format>`; the same table gives the same bytes.
+
+    Args:
+        table: what to write.
+        folder: made if need be.
+        formats: of tsv, md, tex and html.
+
+    Returns:
+        The files.
+    """
+    paths = [Path(folder) / f"{table.name}.{name}" for name in formats]
+    for path in paths:
+        write_text(path, render(table, path.suffix[1:]))
+    return paths
+
+
+def render(table: Table, form: str) -> str:
+    """The text of a table in one format: tsv, md, tex or html."""
+    if form == "tsv":
+        return tsv(table)
+    return ENVIRONMENTS[form].get_template(f"table.{form}").render(table=table)
+
+
+def tsv(table: Table) -> str:
+    """A line a row: numbers with up to six decimals, words as they are, nothing for what is not known."""
+    data = table.frame.reset_index() if table.data is None else table.data
+    text = data.map(_exact)
+    text.columns = [": ".join(filter(None, head)) if isinstance(head, tuple) else head for head in data.columns]
+    return text.to_csv(sep="\t", index=False, lineterminator="\n")
+
+
+def _exact(value: Any) -> str:
+    """A value of a TSV."""
+    if isinstance(value, Cell):
+        value = value.text if value.value is None else value.value
+    if is_missing(value):
+        return ""
+    if isinstance(value, bool | np.bool_):
+        return str(value).lower()
+    if isinstance(value, float | np.floating):
+        return f"{value:.6f}".rstrip("0").rstrip(".") if math.isfinite(value) else str(float(value))
+    return str(value)
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a column."""
+
+    text: str
+    group: str = ""
+    """The head over it and over its neighbours of the same group."""
+    is_label: bool = False
+    """Whether the column names rows."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A table as the templates print it: every cell is a text."""
+
+    heads: list[Head]
+    rows: list[list[Cell]]
+    notes: list[str]
+    """The footnotes by number, then the table's notes."""
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Heads over heads, and how many columns each spans; nothing if there are none."""
+        groups = [(group, len(list(heads))) for group, heads in groupby(head.group for head in self.heads)]
+        return groups if any(group for group, _ in groups) else []
+
+
+def layout(table: Table) -> Layout:
+    """Format the values of a table and number its footnotes."""
+    frame, labels = table.frame.reset_index(), table.frame.index.nlevels
+    names = [head if isinstance(head, tuple) else ("", head) for head in frame.columns]
+    heads = [
+        # `reset_index` puts the name of a label first, where columns have two levels.
+        Head(group or head, is_label=True) if place < labels else Head(head, group)
+        for place, (group, head) in enumerate(names)
+    ]
+    footnotes: dict[str, int] = {}
+    rows = []
+    for values in frame.itertuples(index=False, name=None):
+        cells = [_cell(value, table, head.text) for value, head in zip(values, heads, strict=True)]
+        for place, cell in enumerate(cells):
+            if cell.footnote:
+                number = footnotes.setdefault(cell.footnote, len(footnotes) + 1)
+                cells[place] = Cell(f"{cell.text} [{number}]", cell.value, cell.bold, "", cell.anchor)
+        rows.append(cells)
+    return Layout(heads, rows, [*(f"[{number}] {text}." for text, number in footnotes.items()), *table.notes])
+
+
+def _cell(value: Any, table: Table, head: str) -> Cell:
+    """A value as a cell with the text that the format of its column gives it."""
+    if isinstance(value, Cell):
+        return value
+    if is_missing(value):
+        return Cell("")
+    if isinstance(value, str):
+        return Cell(value)
+    usual = f"{{:.{DECIMALS}f}}" if isinstance(value, float | np.floating) else "{:,}"
+    return Cell(table.formats.get(head, usual.format)(value), float(value))
+
+
+def sort_key(cell: Cell) -> str:
+    """The number that a cell sorts by, as JavaScript reads it; nothing for words."""
+    if not isinstance(cell.value, int | float | np.number) or is_missing(cell.value):
+        return ""
+    return f"{cell.value:.6f}".replace("inf", "Infinity")
+
+
+def markdown_text(value: Any) -> str:
+    """Text with the characters escaped that mean something in GitHub's Markdown."""
+    return value if isinstance(value, Markup) else re.sub(r"([\\|*<>`]|\b_|_\b)", r"\\\1", str(value))
+
+
+TEX = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
+    "<": "$<$", ">": "$>$", "|": r"\textbar{}", "[": "{[}",
+    **{letter: "\\" + letter for letter in "&%$#_{}"},
+}  # fmt: skip
+
+
+def tex_text(value: Any) -> str:
+    """Text with LaTeX's special characters escaped; a minus is set as a minus."""
+    if isinstance(value, Markup):
+        return value
+    escaped = "".join(TEX.get(letter, letter) for letter in str(value))
+    return re.sub(r"(?<!\w)-(?=[\d ])", "$-$", escaped)
+
+
+def tex_head(text: str, side: str) -> Markup:
+    """A head of LaTeX, of several lines if it is long; `side` is l, c or r."""
+    lines = [tex_text(line) for line in textwrap.wrap(text, HEAD_LETTERS)] or [""]
+    return Markup(lines[0] if len(lines) == 1 else rf"\shortstack[{side}]{{" + r"\\".join(lines) + "}")
+
+
+def tex_parts(whole: Layout) -> list[Layout]:
+    """A layout in parts that fit a page each; every part has the labels."""
+    widths = []
+    for place, head in enumerate(whole.heads):
+        texts = [*(row[place].text for row in whole.rows), *textwrap.wrap(head.text, HEAD_LETTERS)]
+        widths.append(1 + max(map(len, [*texts, *textwrap.wrap(head.group, HEAD_LETTERS)]), default=0))
+    labels = [place for place, head in enumerate(whole.heads) if head.is_label]
+    room = LETTERS_A_LINE - sum(widths[place] for place in labels)
+    parts: list[list[int]] = [[]]
+
+    def fits(places: list[int]) -> bool:
+        return not parts[-1] or sum(widths[place] for place in parts[-1] + places) <= room
+
+    others = range(len(labels), len(widths))
+    for _, group in groupby(others, lambda place: whole.heads[place].group or place):
+        places = list(group)
+        if not fits(places):  # a group is not torn if it fits the next part
+            parts.append([])
+        for place in places:
+            if not fits([place]):
+                parts.append([])
+            parts[-1].append(place)
+    return [
+        Layout(
+            [whole.heads[place] for place in labels + part],
+            [[row[place] for place in labels + part] for row in whole.rows[start : start + ROWS_A_FLOAT]],
+            whole.notes,
+        )
+        for start in range(0, max(1, len(whole.rows)), ROWS_A_FLOAT)
+        for part in parts
+    ]
+
+
+def _environment(**options: Any) -> jinja2.Environment:
+    """The templates of this package; a name that a template uses and does not get is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("convnova.reporting"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        **options,
+    )
+    environment.filters |= {"layout": layout, "sort_key": sort_key, "tex_parts": tex_parts, "tex_head": tex_head}
+    return environment
+
+
+HTML = _environment(autoescape=True)
+ENVIRONMENTS = {
+    "html": HTML,
+    "md": _environment(finalize=markdown_text),
+    "tex": _environment(
+        finalize=tex_text,
+        variable_start_string="<<",
+        variable_end_string=">>",
+        block_start_string="<%",
+        block_end_string="%>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+    ),
+}
+HTML.filters["breakable"] = lambda text: Markup(str(Markup.escape(text)).replace("_", "_<wbr>"))
+
+
+def html_table(table: Table, links: bool = False) -> Markup:
+    """The table alone as HTML, for a page with its summary and caption; `links` lead to the anchors of cells."""
+    return HTML.get_template("table_macros.html").module.table(table, links)
+
+
+def html_notes(table: Table) -> Markup:
+    """Its notes as HTML, a paragraph each."""
+    return HTML.get_template("table_macros.html").module.notes(table)
