@@ -83,7 +83,7 @@ def run_figures(options: argparse.Namespace) -> None:
 
     config = config_of(options)
     scores, plan = read_scores(options.scores), plan_of(config)
-    scores["path"] = scores["path"].map(config.place)
+    scores["path"] = scores["path"].map(config.local_path)
     write_figures(scores, read_published(options.published), plan, options.out)
     write_comparisons(scores, plan, options.out)
     logs = {name: config.results / "pretrain" / name / "log.csv" for name in config.backbones()}

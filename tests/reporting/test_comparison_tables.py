@@ -27,7 +27,7 @@ PLANNED = replace(
 
 @pytest.fixture(scope="module")
 def published():
-    return read_published(GOLDEN.parents[2] / "config" / "published.csv")
+    return read_published(GOLDEN.parents[3] / "config" / "published.csv")
 
 
 @pytest.fixture(scope="module")
