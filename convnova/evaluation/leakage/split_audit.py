@@ -99,7 +99,7 @@ def audit(task: TaskDataset, pretraining: Pretraining | None = None) -> dict[str
         },
         "overlap": overlap(rows, sequences(task.split("train")), (equal | reverse)[chosen]),
     }
-    log(f"test: {found['near']['any']:,} of {len(rows):,} rows repeat or overlap train rows")
+    log(f"test: {found['overlap']['any']:,} of {len(rows):,} rows repeat or overlap train rows")
     if pretraining:
         found["pretraining"] = in_pretraining(rows, pretraining)
         log("test rows in pretraining: " + ", ".join(f"{key} {value}" for key, value in found["pretraining"].items()))
