@@ -1,12 +1,12 @@
-"""Random windows of a genome as masked batches: from the shard, and with pyfaidx and Python tokenizers, in turns.
+"""Random windows of a genome as masked batches: tokenized once, or by pyfaidx and Python tokenizers; in turns.
 
     pip install transformers
     python benchmarks/windows.py --megabases 200 --length 1024 --json windows.json
 
-makes a FASTA and its shard and prints, for each way, bases a second of one core (median over rounds) and how many times
-as fast the shard is. All give a batch of the same windows with 15% of the bases hidden.
+makes a FASTA and its tokenized genome and prints, for each way, bases a second of one core (median over rounds) and how
+many times as fast the first is. All give a batch of the same windows with 15% of the bases hidden.
 
-    shard         `Windows.tokens` and `mask`, as pretraining reads
+    genome        `Windows.tokens` and `mask`, as pretraining reads
     dictionary    pyfaidx per window, a dictionary per letter, the same mask: as quick as Python gets
     tokenizer     pyfaidx per window, a character tokenizer on `transformers`, the mask drawn per window and twice: what
                   the released loaders of HyenaDNA, Caduceus and ConvNova do (left out without `transformers`)
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pyfaidx
 import torch
-from sharding import make_fasta
+from tokenizing import make_fasta
 
 from convnova.data.dna import LETTER_TO_TOKEN, N
 from convnova.data.genome import tokenize_genome
@@ -45,18 +45,18 @@ def main() -> None:
     asked = options.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        fasta, shard = Path(folder, "genome.fa"), Path(folder, "shard")
+        fasta, genome = Path(folder, "genome.fa"), Path(folder, "genome")
         make_fasta(fasta, asked.megabases)
-        tokenize_genome(fasta, shard)
-        results = compare(fasta, shard, asked)
+        tokenize_genome(fasta, genome)
+        results = compare(fasta, genome, asked)
     print(json.dumps(results, indent=2))
     if asked.json:
         asked.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def compare(fasta: Path, shard: Path, asked: argparse.Namespace) -> dict[str, object]:
+def compare(fasta: Path, genome: Path, asked: argparse.Namespace) -> dict[str, object]:
     """Bases a second of each way; the slow ones make a batch a round, ours two hundred."""
-    data, faidx = windows(shard, "train", asked.length), pyfaidx.Fasta(str(fasta))
+    data, faidx = windows(genome, "train", asked.length), pyfaidx.Fasta(str(fasta))
     names, shuffled = list(faidx.keys()), order(len(data), 1, 0)
 
     def rows(step: int) -> np.ndarray:
@@ -66,15 +66,15 @@ def compare(fasta: Path, shard: Path, asked: argparse.Namespace) -> dict[str, ob
         found = zip(*places(data, rows(step)), strict=True)
         return [str(faidx[names[segment]][start : start + asked.length]) for segment, start in found]
 
-    def from_shard(step: int) -> np.ndarray:
+    def from_genome(step: int) -> np.ndarray:
         return mask(data.tokens(rows(step)), 0.15, 1, step)[0]
 
     def with_dictionary(step: int) -> np.ndarray:
         tokens = [[TOKEN[letter] for letter in text] for text in texts(step)]
         return mask(np.array(tokens, np.uint8), 0.15, 1, step)[0]
 
-    assert all((from_shard(step) == with_dictionary(step)).all() for step in range(3))
-    ways = {"shard": (from_shard, 200), "dictionary": (with_dictionary, 2)}
+    assert all((from_genome(step) == with_dictionary(step)).all() for step in range(3))
+    ways = {"genome": (from_genome, 200), "dictionary": (with_dictionary, 2)}
     if tokenizer := character_tokenizer(asked.length):
         ways["tokenizer"] = (lambda step: [mask_twice(tokenizer(text.upper())) for text in texts(step)], 1)
     speeds: dict[str, list[float]] = {name: [] for name in ways}
@@ -86,8 +86,8 @@ def compare(fasta: Path, shard: Path, asked: argparse.Namespace) -> dict[str, ob
             speeds[name].append(steps * asked.batch * asked.length / (time.perf_counter() - start))
     results: dict[str, object] = {"length": asked.length, "batch": asked.batch, "rounds": asked.rounds}
     for name, values in speeds.items():
-        times = statistics.median(ours / theirs for ours, theirs in zip(speeds["shard"], values, strict=True))
-        results[name] = {"megabases_per_second": statistics.median(values) / 1e6, "shard_is_times_as_fast": times}
+        times = statistics.median(ours / theirs for ours, theirs in zip(speeds["genome"], values, strict=True))
+        results[name] = {"megabases_per_second": statistics.median(values) / 1e6, "genome_is_times_as_fast": times}
     return results
 
 

@@ -16,7 +16,7 @@ from convnova.data import array_file
 from convnova.data import intervals as bed_file
 from convnova.data.dna import LETTER_TO_TOKEN, NOT_DNA, N
 from convnova.data.dna import OTHER as OTHER_LETTER
-from convnova.data.fasta import Piece, line_number, pieces
+from convnova.data.fasta import Piece, pieces
 from convnova.data.intervals import Interval, bed_tool, merge
 from convnova.errors import ConvNovaError
 from convnova.files import sha256
@@ -106,9 +106,8 @@ def _name(piece: Piece, fasta: Path, known: Iterable[str]) -> str:
     """The first word of the header, which must be there and new."""
     name = piece.header.split(maxsplit=1)[0] if piece.header else ""
     if not name or name in known:
-        line = line_number(fasta, piece.offset) - 1
         found = f"{name!r} a second time" if name else "none"
-        raise ConvNovaError(f"{fasta}: expected a name of its own for every record, found {found} in line {line}")
+        raise ConvNovaError(f"{fasta}: expected another name for every record, found {found} in line {piece.line - 1}")
     return name
 
 
@@ -116,7 +115,7 @@ def _codes(piece: Piece, fasta: Path) -> np.ndarray:
     codes = np.frombuffer(piece.letters.translate(CODES, b"\r\n"), np.uint8)
     if codes.max() >= WRONG:
         wrong = re.search(rb"[^%s\r\n]" % re.escape(_letters_allowed()), piece.letters)
-        line = line_number(fasta, piece.offset + wrong.start())
+        line = piece.line + piece.letters.count(b"\n", 0, wrong.start())
         raise ConvNovaError(
             f"{fasta}: expected nucleotides (A, C, G, T, N or an IUPAC code), found {chr(wrong[0][0])!r} "
             f"in line {line}, record {piece.header.split(maxsplit=1)[0]!r}; is it a protein sequence?"

@@ -1,10 +1,10 @@
 """FASTA to tokenized genome against `gzip -dc` of the same file, in turns, in one run.
 
-    python benchmarks/sharding.py --megabases 300 --rounds 5 --json sharding.json
+    python benchmarks/tokenizing.py --megabases 300 --rounds 5 --json tokenizing.json
 
 makes FASTA files of a third of the size and of the whole, packs each with gzip and with bgzip, and prints for
 each the median seconds of both and the peak memory. Every round is a new process; its time is that of
-`shard_genome` alone, the shard flushed to disk included, while `gzip -dc` writes to /dev/null.
+`tokenize_genome` alone, the file flushed to disk included, while `gzip -dc` writes to /dev/null.
 """
 
 import argparse
@@ -23,10 +23,10 @@ LINE = 60
 ONE_ROUND = """
 import sys, time
 from pathlib import Path
-from convnova.data.genome import shard_genome
+from convnova.data.genome import tokenize_genome
 from convnova.training.devices import peak_resident
 start = time.perf_counter()
-shard_genome(Path(sys.argv[1]), Path(sys.argv[2]))
+tokenize_genome(Path(sys.argv[1]), Path(sys.argv[2]))
 print(time.perf_counter() - start, peak_resident())
 """
 
@@ -63,9 +63,9 @@ def time_gzip(path: Path) -> float:
     return time.perf_counter() - start
 
 
-def time_shard(path: Path, folder: Path) -> tuple[float, float]:
-    """Seconds that the shard takes, and the peak memory in bytes."""
-    command = [sys.executable, "-c", ONE_ROUND, path, folder / "shard"]
+def time_tokenizing(path: Path, folder: Path) -> tuple[float, float]:
+    """Seconds that the tokenized genome takes, and the peak memory in bytes."""
+    command = [sys.executable, "-c", ONE_ROUND, path, folder / "genome"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     seconds, memory = map(float, printed.split())
     return seconds, memory
@@ -73,11 +73,11 @@ def time_shard(path: Path, folder: Path) -> tuple[float, float]:
 
 def compare(path: Path, folder: Path, rounds: int) -> dict[str, float]:
     """Medians over rounds in which both take turns."""
-    pairs = [(time_gzip(path), *time_shard(path, folder)) for _ in range(rounds)]
-    gzip_seconds, shard_seconds, memory = map(list, zip(*pairs, strict=True))
+    pairs = [(time_gzip(path), *time_tokenizing(path, folder)) for _ in range(rounds)]
+    gzip_seconds, tokenize_seconds, memory = map(list, zip(*pairs, strict=True))
     return {
         "gzip_seconds": statistics.median(gzip_seconds),
-        "shard_seconds": statistics.median(shard_seconds),
+        "tokenize_seconds": statistics.median(tokenize_seconds),
         "ratio": statistics.median(ours / theirs for theirs, ours, _ in pairs),
         "peak_megabytes": max(memory) / 1e6,
     }
@@ -91,7 +91,7 @@ def main() -> None:
     options.add_argument("--json", type=Path, help="write the numbers here too")
     asked = options.parse_args()
     results = []
-    print("megabases  form   gzip -dc s  shard s  ratio  peak MB")
+    print("megabases  form   gzip -dc s  ours s  ratio  peak MB")
     with tempfile.TemporaryDirectory() as folder:
         for megabases in (asked.megabases // 3, asked.megabases):
             plain = Path(folder, f"{megabases}.fa")
