@@ -1,29 +1,47 @@
-"""The plan of the golden tables, a thousand made-up runs, made-up predictions, and a made-up provenance."""
+"""The run of the golden tables, a thousand made-up runs, made-up predictions, and a made-up provenance."""
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from convnova.reporting.scores import COLUMNS, Plan, Row
+from convnova.config.run import RunConfig
+from convnova.reporting.scores import COLUMNS
 
 GOLDEN = Path(__file__).parent / "reporting" / "golden" / "tables"
 NT, GB, CP = "nucleotide_transformer", "genomic_benchmarks", "chromatin_profile"
+FILES = {"train": "train.fa", "test": "test.fa"}
+GROUPS = {"DHS": (0, 1), "TF": (1, 2), "HM": (2, 3)}
 
-PLAN = Plan(
-    suites={NT: "Nucleotide Transformer tasks", GB: "Genomic Benchmarks", CP: "Chromatin profile (DeepSEA)"},
-    rows={
-        NT: [Row("H3", "H3", "mcc"), Row("promoter_tata", "promoter_tata", "f1_macro")],
-        GB: [Row("human_enhancers_cohn", "human_enhancers_cohn", "accuracy")],
-        CP: [Row("chromatin_profile", group, "auroc") for group in ("DHS", "TF", "HM")],
+CONFIG = RunConfig(
+    run="made_up",
+    suites={
+        NT: {
+            "title": "Nucleotide Transformer tasks",
+            "format": "nucleotide_transformer",
+            "tasks": {"H3": FILES, "promoter_tata": FILES | {"metric": "f1_macro"}},
+        },
+        GB: {
+            "title": "Genomic Benchmarks",
+            "format": "genomic_benchmarks",
+            "folds": 5,
+            "tasks": {"human_enhancers_cohn": {"metric": "accuracy"}},
+        },
+        CP: {
+            "title": "Chromatin profile (DeepSEA)",
+            "format": "deepsea",
+            "tasks": {CP: {"kind": "multilabel", "metric": "auroc", "groups": GROUPS}},
+        },
     },
-    models={"convnova": "ConvNova", "convnova_scratch": "ConvNova (from scratch)", "cnn": "CNN"},
-    published={"convnova": "ConvNova", "convnova_scratch": "ConvNova*", "cnn": "CNN"},
+    models={
+        "convnova": {"title": "ConvNova", "architecture": "convnova", "published": "ConvNova"},
+        "convnova_scratch": {"title": "ConvNova (from scratch)", "architecture": "convnova", "published": "ConvNova*"},
+        "cnn": {"title": "CNN", "architecture": "cnn", "published": "CNN"},
+    },
     protocols=["heldout", "released"],
     seeds=[1, 2, 3],
-    simulated=False,
-)
+)  # fmt: skip
 MADE = {
     "convnova": "0.1", "commit": 40 * "a", "dirty": False, "settings": "abc", "inputs": {"task": {"sha256": "t"}},
     "python": "3.11", "packages": {"torch": "2"}, "host": "h", "hardware": {"processor": "P", "gpu": "G"},
@@ -32,20 +50,34 @@ MADE = {
 """The provenance of a result."""
 
 
-def thousand_runs() -> tuple[pd.DataFrame, Plan]:
-    tasks = [Row(f"task_{i}", f"task_{i}", "mcc") for i in range(18)]
-    models = {f"model_{i}": f"Model {i}" for i in range(6)}
-    plan = replace(PLAN, suites={NT: "Many"}, rows={NT: tasks}, models=models, published={}, seeds=[1, 2, 3, 4, 5])
+def changed(config: RunConfig, **changes: Any) -> RunConfig:
+    """The config with other values of some keys."""
+    return RunConfig(**dict(config) | changes)
+
+
+def only(config: RunConfig, *names: str) -> RunConfig:
+    """The config with these of its suites alone, or of its models."""
+    parts = {"suites": config.suites, "models": config.models}
+    kept = {key: {name: part[name] for name in names if name in part} for key, part in parts.items()}
+    return changed(config, **{key: part for key, part in kept.items() if part})
+
+
+def thousand_runs() -> tuple[pd.DataFrame, RunConfig]:
+    """Scores of 18 tasks, 6 models, 2 protocols and 5 seeds."""
+    tasks = {f"task_{i}": FILES for i in range(18)}
+    models = {f"model_{i}": {"title": f"Model {i}", "architecture": "cnn"} for i in range(6)}
+    suite = {"title": "Many", "format": "nucleotide_transformer", "tasks": tasks}
+    config = changed(CONFIG, suites={NT: suite}, models=models, seeds=[1, 2, 3, 4, 5])
     rng = np.random.default_rng(0)
     runs = [
-        {"suite": NT, "task": task.task, "row": task.label, "model": model, "protocol": protocol, "seed": seed}
+        {"suite": NT, "task": task, "row": task, "model": model, "protocol": protocol, "seed": seed}
         for task in tasks
         for model in models
-        for protocol in plan.protocols
-        for seed in plan.seeds
+        for protocol in config.protocols
+        for seed in config.seeds
     ]
     frame = pd.DataFrame(runs).reindex(columns=COLUMNS)
-    return frame.assign(metric="mcc", score=rng.uniform(0.5, 0.9, len(runs)), simulated=False, path="p"), plan
+    return frame.assign(metric="mcc", score=rng.uniform(0.5, 0.9, len(runs)), simulated=False, path="p"), config
 
 
 def made_up(seed: int, n: int, classes: int = 2, skill: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

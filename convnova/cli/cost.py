@@ -46,4 +46,4 @@ def run_cost_tables(options: argparse.Namespace) -> None:
 
     config = config_of(options)
     scores = mean_scores(read_scores(options.scores)) if options.scores else {}
-    write_costs(read_costs(options.costs), scores, config.simulate is not None, options.tables, options.figures)
+    write_costs(read_costs(options.costs), scores, config.simulated, options.tables, options.figures)

@@ -53,7 +53,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def run_aggregate(options: argparse.Namespace) -> None:
     """`convnova aggregate`"""
-    from convnova.reporting.aggregate import write_scores
+    from convnova.reporting.scores import write_scores
 
     write_scores(config_of(options), options.out)
 
@@ -62,12 +62,12 @@ def run_tables(options: argparse.Namespace) -> None:
     """`convnova tables`"""
     from convnova.reporting.comparison_tables import write_sheets
     from convnova.reporting.published import read_published
-    from convnova.reporting.scores import plan_of, read_scores
+    from convnova.reporting.scores import read_scores
     from convnova.reporting.suite_tables import write_tables
     from convnova.runs.provenance_table import provenance_sentence, read_provenance
 
     config = config_of(options)
-    given = (read_scores(options.scores), read_published(options.published), plan_of(config))
+    given = (read_scores(options.scores), read_published(options.published), config)
     made = provenance_sentence(config, read_provenance(options.scores))
     write_tables(*given, options.out, made)
     write_sheets(*given, options.out, made)
@@ -78,17 +78,17 @@ def run_figures(options: argparse.Namespace) -> None:
     from convnova.reporting.comparison_figures import write_comparisons
     from convnova.reporting.figures import write_figures, write_pretraining
     from convnova.reporting.published import read_published
-    from convnova.reporting.scores import plan_of, read_scores
+    from convnova.reporting.scores import read_scores
     from convnova.runs.outputs import pretraining_titles
 
     config = config_of(options)
-    scores, plan = read_scores(options.scores), plan_of(config)
+    scores = read_scores(options.scores)
     scores["path"] = scores["path"].map(config.local_path)
-    write_figures(scores, read_published(options.published), plan, options.out)
-    write_comparisons(scores, plan, options.out)
+    write_figures(scores, read_published(options.published), config, options.out)
+    write_comparisons(scores, config, options.out)
     logs = {name: config.results / "pretrain" / name / "log.csv" for name in config.backbones()}
     if logs:
-        write_pretraining(logs, pretraining_titles(config), config.simulate is not None, options.out)
+        write_pretraining(logs, pretraining_titles(config), config.simulated, options.out)
 
 
 def run_items(options: argparse.Namespace) -> None:

@@ -152,6 +152,21 @@ class RunConfig(RunFiles):
         return list(range(1, self.suites[suite].folds + 1)) if protocol == "cv" else self.seeds
 
     @property
+    def suite_titles(self) -> dict[str, str]:
+        """Suite to its title; one without a title has its name."""
+        return {name: suite.title or name for name, suite in self.suites.items()}
+
+    @property
+    def model_titles(self) -> dict[str, str]:
+        """Model to its title."""
+        return {name: model.title for name, model in self.models.items()}
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the run reads a simulated genome."""
+        return self.simulate is not None
+
+    @property
     def raw(self) -> str:
         """The folder of fetched files: one for all runs, but that of a simulated genome is the run's own."""
         return f"resources/{self.run}/raw" if self.simulate else "resources/raw"

@@ -5,7 +5,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
@@ -14,6 +14,16 @@ from convnova.config.hyperparameters import Origin, Pretraining, Strict, Trainin
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Protocol = Literal["heldout", "cv", "released"]
 Metric = Literal["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"]
+METRIC_TITLES = {
+    "mcc": "MCC",
+    "f1_macro": "F1 (macro)",
+    "f1_binary": "F1 (class 1)",
+    "accuracy": "accuracy",
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+}
+METRICS = ["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auroc_mean", "auprc"]
+"""Every score that a result may have; `auroc` of many labels is the median over them, `auroc_mean` the mean."""
 Kind = Literal["classes", "per_base", "multilabel"]
 Strands = Literal["forward", "both"]
 Format = Literal["nucleotide_transformer", "genomic_benchmarks", "bend", "deepsea", "csv", "fasta", "bed", "gff"]
@@ -105,6 +115,19 @@ class Task(Strict):
         return self.model_dump(exclude={"metric", "groups", "training"})
 
 
+class TableRow(NamedTuple):
+    """A row of a suite's table: a task, or one group of a task's labels."""
+
+    task: str
+    label: str
+    metric: str
+
+    @property
+    def metric_title(self) -> str:
+        """The metric as a reader knows it; a group of labels is scored by the median over its labels."""
+        return ("median " if self.label != self.task else "") + METRIC_TITLES.get(self.metric, self.metric)
+
+
 class Suite(Strict):
     """Tasks of one benchmark, in one file format."""
 
@@ -124,6 +147,11 @@ class Suite(Strict):
         if self.format in ("bed", "bend", "gff") and self.genome is None:
             raise ValueError(f"format {self.format} is intervals, so `genome` must say of what")
         return _without(incompatibilities_of_suite(self), self)
+
+    @property
+    def table_rows(self) -> list[TableRow]:
+        """The rows of the suite's table, in the order of the config."""
+        return [TableRow(task, row, spec.metric) for task, spec in self.tasks.items() for row in spec.groups or [task]]
 
 
 class Variant(Strict):

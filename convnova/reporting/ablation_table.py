@@ -19,8 +19,8 @@ from convnova.config.run import RunConfig
 from convnova.errors import ConvNovaError
 from convnova.evaluation.bootstrap import LEVEL
 from convnova.files import write_tsv
-from convnova.reporting.aggregate import metrics_of
 from convnova.reporting.figures import COLOURS, GREY, NARROW, STYLE, empty_figure, save
+from convnova.reporting.scores import read_metrics
 from convnova.reporting.sheets import Sheet, change, number, text, write
 from convnova.reporting.suite_tables import NAN
 from convnova.reporting.table_forms import Entry, bases_read
@@ -46,7 +46,7 @@ def validation_scores(config: RunConfig) -> pd.DataFrame:
 
 def _read(config: RunConfig) -> Iterator[tuple[Any, ...]]:
     for job in config.jobs():
-        if job.protocol == PROTOCOL and (found := metrics_of(config, job)):
+        if job.protocol == PROTOCOL and (found := read_metrics(config, job)):
             best = max(epoch["score"] for epoch in found["epochs"])
             about = found["parameters"], found["receptive_field"] or math.inf, found["seconds"]
             yield job.model, job.suite, job.task, job.seed, best, *about

@@ -16,10 +16,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from convnova.config.run import RunConfig
+from convnova.config.schema import TableRow
 from convnova.errors import ConvNovaError
 from convnova.files import atomic
 from convnova.reporting.published import COMPARISONS, Compared, compared
-from convnova.reporting.scores import Plan, Row, check
+from convnova.reporting.scores import check
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = ("o", "s", "^", "v", "P", "X")
@@ -61,8 +63,8 @@ STYLE = {
 METADATA: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 
 
-def write_figures(scores: pd.DataFrame, published: pd.DataFrame, plan: Plan, out: str | Path) -> list[Path]:
-    """Write a dot figure of every suite of the plan, as `<suite>.pdf`, `.svg` and `.png`.
+def write_figures(scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig, out: str | Path) -> list[Path]:
+    """Write a dot figure of every suite of the config, as `<suite>.pdf`, `.svg` and `.png`.
 
     A panel a protocol; tasks down; each seed a dot, their mean a tick; the published value an open diamond,
     never for a simulated genome. Arguments as for `convnova.reporting.suite_tables.write_tables`.
@@ -71,14 +73,14 @@ def write_figures(scores: pd.DataFrame, published: pd.DataFrame, plan: Plan, out
         The files written.
 
     Raises:
-        ConvNovaError: a score outside the plan, missing, or there twice.
+        ConvNovaError: a score outside the config, missing, or there twice.
     """
-    check(scores, plan)
+    check(scores, config)
     known = compared(published)
     written: list[Path] = []
     with matplotlib.rc_context(STYLE):
-        for suite in plan.suites:
-            written += save(_suite_figure(scores[scores["suite"] == suite], known, plan, suite), Path(out) / suite)
+        for suite in config.suites:
+            written += save(_suite_figure(scores[scores["suite"] == suite], known, config, suite), Path(out) / suite)
     return written
 
 
@@ -107,28 +109,28 @@ def empty_figure(width: float, height: float, title: str, simulated: bool) -> Fi
     return figure
 
 
-def _suite_figure(scores: pd.DataFrame, known: Compared, plan: Plan, suite: str) -> Figure:
-    rows, count = plan.rows[suite], len(plan.protocols)
-    simulated = plan.simulated or bool(scores["simulated"].any())
-    handles = _legend(plan, None if simulated else suite)
+def _suite_figure(scores: pd.DataFrame, known: Compared, config: RunConfig, suite: str) -> Figure:
+    rows, count = config.suites[suite].table_rows, len(config.protocols)
+    simulated = config.simulated or bool(scores["simulated"].any())
+    handles = _legend(config, None if simulated else suite)
     columns = 3 if count > 1 else 2
-    step = max(0.28, 0.065 * len(plan.models) + 0.05)
+    step = max(0.28, 0.065 * len(config.models) + 0.05)
     height = 1.35 + 0.16 * math.ceil(len(handles) / columns) + step * len(rows)
-    figure = empty_figure(WIDE if count > 1 else NARROW, height, plan.suites[suite], simulated)
+    figure = empty_figure(WIDE if count > 1 else NARROW, height, config.suite_titles[suite], simulated)
     panels = figure.subplots(1, count, sharey=True, sharex=True, squeeze=False)[0]
-    for axes, protocol in zip(panels, plan.protocols, strict=True):
-        _panel(axes, scores[scores["protocol"] == protocol], rows, plan)
+    for axes, protocol in zip(panels, config.protocols, strict=True):
+        _panel(axes, scores[scores["protocol"] == protocol], rows, config)
         axes.set_title(PROTOCOLS.get(protocol, protocol))
         axes.set_xlabel(axis_title(rows))
         if not simulated:
-            _diamonds(axes, known, rows, plan, suite)
+            _diamonds(axes, known, rows, config, suite)
     panels[0].set_yticks(range(len(rows)), [row_title(row, rows) for row in rows])
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, columnspacing=1.5)
     return figure
 
 
-def row_title(row: Row, rows: Iterable[Row]) -> str:
+def row_title(row: TableRow, rows: Iterable[TableRow]) -> str:
     """The row's name, broken at an underscore where it is long, with its metric where rows differ in it."""
     lines = [""]
     for word in row.label.replace("_", "_ ").split():
@@ -139,24 +141,24 @@ def row_title(row: Row, rows: Iterable[Row]) -> str:
     return "\n".join(lines) + (f" · {row.metric_title}" if mixed else "")
 
 
-def axis_title(rows: list[Row]) -> str:
+def axis_title(rows: list[TableRow]) -> str:
     titles = dict.fromkeys(row.metric_title for row in rows)
     return next(iter(titles)) if len(titles) == 1 else "score, by the metric beside each task"
 
 
-def look(plan: Plan, model: str) -> tuple[str, str]:
+def look(config: RunConfig, model: str) -> tuple[str, str]:
     """Colour and marker of a model."""
-    index = list(plan.models).index(model)
+    index = list(config.models).index(model)
     return COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
 
 
-def _height(plan: Plan, model: str) -> float:
+def _height(config: RunConfig, model: str) -> float:
     """How far below the middle of its row a model stands, in rows."""
-    count = len(plan.models)
-    return (list(plan.models).index(model) - (count - 1) / 2) * 0.8 / count
+    count = len(config.models)
+    return (list(config.models).index(model) - (count - 1) / 2) * 0.8 / count
 
 
-def _panel(axes: Axes, scores: pd.DataFrame, rows: list[Row], plan: Plan) -> None:
+def _panel(axes: Axes, scores: pd.DataFrame, rows: list[TableRow], config: RunConfig) -> None:
     """Seeds as dots and their mean as a tick, for every row and model; scores of one protocol."""
     axes.grid(axis="x", color="#dddddd", linewidth=0.5)
     axes.set_axisbelow(True)
@@ -164,35 +166,35 @@ def _panel(axes: Axes, scores: pd.DataFrame, rows: list[Row], plan: Plan) -> Non
     for index in range(0, len(rows), 2):
         axes.axhspan(index - 0.5, index + 0.5, color=SHADE, linewidth=0, zorder=0)
     place = {(row.task, row.label): index for index, row in enumerate(rows)}
-    for model in plan.models:
+    for model in config.models:
         runs = scores[scores["model"] == model]
-        where = [place[key] + _height(plan, model) for key in zip(runs["task"], runs["row"], strict=True)]
-        colour, marker = look(plan, model)
+        where = [place[key] + _height(config, model) for key in zip(runs["task"], runs["row"], strict=True)]
+        colour, marker = look(config, model)
         axes.scatter(runs["score"], where, s=9, c=colour, marker=marker, alpha=0.55, linewidths=0, zorder=3)
         means = runs["score"].groupby(where).mean()
         axes.scatter(means, means.index, s=45, c=colour, marker="|", linewidths=1.4, zorder=4)
 
 
-def _diamonds(axes: Axes, known: Compared, rows: list[Row], plan: Plan, suite: str) -> None:
+def _diamonds(axes: Axes, known: Compared, rows: list[TableRow], config: RunConfig, suite: str) -> None:
     """The published values, as open diamonds at the height of their model."""
-    for model in plan.models:
-        cells = [known.get((suite, row.label, plan.published.get(model))) for row in rows]
-        shown = [(cell.mean, index + _height(plan, model)) for index, cell in enumerate(cells) if cell]
+    for model in config.models:
+        cells = [known.get((suite, row.label, config.models[model].published)) for row in rows]
+        shown = [(cell.mean, index + _height(config, model)) for index, cell in enumerate(cells) if cell]
         if shown:
-            style = {"facecolors": "none", "edgecolors": look(plan, model)[0], "linewidths": 0.9}
+            style = {"facecolors": "none", "edgecolors": look(config, model)[0], "linewidths": 0.9}
             axes.scatter(*zip(*shown, strict=True), s=22, marker="D", **style)
 
 
-def _legend(plan: Plan, suite: str | None) -> list[Line2D]:
+def _legend(config: RunConfig, suite: str | None) -> list[Line2D]:
     """Models, then what dots, ticks and, with a suite, diamonds mean."""
     handles = []
-    for model, title in plan.models.items():
-        colour, marker = look(plan, model)
+    for model, title in config.model_titles.items():
+        colour, marker = look(config, model)
         handles.append(Line2D([], [], color=colour, marker=marker, linestyle="", markersize=4, label=title))
     grey = {"color": GREY, "linestyle": ""}
     handles.append(Line2D([], [], marker="o", markersize=3, alpha=0.55, label="one seed", **grey))
     handles.append(Line2D([], [], marker="|", markersize=7, label="mean of seeds", **grey))
-    if suite in COMPARISONS and COMPARISONS[suite].table and plan.published:
+    if suite in COMPARISONS and COMPARISONS[suite].table and any(model.published for model in config.models.values()):
         label = f"published ({COMPARISONS[suite].table})"
         handles.append(Line2D([], [], marker="D", markersize=4, fillstyle="none", label=label, **grey))
     return handles

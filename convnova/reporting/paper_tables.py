@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from convnova.config.run import Job, RunConfig
+from convnova.config.schema import METRIC_TITLES
 from convnova.reporting.published import OUR_METRIC, incomparable, of_table, tolerance, verdict
-from convnova.reporting.scores import METRIC_TITLES, Plan
 from convnova.reporting.sheets import Sheet, change, mean_and_spread, number, receptive_field, text
 from convnova.reporting.suite_tables import NAN, signed
 from convnova.reporting.table_forms import Entry, footnoted, reasons
@@ -23,13 +24,13 @@ SCRATCH = "ConvNova*"
 UNKNOWN = "Neither the paper's numbers nor its arrangement are known, so only ours are here."
 
 
-def paper_table(name: str, scores: pd.DataFrame, published: pd.DataFrame, plan: Plan) -> Sheet:
+def paper_table(name: str, scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig) -> Sheet:
     """The table of that name in `convnova.runs.outputs`; arguments as for
     `convnova.reporting.suite_tables.write_tables`."""
     if name in PAPER_TABLES:
-        return _beside(name, scores, of_table(published, PAPER_TABLES[name].published), plan)
+        return _beside(name, scores, of_table(published, PAPER_TABLES[name].published), config)
     return {"convnova_tables_3_10": _long_range, "convnova_table_9": _stages, "convnova_ablations": _ablations}[name](
-        scores, plan
+        scores, config
     )
 
 
@@ -41,10 +42,10 @@ def grouped(scores: pd.DataFrame) -> Runs:
     return dict(list(scores.sort_values("seed").groupby(["suite", "row", "model", "protocol"])))
 
 
-def _beside(name: str, scores: pd.DataFrame, published: pd.DataFrame, plan: Plan) -> Sheet:
+def _beside(name: str, scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig) -> Sheet:
     """One published table, ours to the right of it."""
     table, of_cell, nothing = PAPER_TABLES[name], grouped(scores), scores[:0]
-    simulated = plan.simulated
+    simulated = config.simulated
     tasks = list(dict.fromkeys(published["task"]))
     theirs = [] if simulated else list(dict.fromkeys(published["model"]))
     cells = {(cell.task, cell.model): cell for cell in published.itertuples(index=False)}
@@ -55,15 +56,15 @@ def _beside(name: str, scores: pd.DataFrame, published: pd.DataFrame, plan: Plan
         known = {model: cells[task, model].mean for model in theirs if (task, model) in cells}
         line = [text(task), text(METRIC_TITLES[metric])]
         line += [number(known.get(model, NAN), known.get(model) == max(known.values())) for model in theirs]
-        for model in plan.models:
+        for model in config.models:
             runs = of_cell.get((table.suite, task, model, table.protocol), nothing)
             values = runs[metric].dropna().to_numpy(float)
             ours[task, model] = values.mean() if len(values) else NAN
             line.append(
-                mean_and_spread(values, len(plan.seeds_of(table.suite, table.protocol)), _spread(table, values))
+                mean_and_spread(values, len(config.seeds_of(table.suite, table.protocol)), _spread(table, values))
             )
-            if plan.published.get(model) in theirs:
-                found = cells.get((task, plan.published[model]))
+            if config.models[model].published in theirs:
+                found = cells.get((task, config.models[model].published))
                 word, difference = _judged(table, found, runs, metric, values)
                 verdicts += [word] * (difference == difference)
                 differences += [difference] * (difference == difference)
@@ -72,14 +73,14 @@ def _beside(name: str, scores: pd.DataFrame, published: pd.DataFrame, plan: Plan
         lines.append(line)
     last = [text("receptive field"), text("bp"), *[text("")] * len(theirs)]
     heads = ["task", "metric", *theirs]
-    for model, title in plan.models.items():
-        last += [_field(scores, table.suite, model), *[text("")] * (2 * (plan.published.get(model) in theirs))]
-        heads += [f"ours: {title}", *(["difference", "verdict"] if plan.published.get(model) in theirs else [])]
+    for model, title in config.model_titles.items():
+        last += [_field(scores, table.suite, model), *[text("")] * (2 * (config.models[model].published in theirs))]
+        heads += [f"ours: {title}", *(["difference", "verdict"] if config.models[model].published in theirs else [])]
     return Sheet(
         name,
-        extra_table_titles(plan)[name],
+        extra_table_titles(config)[name],
         _caption(table, simulated),
-        _summary(table, plan, verdicts, differences, {key: cell.mean for key, cell in cells.items()}, ours),
+        _summary(table, config, verdicts, differences, {key: cell.mean for key, cell in cells.items()}, ours),
         heads,
         [*lines, last],
         [] if simulated else [*reasons(notes), *_sources(published)],
@@ -116,7 +117,7 @@ def _caption(table: PaperTable, simulated: bool) -> str:
 
 def _summary(
     table: PaperTable,
-    plan: Plan,
+    config: RunConfig,
     verdicts: list[str],
     differences: list[float],
     theirs: dict[tuple[str, str], float],
@@ -125,7 +126,7 @@ def _summary(
     """How many of ours agree, by how much they differ, and the paper's own claim, theirs and ours."""
     run = sum(value == value for value in ours.values())
     parts = [f"{run} of {len(ours)} cells of ours are run"]
-    if plan.simulated:
+    if config.simulated:
         return parts[0] + "; no comparison with the paper: the genome is simulated."
     if differences:
         agree = sum(word == "agrees" for word in verdicts)
@@ -133,19 +134,21 @@ def _summary(
     else:
         parts.append("none may be held against a published one")
     if table.published == "ConvNova Table 1":
-        parts += _claims(theirs, plan, ours)
+        parts += _claims(theirs, config, ours)
     return "; ".join(parts) + "."
 
 
-def _claims(theirs: dict[tuple[str, str], float], plan: Plan, ours: dict[tuple[str, str], float]) -> Iterator[str]:
+def _claims(
+    theirs: dict[tuple[str, str], float], config: RunConfig, ours: dict[tuple[str, str], float]
+) -> Iterator[str]:
     """The paper's claim, by its own numbers and by ours in place of its: histone marks, and wins of 18."""
     others = sorted({model for _, model in theirs} - {"ConvNova", SCRATCH})
     yield "the paper's claim: " + _claim(
         {task: v for (task, m), v in theirs.items() if m == "ConvNova"}, theirs, others
     )
-    for model, name in plan.published.items():
+    for model, spec in config.models.items():
         mine = {task: value for (task, m), value in ours.items() if m == model and value == value}
-        if name == "ConvNova" and mine:
+        if spec.published == "ConvNova" and mine:
             yield "with ours in its place: " + _claim(mine, theirs, others)
 
 
@@ -174,38 +177,38 @@ def _field(scores: pd.DataFrame, suite: str, model: str) -> Entry:
     return text(receptive_field(scores[(scores["suite"] == suite) & (scores["model"] == model)]).text)
 
 
-def _ours(of_cell: Runs, plan: Plan, suite: str, row: str, protocol: str) -> list[Entry]:
+def _ours(of_cell: Runs, config: RunConfig, suite: str, row: str, protocol: str) -> list[Entry]:
     """A cell a model, of one row and protocol."""
-    expected = len(plan.seeds_of(suite, protocol))
-    runs = [of_cell.get((suite, row, model, protocol)) for model in plan.models]
+    expected = len(config.seeds_of(suite, protocol))
+    runs = [of_cell.get((suite, row, model, protocol)) for model in config.models]
     found = [np.empty(0) if cell is None else cell["score"].to_numpy(float) for cell in runs]
     return [
         mean_and_spread(values, expected, float(np.std(values, ddof=1)) if len(values) > 1 else NAN) for values in found
     ]
 
 
-def _long_range(scores: pd.DataFrame, plan: Plan) -> Sheet:
+def _long_range(scores: pd.DataFrame, config: RunConfig) -> Sheet:
     """The tasks of the paper's long-range tables."""
-    of_cell, suites = grouped(scores), [suite for suite in LONG_RANGE if suite in plan.suites]
+    of_cell, suites = grouped(scores), [suite for suite in LONG_RANGE if suite in config.suites]
     lines = [
-        [text(row.label), text(row.metric_title), text(protocol), *_ours(of_cell, plan, suite, row.label, protocol)]
+        [text(row.label), text(row.metric_title), text(protocol), *_ours(of_cell, config, suite, row.label, protocol)]
         for suite in suites
-        for row in plan.rows[suite]
-        for protocol in plan.protocols
+        for row in config.suites[suite].table_rows
+        for protocol in config.protocols
     ]
     fields = [
-        [text(f"receptive field, {plan.suites[suite]}"), text("bp"), text("")]
-        + [_field(scores, suite, model) for model in plan.models]
+        [text(f"receptive field, {config.suite_titles[suite]}"), text("bp"), text("")]
+        + [_field(scores, suite, model) for model in config.models]
         for suite in suites
     ]
     return Sheet(
         "convnova_tables_3_10",
-        extra_table_titles(plan)["convnova_tables_3_10"],
+        extra_table_titles(config)["convnova_tables_3_10"],
         f"{UNKNOWN} Mean ± standard deviation over seeds.",
         _filled(lines, 3),
-        ["task", "metric", "protocol", *plan.models.values()],
+        ["task", "metric", "protocol", *config.models.values()],
         [*lines, *fields],
-        simulated=plan.simulated,
+        simulated=config.simulated,
     )
 
 
@@ -214,41 +217,41 @@ def _filled(lines: list[list[Entry]], first: int) -> str:
     return f"{sum(bool(cell.text) for cell in cells)} of {len(cells)} cells are run; nothing published to compare with."
 
 
-def _stages(scores: pd.DataFrame, plan: Plan) -> Sheet:
+def _stages(scores: pd.DataFrame, config: RunConfig) -> Sheet:
     """How many blocks each model has on each task."""
-    rows, settings = plan.rows["nucleotide_transformer"], plan.settings.get("nucleotide_transformer", {})
-    models = [model for model in plan.models if "blocks" in settings.get(model, {})]
+    rows = config.suites["nucleotide_transformer"].table_rows
+    models = [model for model in config.models if "blocks" in config.settings(model, "nucleotide_transformer")]
     lines = [
         [text(row.label), text(row.metric_title)]
-        + [Entry(str(blocks), blocks) for blocks in (_blocks(plan, row.task, model) for model in models)]
+        + [Entry(str(blocks), blocks) for blocks in (_blocks(config, row.task, model) for model in models)]
         for row in rows
     ]
     fields = [_field(scores, "nucleotide_transformer", model) for model in models]
     return Sheet(
         "convnova_table_9",
-        extra_table_titles(plan)["convnova_table_9"],
+        extra_table_titles(config)["convnova_table_9"],
         "The paper sets the number of blocks by task (5 to 10, as it is quoted); its numbers are not known, so only "
         "ours are here.",
         f"{len(rows)} task{'s' * (len(rows) != 1)}; nothing published to compare with.",
-        ["task", "metric", *[plan.models[model] for model in models]],
+        ["task", "metric", *[config.model_titles[model] for model in models]],
         [*lines, [text("receptive field"), text("bp"), *fields]],
-        simulated=plan.simulated,
+        simulated=config.simulated,
     )
 
 
-def _blocks(plan: Plan, task: str, model: str) -> int:
-    own = plan.recipes.get(f"nucleotide_transformer/{task}/{model}", {})
-    return {**plan.settings["nucleotide_transformer"][model], **own}["blocks"]
+def _blocks(config: RunConfig, task: str, model: str) -> int:
+    job = Job("nucleotide_transformer", task, model, config.protocols[0], config.seeds[0])
+    return config.job_settings(job)["blocks"]
 
 
-def _ablations(scores: pd.DataFrame, plan: Plan) -> Sheet:
+def _ablations(scores: pd.DataFrame, config: RunConfig) -> Sheet:
     """Models down, what differs between them and their mean score in each suite across."""
-    suites = list(plan.suites)
-    settings = {model: plan.settings.get(suites[0], {}).get(model, {}) for model in plan.models}
+    suites = list(config.suites)
+    settings = {model: config.settings(model, suites[0]) for model in config.models}
     keys = dict.fromkeys(key for of_model in settings.values() for key in of_model)
     differing = [key for key in keys if len({str(of_model.get(key)) for of_model in settings.values()}) > 1]
     lines = []
-    for model, title in plan.models.items():
+    for model, title in config.model_titles.items():
         runs = scores[scores["model"] == model]
         words = ", ".join(f"{key} {settings[model][key]}" for key in differing if key in settings[model])
         sizes = runs.groupby("suite")["parameters"].mean().reindex(suites)
@@ -257,18 +260,18 @@ def _ablations(scores: pd.DataFrame, plan: Plan) -> Sheet:
             size = sizes[suite]
             line.append(Entry("" if size != size else f"{size / 1e6:.3g}M", size))
             line.append(receptive_field(runs[runs["suite"] == suite]))
-            for protocol in plan.protocols:
+            for protocol in config.protocols:
                 cell = runs[(runs["suite"] == suite) & (runs["protocol"] == protocol)]
                 line.append(number(float(cell.groupby("row")["score"].mean().mean()) if len(cell) else NAN))
         lines.append(line)
-    columns = ("parameters", "receptive field", *plan.protocols)
-    heads = [f"{plan.suites[suite]}: {what}" for suite in suites for what in columns]
+    columns = ("parameters", "receptive field", *config.protocols)
+    heads = [f"{config.suite_titles[suite]}: {what}" for suite in suites for what in columns]
     return Sheet(
         "convnova_ablations",
-        extra_table_titles(plan)["convnova_ablations"],
+        extra_table_titles(config)["convnova_ablations"],
         f"{UNKNOWN} Every model of the run: what differs, and the mean of its tasks' means, each by its own metric.",
         _filled(lines, 2),
         ["model", "settings", *heads],
         lines,
-        simulated=plan.simulated,
+        simulated=config.simulated,
     )

@@ -18,7 +18,7 @@ from convnova.reporting.pages import WARNING, escape, fill
 from convnova.reporting.published import read_published
 from convnova.reporting.render import html_notes as html_notes_of
 from convnova.reporting.render import html_table
-from convnova.reporting.scores import plan_of, read_scores
+from convnova.reporting.scores import read_scores
 from convnova.reporting.sheets import Sheet, html_notes, sortable_table
 from convnova.reporting.suite_tables import SIMULATED, Table, tables
 from convnova.runs.explain import code, machine, packages
@@ -82,7 +82,7 @@ def gather(config: RunConfig, published: Path) -> Material:
     """Read a run's scores, results, audits and states; errors as for `write_report`."""
     folder = config.results
     scores = read_scores(folder / "tables" / "scores.tsv")
-    given = (scores, read_published(published), plan_of(config))
+    given = (scores, read_published(published), config)
     seen = {tuple(keys) for keys in scores[list(Job._fields)].itertuples(index=False)}
     jobs = [job for job in config.jobs() if tuple(job) in seen]
     audits = [folder / "audit" / name / f"{task}.json" for name, suite in config.suites.items() for task in suite.tasks]

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from convnova.config.run import Job
+from convnova.config.schema import TableRow
 from convnova.reporting.pages import breakable, escape
-from convnova.reporting.scores import Row
 from convnova.reporting.suite_tables import Table
 from convnova.reporting.table_forms import scored
 from convnova.runs.explain import code, command, machine, snakemake_line
@@ -14,7 +14,7 @@ from convnova.runs.trace import CHANGED, GONE, Input, Run, inputs_of
 Results = dict[Job, dict[str, Any]]
 
 
-def anchor(table: Table) -> Callable[[Row, str, str], str]:
+def anchor(table: Table) -> Callable[[TableRow, str, str], str]:
     """Where the way back from a cell of the table begins, as an id on the page."""
     places = {key: f"{table.suite}.{number}" for number, key in enumerate(table.cells, 1)}
     return lambda row, model, protocol: places[row, model, protocol]
@@ -28,7 +28,7 @@ def numbers(run: Run, table: Table, results: Results) -> str:
     return f"<details class=suite>{head}\n" + "\n".join(cells) + "\n</details>"
 
 
-def _number(run: Run, table: Table, key: tuple[Row, str, str], place: str, results: Results) -> str:
+def _number(run: Run, table: Table, key: tuple[TableRow, str, str], place: str, results: Results) -> str:
     """One cell: its seeds with their scores, the code, the data, and the commands that make them again."""
     (row, model, protocol), cell = key, table.cells[key]
     jobs = [Job(table.suite, row.task, model, protocol, seed) for seed in cell.seeds]
@@ -49,7 +49,7 @@ def _number(run: Run, table: Table, key: tuple[Row, str, str], place: str, resul
     )
 
 
-def _seeds(row: Row, of_cell: Results) -> str:
+def _seeds(row: TableRow, of_cell: Results) -> str:
     """A line a seed."""
     heads = ("seed", row.metric_title, "95% interval", "best epoch", "test rows", "wall time", "peak memory", "started")
     lines = []

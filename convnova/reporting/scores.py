@@ -1,92 +1,113 @@
-"""The table of scores, one row a fine-tuning run and table row: what tables, figures and tests of models read."""
+"""The table of scores, `scores.tsv`: a row a fine-tuning and table row. Tables, figures and tests of models read it."""
 
+import json
+import math
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
+from convnova.config.run import Job, RunConfig
+from convnova.config.schema import METRICS
 from convnova.errors import ConvNovaError
-
-if TYPE_CHECKING:
-    from convnova.config.run import RunConfig
+from convnova.files import write_text
+from convnova.log import log
+from convnova.runs import provenance_table
 
 KEYS = ["suite", "task", "row", "model", "protocol", "seed"]
-METRICS = ["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auroc_mean", "auprc"]
-AUDIT = ["test_best", "per_batch", "per_batch_sorted"]
-"""What other habits would have reported of the same training: the best epoch on test, means over batches of test in the
-file's order and sorted by class."""
-NUMBERS = ["score", "low", "high", *METRICS, *AUDIT, "n_test", "best_epoch", "parameters", "receptive_field", "seconds"]
+ALTERNATIVE_SCORES = ["test_best", "per_batch", "per_batch_sorted"]
+"""What other scoring conventions would have reported of the same training: the best epoch on test, and means over
+batches of test in the file's order and sorted by class."""
+SCORES = [*METRICS, *ALTERNATIVE_SCORES]
+NUMBERS = ["score", "low", "high", *SCORES, "n_test", "best_epoch", "parameters", "receptive_field", "seconds"]
 COLUMNS = [*KEYS, "metric", *NUMBERS, "simulated", "path"]
 
-METRIC_TITLES = {
-    "mcc": "MCC",
-    "f1_macro": "F1 (macro)",
-    "f1_binary": "F1 (class 1)",
-    "accuracy": "accuracy",
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-}
 
+def write_scores(config: RunConfig, out: Path) -> None:
+    """Write `scores.tsv`, and beside it `provenance.tsv`, a line a fine-tuning with what it was made from.
 
-class Row(NamedTuple):
-    """A row of a suite's table: a task, or one group of a task's labels."""
+    Rows are in the order of the config. A result that is missing, has other settings than the config, or has no finite
+    score, is left out, and the log names it.
 
-    task: str
-    label: str
-    metric: str
+    Args:
+        config: the run.
+        out: the path of `scores.tsv`.
 
-    @property
-    def metric_title(self) -> str:
-        """The metric as a reader knows it; a group of labels is scored by the median over its labels."""
-        return ("median " if self.label != self.task else "") + METRIC_TITLES.get(self.metric, self.metric)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run is to give: every suite, row, model, protocol and seed, in the order of the tables."""
-
-    suites: dict[str, str]
-    """Name to title."""
-    rows: dict[str, list[Row]]
-    """Suite to its rows."""
-    models: dict[str, str]
-    """Name to title."""
-    published: dict[str, str]
-    """Model to its name in the published tables, where it has one."""
-    protocols: list[str]
-    seeds: list[int]
-    simulated: bool
-    folds: dict[str, int] = field(default_factory=dict)
-    """Suite to how many folds `cv` runs; by `cv` these are the seeds."""
-    settings: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-    """Suite to model to the settings of its architecture."""
-    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Suite/task/model to the settings that are otherwise on this task."""
-
-    def seeds_of(self, suite: str, protocol: str) -> list[int]:
-        """The seeds that a suite's cells by a protocol are to have."""
-        return list(range(1, self.folds[suite] + 1)) if protocol == "cv" else self.seeds
-
-
-def plan_of(config: "RunConfig") -> Plan:
-    """What the run of this config is to give."""
-    return Plan(
-        suites={name: suite.title or name for name, suite in config.suites.items()},
-        rows={
-            name: [Row(task, row, spec.metric) for task, spec in suite.tasks.items() for row in spec.groups or [task]]
-            for name, suite in config.suites.items()
-        },
-        models={name: model.title for name, model in config.models.items()},
-        published={name: model.published for name, model in config.models.items() if model.published},
-        protocols=list(config.protocols),
-        seeds=list(config.seeds),
-        simulated=config.simulate is not None,
-        folds={name: suite.folds for name, suite in config.suites.items()},
-        settings={suite: {name: config.settings(name, suite) for name in config.models} for suite in config.suites},
-        recipes={place: recipe.settings for place, recipe in config.recipes.items()},
+    Raises:
+        ConvNovaError: none of the run's results is there.
+    """
+    rows, provenance = [], []
+    for job in config.jobs():
+        if (metrics := read_metrics(config, job)) is None:
+            continue
+        score = metrics.get(metrics["metric"])
+        if isinstance(score, int | float) and math.isfinite(score):
+            rows += _rows(config, job, metrics)
+            provenance.append(provenance_table.provenance_row(job, metrics["provenance"]))
+        else:
+            log(f"left out: {config.folder(job)}/metrics.json: {metrics['metric']} is {score}")
+    if not rows:
+        count = sum(1 for _ in config.jobs())
+        raise ConvNovaError(f"{config.results}/runs: expected results of {count} fine-tunings, found none")
+    # As objects: whole numbers stay whole in a column that has empty cells, and fractions keep every digit.
+    table = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
+    write_text(out, table.to_csv(sep="\t", index=False, lineterminator="\n"))
+    provenance_table.write_provenance(
+        provenance_table.provenance_frame(provenance), out.with_name(provenance_table.NAME)
     )
+
+
+def read_metrics(config: RunConfig, job: Job) -> dict[str, Any] | None:
+    """Read the metrics of a fine-tuning; None, and a line in the log, if they are missing or have other settings."""
+    path, expected = config.folder(job) / "metrics.json", config.job_fingerprint(job)
+    try:
+        metrics = json.loads(path.read_text())
+        found, _ = metrics["provenance"]["settings"], metrics["metric"]
+    except FileNotFoundError:
+        problem = "missing"
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        problem = f"not a metrics file of this version ({type(error).__name__}: {error})"
+    else:
+        if found == expected:
+            return metrics
+        problem = f"made with other settings (hash {found}, expected {expected})"
+    log(f"left out: {path}: {problem}")
+    return None
+
+
+def _rows(config: RunConfig, job: Job, metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of one fine-tuning: itself, or one for each of its groups of labels that has a score."""
+    path = config.folder(job) / "metrics.json"
+    metric, batches = metrics["metric"], metrics["per_batch"] or {}
+    common = {
+        **job._asdict(),
+        "metric": metric,
+        "n_test": metrics["rows"]["test"],
+        "best_epoch": metrics["best_epoch"],
+        "parameters": metrics["parameters"],
+        "receptive_field": metrics["receptive_field"] or math.inf,
+        "seconds": metrics["seconds"],
+        "simulated": str(metrics["simulated"]).lower(),
+        "path": config.relative_path(path),
+    }
+    if not (groups := config.task(job).groups):
+        low, high = metrics["interval"] or (None, None)
+        alternatives = {
+            "test_best": max((epoch["test"] for epoch in metrics["epochs"] if "test" in epoch), default=None),
+            "per_batch": batches.get("file"),
+            "per_batch_sorted": batches.get("sorted"),
+        }
+        scores = {name: metrics[name] for name in METRICS if name in metrics}
+        return [common | scores | alternatives | {"row": job.task, "score": metrics[metric], "low": low, "high": high}]
+    rows = []
+    for name in groups:
+        scores = {key: value for key, value in metrics["groups"][name].items() if key in SCORES}
+        if metric in scores:
+            rows.append(common | scores | {"row": name, "score": scores[metric]})
+        else:
+            log(f"left out: {path}: {name}: no label with both classes among the test rows")
+    return rows
 
 
 def read_scores(path: str | Path) -> pd.DataFrame:
@@ -105,31 +126,33 @@ def read_scores(path: str | Path) -> pd.DataFrame:
         numbers = pd.to_numeric(scores[column], errors="coerce")
         wrong = scores.index[numbers.isna() & ((scores[column] != "") | (column == "seed"))]
         if len(wrong):
-            found = scores[column][wrong[0]]
-            raise ConvNovaError(f"{path}: line {wrong[0] + 2}: expected a number as {column}, found {found!r}")
+            # Line 1 of the file holds the column names, so the first row is on line 2.
+            raise ConvNovaError(
+                f"{path}: line {wrong[0] + 2}: expected a number as {column}, found {scores[column][wrong[0]]!r}"
+            )
         scores[column] = numbers.astype(int if column == "seed" else float)
     scores["simulated"] = scores["simulated"] == "true"
     return scores[COLUMNS]
 
 
-def check(scores: pd.DataFrame, plan: Plan) -> None:
-    """Refuse what must not be averaged in: rows outside the plan, one run twice, a run without a score.
+def check(scores: pd.DataFrame, config: RunConfig) -> None:
+    """Refuse what must not be averaged in: rows outside the config, one run twice, a run without a score.
 
     Raises:
         ConvNovaError: names the first such row.
     """
-    labels = {(suite, *row) for suite, rows in plan.rows.items() for row in rows}
+    rows = {(name, *row) for name, suite in config.suites.items() for row in suite.table_rows}
     for path, *keys, metric, score in scores[["path", *KEYS, "metric", "score"]].itertuples(index=False):
         suite, task, row, model, protocol, seed = keys
-        seeds = plan.seeds_of(suite, protocol) if suite in plan.suites else plan.seeds
-        expected = {"model": (model, plan.models), "protocol": (protocol, plan.protocols), "seed": (seed, seeds)}
+        seeds = config.seeds_of(suite, protocol) if suite in config.suites else config.seeds
+        expected = {"model": (model, config.models), "protocol": (protocol, config.protocols), "seed": (seed, seeds)}
         wrong = [f"{name} {value}" for name, (value, known) in expected.items() if value not in known]
-        if (suite, task, row, metric) not in labels:
+        if (suite, task, row, metric) not in rows:
             wrong.insert(0, f"row {suite}/{row} by {metric}")
         if wrong:
             raise ConvNovaError(f"{path}: expected a result of this run's config, found {', '.join(wrong)}; remove it")
-        if score != score:
+        if math.isnan(score):
             raise ConvNovaError(f"{path}: expected a score, found none; run it again")
-    twice = [keys for keys, count in Counter(scores[KEYS].itertuples(index=False, name=None)).items() if count > 1]
-    if twice:
+    counts = Counter(scores[KEYS].itertuples(index=False, name=None))
+    if twice := [keys for keys, count in counts.items() if count > 1]:
         raise ConvNovaError(f"scores: expected one row a run, found {'/'.join(map(str, twice[0]))} twice")

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from convnova.config.run import RunConfig
+from convnova.config.schema import METRICS, TableRow
 from convnova.files import write_text
 from convnova.reporting.published import AGREEMENT, COMPARISONS, Published, compared, incomparable, tolerance, verdict
-from convnova.reporting.scores import AUDIT, METRICS, Plan, Row, check
+from convnova.reporting.scores import ALTERNATIVE_SCORES, check
 
 SIMULATED = (
     "Simulated genome: these numbers come from a small made-up genome and show that the pipeline works. "
@@ -35,8 +37,8 @@ class Cell:
     """Of the 95% bootstrap intervals over test rows, the mean over seeds of the lower ends."""
     high: float = NAN
     other: dict[str, float] = field(default_factory=dict)
-    """Means over seeds of every metric, of `<name>_gain` for each of `AUDIT`, and of `n_test`, `parameters`,
-    `receptive_field` and `seconds`."""
+    """Means over seeds of every metric, of `<name>_gain` for each of `ALTERNATIVE_SCORES`, and of `n_test`,
+    `parameters`, `receptive_field` and `seconds`."""
     published: Published | None = None
     tolerance: float = NAN
     verdict: str = "not run"
@@ -56,18 +58,18 @@ class Table:
     suite: str
     title: str
     simulated: bool
-    rows: list[Row]
+    rows: list[TableRow]
     models: dict[str, str]
     protocols: list[str]
     seeds: dict[str, list[int]]
     """Of each protocol."""
-    cells: dict[tuple[Row, str, str], Cell]
+    cells: dict[tuple[TableRow, str, str], Cell]
     caption: str = ""
     summary: str = ""
     made: str = ""
     """What it was made from: see `convnova.runs.provenance_table.sentence`."""
 
-    def gain(self, row: Row, model: str) -> float:
+    def gain(self, row: TableRow, model: str) -> float:
         """The mean by `released` minus the mean by `heldout`: what choosing the epoch on test is worth."""
         released, heldout = (self.cells.get((row, model, name), Cell()) for name in ("released", "heldout"))
         return released.mean - heldout.mean
@@ -77,7 +79,7 @@ class Table:
         cells = [cell for (_, name, _), cell in self.cells.items() if name == model]
         return [cell.other["receptive_field"] for cell in cells if cell.other]
 
-    def compared(self, row: Row, model: str) -> Cell:
+    def compared(self, row: TableRow, model: str) -> Cell:
         """The cell by the protocol that the published numbers follow; if that was not run, the first."""
         comparison = COMPARISONS.get(self.suite)
         protocol = comparison.protocol if comparison else ""
@@ -85,14 +87,14 @@ class Table:
 
 
 def write_tables(
-    scores: pd.DataFrame, published: pd.DataFrame, plan: Plan, out: str | Path, made: str = ""
+    scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig, out: str | Path, made: str = ""
 ) -> list[Path]:
-    """Write one table a suite of the plan, as `<suite>.tsv`, `.md`, `.tex` and `.html`; the same bytes each time.
+    """Write one table a suite of the config, as `<suite>.tsv`, `.md`, `.tex` and `.html`; the same bytes each time.
 
     Args:
         scores: see `convnova.reporting.scores.read_scores`.
         published: see `convnova.reporting.published.read_published`.
-        plan: rows, models, protocols and seeds that were to be run; what is missing is an empty cell.
+        config: the run; what is missing of it is an empty cell.
         out: a folder, made if need be.
         made: what the results were made from, a note of each table: see `convnova.runs.provenance_table.sentence`.
 
@@ -100,35 +102,38 @@ def write_tables(
         The files written.
 
     Raises:
-        ConvNovaError: a score outside the plan, missing, or there twice.
+        ConvNovaError: a score outside the config, missing, or there twice.
     """
     from convnova.reporting.table_forms import FORMS
 
     written = []
-    for table in tables(scores, published, plan):
+    for table in tables(scores, published, config):
         for suffix, form in FORMS.items():
             written.append(Path(out) / f"{table.suite}.{suffix}")
             write_text(written[-1], form(replace(table, made=made)))
     return written
 
 
-def tables(scores: pd.DataFrame, published: pd.DataFrame, plan: Plan) -> Iterator[Table]:
+def tables(scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig) -> Iterator[Table]:
     """The tables of all suites; arguments and errors as for `write_tables`."""
-    check(scores, plan)
+    check(scores, config)
     known = compared(published)
     groups = dict(list(scores.groupby(["suite", "task", "row", "model", "protocol"], sort=True)))
-    for suite, rows in plan.rows.items():
-        simulated = plan.simulated or bool(scores.loc[scores["suite"] == suite, "simulated"].any())
+    for suite, content in config.suites.items():
+        rows = content.table_rows
+        simulated = config.simulated or bool(scores.loc[scores["suite"] == suite, "simulated"].any())
         cells = {}
         for row in rows:
-            for model in plan.models:
-                found = None if simulated else known.get((suite, row.label, plan.published.get(model)))
-                for protocol in plan.protocols:
+            for model in config.models:
+                found = None if simulated else known.get((suite, row.label, config.models[model].published))
+                for protocol in config.protocols:
                     runs = groups.get((suite, row.task, row.label, model, protocol))
                     cell = Cell() if runs is None else _measured(runs, found.spread if found else NAN)
                     cells[row, model, protocol] = _judged(cell, found, suite, row, protocol, simulated)
-        seeds = {protocol: plan.seeds_of(suite, protocol) for protocol in plan.protocols}
-        table = Table(suite, plan.suites[suite], simulated, rows, plan.models, plan.protocols, seeds, cells)
+        seeds = {protocol: config.seeds_of(suite, protocol) for protocol in config.protocols}
+        table = Table(
+            suite, config.suite_titles[suite], simulated, rows, config.model_titles, config.protocols, seeds, cells
+        )
         table = replace(table, cells=_with_best(table))
         yield replace(table, caption=caption(table), summary=summary(table))
 
@@ -138,7 +143,7 @@ def _measured(runs: pd.DataFrame, spread: float) -> Cell:
     runs = runs.sort_values("seed")
     scores = runs["score"].to_numpy(float)
     others = runs[[*METRICS, "n_test", "parameters", "receptive_field", "seconds"]].mean()
-    for name in AUDIT:
+    for name in ALTERNATIVE_SCORES:
         others[f"{name}_gain"] = (runs[name] - runs["score"]).mean()
     return Cell(
         seeds=tuple(map(int, runs["seed"])),
@@ -152,7 +157,7 @@ def _measured(runs: pd.DataFrame, spread: float) -> Cell:
     )
 
 
-def _judged(cell: Cell, found: Published | None, suite: str, row: Row, protocol: str, simulated: bool) -> Cell:
+def _judged(cell: Cell, found: Published | None, suite: str, row: TableRow, protocol: str, simulated: bool) -> Cell:
     """The cell with the published number and the verdict."""
     if simulated:
         return replace(cell, verdict="simulated genome")
@@ -160,7 +165,7 @@ def _judged(cell: Cell, found: Published | None, suite: str, row: Row, protocol:
     return replace(cell, published=found, verdict=verdict(found, reason, cell.mean, cell.tolerance))
 
 
-def _with_best(table: Table) -> dict[tuple[Row, str, str], Cell]:
+def _with_best(table: Table) -> dict[tuple[TableRow, str, str], Cell]:
     """The cells, those marked that no other model beats in the same row and protocol, as printed."""
     cells = dict(table.cells)
     for row in table.rows:
@@ -224,7 +229,7 @@ def summary(table: Table) -> str:
     return "; ".join([*parts, *_standing(table)]) + "."
 
 
-def _has_best(table: Table, row: Row, protocol: str) -> bool:
+def _has_best(table: Table, row: TableRow, protocol: str) -> bool:
     return any(table.cells[row, model, protocol].best for model in table.models)
 
 

@@ -5,19 +5,20 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from convnova.config.schema import METRICS, TableRow
 from convnova.reporting.pages import WARNING, breakable, escape, fill, sortable
-from convnova.reporting.scores import AUDIT, METRICS, Row
+from convnova.reporting.scores import ALTERNATIVE_SCORES
 from convnova.reporting.suite_tables import SHOWN, Cell, Table, signed
 
 TSV_COLUMNS = [
     "suite", "task", "row", "metric", "model", "title", "protocol", "n", "n_expected", "seeds", "mean", "sd", "range",
     "low", "high", "best", "released_minus_heldout", "published", "published_spread", "published_spread_kind",
     "published_table", "published_model", "published_source", "published_confidence", "difference", "tolerance",
-    "verdict", *[f"{name}_gain" for name in AUDIT], *METRICS, "n_test", "parameters",
+    "verdict", *[f"{name}_gain" for name in ALTERNATIVE_SCORES], *METRICS, "n_test", "parameters",
     "receptive_field", "seconds", "simulated",
 ]  # fmt: skip
 
-FIELD = Row("receptive field", "receptive field", "bp")
+FIELD = TableRow("receptive field", "receptive field", "bp")
 """The last row of a table for reading."""
 
 MODELS_ACROSS = 2
@@ -30,7 +31,7 @@ def tsv(table: Table) -> str:
     return "".join("\t".join(line) + "\n" for line in [TSV_COLUMNS, *(line.values() for line in lines)])
 
 
-def _line(table: Table, row: Row, model: str, protocol: str) -> dict[str, str]:
+def _line(table: Table, row: TableRow, model: str, protocol: str) -> dict[str, str]:
     cell = table.cells[row, model, protocol]
     found = cell.published
     numbers = {
@@ -79,7 +80,7 @@ class Grid:
     """Of the columns that each model has."""
     scores: int
     """How many of these are protocols; the others compare."""
-    lines: list[tuple[Row, dict[str, list[Entry]]]]
+    lines: list[tuple[TableRow, dict[str, list[Entry]]]]
     notes: list[str] = field(default_factory=list)
     """Why cells are not comparable; cells point to them by number, from 1."""
 
@@ -308,7 +309,7 @@ def page(table: Table) -> str:
     return fill("old_table.html", parts)
 
 
-def sortable_table(table: Table, anchor: Callable[[Row, str, str], str] | None = None) -> str:
+def sortable_table(table: Table, anchor: Callable[[TableRow, str, str], str] | None = None) -> str:
     """The table alone, as HTML.
 
     Args:
@@ -344,7 +345,7 @@ def _html_head(table: Table, laid: Grid) -> str:
     return f"<tr><td colspan=2></td>{titles}</tr>\n<tr>{buttons}</tr>"
 
 
-def _html_row(row: Row, entries: dict[str, list[Entry]], links: dict[str, list[str]]) -> str:
+def _html_row(row: TableRow, entries: dict[str, list[Entry]], links: dict[str, list[str]]) -> str:
     """A row; `links` has the anchors of each model's first cells."""
     cells = []
     for model, of_model in entries.items():

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from convnova.config.run import Job, RunConfig
-from convnova.config.schema import Task
+from convnova.config.schema import METRIC_TITLES, Task
 from convnova.errors import ConvNovaError
 from convnova.evaluation import bootstrap
 from convnova.evaluation.metrics import FROM_RANKING
@@ -28,7 +28,6 @@ from convnova.evaluation.model_comparison import (
 from convnova.evaluation.prediction_file import Predictions, predictions_of
 from convnova.files import read_json, write_tsv
 from convnova.log import log
-from convnova.reporting.scores import METRIC_TITLES
 from convnova.reporting.sheets import Sheet, change, p_value, text, write
 from convnova.reporting.suite_tables import signed
 from convnova.reporting.table_forms import Entry, fields_read

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from convnova.config.run import Job
+from convnova.config.schema import METRICS
 from convnova.errors import ConvNovaError, nearest
 from convnova.files import read_json
-from convnova.reporting.scores import METRICS
 from convnova.runs.outputs import ITEMS, extra_table_titles
 from convnova.runs.trace import CHANGED, GONE, Input, Run, flat, inputs_of, run_of
 

@@ -1,4 +1,4 @@
-"""What a run's tables and figures are called: names and titles, told from its config alone.
+"""What a run's tables and figures are called: names and titles, by its config alone.
 
 Imports nothing heavy: every job of the workflow reads the Snakefile, which asks here.
 """
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from convnova.config.run import RunConfig
-    from convnova.reporting.scores import Plan
 
 
 class PaperTable(NamedTuple):
@@ -35,25 +34,25 @@ ITEMS, ITEMS_TITLE = "items", "Pairs of models over test rows"
 LONG_RANGE = ("chromatin_profile", "gene_finding")
 
 
-def extra_table_titles(run: "Plan | RunConfig") -> dict[str, str]:
+def extra_table_titles(config: "RunConfig") -> dict[str, str]:
     """Every table of a run besides those of its suites: name to title, in the order in which they are shown."""
-    several, nt = len(run.models) > 1, "nucleotide_transformer"
+    several, nt = len(config.models) > 1, "nucleotide_transformer"
     titles = {
-        "protocols": ("Protocol against protocol", bool(run.suites)),
+        "protocols": ("Protocol against protocol", bool(config.suites)),
         "comparisons": ("Pairs of models over tasks", several),
         **{
-            name: (f"{table.published}, and ours by {table.protocol}", _has(run, table))
+            name: (f"{table.published}, and ours by {table.protocol}", _has(config, table))
             for name, table in PAPER_TABLES.items()
         },
-        "convnova_tables_3_10": ("ConvNova Tables 3 and 10: long range", any(map(run.suites.__contains__, LONG_RANGE))),
-        "convnova_table_9": ("ConvNova Table 9: gated blocks a task", nt in run.suites),
+        "convnova_tables_3_10": ("ConvNova Tables 3 and 10: long range", not {*LONG_RANGE}.isdisjoint(config.suites)),
+        "convnova_table_9": ("ConvNova Table 9: gated blocks a task", nt in config.suites),
         "convnova_ablations": ("All models and their settings, as in ConvNova Tables 4, 5, 11, 12", several),
     }
-    return {name: title for name, (title, wanted) in titles.items() if wanted and run.suites}
+    return {name: title for name, (title, wanted) in titles.items() if wanted and config.suites}
 
 
-def _has(run: "Plan | RunConfig", table: PaperTable) -> bool:
-    return table.suite in run.suites and table.protocol in run.protocols
+def _has(config: "RunConfig", table: PaperTable) -> bool:
+    return table.suite in config.suites and table.protocol in config.protocols
 
 
 def test_row_tasks(config: "RunConfig") -> list[tuple[str, str]]:
@@ -66,24 +65,22 @@ def test_row_tasks(config: "RunConfig") -> list[tuple[str, str]]:
     ]
 
 
-def comparison_titles(run: "Plan | RunConfig") -> dict[str, str]:
+def comparison_titles(config: "RunConfig") -> dict[str, str]:
     """Every figure of all suites together: name to title."""
-    titles = {
-        "overview": ("Mean scores of all tasks", len(run.models) > 1),
-        "ranks": ("Ranks of models over tasks", len(run.models) > 1),
-        "differences": ("Paired differences of models", len(run.models) > 1),
-        "protocols": ("Protocol against protocol", len(run.protocols) > 1),
-        "learning": ("Scores of every epoch", True),
-        "training_time": ("Score and training time", True),
-        "ablations": ("All models, as in ConvNova Figure 4", len(run.models) > 1),
+    if not config.suites:
+        return {}
+    several = {
+        "overview": "Mean scores of all tasks",
+        "ranks": "Ranks of models over tasks",
+        "differences": "Paired differences of models",
     }
-    return {name: title for name, (title, wanted) in titles.items() if wanted and run.suites}
+    return (several if len(config.models) > 1 else {}) | {"learning": "Scores of every epoch"}
 
 
 def figure_titles(config: "RunConfig") -> dict[str, str]:
     """Every figure of a run: name to title."""
-    titles = {name: suite.title or name for name, suite in config.suites.items()}
-    return titles | comparison_titles(config) | ({"pretraining": "Pretraining"} if config.backbones() else {})
+    pretraining = {"pretraining": "Pretraining"} if config.backbones() else {}
+    return config.suite_titles | comparison_titles(config) | pretraining
 
 
 def pretraining_titles(config: "RunConfig") -> dict[str, str]:
@@ -93,7 +90,7 @@ def pretraining_titles(config: "RunConfig") -> dict[str, str]:
     users = [name for name, model in starts if config.models[model].pretrained]
 
     def title(name: str, model: str, suite: str | None) -> str:
-        of_suite = f", {config.suites[suite].title or suite}" if suite else ""
+        of_suite = f", {config.suite_titles[suite]}" if suite else ""
         return config.models[model].title + of_suite if users.count(name) == 1 else name
 
     return {name: title(name, *of) for name, of in config.backbones().items()}

@@ -1,31 +1,25 @@
 import json
 import xml.etree.ElementTree as ElementTree
-from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-import pandas as pd
 import pytest
-from made_up_scores import GOLDEN, NT, PLAN, thousand_runs
+from made_up_scores import CONFIG, GOLDEN, NT, changed, only, thousand_runs
 
 from convnova.errors import ConvNovaError
 from convnova.reporting.comparison_figures import (
-    ablations,
     alike,
     learning,
     overview,
     ranks,
-    training_time,
     write_comparisons,
 )
 from convnova.reporting.figures import STYLE, look
 from convnova.reporting.scores import read_scores
 from convnova.runs.outputs import comparison_titles
 
-ONE = replace(
-    PLAN, suites={NT: PLAN.suites[NT]}, rows={NT: PLAN.rows[NT]}, models={"convnova": "ConvNova", "cnn": "CNN"}
-)
+ONE = only(CONFIG, NT, "convnova", "cnn")
 
 
 @pytest.fixture
@@ -47,18 +41,17 @@ def test_every_figure_is_written_with_its_models_and_protocol(scores, tmp_path):
     for name in comparison_titles(ONE):
         found = texts(tmp_path / f"{name}.svg")
         assert any("CNN" in text for text in found) and any("heldout" in text for text in found)
-    assert "released - heldout" in texts(tmp_path / "protocols.svg")
     assert {"CNN", "ConvNova minus the other"} <= set(texts(tmp_path / "differences.svg"))
 
 
 def test_overview_has_every_mean_and_is_darkest_at_the_best_of_a_task():
-    frame, plan = thousand_runs()
+    frame, config = thousand_runs()
     frame = frame[~((frame["model"] == "model_1") & (frame["row"] == "task_3"))]
     with matplotlib.rc_context(STYLE):
-        axes = overview(frame, plan, "Means").axes[0]
+        axes = overview(frame, config, "Means").axes[0]
     heldout = frame[frame["protocol"] == "heldout"]
     means = {key: f"{value:.3f}" for key, value in heldout.groupby(["row", "model"])["score"].mean().items()}
-    tasks, models = [row.label for row in plan.rows[NT]], list(plan.models)
+    tasks, models = [row.label for row in config.suites[NT].table_rows], list(config.models)
     shown = {(tasks[int(text.get_position()[1])], models[int(text.get_position()[0])]): text for text in axes.texts}
     assert {key: text.get_text() for key, text in shown.items()} == means
     cells = axes.collections[0].get_array().reshape(len(tasks), len(models))
@@ -69,20 +62,25 @@ def test_overview_has_every_mean_and_is_darkest_at_the_best_of_a_task():
 
 
 def test_models_that_tests_do_not_tell_apart_are_joined():
-    frame, plan = thousand_runs()
-    models = list(plan.models)
+    frame, config = thousand_runs()
+    models = list(config.models)
     random = np.random.default_rng(0)
     level = dict(zip(models, (0.9, 0.9, 0.9, 0.5, 0.5, 0.2), strict=True))
     frame = frame.assign(score=[level[model] + random.normal(0, 0.01) for model in frame["model"]])
-    assert alike(models, frame, plan, NT, "heldout") == [(0, 2), (3, 4)]
+    assert alike(models, frame, config, NT, "heldout") == [(0, 2), (3, 4)]
 
 
 @pytest.mark.parametrize(("tasks", "bars"), [(1, 0), (2, 1)])
 def test_ranks_have_a_bar_of_what_is_not_told_apart_but_none_over_one_task(tasks, bars):
-    frame, plan = thousand_runs()
-    plan = replace(plan, rows={NT: plan.rows[NT][:tasks]})
+    frame, config = thousand_runs()
+    config = changed(
+        config,
+        suites={NT: dict(config.suites[NT]) | {"tasks": dict(list(config.suites[NT].tasks.items())[:tasks])}},
+    )
     with matplotlib.rc_context(STYLE):
-        axes = ranks(frame[frame["row"].isin([row.label for row in plan.rows[NT]])], plan, "Ranks").axes[0]
+        axes = ranks(
+            frame[frame["row"].isin([row.label for row in config.suites[NT].table_rows])], config, "Ranks"
+        ).axes[0]
     assert len(axes.get_lines()) == bars
 
 
@@ -92,50 +90,13 @@ def test_curves_are_those_of_the_metrics_files(scores, tmp_path):
     path.write_text(json.dumps({"epochs": epochs, "best_epoch": 2}))
     runs = scores[(scores["row"] == "H3") & (scores["model"] == "cnn")].assign(path=str(path))
     with matplotlib.rc_context(STYLE):
-        axes, *others = learning(runs, replace(PLAN, models=ONE.models), "Curves").axes
+        axes, *others = learning(runs, only(CONFIG, "convnova", "cnn"), "Curves").axes
     assert [panel.get_ylabel() for panel in (axes, *others)] == ["MCC", "F1 (macro)", "accuracy", "mean AUROC"]
     drawn = {tuple(line.get_ydata()) for line in axes.get_lines()}
     assert drawn == {(0.3, 0.5), (0.6, 0.4)}
     assert {line.get_color() for line in axes.get_lines()} == {look(ONE, "cnn")[0]}
 
 
-def test_training_time_is_a_point_a_seed(scores):
-    with matplotlib.rc_context(STYLE):
-        axes = training_time(scores, ONE, "Time").axes[0]
-    heldout = scores[scores["protocol"] == "heldout"]
-    expected = heldout.groupby(["model", "seed"])[["seconds", "score"]].mean()
-    points = {tuple(np.round(offset, 6)) for dots in axes.collections for offset in dots.get_offsets().data}
-    assert points == {tuple(np.round(row, 6)) for row in expected.to_numpy()}
-
-
-@pytest.mark.parametrize(("slower", "scale"), [(8, "linear"), (30, "log")])
-def test_training_time_has_one_axis_in_all_panels_by_what_is_drawn(slower, scale):
-    """One task of a suite takes two hundred times as long as the others, its mean over tasks does not."""
-    one, plan = thousand_runs()
-    one["seconds"] = np.where(one["row"] == "task_0", 200.0, 1.0)
-    suites = {NT: "Short", "long": "Long"}
-    plan = replace(plan, suites=suites, rows={suite: plan.rows[NT] for suite in suites})
-    longer = one.assign(suite="long", seconds=slower * one["seconds"])
-    with matplotlib.rc_context(STYLE):
-        panels = training_time(pd.concat([one, longer]), plan, "Time").axes
-    assert {axes.get_xscale() for axes in panels} == {scale}
-    assert len({axes.get_xlim() for axes in panels}) == 1
-    for axes in panels:
-        drawn = np.concatenate([dots.get_offsets().data for dots in axes.collections])
-        low, high = axes.get_ylim()
-        assert low + 0.05 * (high - low) < drawn[:, 1].min() and axes.get_xlim()[1] > drawn[:, 0].max()
-
-
-def test_ablations_are_a_line_a_model_with_its_receptive_field_and_a_point_a_seed(scores):
-    with matplotlib.rc_context(STYLE):
-        axes = ablations(scores.assign(receptive_field=193.0), ONE, "Ablations").axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == [f"{name}, 193 bp" for name in ONE.models.values()]
-    for place, (model, dots) in enumerate(zip(ONE.models, axes.collections, strict=True)):
-        heldout = scores[(scores["protocol"] == "heldout") & (scores["model"] == model)]
-        expected = [(score, place) for score in heldout.groupby("seed")["score"].mean()]
-        assert np.allclose(dots.get_offsets().data.reshape(-1, 2), np.reshape(expected, (-1, 2)))
-
-
 def test_a_score_outside_the_plan_is_refused(scores, tmp_path):
     with pytest.raises(ConvNovaError, match="found seed 3"):
-        write_comparisons(scores, replace(ONE, seeds=[1, 2]), tmp_path)
+        write_comparisons(scores, changed(ONE, seeds=[1, 2]), tmp_path)

@@ -1,14 +1,14 @@
 import csv
 import time
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from latex import compiled, needs_pdflatex
-from made_up_scores import CP, GB, GOLDEN, NT, PLAN, thousand_runs
+from made_up_scores import CONFIG, GOLDEN, changed, only, thousand_runs
 from scipy.stats import wilcoxon
 
+from convnova.config.schema import Simulate
 from convnova.reporting.comparison_tables import comparisons, gains, protocols, sheets, write_sheets
 from convnova.reporting.paper_tables import paper_table
 from convnova.reporting.published import read_published
@@ -17,11 +17,13 @@ from convnova.reporting.sheets import latex
 from convnova.runs.outputs import PAPER_TABLES, extra_table_titles
 
 SHEETS = GOLDEN.parent / "sheets"
-PLANNED = replace(
-    PLAN,
+SETTINGS = {"convnova": {"width": 128, "blocks": 5}, "cnn": {"embedding": 100}}
+WHOLE = changed(
+    CONFIG,
     protocols=["heldout", "cv", "released"],
-    folds={NT: 10, GB: 5, CP: 10},
-    settings={suite: {"convnova": {"width": 128, "blocks": 5}, "cnn": {"embedding": 100}} for suite in PLAN.suites},
+    models={
+        name: model.model_copy(update={"settings": SETTINGS.get(name, {})}) for name, model in CONFIG.models.items()
+    },
 )
 
 
@@ -33,7 +35,7 @@ def published():
 @pytest.fixture(scope="module")
 def written(scores, published, tmp_path_factory):
     out = tmp_path_factory.mktemp("sheets")
-    return {path.name: path.read_text() for path in write_sheets(scores, published, PLANNED, out)}
+    return {path.name: path.read_text() for path in write_sheets(scores, published, WHOLE, out)}
 
 
 def lines(text: str) -> list[dict[str, str]]:
@@ -47,18 +49,18 @@ def test_sheets_equal_the_committed_ones(written):
 
 
 def test_what_a_run_will_write_is_known_before(scores, published):
-    for plan in (PLANNED, PLAN, replace(PLAN, models={"cnn": "CNN"}, protocols=["cv"], folds=PLANNED.folds)):
-        found = list(sheets(scores[:0], published, plan))
-        assert {sheet.name: sheet.title for sheet in found} == extra_table_titles(plan)
-    assert "comparisons" not in extra_table_titles(replace(PLAN, models={"cnn": "CNN"}))
-    assert not extra_table_titles(replace(PLAN, suites={}))
+    for config in (WHOLE, CONFIG, changed(only(CONFIG, "cnn"), protocols=["cv"])):
+        found = list(sheets(scores[:0], published, config))
+        assert {sheet.name: sheet.title for sheet in found} == extra_table_titles(config)
+    assert "comparisons" not in extra_table_titles(only(CONFIG, "cnn"))
+    assert not extra_table_titles(changed(CONFIG, suites={}))
 
 
 def test_every_table_has_the_receptive_fields(written, scores):
     """A column where rows are models or pairs of them, a row in the arrangement of a paper; nothing if unknown."""
     columns = {"protocols": "receptive field", "comparisons": "receptive fields"}
     columns["convnova_ablations"] = "Nucleotide Transformer tasks: receptive field"
-    for name in extra_table_titles(PLANNED):
+    for name in extra_table_titles(WHOLE):
         for form in ("md", "tex", "html"):
             assert "193 bp" in written[f"{name}.{form}"] and "receptive" in written[f"{name}.{form}"]
         table = lines(written[f"{name}.tsv"])
@@ -69,7 +71,7 @@ def test_every_table_has_the_receptive_fields(written, scores):
             assert "193 bp" in (last.get("ours: ConvNova"), last.get("ConvNova")) and last["metric"] == "bp"
     (pair,) = [p for p in lines(written["comparisons.tsv"]) if p["suite, protocol"].startswith("Genomic")]
     assert (pair["pair"], pair["receptive fields"]) == ("ConvNova - CNN", "193 bp, whole sequence")
-    unknown = protocols(scores.assign(receptive_field=np.nan), PLANNED)
+    unknown = protocols(scores.assign(receptive_field=np.nan), WHOLE)
     assert {line[-1].text for line in unknown.lines} == {""}
 
 
@@ -94,7 +96,7 @@ def test_ours_is_set_beside_the_published_column_of_the_same_model(written):
 def test_papers_by_cross_validation_stand_beside_ours_by_folds_and_their_own_metric(scores, published):
     folds = scores[(scores["row"] == "promoter_tata") & (scores["protocol"] == "heldout")]
     folds = folds[folds["model"] == "convnova"].assign(protocol="cv", f1_binary=[0.91, 0.93, 0.95], score=0.5)
-    sheet = paper_table("caduceus_table_2", folds, published, PLANNED)
+    sheet = paper_table("caduceus_table_2", folds, published, WHOLE)
     line = next(line for line in sheet.lines if line[0].text == "promoter_tata")
     assert line[1].text == "F1 (class 1)"
     ours = line[sheet.heads.index("ours: ConvNova")]
@@ -104,7 +106,7 @@ def test_papers_by_cross_validation_stand_beside_ours_by_folds_and_their_own_met
 
 def test_no_table_mixes_two_papers(published):
     for name, table in PAPER_TABLES.items():
-        sheet = paper_table(name, read_scores(GOLDEN / "scores.tsv")[:0], published, PLANNED)
+        sheet = paper_table(name, read_scores(GOLDEN / "scores.tsv")[:0], published, WHOLE)
         theirs = published[(published["table"] == table.published)]
         known = {f"{value:.3f}" for value in theirs["mean"]}
         shown = {cell.text for line in sheet.lines for cell in line[2:] if cell.text[:1].isdigit()}
@@ -114,7 +116,7 @@ def test_no_table_mixes_two_papers(published):
 
 
 def test_a_simulated_genome_is_compared_with_nothing(scores, published):
-    for sheet in sheets(scores, published, replace(PLANNED, simulated=True)):
+    for sheet in sheets(scores, published, changed(WHOLE, simulate=Simulate())):
         assert sheet.simulated and sheet.full_caption.startswith("Simulated genome")
         assert not {"ConvNova*", "Caduceus-Ph", "verdict"} & set(sheet.heads)
         assert not sheet.notes or sheet.name == "comparisons"
@@ -128,15 +130,15 @@ def test_what_other_habits_would_have_reported(scores):
     assert found["test_best"] == pytest.approx(0.02)
     assert found["per_batch"] == pytest.approx(-0.002)
     assert found["per_batch_sorted"] == pytest.approx(0.1 - 0.81)
-    sheet = protocols(scores, PLANNED)
+    sheet = protocols(scores, WHOLE)
     assert [cell.text for cell in sheet.lines[0][2:]] == [
         "0.810 ± 0.010", "", "0.820 ± 0.010", "+0.010", "+0.020", "-0.002", "-0.710", "193 bp",
     ]  # fmt: skip
 
 
 def test_pairs_are_scipys_wilcoxon_over_the_means_of_tasks():
-    frame, plan = thousand_runs()
-    sheet = comparisons(frame, plan)
+    frame, config = thousand_runs()
+    sheet = comparisons(frame, config)
     means = frame[frame["protocol"] == "heldout"].groupby(["model", "row"])["score"].mean().unstack("model")
     expected = wilcoxon(means["model_0"], means["model_1"]).pvalue
     first = sheet.lines[0]
@@ -146,7 +148,7 @@ def test_pairs_are_scipys_wilcoxon_over_the_means_of_tasks():
 
 
 def test_latex_has_as_many_cells_in_each_line_as_columns(written):
-    for name in extra_table_titles(PLANNED):
+    for name in extra_table_titles(WHOLE):
         columns = 0
         for line in written[f"{name}.tex"].splitlines():
             if line.startswith(r"\begin{tabular}"):
@@ -157,22 +159,22 @@ def test_latex_has_as_many_cells_in_each_line_as_columns(written):
 
 @needs_pdflatex
 def test_latex_compiles_with_booktabs_alone(written, tmp_path):
-    compiled([written[f"{name}.tex"] for name in extra_table_titles(PLANNED)], tmp_path)
+    compiled([written[f"{name}.tex"] for name in extra_table_titles(WHOLE)], tmp_path)
 
 
 @needs_pdflatex
 def test_latex_of_more_lines_than_a_page_holds_goes_on_on_the_next(tmp_path):
-    frame, plan = thousand_runs()
-    models = {f"model_{i}": f"Model {i}" for i in range(11)}
+    frame, config = thousand_runs()
+    models = {f"model_{i}": {"title": f"Model {i}", "architecture": "cnn"} for i in range(11)}
     frame = pd.concat([frame, *[frame.assign(model=name) for name in list(models)[6:]]]).drop_duplicates(KEYS)
-    sheet = comparisons(frame, replace(plan, models=models))
+    sheet = comparisons(frame, changed(config, models=models))
     assert len(sheet.lines) == 2 * 55
     assert latex(sheet).count("(continued)") == 2
     compiled([latex(sheet)], tmp_path)
 
 
 def test_a_thousand_runs_take_seconds(published, tmp_path):
-    frame, plan = thousand_runs()
+    frame, config = thousand_runs()
     started = time.process_time()
-    write_sheets(frame, published, plan, tmp_path)
+    write_sheets(frame, published, config, tmp_path)
     assert time.process_time() - started < 10

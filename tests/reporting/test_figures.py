@@ -3,18 +3,17 @@ import struct
 import time
 import xml.etree.ElementTree as ElementTree
 import zlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_scores import CP, GB, NT, PLAN, thousand_runs
+from made_up_scores import CONFIG, CP, GB, NT, changed, only, thousand_runs
 
 from convnova.config.load import load
+from convnova.config.schema import Simulate
 from convnova.errors import ConvNovaError
 from convnova.reporting.figures import COLOURS, write_figures, write_pretraining
-from convnova.reporting.scores import Plan, Row
 from convnova.runs.outputs import pretraining_titles
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
@@ -22,11 +21,7 @@ CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 
 @pytest.fixture(scope="module")
 def figures(scores, published, tmp_path_factory):
-    return write_figures(scores, published, PLAN, tmp_path_factory.mktemp("figures"))
-
-
-def only(suite: str) -> Plan:
-    return replace(PLAN, suites={suite: PLAN.suites[suite]}, rows={suite: PLAN.rows[suite]})
+    return write_figures(scores, published, CONFIG, tmp_path_factory.mktemp("figures"))
 
 
 def texts(path: Path) -> list[str]:
@@ -48,7 +43,7 @@ def pixels(path: Path) -> tuple[int, int, int]:
 
 def test_every_suite_has_its_figure_in_three_forms(figures):
     assert {path.name for path in figures} == {
-        f"{suite}.{form}" for suite in PLAN.suites for form in ("pdf", "svg", "png")
+        f"{suite}.{form}" for suite in CONFIG.suites for form in ("pdf", "svg", "png")
     }
     for path in figures:
         if path.suffix == ".png":
@@ -97,13 +92,13 @@ def test_each_seed_is_a_dot_and_each_published_value_a_diamond(figures, scores):
 
 
 def test_figures_are_the_same_bytes_each_time(figures, scores, published, tmp_path):
-    again = write_figures(scores[scores["suite"] == NT], published, only(NT), tmp_path)
+    again = write_figures(scores[scores["suite"] == NT], published, only(CONFIG, NT), tmp_path)
     first = [path for path in figures if path.stem == NT]
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in first]
 
 
 def test_a_simulated_genome_is_said_on_the_figure_and_has_no_diamond(scores, published, tmp_path):
-    write_figures(scores[scores["suite"] == NT], published, replace(only(NT), simulated=True), tmp_path)
+    write_figures(scores[scores["suite"] == NT], published, changed(only(CONFIG, NT), simulate=Simulate()), tmp_path)
     found = texts(tmp_path / f"{NT}.svg")
     assert "Simulated genome: not comparable with published numbers" in found
     assert not any(text.startswith("published (") for text in found)
@@ -111,9 +106,10 @@ def test_a_simulated_genome_is_said_on_the_figure_and_has_no_diamond(scores, pub
 
 
 def test_one_protocol_fits_a_column_and_long_names_are_broken(scores, published, tmp_path):
-    rows = [*PLAN.rows[GB], Row("dummy_mouse_enhancers_ensembl", "dummy_mouse_enhancers_ensembl", "accuracy")]
-    plan = replace(only(GB), protocols=["released"], rows={GB: rows})
-    write_figures(scores[scores["suite"] == GB], published, plan, tmp_path)
+    suite = CONFIG.suites[GB]
+    tasks = {**suite.tasks, "dummy_mouse_enhancers_ensembl": {"metric": "accuracy"}}
+    config = changed(CONFIG, protocols=["released"], suites={GB: dict(suite) | {"tasks": tasks}})
+    write_figures(scores[scores["suite"] == GB], published, config, tmp_path)
     assert pixels(tmp_path / f"{GB}.png")[0] == 700  # 3.5 inches
     for text in ("human_enhancers_cohn", "dummy_mouse_enhancers_", "ensembl", "accuracy"):
         assert text in texts(tmp_path / f"{GB}.svg")
@@ -124,20 +120,20 @@ def test_groups_of_labels_are_scored_by_their_median(figures):
 
 
 def test_a_suite_without_scores_is_drawn_empty(scores, published, tmp_path):
-    write_figures(scores[:0], published, only(GB), tmp_path)
+    write_figures(scores[:0], published, only(CONFIG, GB), tmp_path)
     assert "human_enhancers_cohn" in texts(tmp_path / f"{GB}.svg")
 
 
 def test_a_score_outside_the_plan_is_refused(scores, published, tmp_path):
     with pytest.raises(ConvNovaError, match="found seed 3"):
-        write_figures(scores, published, replace(PLAN, seeds=[1, 2]), tmp_path / "out")
+        write_figures(scores, published, changed(CONFIG, seeds=[1, 2]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_thousand_runs_take_seconds(published, tmp_path):
-    frame, plan = thousand_runs()
+    frame, config = thousand_runs()
     started = time.perf_counter()
-    write_figures(frame, published, plan, tmp_path)
+    write_figures(frame, published, config, tmp_path)
     assert time.perf_counter() - started < 20
     assert pixels(tmp_path / f"{NT}.png")[1] < 2000  # 10 inches: fits a page
 

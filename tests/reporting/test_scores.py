@@ -1,22 +1,25 @@
+import json
+import math
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from made_up_scores import MADE
 
+from convnova.config.load import load
 from convnova.config.run import RunConfig
 from convnova.errors import ConvNovaError
-from convnova.reporting.scores import COLUMNS, Plan, Row, check, plan_of, read_scores
+from convnova.reporting.scores import COLUMNS, check, read_scores, write_scores
 
+CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 SCORES = Path(__file__).parent / "golden" / "tables" / "scores.tsv"
 
-PLAN = Plan(
-    suites={"mine": "Mine"},
-    rows={"mine": [Row("NA", "NA", "mcc")]},
-    models={"convnova": "ConvNova"},
-    published={},
-    protocols=["heldout"],
+CONFIG = RunConfig(
+    run="mine",
     seeds=[1, 2],
-    simulated=False,
+    protocols=["heldout"],
+    models={"convnova": {"title": "ConvNova", "architecture": "convnova"}},
+    suites={"mine": {"format": "csv", "tasks": {"NA": {"train": "train.csv", "test": "test.csv"}}}},
 )
 
 
@@ -42,7 +45,7 @@ def test_scores_come_back_typed():
 def test_a_task_named_na_stays_a_name(tmp_path):
     scores = read_scores(write(tmp_path / "scores.tsv", one(simulated="true")))
     assert (scores["task"][0], scores["simulated"][0]) == ("NA", True)
-    check(scores, PLAN)
+    check(scores, CONFIG)
 
 
 def test_an_empty_table_is_read(tmp_path):
@@ -75,38 +78,102 @@ def test_what_is_no_table_of_scores_is_refused(tmp_path):
 def test_a_score_of_another_config_is_named_never_averaged_in(tmp_path, changes, said):
     scores = read_scores(write(tmp_path / "scores.tsv", one(seed=2), one(**changes)))
     with pytest.raises(ConvNovaError, match=said):
-        check(scores, PLAN)
+        check(scores, CONFIG)
 
 
 def test_a_run_that_is_there_twice_is_refused(tmp_path):
     scores = read_scores(write(tmp_path / "scores.tsv", one(), one(score=0.6)))
     with pytest.raises(ConvNovaError, match="found mine/NA/NA/convnova/heldout/1 twice"):
-        check(scores, PLAN)
+        check(scores, CONFIG)
 
 
-def test_the_plan_of_a_config():
-    files = {"train": "train.csv", "test": "test.csv"}
-    groups = {"DHS": (0, 2), "TF": (2, 5)}
-    config = RunConfig(
-        run="mine",
-        seeds=[3, 4],
-        models={"cnn": {"title": "CNN", "architecture": "cnn", "published": "CNN"}},
-        suites={
-            "chromatin_profile": {
-                "format": "deepsea",
-                "title": "Chromatin",
-                "tasks": {"profile": {"kind": "multilabel", "metric": "auroc", "groups": groups, **files}},
-            },
-            "marks": {"format": "csv", "title": "Marks", "tasks": {"H3": files}},
-        },
-    )
-    plan = plan_of(config)
-    assert plan.rows == {
-        "chromatin_profile": [Row("profile", "DHS", "auroc"), Row("profile", "TF", "auroc")],
-        "marks": [Row("H3", "H3", "mcc")],
-    }
-    titles = [row.metric_title for rows in plan.rows.values() for row in rows]
-    assert titles == ["median AUROC", "median AUROC", "MCC"]
-    assert (plan.suites, plan.models) == ({"chromatin_profile": "Chromatin", "marks": "Marks"}, {"cnn": "CNN"})
-    assert (plan.published, plan.seeds, plan.protocols) == ({"cnn": "CNN"}, [3, 4], ["heldout", "released"])
-    assert not plan.simulated
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content = {"run": "x", "models": ["cnn"], "seeds": [1, 2], "protocols": ["heldout"]}
+    return load(content | {"suites": {"nucleotide_transformer": ["H3"], "chromatin_profile": None}}, [], CATALOGUE)
+
+
+def write_result(config, job, **changes) -> Path:
+    """A metrics file with scores that tell the job."""
+    content = {
+        **job._asdict(), "metric": config.task(job).metric, "mcc": job.seed / 10, "auroc": 0.5, "best_epoch": 2,
+        "parameters": 7, "receptive_field": 193, "rows": {"test": 9}, "seconds": 1.5, "simulated": False,
+        "epochs": [{"epoch": 1, "score": 0.3, "test": 0.6}, {"epoch": 2, "score": 0.4, "test": job.seed / 10}],
+        "per_batch": {"batch_size": 8, "file": 0.08, "shuffled": 0.09, "sorted": 0.01},
+        "groups": {name: {"auroc": 0.1 * i + job.seed, "auroc_mean": 7 + i}
+                   for i, name in enumerate(("DHS", "TF", "HM"))},
+        "interval": [0.0, 0.4], "provenance": MADE | {"settings": config.job_fingerprint(job)},
+    } | changes  # fmt: skip
+    path = Path(job.folder("x")) / "metrics.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_one_row_a_run_and_one_a_group_of_labels(config):
+    for job in config.jobs():
+        write_result(config, job)
+    write_scores(config, Path("scores.tsv"))
+    scores = read_scores("scores.tsv")
+    assert scores["row"].tolist() == ["H3", "H3", "DHS", "TF", "HM", "DHS", "TF", "HM"]
+    assert scores["score"].tolist() == pytest.approx([0.1, 0.2, 1, 1.1, 1.2, 2, 2.1, 2.2])
+    assert scores["auroc_mean"].tolist()[2:] == [7, 8, 9] * 2 and scores["auroc_mean"].isna().sum() == 2
+    assert scores["test_best"].tolist()[:2] == [0.6, 0.6] and scores["test_best"].isna().sum() == 6
+    assert scores["per_batch"].tolist()[:2] == [0.08, 0.08] and scores["per_batch_sorted"].tolist()[:2] == [0.01, 0.01]
+    assert scores["low"].tolist()[:2] == [0, 0] and scores["high"].tolist()[:2] == [0.4, 0.4]
+    assert scores["low"].isna().sum() == 6
+    assert scores["path"][0] == "results/x/runs/nucleotide_transformer/H3/cnn/heldout/seed=1/metrics.json"
+
+
+def test_a_group_without_a_score_is_left_out_and_named(config, capsys):
+    jobs = list(config.jobs())
+    for job in jobs:
+        write_result(config, job)
+    write_result(config, jobs[-1], groups={"DHS": {"auroc": 0.7}, "TF": {"n_left_out": 690}, "HM": {"auroc": 0.6}})
+    write_scores(config, Path("scores.tsv"))
+    assert read_scores("scores.tsv")["row"].tolist()[-2:] == ["DHS", "HM"]
+    assert "TF: no label with both classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"provenance": {"settings": "0123456789abcdef"}}, "made with other settings (hash 0123456789abcdef"),
+        ({"mcc": math.nan}, "mcc is nan"),
+        ({"mcc": None}, "mcc is None"),
+        ({"metric": "other"}, "other is None"),
+        ({"provenance": {}}, "not a metrics file of this version"),
+    ],
+)
+def test_foreign_old_and_failed_results_are_left_out_and_named(config, changes, told, capsys):
+    first, *others = config.jobs()
+    path = write_result(config, first, **changes)
+    for job in others:
+        write_result(config, job)
+    write_scores(config, Path("scores.tsv"))
+    assert read_scores("scores.tsv")["seed"].tolist() == [2, 1, 1, 1, 2, 2, 2]
+    assert f"left out: {path}: {told}" in capsys.readouterr().err
+
+
+def test_missing_results_are_named_and_none_at_all_is_an_error(config, capsys):
+    with pytest.raises(ConvNovaError, match="results/x/runs: expected results of 4 fine-tunings, found none"):
+        write_scores(config, Path("scores.tsv"))
+    assert capsys.readouterr().err.count("missing") == 4
+    assert not Path("scores.tsv").exists()
+
+
+def test_the_folds_of_cross_validation_are_seeds_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content = {"run": "x", "models": ["cnn"], "seeds": [7], "protocols": ["heldout", "cv"]}
+    config = load(content | {"suites": {"nucleotide_transformer": ["H3"], "genomic_benchmarks": None}}, [], CATALOGUE)
+    seeds = {(suite, protocol): [] for suite in config.suites for protocol in config.protocols}
+    for job in config.jobs():
+        if job.task in ("H3", "human_nontata_promoters"):
+            seeds[job.suite, job.protocol].append(job.seed)
+            write_result(config, job)
+    assert seeds["nucleotide_transformer", "cv"] == list(range(1, 11))
+    assert seeds["genomic_benchmarks", "cv"] == [1, 2, 3, 4, 5]
+    assert seeds["nucleotide_transformer", "heldout"] == [7]
+    write_scores(config, Path("scores.tsv"))
+    check(read_scores("scores.tsv"), config)

@@ -1,14 +1,14 @@
 import csv
 import math
 import time
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 from browser import needs_chromium, opened
 from latex import compiled, needs_pdflatex
-from made_up_scores import CP, GB, GOLDEN, NT, PLAN, thousand_runs
+from made_up_scores import CONFIG, CP, GB, GOLDEN, NT, changed, only, thousand_runs
 
+from convnova.config.schema import Simulate
 from convnova.errors import ConvNovaError
 from convnova.reporting.suite_tables import tables, write_tables
 from convnova.reporting.table_forms import TSV_COLUMNS, markdown
@@ -17,7 +17,7 @@ from convnova.reporting.table_forms import TSV_COLUMNS, markdown
 @pytest.fixture(scope="module")
 def written(scores, published, tmp_path_factory):
     out = tmp_path_factory.mktemp("tables")
-    return {path.name: path.read_text() for path in write_tables(scores, published, PLAN, out)}
+    return {path.name: path.read_text() for path in write_tables(scores, published, CONFIG, out)}
 
 
 def lines(text: str) -> dict[tuple[str, ...], dict[str, str]]:
@@ -26,7 +26,7 @@ def lines(text: str) -> dict[tuple[str, ...], dict[str, str]]:
 
 
 @pytest.mark.parametrize("suffix", ["tsv", "md", "tex"])
-@pytest.mark.parametrize("suite", PLAN.suites)
+@pytest.mark.parametrize("suite", CONFIG.suites)
 def test_tables_equal_the_committed_ones(written, suite, suffix):
     """After a change that is meant: read the difference, then copy the new file over the golden one."""
     assert written[f"{suite}.{suffix}"] == (GOLDEN / f"{suite}.{suffix}").read_text()
@@ -34,7 +34,7 @@ def test_tables_equal_the_committed_ones(written, suite, suffix):
 
 def test_tables_are_the_same_each_time(written, scores, published, tmp_path):
     shuffled = scores.sample(frac=1, random_state=1)
-    assert {path.name: path.read_text() for path in write_tables(shuffled, published, PLAN, tmp_path)} == written
+    assert {path.name: path.read_text() for path in write_tables(shuffled, published, CONFIG, tmp_path)} == written
 
 
 def test_numbers_of_a_cell_by_hand(written):
@@ -60,12 +60,12 @@ def test_receptive_fields_are_a_column_of_the_tsv_and_a_row_where_models_stand_s
     assert r"receptive field & bp & 193 bp &  & 193 bp &  \\" in written[f"{NT}.tex"].splitlines()
     assert Page(written[f"{NT}.html"]).rows[-1][:4] == ["receptive field", "bp", "193 bp", ""]
     wider = scores["receptive_field"].where(scores["row"] != "H3", 27329)
-    (table, *_) = tables(scores.assign(receptive_field=wider), published, PLAN)
+    (table, *_) = tables(scores.assign(receptive_field=wider), published, CONFIG)
     assert "193 bp to 27329 bp" in markdown(table)
 
 
 def test_verdicts_of_all_kinds(written):
-    verdicts = {key: line["verdict"] for suite in PLAN.suites for key, line in lines(written[f"{suite}.tsv"]).items()}
+    verdicts = {key: line["verdict"] for suite in CONFIG.suites for key, line in lines(written[f"{suite}.tsv"]).items()}
     assert verdicts["H3", "convnova", "released"] == "agrees"
     assert verdicts["H3", "convnova", "heldout"] == "not comparable (other protocol: published by released)"
     assert verdicts["H3", "convnova_scratch", "heldout"] == "not run"
@@ -112,9 +112,9 @@ def test_the_best_of_a_row_and_protocol_is_bold(written):
 def test_equal_means_are_both_bold_and_a_single_model_is_not(scores, published):
     even = scores[(scores["suite"] == GB)].copy()
     even["score"] = 0.7
-    table = next(table for table in tables(even, published, PLAN) if table.suite == GB)
+    table = next(table for table in tables(even, published, CONFIG) if table.suite == GB)
     assert sum(cell.best for cell in table.cells.values()) == 2
-    alone = replace(PLAN, models={"convnova": "ConvNova"})
+    alone = only(CONFIG, "convnova")
     (table, *_) = tables(scores[scores["model"] == "convnova"], published, alone)
     assert not any(cell.best for cell in table.cells.values())
 
@@ -129,7 +129,7 @@ def test_summary_line_by_hand(written):
 
 def test_the_summary_says_of_how_many_fine_tunings_scores_of_groups_are_and_that_ties_count_for_each(written):
     """Chromatin profile: three fine-tunings, of two groups each. By heldout 0.950 twice for promoter_tata."""
-    told = {suite: next(x for x in written[f"{suite}.md"].splitlines() if "Summary" in x) for suite in PLAN.suites}
+    told = {suite: next(x for x in written[f"{suite}.md"].splitlines() if "Summary" in x) for suite in CONFIG.suites}
     assert "6 of 54 scores are in, of 3 fine-tunings;" in told[CP] and "fine-tunings" not in told[NT]
     ties = "(ties in the 3 decimals shown count for each)"
     assert f"by heldout, in rows of 2: ConvNova 2, ConvNova (from scratch) 1 {ties};" in told[NT]
@@ -138,8 +138,8 @@ def test_the_summary_says_of_how_many_fine_tunings_scores_of_groups_are_and_that
 
 @pytest.mark.parametrize("by_plan", [True, False])
 def test_a_simulated_genome_is_said_everywhere_and_compared_with_nothing(scores, published, tmp_path, by_plan):
-    plan = replace(PLAN, simulated=by_plan)
-    for path in write_tables(scores.assign(simulated=not by_plan), published, plan, tmp_path):
+    config = changed(CONFIG, simulate=Simulate() if by_plan else None)
+    for path in write_tables(scores.assign(simulated=not by_plan), published, config, tmp_path):
         text = path.read_text()
         if path.suffix == ".tsv":
             assert {line["verdict"] for line in lines(text).values()} == {"simulated genome"}
@@ -152,8 +152,8 @@ def test_a_simulated_genome_is_said_everywhere_and_compared_with_nothing(scores,
 
 
 def test_one_protocol_has_no_difference_and_says_why_it_is_not_compared(scores, published, tmp_path):
-    plan = replace(PLAN, protocols=["heldout"])
-    write_tables(scores[scores["protocol"] == "heldout"], published, plan, tmp_path)
+    config = changed(CONFIG, protocols=["heldout"])
+    write_tables(scores[scores["protocol"] == "heldout"], published, config, tmp_path)
     text = (tmp_path / f"{NT}.md").read_text()
     assert "released - heldout" not in text
     assert "0.815, not comparable [1]" in text
@@ -161,8 +161,8 @@ def test_one_protocol_has_no_difference_and_says_why_it_is_not_compared(scores, 
 
 
 def test_with_one_protocol_and_a_simulated_genome_there_is_nothing_to_compare(scores, published, tmp_path):
-    plan = replace(PLAN, protocols=["heldout"], simulated=True)
-    write_tables(scores[scores["protocol"] == "heldout"], published, plan, tmp_path)
+    config = changed(CONFIG, protocols=["heldout"], simulate=Simulate())
+    write_tables(scores[scores["protocol"] == "heldout"], published, config, tmp_path)
     assert (tmp_path / f"{NT}.tex").read_text().count(r"\begin{tabular}") == 2
     assert (
         "| task | metric | ConvNova: heldout | ConvNova (from scratch): heldout | CNN: heldout |"
@@ -212,8 +212,8 @@ def test_html_is_whole_and_needs_nothing_from_outside(written):
 
 
 def test_names_with_special_letters_are_escaped(scores, published, tmp_path):
-    plan = replace(PLAN, models={**PLAN.models, "cnn": "CNN <50% & C_1>"})
-    write_tables(scores, published, plan, tmp_path)
+    config = changed(CONFIG, models={**CONFIG.models, "cnn": {"title": "CNN <50% & C_1>", "architecture": "cnn"}})
+    write_tables(scores, published, config, tmp_path)
     assert r"CNN $<$50\% \& C\_1$>$" in (tmp_path / f"{NT}.tex").read_text()
     assert "CNN &lt;50% &amp; C_1&gt;" in (tmp_path / f"{NT}.html").read_text()
     assert r"CNN \<50% & C_1\>" in (tmp_path / f"{NT}.md").read_text()
@@ -231,12 +231,12 @@ def test_a_click_on_a_head_sorts_the_rows(written, tmp_path, clicks, first):
 
 @needs_pdflatex
 def test_latex_compiles_with_booktabs_alone(written, tmp_path):
-    compiled([written[f"{suite}.tex"] for suite in PLAN.suites], tmp_path)
+    compiled([written[f"{suite}.tex"] for suite in CONFIG.suites], tmp_path)
     assert (tmp_path / "paper.pdf").stat().st_size > 10_000
 
 
 def test_latex_has_as_many_cells_in_each_line_as_columns(written):
-    for suite in PLAN.suites:
+    for suite in CONFIG.suites:
         columns = 0
         for line in written[f"{suite}.tex"].splitlines():
             if line.startswith(r"\begin{tabular}"):
@@ -247,13 +247,13 @@ def test_latex_has_as_many_cells_in_each_line_as_columns(written):
 
 def test_a_score_outside_the_plan_leaves_no_file_behind(scores, published, tmp_path):
     with pytest.raises(ConvNovaError, match="found seed 3"):
-        write_tables(scores, published, replace(PLAN, seeds=[1, 2]), tmp_path / "out")
+        write_tables(scores, published, changed(CONFIG, seeds=[1, 2]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_thousand_runs_take_seconds(published, tmp_path):
-    frame, plan = thousand_runs()
+    frame, config = thousand_runs()
     started = time.perf_counter()
-    write_tables(frame, published, plan, tmp_path)
+    write_tables(frame, published, config, tmp_path)
     assert len(frame) == 1080
     assert time.perf_counter() - started < 20
