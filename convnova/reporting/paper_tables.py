@@ -206,7 +206,7 @@ def _long_range(scores: pd.DataFrame, config: RunConfig) -> Sheet:
         extra_table_titles(config)["convnova_tables_3_10"],
         f"{UNKNOWN} Mean ± standard deviation over seeds.",
         _filled(lines, 3),
-        ["task", "metric", "protocol", *config.models.values()],
+        ["task", "metric", "protocol", *config.model_titles.values()],
         [*lines, *fields],
         simulated=config.simulated,
     )

@@ -73,17 +73,8 @@ def test_every_link_on_the_page_leads_somewhere(page):
 
 def test_files_to_keep_are_those_of_the_run(page):
     kept = {attributes["download"]: attributes["href"] for _, attributes in page.tags if "download" in attributes}
-    of_suites = {
-        "nucleotide_transformer",
-        "overview",
-        "ranks",
-        "differences",
-        "protocols",
-        "learning",
-        "training_time",
-        "ablations",
-    }
-    figures = {f"{name}.{form}" for name in of_suites | {"pretraining"} for form in ("svg", "pdf", "png")}
+    names = ("nucleotide_transformer", "overview", "ranks", "differences", "learning", "pretraining")
+    figures = {f"{name}.{form}" for name in names for form in ("svg", "pdf", "png")}
     tables = {
         "nucleotide_transformer.tsv", "protocols.tsv", "comparisons.tsv", "convnova_table_1.tsv",
         "convnova_table_9.tsv", "convnova_ablations.tsv", "items.tsv",
@@ -208,7 +199,7 @@ def test_a_model_taken_out_of_the_config_leaves_a_page_that_names_what_is_left(s
     (told,) = re.findall("<p>Left from an earlier config.*", text)
     assert set(re.findall("<code>(.*?)</code>", told)) == {
         "tables/comparisons.*", "tables/convnova_ablations.*", "tables/items.*", "figures/overview.*",
-        "figures/ranks.*", "figures/differences.*", "figures/ablations.*",
+        "figures/ranks.*", "figures/differences.*",
     }  # fmt: skip
     assert not {"table-comparisons", "table-items", "figure-ranks", "figure-differences"} & set(page.texts)
     assert "CNN" not in page.texts["table-nucleotide_transformer"]
@@ -293,7 +284,7 @@ def test_in_a_browser_it_sorts_opens_what_is_asked_for_and_fits(small, width):
     assert console == ""
     assert told["sorted"] == "heldout" and told["others"] == 1
     assert (told["before"], told["after"], told["top"]) == (False, True, True)
-    assert told["width"] <= 0 and told["figures"] == 9 and told["loaded"] == []
+    assert told["width"] <= 0 and told["figures"] == 6 and told["loaded"] == []
 
 
 @needs_chromium
