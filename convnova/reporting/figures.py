@@ -20,7 +20,7 @@ from convnova.config.run import RunConfig
 from convnova.config.schema import TableRow
 from convnova.errors import ConvNovaError
 from convnova.files import atomic
-from convnova.reporting.published import COMPARISONS, Compared, compared
+from convnova.reporting.published import COMPARISONS, References, reference_values
 from convnova.reporting.scores import check
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -76,7 +76,7 @@ def write_figures(scores: pd.DataFrame, published: pd.DataFrame, config: RunConf
         ConvNovaError: a score outside the config, missing, or there twice.
     """
     check(scores, config)
-    known = compared(published)
+    known = reference_values(published)
     written: list[Path] = []
     with matplotlib.rc_context(STYLE):
         for suite in config.suites:
@@ -109,7 +109,7 @@ def empty_figure(width: float, height: float, title: str, simulated: bool) -> Fi
     return figure
 
 
-def _suite_figure(scores: pd.DataFrame, known: Compared, config: RunConfig, suite: str) -> Figure:
+def _suite_figure(scores: pd.DataFrame, known: References, config: RunConfig, suite: str) -> Figure:
     rows, count = config.suites[suite].table_rows, len(config.protocols)
     simulated = config.simulated or bool(scores["simulated"].any())
     handles = _legend(config, None if simulated else suite)
@@ -175,7 +175,7 @@ def _panel(axes: Axes, scores: pd.DataFrame, rows: list[TableRow], config: RunCo
         axes.scatter(means, means.index, s=45, c=colour, marker="|", linewidths=1.4, zorder=4)
 
 
-def _diamonds(axes: Axes, known: Compared, rows: list[TableRow], config: RunConfig, suite: str) -> None:
+def _diamonds(axes: Axes, known: References, rows: list[TableRow], config: RunConfig, suite: str) -> None:
     """The published values, as open diamonds at the height of their model."""
     for model in config.models:
         cells = [known.get((suite, row.label, config.models[model].published)) for row in rows]

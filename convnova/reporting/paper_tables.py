@@ -11,7 +11,7 @@ import pandas as pd
 
 from convnova.config.run import Job, RunConfig
 from convnova.config.schema import METRIC_TITLES
-from convnova.reporting.published import OUR_METRIC, incomparable, of_table, tolerance, verdict
+from convnova.reporting.published import OUR_METRIC, Verdict, judge, tolerance, why_not_comparable
 from convnova.reporting.sheets import Sheet, change, mean_and_spread, number, receptive_field, text
 from convnova.reporting.suite_tables import NAN, signed
 from convnova.reporting.table_forms import Entry, footnoted, reasons
@@ -28,7 +28,7 @@ def paper_table(name: str, scores: pd.DataFrame, published: pd.DataFrame, config
     """The table of that name in `convnova.runs.outputs`; arguments as for
     `convnova.reporting.suite_tables.write_tables`."""
     if name in PAPER_TABLES:
-        return _beside(name, scores, of_table(published, PAPER_TABLES[name].published), config)
+        return _beside(name, scores, published[published["table"] == PAPER_TABLES[name].published], config)
     return {"convnova_tables_3_10": _long_range, "convnova_table_9": _stages, "convnova_ablations": _ablations}[name](
         scores, config
     )
@@ -65,11 +65,11 @@ def _beside(name: str, scores: pd.DataFrame, published: pd.DataFrame, config: Ru
             )
             if config.models[model].published in theirs:
                 found = cells.get((task, config.models[model].published))
-                word, difference = _judged(table, found, runs, metric, values)
-                verdicts += [word] * (difference == difference)
-                differences += [difference] * (difference == difference)
-                word, reason = footnoted(word, notes)
-                line += [change(difference), Entry(word, NAN, why=reason)]
+                verdict, difference = _judged(table, found, runs, metric, values)
+                if not np.isnan(difference):
+                    verdicts.append(verdict.label)
+                    differences.append(difference)
+                line += [change(difference), Entry(footnoted(verdict, notes), NAN, why=verdict.reason)]
         lines.append(line)
     last = [text("receptive field"), text("bp"), *[text("")] * len(theirs)]
     heads = ["task", "metric", *theirs]
@@ -95,14 +95,16 @@ def _spread(table: PaperTable, values: np.ndarray) -> float:
     return float(np.ptp(values) if table.protocol == "cv" else np.std(values, ddof=1))
 
 
-def _judged(table: PaperTable, found: object, runs: pd.DataFrame, metric: str, values: np.ndarray) -> tuple[str, float]:
-    """Verdict in a word, with the reason where ours may not be compared, and ours minus the published value."""
+def _judged(
+    table: PaperTable, found: object, runs: pd.DataFrame, metric: str, values: np.ndarray
+) -> tuple[Verdict, float]:
+    """The verdict, and ours minus the published value."""
     if found is None or not len(values):
-        return ("not published" if found is None else "not run"), NAN
-    reason = incomparable(table.suite, found, table.protocol, metric, float(runs["parameters"].mean()))
+        return Verdict("not published" if found is None else "not run"), NAN
+    reason = why_not_comparable(table.suite, found, table.protocol, metric, float(runs["parameters"].mean()))
     half = float((runs["high"] - runs["low"]).mean() / 2)
-    word = verdict(found, reason, float(values.mean()), tolerance(values, half, found.spread))
-    return word, NAN if word.startswith("not") else float(values.mean() - found.mean)
+    verdict = judge(found, reason, float(values.mean()), tolerance(values, half, found.spread))
+    return verdict, NAN if verdict.label.startswith("not") else float(values.mean() - found.mean)
 
 
 def _caption(table: PaperTable, simulated: bool) -> str:

@@ -10,10 +10,30 @@ import pandas as pd
 
 from convnova.errors import ConvNovaError
 
-COLUMNS = [
-    "table", "suite", "task", "model", "pretrained", "params", "metric", "mean", "spread", "spread_kind", "source",
-    "confidence",
-]  # fmt: skip
+
+class Published(NamedTuple):
+    """One published number: a row of `published.csv`."""
+
+    table: str
+    """The paper and the table in it."""
+    suite: str
+    task: str
+    model: str
+    pretrained: str
+    """yes, no, or empty where the sources do not say."""
+    params: str
+    """The number of parameters as printed, such as 386K."""
+    metric: str
+    mean: float
+    spread: float
+    """NaN if there is none."""
+    spread_kind: str
+    source: str
+    confidence: str
+    """One of `CONFIDENCE`."""
+
+
+COLUMNS = list(Published._fields)
 CONFIDENCE = ("owner", "quoted", "copied", "inferred")
 
 
@@ -32,7 +52,7 @@ COMPARISONS = {
     "chromatin_profile": Comparison(None, "released"),
     "gene_finding": Comparison(None, "released"),
 }
-"""Suite to table. One each: other papers' tables have other splits and protocols, and never share a row with it."""
+"""Suite to table. Other papers' tables have other splits and protocols, and never share a row with it."""
 
 OUR_METRIC = {"f1": "f1_macro", "median_auroc": "auroc"}
 """Published name to ours, where they differ; the released ConvNova configs take macro F1."""
@@ -73,7 +93,7 @@ def read_published(path: str | Path) -> pd.DataFrame:
         for row in reader:
             key = tuple(row[name] for name in ("table", "suite", "task", "model", "metric"))
             if mistake := _mistake(row) or ("another row with the same key" if key in rows else ""):
-                raise ConvNovaError(f"{path}: line {reader.line_num}: {mistake}; mend or remove the row")
+                raise ConvNovaError(f"{path}: line {reader.line_num}: {mistake}; fix or remove the row")
             rows[key] = row
     frame = pd.DataFrame(list(rows.values()), columns=COLUMNS)
     return frame.assign(mean=frame["mean"].astype(float), spread=pd.to_numeric(frame["spread"]).astype(float))
@@ -98,44 +118,23 @@ def _mistake(row: dict[str, str]) -> str:
     return ""
 
 
-class Published(NamedTuple):
-    """One published number; the columns of `published.csv`."""
-
-    table: str
-    suite: str
-    task: str
-    model: str
-    pretrained: str
-    params: str
-    metric: str
-    mean: float
-    spread: float
-    spread_kind: str
-    source: str
-    confidence: str
+References = dict[tuple[str, str, str | None], Published]
 
 
-def of_table(published: pd.DataFrame, table: str) -> pd.DataFrame:
-    """The rows of one published table, in its order: never two papers together."""
-    return published[published["table"] == table]
-
-
-Compared = dict[tuple[str, str, str | None], Published]
-
-
-def compared(published: pd.DataFrame) -> Compared:
+def reference_values(published: pd.DataFrame) -> References:
     """Suite, row and published name of a model to the number, from the one table that the suite is compared with."""
+    rows = map(Published._make, published[COLUMNS].itertuples(index=False))
     return {
         (row.suite, row.task, row.model): row
-        for row in map(Published._make, published[COLUMNS].itertuples(index=False))
+        for row in rows
         if row.suite in COMPARISONS and row.table == COMPARISONS[row.suite].table
     }
 
 
-def parameters(text: str) -> float:
+def parse_size(text: str) -> float:
     """A published number of parameters, such as 386K, 1.7M or 2.5B; NaN if it is not given.
 
-    >>> parameters("386K")
+    >>> parse_size("386K")
     386000.0
     """
     found = re.fullmatch(r"([\d.]+)([KMB])", text)
@@ -143,14 +142,16 @@ def parameters(text: str) -> float:
 
 
 def tolerance(scores: np.ndarray, half_interval: float, spread: float) -> float:
-    """How far a published mean may lie from ours and still agree; NaN where there is nothing to judge by.
+    """How far a published mean may lie from ours and still agree; NaN if our uncertainty is unknown.
 
     Args:
         scores: ours, one a seed (n,).
         half_interval: half the bootstrap interval over test rows, NaN if there is none.
         spread: the published one, NaN if there is none.
 
-    The 95% prediction interval for one more value, t(0.975, n - 1) sd sqrt(1 + 1/n), or what is larger.
+    Returns:
+        The largest of half a printed digit, the published spread, and our own uncertainty. That is the 95% prediction
+        interval for one more value, t(0.975, n - 1) sd sqrt(1 + 1/n); of fewer than three seeds `half_interval`.
     """
     ours = half_interval
     if len(scores) >= ENOUGH_SEEDS:
@@ -161,8 +162,19 @@ def tolerance(scores: np.ndarray, half_interval: float, spread: float) -> float:
     return float("nan") if np.isnan(ours) else float(np.nanmax([ours, spread, HALF_A_DIGIT]))
 
 
-def incomparable(suite: str, found: Published | None, protocol: str, metric: str, own_parameters: float) -> str:
-    """Why a number of ours may not be held against the published one; nothing if it may, or if there is none."""
+def why_not_comparable(suite: str, found: Published | None, protocol: str, metric: str, size: float) -> str:
+    """Why a number of ours may not be compared with the published one.
+
+    Args:
+        suite: the suite of both.
+        found: the published number, or None.
+        protocol: ours.
+        metric: ours.
+        size: number of parameters of our model.
+
+    Returns:
+        The reason; nothing if they may be compared, or if there is no published number.
+    """
     if suite not in COMPARISONS:
         return "other data than that of any published table"
     table, expected = COMPARISONS[suite]
@@ -176,29 +188,41 @@ def incomparable(suite: str, found: Published | None, protocol: str, metric: str
         return f"other metric: published {found.metric}"
     if not found.pretrained:
         return "unknown settings: the sources do not say whether it was pretrained"
-    size = parameters(found.params)
-    if abs(own_parameters - size) > PARAMETER_TOLERANCE * size:
-        return f"other size: ours {own_parameters / 1e6:.3g}M parameters, published {found.params}"
+    published_size = parse_size(found.params)
+    if abs(size - published_size) > PARAMETER_TOLERANCE * published_size:
+        return f"other size: ours {size / 1e6:.3g}M parameters, published {found.params}"
     return ""
 
 
-def verdict(found: Published | None, reason: str, mean: float, margin: float) -> str:
-    """How ours stands to the published number, in words.
+class Verdict(NamedTuple):
+    """How a number of ours compares with the published one."""
+
+    label: str
+    """agrees, above, below, not published, not run, not comparable, or simulated genome."""
+    reason: str = ""
+    """Why it is not comparable."""
+
+    def __str__(self) -> str:
+        return f"{self.label} ({self.reason})" if self.reason else self.label
+
+
+def judge(found: Published | None, reason: str, mean: float, margin: float) -> Verdict:
+    """Compare a number of ours with the published one.
 
     Args:
         found: the published number, or None.
-        reason: what `incomparable` says.
+        reason: what `why_not_comparable` returns.
         mean: ours; NaN if nothing was run.
-        margin: what `tolerance` says.
+        margin: what `tolerance` returns.
 
     Returns:
-        agrees, above, below, not published, not run, or not comparable (why).
+        The verdict: agrees, above, below, not published, not run, or not comparable with the reason.
     """
     if found is None:
-        return f"not comparable ({reason})" if reason else "not published"
+        return Verdict("not comparable", reason) if reason else Verdict("not published")
     if np.isnan(mean):
-        return "not run"
+        return Verdict("not run")
     if reason or np.isnan(margin):
-        return f"not comparable ({reason or 'one or two seeds and no interval'})"
+        return Verdict("not comparable", reason or "one or two seeds and no interval")
     difference = mean - found.mean
-    return "agrees" if abs(difference) <= margin else "above" if difference > 0 else "below"
+    return Verdict("agrees" if abs(difference) <= margin else "above" if difference > 0 else "below")

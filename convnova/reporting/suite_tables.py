@@ -10,7 +10,16 @@ import pandas as pd
 from convnova.config.run import RunConfig
 from convnova.config.schema import METRICS, TableRow
 from convnova.files import write_text
-from convnova.reporting.published import AGREEMENT, COMPARISONS, Published, compared, incomparable, tolerance, verdict
+from convnova.reporting.published import (
+    AGREEMENT,
+    COMPARISONS,
+    Published,
+    Verdict,
+    judge,
+    reference_values,
+    tolerance,
+    why_not_comparable,
+)
 from convnova.reporting.scores import ALTERNATIVE_SCORES, check
 
 SIMULATED = (
@@ -41,7 +50,7 @@ class Cell:
     `parameters`, `receptive_field` and `seconds`."""
     published: Published | None = None
     tolerance: float = NAN
-    verdict: str = "not run"
+    verdict: Verdict = Verdict("not run")
     best: bool = False
     """Whether no model is better in this row and protocol, as printed; False with one model."""
 
@@ -117,7 +126,7 @@ def write_tables(
 def tables(scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig) -> Iterator[Table]:
     """The tables of all suites; arguments and errors as for `write_tables`."""
     check(scores, config)
-    known = compared(published)
+    known = reference_values(published)
     groups = dict(list(scores.groupby(["suite", "task", "row", "model", "protocol"], sort=True)))
     for suite, content in config.suites.items():
         rows = content.table_rows
@@ -160,9 +169,9 @@ def _measured(runs: pd.DataFrame, spread: float) -> Cell:
 def _judged(cell: Cell, found: Published | None, suite: str, row: TableRow, protocol: str, simulated: bool) -> Cell:
     """The cell with the published number and the verdict."""
     if simulated:
-        return replace(cell, verdict="simulated genome")
-    reason = incomparable(suite, found, protocol, row.metric, cell.other.get("parameters", NAN))
-    return replace(cell, published=found, verdict=verdict(found, reason, cell.mean, cell.tolerance))
+        return replace(cell, verdict=Verdict("simulated genome"))
+    reason = why_not_comparable(suite, found, protocol, row.metric, cell.other.get("parameters", NAN))
+    return replace(cell, published=found, verdict=judge(found, reason, cell.mean, cell.tolerance))
 
 
 def _with_best(table: Table) -> dict[tuple[TableRow, str, str], Cell]:
@@ -238,9 +247,9 @@ def _standing(table: Table) -> list[str]:
     if table.simulated:
         return ["no comparison with the paper: the genome is simulated"]
     words = {"agrees": "agree", "above": "above", "below": "below"}
-    judged = [cell for cell in table.cells.values() if cell.verdict in words]
+    judged = [cell for cell in table.cells.values() if cell.verdict.label in words]
     if not judged:
         return ["nothing to compare with published numbers"]
-    counts = ", ".join(f"{sum(cell.verdict == verdict for cell in judged)} {word}" for verdict, word in words.items())
+    counts = ", ".join(f"{sum(cell.verdict.label == label for cell in judged)} {word}" for label, word in words.items())
     mean = signed(np.mean([cell.difference for cell in judged]))
     return [f"of {len(judged)} cells beside published ones {counts}, mean difference {mean}"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from convnova.config.schema import METRICS, TableRow
 from convnova.reporting.pages import WARNING, breakable, escape, fill, sortable
+from convnova.reporting.published import Verdict
 from convnova.reporting.scores import ALTERNATIVE_SCORES
 from convnova.reporting.suite_tables import SHOWN, Cell, Table, signed
 
@@ -45,7 +46,7 @@ def _line(table: Table, row: TableRow, model: str, protocol: str) -> dict[str, s
         "model": model, "title": table.models[model], "protocol": protocol,
         "n": str(len(cell.seeds)), "n_expected": str(len(table.seeds[protocol])),
         "seeds": ",".join(map(str, cell.seeds)),
-        "best": str(cell.best).lower(), "simulated": str(table.simulated).lower(), "verdict": cell.verdict,
+        "best": str(cell.best).lower(), "simulated": str(table.simulated).lower(), "verdict": str(cell.verdict),
     }  # fmt: skip
     if found:
         kept = ("spread_kind", "table", "model", "source", "confidence")
@@ -125,21 +126,21 @@ def _published(cell: Cell, notes: list[str]) -> Entry:
     """The published value and the verdict; the reason of a verdict goes to the notes."""
     found = cell.published
     mean, spread = (found.mean, found.spread) if found else (math.nan, math.nan)
-    word, _ = footnoted(cell.verdict, notes)
+    word = footnoted(cell.verdict, notes)
     return Entry(", ".join(filter(None, (scored(mean, spread), word))), mean)
 
 
-def footnoted(verdict: str, notes: list[str]) -> tuple[str, str]:
-    """A verdict in a word that points to the note with its reason by number, from 1; and the reason, if it has one.
+def footnoted(verdict: Verdict, notes: list[str]) -> str:
+    """The label of a verdict, with the number, from 1, of the note that holds its reason.
 
     Args:
         notes: reasons so far; a new one is added.
     """
-    word, _, reason = verdict.partition(" (")
-    reason = reason.removesuffix(")")
-    if reason and reason not in notes:
-        notes.append(reason)
-    return word + (f" [{notes.index(reason) + 1}]" if reason else ""), reason
+    if not verdict.reason:
+        return verdict.label
+    if verdict.reason not in notes:
+        notes.append(verdict.reason)
+    return f"{verdict.label} [{notes.index(verdict.reason) + 1}]"
 
 
 def reasons(notes: list[str]) -> list[str]:
