@@ -31,7 +31,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def run_audit(options: argparse.Namespace) -> None:
     """`convnova audit`"""
-    from convnova.evaluation.leakage.split_audit import Pretraining, write_audit
+    from convnova.data.task_dataset import read_task
+    from convnova.evaluation.leakage.split_audit import Pretraining, audit
+    from convnova.files import write_json
 
     config = config_of(options)
     suite, task = suite_and_task(config, options.task, options.config)
@@ -41,7 +43,7 @@ def run_audit(options: argparse.Namespace) -> None:
         same = config.suites[suite].genome == config.genome
         files = files_by_role(options.files) if same else {}
         pretraining = Pretraining(config.genome or "", options.genome, read, config.suites[suite].format, files)
-    write_audit(options.dataset, options.out, pretraining, suite=suite, task=task)
+    write_json(options.out, {"suite": suite, "task": task, **audit(read_task(options.dataset), pretraining)})
 
 
 def run_audit_tables(options: argparse.Namespace) -> None:

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from convnova.evaluation.metrics import FROM_CONFUSION, FROM_RANKING, check_probabilities, confusion, ranking
+from convnova.evaluation.metrics import CONFUSION_METRICS, check_probabilities, confusion, from_confusion, mean_area
 
 LEVEL = 0.95
 RESAMPLES = 1000
 WEIGHTS_AT_ONCE = 4_000_000
-"""Weights of items held in memory at a time: 32 MB."""
+"""Weights of rows in memory at a time: 32 MB."""
 
 
 def bootstrap_interval(
@@ -18,27 +18,37 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """95% percentile bootstrap interval of a score over test rows.
 
-    Drawing n items with replacement draws a confusion matrix from a multinomial, so the metrics that need
-    no more than that cost no more than their matrix, however many items there are.
+    Drawing n rows with replacement draws a confusion matrix from a multinomial, so a metric of a confusion matrix
+    takes as long for a million rows as for a hundred.
 
     Args:
         labels: class ids (n,).
         scores: probabilities (n, classes).
         metric: mcc, f1_macro, f1_binary, accuracy, auroc or auprc.
+        resamples: how many times n rows are drawn.
+        seed: of the draws.
 
     Returns:
         The lower and the upper end; NaN where no resample has the score.
 
     Raises:
         ConvNovaError: as `convnova.evaluation.metrics.classification`.
+
+    Example:
+        >>> labels = np.array([0, 0, 1, 1] * 25)
+        >>> scores = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.1, 0.9]] * 25)
+        >>> low, high = bootstrap_interval(labels, scores, "accuracy")
+        >>> low < 0.75 < high
+        True
     """
     labels, scores = np.asarray(labels), np.asarray(scores)
     check_probabilities(labels, scores)
-    if metric in FROM_CONFUSION:
-        counts = confusion(labels, scores.argmax(1), scores.shape[1])
-        return percentiles(FROM_CONFUSION[metric](_resampled_cells(counts, resamples, seed)))
-    weights = item_weights(len(labels), resamples, seed)
-    return percentiles(np.concatenate([weighted_areas(labels, scores, metric, part) for part in weights]))
+    if metric in CONFUSION_METRICS:
+        counts, n = confusion(labels, scores.argmax(1), scores.shape[1]), len(labels)
+        drawn = np.random.default_rng(seed).multinomial(n, counts.ravel() / n, size=resamples)
+        return percentiles(from_confusion(metric, drawn.reshape(resamples, *counts.shape)))
+    parts = resampled_weights(len(labels), resamples, seed)
+    return percentiles(np.concatenate([mean_area(labels, scores, metric, weights) for weights in parts]))
 
 
 def bootstrap_sequences(
@@ -51,44 +61,35 @@ def bootstrap_sequences(
     Args:
         confusions: counts of each sequence (sequences, classes, classes).
         metric: mcc, f1_macro, f1_binary or accuracy.
+        resamples: how many times the sequences are drawn.
+        seed: of the draws.
+
+    Returns:
+        The lower and the upper end; NaN where no resample has the score.
     """
     cells = confusions.reshape(len(confusions), -1)
-    drawn = np.concatenate([part @ cells for part in item_weights(len(cells), resamples, seed)])
-    return percentiles(FROM_CONFUSION[metric](drawn.reshape(-1, *confusions.shape[1:])))
+    drawn = np.concatenate([weights @ cells for weights in resampled_weights(len(cells), resamples, seed)])
+    return percentiles(from_confusion(metric, drawn.reshape(-1, *confusions.shape[1:])))
 
 
-def _resampled_cells(counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Counts of any shape, drawn anew: int64 (resamples, *shape)."""
-    n = int(counts.sum())
-    drawn = np.random.default_rng(seed).multinomial(n, counts.ravel() / n, size=resamples)
-    return drawn.reshape(resamples, *counts.shape)
+def resampled_weights(n: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield how often each row is drawn, in parts that memory holds.
 
+    Args:
+        n: how many rows there are, and are drawn each time.
+        resamples: how many times they are drawn, in all parts together.
+        seed: of the draws.
 
-def item_weights(n: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each of n items is drawn, in pieces int64 (some resamples, n)."""
+    Yields:
+        int64 (some of the resamples, n).
+    """
     generator = np.random.default_rng(seed)
     at_once = max(1, WEIGHTS_AT_ONCE // n)
     for start in range(0, resamples, at_once):
-        rows = min(at_once, resamples - start)
-        drawn = generator.integers(n, size=(rows, n)) + np.arange(rows)[:, None] * n
-        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
-
-
-def weighted_areas(labels: np.ndarray, scores: np.ndarray, metric: str, weights: np.ndarray) -> np.ndarray:
-    """A metric of `FROM_RANKING` for each row of weights (resamples, n): (resamples,)."""
-    classes = [1] if scores.shape[1] == 2 else range(scores.shape[1])
-    areas = np.stack([_area(labels == of, scores[:, of], metric, weights) for of in classes])
-    defined = ~np.isnan(areas)
-    total = np.where(defined, areas, 0).sum(0)
-    return np.divide(total, defined.sum(0), out=np.full(len(weights), np.nan), where=defined.any(0))
-
-
-def _area(positive: np.ndarray, scores: np.ndarray, metric: str, weights: np.ndarray) -> np.ndarray:
-    order, ends = ranking(scores)
-    falling = weights[:, order]
-    hits = np.cumsum(falling * positive[order], axis=1)[:, ends]
-    misses = np.cumsum(falling * ~positive[order], axis=1)[:, ends]
-    return FROM_RANKING[metric](hits, misses)
+        count = min(at_once, resamples - start)
+        # Resample r counts in bins r * n to (r + 1) * n - 1.
+        drawn = generator.integers(n, size=(count, n)) + np.arange(count)[:, None] * n
+        yield np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)
 
 
 def percentiles(values: np.ndarray) -> tuple[float, float]:

@@ -1,15 +1,22 @@
 """Scores of predictions, computed once over all of them.
 
-Imports numpy alone: thousands of short jobs import this module, and scikit-learn would cost each of them
-1.4 s. The tests hold every function equal to scikit-learn's to 1e-12. A score that is not defined, such as
-AUROC where test has one class, is left out of the result, never guessed.
-"""
+All of it is numpy. A fine-tuning computes every one of these scores, and `import sklearn.metrics` costs it 1.3 s
+(3.1 s instead of 1.8 s until its modules are loaded; AMD EPYC, scikit-learn 1.9.1); a job of the embedded run takes
+some seconds, and a paper has thousands. The bootstrap needs the same formulas over a thousand confusion matrices or
+resampled rankings at a time. The tests hold each of them equal to scikit-learn's to 1e-12.
 
-from collections.abc import Callable
+A score that is not defined, such as AUROC where test has one class, is left out of the result, never guessed.
+"""
 
 import numpy as np
 
 from convnova.errors import ConvNovaError
+
+CONFUSION_METRICS = ("mcc", "f1_macro", "f1_binary", "accuracy")
+"""Metrics that a confusion matrix determines."""
+
+RANKING_METRICS = ("auroc", "auprc")
+"""Metrics that depend on the order of the scores."""
 
 COLUMNS_AT_ONCE = 64
 """Labels that `multilabel` copies at a time: enough to use each cache line whole, 230 MB for 450,000 rows."""
@@ -19,16 +26,18 @@ SUM_TOLERANCE = 0.02
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Count the items of each true class (rows) and predicted class (columns).
+    """Count the rows or bases of each true class (rows of the matrix) and predicted class (columns).
 
     Args:
-        labels, predicted: integers below `classes`, of one shape.
+        labels: integers below `classes`, of any shape.
+        predicted: integers below `classes`, of the same shape.
+        classes: how many classes there are.
 
     Returns:
         int64 (classes, classes).
 
     Raises:
-        ConvNovaError: the shapes differ, there are no items, or an id is outside the classes.
+        ConvNovaError: the shapes differ, there are no labels, or an id is outside the classes.
     """
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     if labels.shape != predicted.shape or labels.size == 0:
@@ -43,18 +52,40 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
-def mcc_from_confusion(confusion: np.ndarray) -> np.ndarray:
+def from_confusion(metric: str, confusions: np.ndarray) -> np.ndarray:
+    """A metric of each confusion matrix.
+
+    Args:
+        metric: one of `CONFUSION_METRICS`. `f1_macro` is the mean over the classes that are among the labels or
+            predicted; `f1_binary` is the F1 of class 1, 0 if it does not occur.
+        confusions: counts (..., classes, classes), true classes in rows.
+
+    Returns:
+        float64 (...).
+    """
+    counts = np.asarray(confusions, dtype=np.float64)
+    if metric == "mcc":
+        return mcc_from_confusion(counts)
+    correct, occurrences = np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1) + counts.sum(-2)
+    if metric == "accuracy":
+        return correct.sum(-1) / counts.sum((-2, -1))
+    # 2 TP / (2 TP + FP + FN) of each class; NaN for a class that is neither among the labels nor predicted.
+    f1 = np.divide(2 * correct, occurrences, out=np.full(occurrences.shape, np.nan), where=occurrences > 0)
+    return np.nan_to_num(f1[..., 1], nan=0.0) if metric == "f1_binary" else np.nanmean(f1, axis=-1)
+
+
+def mcc_from_confusion(confusions: np.ndarray) -> np.ndarray:
     """Matthews correlation coefficient, for any number of classes; 0 where it is 0/0.
 
     Args:
-        confusion: counts (..., classes, classes).
+        confusions: counts (..., classes, classes).
 
     Returns:
         float64 (...).
 
     Formula: R_K of Gorodkin 2004, doi:10.1016/j.compbiolchem.2004.09.006.
     """
-    counts = np.asarray(confusion, dtype=np.float64)
+    counts = np.asarray(confusions, dtype=np.float64)
     true, predicted = counts.sum(-1), counts.sum(-2)
     n = true.sum(-1)
     covariance = n * np.trace(counts, axis1=-2, axis2=-1) - (true * predicted).sum(-1)
@@ -62,94 +93,78 @@ def mcc_from_confusion(confusion: np.ndarray) -> np.ndarray:
     return np.divide(covariance, np.sqrt(spread), out=np.zeros_like(covariance), where=spread > 0)
 
 
-def accuracy_from_confusion(confusion: np.ndarray) -> np.ndarray:
-    """Share of items on the diagonal; counts (..., classes, classes) to float64 (...)."""
-    counts = np.asarray(confusion, dtype=np.float64)
-    return np.trace(counts, axis1=-2, axis2=-1) / counts.sum((-2, -1))
+def ranking_counts(
+    positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many positives and negatives have at least each of the scores, from the highest score down.
 
-
-def f1_of_classes(confusion: np.ndarray) -> np.ndarray:
-    """F1 of each class; NaN for a class that is neither among the labels nor predicted.
-
-    Counts (..., classes, classes) to float64 (..., classes).
-    """
-    counts = np.asarray(confusion, dtype=np.float64)
-    hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    seen = counts.sum(-1) + counts.sum(-2)
-    return np.divide(2 * hits, seen, out=np.full(seen.shape, np.nan), where=seen > 0)
-
-
-def f1_macro_from_confusion(confusion: np.ndarray) -> np.ndarray:
-    """Mean F1 of the classes that occur; counts (..., classes, classes) to float64 (...)."""
-    return np.nanmean(f1_of_classes(confusion), axis=-1)
-
-
-def f1_binary_from_confusion(confusion: np.ndarray) -> np.ndarray:
-    """F1 of class 1, 0 if it does not occur; counts (..., 2, 2) to float64 (...)."""
-    return np.nan_to_num(f1_of_classes(confusion)[..., 1], nan=0.0)
-
-
-FROM_CONFUSION: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "mcc": mcc_from_confusion,
-    "f1_macro": f1_macro_from_confusion,
-    "f1_binary": f1_binary_from_confusion,
-    "accuracy": accuracy_from_confusion,
-}
-
-
-def ranking(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The order of scores (n,) from high to low, and where in it each run of equal scores ends.
+    Args:
+        positive: bool or 0 and 1 (n,).
+        scores: of each row (n,).
+        weights: how often each row counts (resamples, n); once by default.
 
     Returns:
-        order: indices (n,).
-        ends: indices into `order` (thresholds,), the last one n - 1.
+        Positives and negatives, both int64 (thresholds,) or (resamples, thresholds); equal scores are one threshold.
     """
     order = np.argsort(scores)[::-1]
     falling = scores[order]
-    return order, np.append(np.flatnonzero(falling[1:] != falling[:-1]), scores.size - 1)
+    ends = np.append(np.flatnonzero(falling[1:] != falling[:-1]), scores.size - 1)
+    if weights is None:
+        positives = np.cumsum(positive[order], dtype=np.int64)[ends]
+        return positives, ends + 1 - positives
+    weights = weights[:, order]
+    positives = np.cumsum(weights * positive[order], axis=1)[:, ends]
+    return positives, np.cumsum(weights, axis=1)[:, ends] - positives
 
 
-def auroc_from_counts(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve; NaN where there is one class only.
-
-    Args:
-        positives, negatives: how many score at or above each threshold, thresholds falling (..., thresholds).
-    """
-    positives, negatives = positives.astype(np.float64), negatives.astype(np.float64)
-    steps = np.diff(negatives, axis=-1, prepend=0)
-    heights = positives - np.diff(positives, axis=-1, prepend=0) / 2
-    return _divide((steps * heights).sum(-1), positives[..., -1] * negatives[..., -1])
-
-
-def auprc_from_counts(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
-    """Average precision: precision at each threshold, weighted by the recall gained; NaN with one class only.
+def from_ranking(metric: str, positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve, or average precision; NaN where there is one class only.
 
     Args:
-        positives, negatives: how many score at or above each threshold, thresholds falling (..., thresholds).
+        metric: `auroc`; or `auprc`, the precision at each threshold weighted by the recall gained there.
+        positives: how many score at or above each threshold, thresholds falling (..., thresholds).
+        negatives: the same of negatives.
+
+    Returns:
+        float64 (...).
     """
     positives, negatives = positives.astype(np.float64), negatives.astype(np.float64)
-    precision = positives / np.maximum(positives + negatives, 1)
     gained = np.diff(positives, axis=-1, prepend=0)
-    both = np.where(negatives[..., -1] > 0, positives[..., -1], 0)
-    return _divide((gained * precision).sum(-1), both)
+    if metric == "auroc":
+        # Positives above a negative count 1, those with the same score 1/2.
+        area = (np.diff(negatives, axis=-1, prepend=0) * (positives - gained / 2)).sum(-1)
+        whole = positives[..., -1] * negatives[..., -1]
+    else:
+        area = (gained * (positives / np.maximum(positives + negatives, 1))).sum(-1)
+        whole = np.where(negatives[..., -1] > 0, positives[..., -1], 0)
+    return np.divide(area, whole, out=np.full(np.shape(area), np.nan), where=whole > 0)
 
 
-def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
+def mean_area(labels: np.ndarray, scores: np.ndarray, metric: str, weights: np.ndarray | None = None) -> np.ndarray:
+    """AUROC or AUPRC: of class 1 where there are two, else the mean over classes of one against the rest.
 
+    Classes without a positive or without a negative are left out of the mean; NaN where no class is left.
 
-FROM_RANKING: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "auroc": auroc_from_counts,
-    "auprc": auprc_from_counts,
-}
+    Args:
+        labels: class ids (n,).
+        scores: probabilities (n, classes).
+        metric: one of `RANKING_METRICS`.
+        weights: how often each row counts (resamples, n); once by default.
 
+    Returns:
+        float64 () or (resamples,).
 
-def _areas(positive: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
-    """AUROC and AUPRC of one column; `positive` (n,) is 0 or 1, scores (n,)."""
-    order, ends = ranking(scores)
-    hits = np.cumsum(positive[order], dtype=np.int64)[ends]
-    misses = ends + 1 - hits
-    return float(auroc_from_counts(hits, misses)), float(auprc_from_counts(hits, misses))
+    Raises:
+        ConvNovaError: another metric.
+    """
+    if metric not in RANKING_METRICS:
+        raise ConvNovaError(f"metric: expected one of {', '.join(CONFUSION_METRICS + RANKING_METRICS)}, found {metric}")
+    columns = [1] if scores.shape[1] == 2 else range(scores.shape[1])
+    counts = (ranking_counts(labels == column, scores[:, column], weights) for column in columns)
+    areas = np.stack([from_ranking(metric, *pair) for pair in counts])
+    defined = ~np.isnan(areas)
+    total, count = np.where(defined, areas, 0).sum(0), defined.sum(0)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 def check_scores(scores: np.ndarray) -> None:
@@ -172,7 +187,7 @@ def check_probabilities(labels: np.ndarray, scores: np.ndarray) -> None:
 
     Raises:
         ConvNovaError: shapes that do not fit, scores that are not finite, or rows that do not sum to 1:
-            logits would give another AUROC without a word.
+            the AUROC of logits would be another one, without a warning.
     """
     if scores.ndim != 2 or scores.shape[1] < 2 or labels.shape != scores.shape[:1] or not labels.size:
         raise ConvNovaError(
@@ -182,8 +197,10 @@ def check_probabilities(labels: np.ndarray, scores: np.ndarray) -> None:
     sums = scores.sum(1, dtype=np.float64)
     wrong = np.flatnonzero((np.abs(sums - 1) > SUM_TOLERANCE) | (scores.min(1) < 0))
     if wrong.size:
+        row = wrong[0]
         raise ConvNovaError(
-            f"expected probabilities that sum to 1, found {sums[wrong[0]]:.3f} in row {wrong[0]}; apply softmax first"
+            f"row {row}: expected probabilities that sum to 1, found a sum of {sums[row]:.3f} and a least of "
+            f"{scores[row].min():.3f}; apply softmax first"
         )
 
 
@@ -195,9 +212,8 @@ def classification(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
         scores: probabilities (n, classes).
 
     Returns:
-        mcc, f1_macro, accuracy; f1_binary (of class 1) where there are two classes; auroc and auprc, of
-        class 1 where there are two, else the mean over classes of one against the rest, classes without a
-        positive or without a negative left out.
+        mcc, f1_macro and accuracy; f1_binary where there are two classes; auroc and auprc, as `mean_area`, where
+        they are defined.
 
     Raises:
         ConvNovaError: see `check_probabilities` and `confusion`.
@@ -205,40 +221,26 @@ def classification(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     labels, scores = np.asarray(labels), np.asarray(scores)
     check_probabilities(labels, scores)
     classes = scores.shape[1]
-    result = _from_confusion(confusion(labels, scores.argmax(1), classes))
-    columns = [1] if classes == 2 else range(classes)
-    areas = np.array([_areas(labels == column, scores[:, column]) for column in columns])
-    defined = areas[~np.isnan(areas[:, 0])]
-    if len(defined):
-        result["auroc"], result["auprc"] = map(float, defined.mean(0))
-    return result
-
-
-def _from_confusion(counts: np.ndarray) -> dict[str, float]:
-    names = [name for name in FROM_CONFUSION if name != "f1_binary" or len(counts) == 2]
-    return {name: float(FROM_CONFUSION[name](counts)) for name in names}
+    counts = confusion(labels, scores.argmax(1), classes)
+    names = [name for name in CONFUSION_METRICS if name != "f1_binary" or classes == 2]
+    result = {name: float(from_confusion(name, counts)) for name in names}
+    areas = {name: float(mean_area(labels, scores, name)) for name in RANKING_METRICS}
+    return result | {name: area for name, area in areas.items() if not np.isnan(area)}
 
 
 def per_base(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """MCC, macro F1 and accuracy over all bases pooled; bases with a negative label are padding and left out.
+    """MCC, macro F1 and accuracy over all bases pooled.
 
     Args:
-        labels: class ids, any shape.
-        predicted: class ids of the same shape, or scores with one axis more.
+        labels: class ids (bases,).
+        predicted: class ids (bases,).
 
     Raises:
-        ConvNovaError: scores that are not finite, shapes that differ, or no base at all.
+        ConvNovaError: as `confusion`.
     """
     labels, predicted = np.asarray(labels), np.asarray(predicted)
-    if predicted.ndim == labels.ndim + 1:
-        check_scores(predicted.reshape(-1, predicted.shape[-1]))
-        predicted = predicted.argmax(-1)
-    if labels.shape != predicted.shape:
-        raise ConvNovaError(f"expected a prediction for each base, found {predicted.shape} for {labels.shape}")
-    real = labels >= 0
-    labels, predicted = labels[real], predicted[real]
     counts = confusion(labels, predicted, int(max(labels.max(initial=0), predicted.max(initial=0))) + 1)
-    return {name: float(FROM_CONFUSION[name](counts)) for name in ("mcc", "f1_macro", "accuracy")}
+    return {name: float(from_confusion(name, counts)) for name in ("mcc", "f1_macro", "accuracy")}
 
 
 def multilabel(labels: np.ndarray, scores: np.ndarray, groups: dict[str, tuple[int, int]]) -> dict[str, object]:
@@ -259,16 +261,12 @@ def multilabel(labels: np.ndarray, scores: np.ndarray, groups: dict[str, tuple[i
     """
     if labels.ndim != 2 or labels.shape != scores.shape or not labels.size:
         raise ConvNovaError(f"expected labels and scores (n, labels) alike, found {labels.shape} and {scores.shape}")
-    areas = np.concatenate(
-        [_areas_of_columns(labels, scores, start) for start in range(0, labels.shape[1], COLUMNS_AT_ONCE)]
-    )
-    result: dict[str, object] = {**_summary(areas[:, 0], "auroc_median", "auroc"), "groups": {}}
+    starts = range(0, labels.shape[1], COLUMNS_AT_ONCE)
+    aurocs, auprcs = np.concatenate([_areas_of_columns(labels, scores, start) for start in starts]).T
+    result: dict[str, object] = _summary(aurocs, "auroc_median", "auroc")
     if result["n_labels"]:
-        result["auprc"] = float(np.nanmean(areas[:, 1]))
-    result["groups"] = {
-        name: _summary(areas[first:past, 0], "auroc", "auroc_mean") for name, (first, past) in groups.items()
-    }
-    return result
+        result["auprc"] = float(np.nanmean(auprcs))
+    return result | {"groups": {name: _summary(aurocs[slice(*g)], "auroc", "auroc_mean") for name, g in groups.items()}}
 
 
 def _areas_of_columns(labels: np.ndarray, scores: np.ndarray, start: int) -> np.ndarray:
@@ -278,7 +276,8 @@ def _areas_of_columns(labels: np.ndarray, scores: np.ndarray, start: int) -> np.
     check_scores(values.T)
     if positives.min() < 0 or positives.max() > 1:
         raise ConvNovaError(f"expected labels 0 and 1, found {positives.max()} in columns {start} and after")
-    return np.array([_areas(*pair) for pair in zip(positives, values, strict=True)])
+    counts = (ranking_counts(*pair) for pair in zip(positives, values, strict=True))
+    return np.array([[from_ranking(metric, *pair) for metric in RANKING_METRICS] for pair in counts])
 
 
 def _summary(aurocs: np.ndarray, median: str, mean: str) -> dict[str, float]:

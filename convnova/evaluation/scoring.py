@@ -1,20 +1,22 @@
 """Predictions of one fine-tuning to its scores."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convnova.config.schema import Task
-from convnova.data.batches import LabelledSequences
 from convnova.evaluation import bootstrap, metrics
 from convnova.randomness import generator
 
+if TYPE_CHECKING:  # it imports torch, which those who read predictions need not wait for
+    from convnova.data.batches import LabelledSequences
 
-def labels_of(data: LabelledSequences) -> np.ndarray:
-    """The labels that `predict` is held against, in its order.
+
+def labels_of(data: "LabelledSequences") -> np.ndarray:
+    """The labels that predictions are compared with, in the order of `convnova.evaluation.predict.predict`.
 
     Returns:
-        classes: class ids (n,). multilabel: 0 or 1, (n, labels). per_base: the class of each base, item after item.
+        classes: class ids (n,). multilabel: 0 or 1, (n, labels). per_base: the class of each base, row after row.
     """
     if data.kind != "per_base":
         return np.asarray(data.labels[data.rows])
@@ -22,8 +24,20 @@ def labels_of(data: LabelledSequences) -> np.ndarray:
     return np.concatenate([data.labels[s : s + n] for s, n in zip(starts, data.lengths, strict=True)])
 
 
-def score(task: Task, labels: np.ndarray, predicted: np.ndarray) -> dict:
-    """All metrics of a task's kind, over all predictions at once."""
+def score(task: Task, labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
+    """All metrics of a task's kind, over all predictions at once.
+
+    Args:
+        task: its kind and its groups of labels.
+        labels: as `labels_of`.
+        predicted: as `convnova.evaluation.predict.predict`.
+
+    Returns:
+        Metric to value; see `convnova.evaluation.metrics`.
+
+    Raises:
+        ConvNovaError: predictions that are not finite, or do not fit the labels.
+    """
     if task.kind == "per_base":
         return metrics.per_base(labels, predicted)
     if task.kind == "multilabel":
@@ -32,41 +46,53 @@ def score(task: Task, labels: np.ndarray, predicted: np.ndarray) -> dict:
 
 
 def per_batch(task: Task, labels: np.ndarray, predicted: np.ndarray, size: int) -> dict[str, Any] | None:
-    """What the mean of the metric over batches of test rows would be, as some codes report it.
+    """The mean of the metric over batches of test rows, as some codes report it.
+
+    Args:
+        task: its kind and metric.
+        labels: class ids (n,).
+        predicted: probabilities (n, classes).
+        size: rows a batch.
 
     Returns:
         batch_size, and the mean for the batches of the file's order, of a shuffled order and of test sorted by class;
-        None where the metric is not made from counts of classes of sequences.
+        None unless the metric is one of a confusion matrix and each sequence has one class.
     """
-    if task.kind != "classes" or task.metric not in metrics.FROM_CONFUSION:
+    if task.kind != "classes" or task.metric not in metrics.CONFUSION_METRICS:
         return None
     orders = {
         "file": np.arange(len(labels)),
         "shuffled": generator(0, "per batch").permutation(len(labels)),
         "sorted": np.argsort(labels, kind="stable"),
     }
-    found, classes = predicted.argmax(1), predicted.shape[1]
-    of_metric = metrics.FROM_CONFUSION[task.metric]
-
-    def mean(order: np.ndarray) -> float:
+    ids, classes = predicted.argmax(1), predicted.shape[1]
+    means: dict[str, Any] = {"batch_size": size}
+    for name, order in orders.items():
         batches = np.split(order, range(size, len(order), size))
-        return float(np.mean([of_metric(metrics.confusion(labels[b], found[b], classes)) for b in batches]))
+        confusions = np.stack([metrics.confusion(labels[rows], ids[rows], classes) for rows in batches])
+        means[name] = float(np.mean(metrics.from_confusion(task.metric, confusions)))
+    return means
 
-    return {"batch_size": size} | {name: mean(order) for name, order in orders.items()}
 
+def interval(task: Task, data: "LabelledSequences", predicted: np.ndarray) -> list[float] | None:
+    """95% bootstrap interval of the task's metric over test sequences.
 
-def interval(task: Task, data: LabelledSequences, predicted: np.ndarray) -> list[float] | None:
-    """95% bootstrap interval of the task's metric over test sequences; None for many labels, or where it has none."""
+    Args:
+        task: its kind and metric.
+        data: the test rows.
+        predicted: as `convnova.evaluation.predict.predict`.
+
+    Returns:
+        The lower and the upper end; None for many labels, or where no resample has the metric.
+    """
     if task.kind == "multilabel":
         return None
     labels = labels_of(data)
     if task.kind == "classes":
         ends = bootstrap.bootstrap_interval(labels, predicted, task.metric)
     else:
-        classes = int(max(labels.max(), predicted.max())) + 1
-        parts = np.cumsum(data.lengths)[:-1]
-        pairs = zip(np.split(labels, parts), np.split(predicted, parts), strict=True)
-        ends = bootstrap.bootstrap_sequences(
-            np.stack([metrics.confusion(*pair, classes) for pair in pairs]), task.metric
-        )
-    return [float(end) for end in ends] if np.isfinite(ends).all() else None
+        borders, classes = np.cumsum(data.lengths)[:-1], int(max(labels.max(), predicted.max())) + 1
+        pairs = zip(np.split(labels, borders), np.split(predicted, borders), strict=True)
+        confusions = np.stack([metrics.confusion(*pair, classes) for pair in pairs])
+        ends = bootstrap.bootstrap_sequences(confusions, task.metric)
+    return list(ends) if np.isfinite(ends).all() else None

@@ -15,7 +15,7 @@ from convnova.evaluation.leakage.split_audit import KMER, MIN_CONTAINMENT, SHARE
 from convnova.reporting.table import Cell, Table
 
 Audit = dict[str, Any]
-"""What `convnova.evaluation.leakage.split_audit.write_audit` wrote, with `suite` and `task`."""
+"""The numbers of `convnova.evaluation.leakage.split_audit.audit`, with `suite` and `task`."""
 
 NEGLIGIBLE, SEVERE = 0.01, 0.1
 """Shares of test rows that overlap train rows: below the first they hardly change a score, from the second they do."""

@@ -10,6 +10,7 @@ import pandas as pd
 
 from convnova.config.run import RunConfig
 from convnova.evaluation.model_comparison import PairedOverTasks, compare_over_tasks
+from convnova.reporting.comparison_sentences import over_tasks
 from convnova.reporting.paper_tables import paper_table
 from convnova.reporting.scores import ALTERNATIVE_SCORES
 from convnova.reporting.sheets import Sheet, change, mean_and_spread, p_value, receptive_field, text, write
@@ -95,7 +96,7 @@ def comparisons(scores: pd.DataFrame, config: RunConfig) -> Sheet:
             title = f"{config.suite_titles[suite]}, {protocol}"
             line = [text(title), text(f"{pair.a} - {pair.b}"), *_numbers(pair)]
             lines.append([*line, text(f"{fields[pair.a].text}, {fields[pair.b].text}")])
-            notes.append(f"{title}: {pair.sentence()}")
+            notes.append(f"{title}: {over_tasks(pair)}")
             different, count = different + (pair.p_holm <= 0.05), count + 1
     return Sheet(
         "comparisons",

@@ -18,7 +18,7 @@ from convnova.config.run import Job, RunConfig
 from convnova.config.schema import METRIC_TITLES, Task
 from convnova.errors import ConvNovaError
 from convnova.evaluation import bootstrap
-from convnova.evaluation.metrics import FROM_RANKING
+from convnova.evaluation.metrics import RANKING_METRICS
 from convnova.evaluation.model_comparison import (
     PairedOverTestRows,
     compare_over_test_rows,
@@ -28,6 +28,7 @@ from convnova.evaluation.model_comparison import (
 from convnova.evaluation.prediction_file import Predictions, predictions_of
 from convnova.files import read_json, write_tsv
 from convnova.log import log
+from convnova.reporting.comparison_sentences import over_test_rows
 from convnova.reporting.sheets import Sheet, change, p_value, text, write
 from convnova.reporting.suite_tables import signed
 from convnova.reporting.table_forms import Entry, fields_read
@@ -105,7 +106,7 @@ def _lines(config: RunConfig, suite: str, task: str, protocol: str, spec: Task) 
     found = {model: _of_model(config, suite, task, model, protocol) for model in config.models}
     _check_same_rows([one for of_model in found.values() for one in of_model.values()])
     couples = [(a, b) for a, b in combinations(found, 2) if set(found[a]) & set(found[b])]
-    if couples and spec.metric in FROM_RANKING and _lacks_a_class(found[couples[0][0]]):
+    if couples and spec.metric in RANKING_METRICS and _lacks_a_class(found[couples[0][0]]):
         log(f"left out: {suite}/{task}, {protocol}: {spec.metric} needs two test rows or more of either class")
         return
     titles = {name: model.title for name, model in config.models.items()}
@@ -122,7 +123,7 @@ def _lines(config: RunConfig, suite: str, task: str, protocol: str, spec: Task) 
             names = ("difference", "low", "high", "p", "p_holm")
             pair |= {f"auroc_{name}": getattr(aurocs[place], name) for name in names}
         told = [result, *aurocs[place : place + 1]]
-        yield pair | {"sentence": f"{task}, {protocol}: {' '.join(one.sentence() for one in told)}"}
+        yield pair | {"sentence": f"{task}, {protocol}: {' '.join(map(over_test_rows, told))}"}
 
 
 def _of_model(config: RunConfig, suite: str, task: str, model: str, protocol: str) -> Scores:

@@ -90,9 +90,7 @@ def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path 
     about["per_batch"] = per_batch(task, labels_of(splits["test"]), predicted, settings.batch_size)
     provenance = describe(started, inputs, config.job_fingerprint(job), energy)
     fold = job.seed if job.protocol == "cv" else None
-    write_predictions(
-        out / "predictions.parquet", splits["test"], predicted, {"settings": provenance["settings"]}, fold
-    )
+    write_predictions(out / "predictions.parquet", splits["test"], predicted, provenance["settings"], fold)
     write_log(history, out / "log.csv")
     write_json(out / "metrics.json", {**about, "provenance": provenance})
     shutil.rmtree(checkpoints.parent, ignore_errors=True)

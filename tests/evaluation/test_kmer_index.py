@@ -17,7 +17,7 @@ from convnova.evaluation.leakage.kmer_index import (
     containment,
     maybe_members,
     pieces,
-    sharing,
+    shares_kmer,
     sorted_unique,
 )
 
@@ -185,7 +185,7 @@ def test_sharing_is_a_common_substring_on_either_strand(seed, length, small_piec
     test, train = family(seed)
     known = set().union(*(windows(text, length) for text in train))
     expected = [not known.isdisjoint(windows(text, length)) for text in test]
-    assert sharing(sequences(test), sequences(train), length).tolist() == expected
+    assert shares_kmer(sequences(test), sequences(train), length).tolist() == expected
     assert any(expected) and not all(expected)
 
 
@@ -193,14 +193,14 @@ def test_a_stretch_of_one_base_less_is_not_shared():
     (text,) = random_rows(np.random.default_rng(7), 1, 300, 300)
     train = sequences(["NT" + opposite(text[100:200]) + "NA"])
     queries = [text[:200], text[:199] + "N", text[100:], text[101:], text[100:200]]
-    assert sharing(sequences(queries), train, 100).tolist() == [True, False, True, False, True]
+    assert shares_kmer(sequences(queries), train, 100).tolist() == [True, False, True, False, True]
 
 
 def test_rows_without_any_word():
     nothing = sequences(["ACGT", "NNNNNNNN"])
     something = sequences(["ACGTACGTTT"])
-    assert sharing(nothing, something, 8).tolist() == [False, False]
-    assert sharing(something, nothing, 8).tolist() == [False]
+    assert shares_kmer(nothing, something, 8).tolist() == [False, False]
+    assert shares_kmer(something, nothing, 8).tolist() == [False]
     assert np.isnan(containment(nothing, something, 8, 0.5)).all()
     assert containment(something, nothing, 8, 0.5).tolist() == [0]
 

@@ -1,9 +1,12 @@
+"""Every metric against scikit-learn."""
+
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
+from made_up_scores import made_up
 from sklearn import metrics as sklearn
 
 from convnova.errors import ConvNovaError
@@ -12,82 +15,50 @@ from convnova.evaluation import metrics
 EXACT = {"rel": 0, "abs": 1e-12}
 
 
-def made_up(seed: int, n: int, classes: int, ties: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Labels, and probabilities that know something of them; with ties, few distinct values."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(classes, size=n)
-    logits = rng.normal(size=(n, classes)) + 1.5 * np.eye(classes)[labels]
-    scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    if ties:
-        scores = rng.multinomial(8, scores) / 8
-    return labels, scores
+def made_up_with_ties(seed: int, n: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    labels, scores = made_up(seed, n, classes)
+    return labels, np.random.default_rng(seed).multinomial(8, scores) / 8
 
 
-@pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("seed", range(10))
-def test_binary_scores_equal_scikit_learn(seed, ties):
-    labels, scores = made_up(seed, 300, 2, ties)
-    predicted = scores.argmax(1)
-    assert metrics.classification(labels, scores) == pytest.approx(
-        {
-            "mcc": sklearn.matthews_corrcoef(labels, predicted),
-            "f1_macro": sklearn.f1_score(labels, predicted, average="macro"),
-            "f1_binary": sklearn.f1_score(labels, predicted),
-            "accuracy": sklearn.accuracy_score(labels, predicted),
-            "auroc": sklearn.roc_auc_score(labels, scores[:, 1]),
-            "auprc": sklearn.average_precision_score(labels, scores[:, 1]),
-        },
-        **EXACT,
-    )
+def of_confusion(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    return {
+        "mcc": sklearn.matthews_corrcoef(labels, predicted),
+        "f1_macro": sklearn.f1_score(labels, predicted, average="macro"),
+        "accuracy": sklearn.accuracy_score(labels, predicted),
+    }
 
 
-@pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("classes", [3, 5, 9])
-def test_scores_of_many_classes_equal_scikit_learn(classes, ties):
-    labels, scores = made_up(classes, 400, classes, ties)
-    predicted = scores.argmax(1)
-    assert metrics.classification(labels, scores) == pytest.approx(
-        {
-            "mcc": sklearn.matthews_corrcoef(labels, predicted),
-            "f1_macro": sklearn.f1_score(labels, predicted, average="macro"),
-            "accuracy": sklearn.accuracy_score(labels, predicted),
-            "auroc": sklearn.roc_auc_score(labels, scores, multi_class="ovr"),
-            "auprc": np.mean([sklearn.average_precision_score(labels == k, scores[:, k]) for k in range(classes)]),
-        },
-        **EXACT,
-    )
-
-
-def test_a_class_absent_from_test_is_left_out_of_the_means():
-    labels, scores = made_up(1, 400, 4, ties=False)
-    present = labels != 2
-    labels, scores = labels[present], scores[present]
-    predicted = scores.argmax(1)
-    found = metrics.classification(labels, scores)
-    assert found["auroc"] == pytest.approx(
-        np.mean([sklearn.roc_auc_score(labels == k, scores[:, k]) for k in (0, 1, 3)]), **EXACT
-    )
-    assert found["f1_macro"] == pytest.approx(sklearn.f1_score(labels, predicted, average="macro"), **EXACT)
-    assert found["mcc"] == pytest.approx(sklearn.matthews_corrcoef(labels, predicted), **EXACT)
+@pytest.mark.parametrize("draw", [made_up, made_up_with_ties])
+@pytest.mark.parametrize(("classes", "absent"), [(2, None), (3, None), (9, None), (4, 2)])
+def test_scores_equal_scikit_learn(classes, absent, draw):
+    """A class that is absent from test has no area, so it is left out of the means over classes."""
+    labels, scores = draw(classes, 400, classes)
+    labels, scores = labels[labels != absent], scores[labels != absent]
+    columns = [1] if classes == 2 else np.unique(labels)
+    expected = of_confusion(labels, scores.argmax(1)) | {
+        "auroc": np.mean([sklearn.roc_auc_score(labels == k, scores[:, k]) for k in columns]),
+        "auprc": np.mean([sklearn.average_precision_score(labels == k, scores[:, k]) for k in columns]),
+    }
+    if classes == 2:
+        expected["f1_binary"] = sklearn.f1_score(labels, scores.argmax(1))
+    assert metrics.classification(labels, scores) == pytest.approx(expected, **EXACT)
 
 
 def test_a_class_neither_true_nor_predicted_does_not_count_in_macro_f1():
     labels = np.array([0, 0, 1, 1])
     scores = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1], [0.2, 0.7, 0.1]])
-    assert metrics.classification(labels, scores)["f1_macro"] == pytest.approx(
-        sklearn.f1_score(labels, scores.argmax(1), average="macro"), **EXACT
-    )
+    expected = sklearn.f1_score(labels, scores.argmax(1), average="macro")
+    assert metrics.classification(labels, scores)["f1_macro"] == pytest.approx(expected, **EXACT)
 
 
 def test_one_class_in_test_leaves_the_areas_undefined_and_mcc_zero():
     scores = np.array([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]])
-    assert metrics.classification(np.zeros(3, int), scores) == pytest.approx(
-        {"mcc": 0, "f1_macro": 0.4, "f1_binary": 0, "accuracy": 2 / 3}, **EXACT
-    )
+    expected = {"mcc": 0, "f1_macro": 0.4, "f1_binary": 0, "accuracy": 2 / 3}
+    assert metrics.classification(np.zeros(3, int), scores) == pytest.approx(expected, **EXACT)
 
 
-def test_the_order_of_items_changes_nothing():
-    labels, scores = made_up(3, 500, 2, ties=True)
+def test_the_order_of_rows_changes_nothing():
+    labels, scores = made_up_with_ties(3, 500, 2)
     order = np.argsort(labels)
     assert metrics.classification(labels[order], scores[order]) == metrics.classification(labels, scores)
 
@@ -100,25 +71,17 @@ def test_mcc_of_a_large_confusion_matrix_keeps_its_digits():
 
 
 def test_scores_of_many_confusion_matrices_at_once_equal_one_by_one():
-    stack = np.random.default_rng(0).integers(0, 50, size=(7, 3, 3))
-    for name in ("mcc", "f1_macro", "accuracy"):
-        together = metrics.FROM_CONFUSION[name](stack)
-        assert together == pytest.approx([float(metrics.FROM_CONFUSION[name](one)) for one in stack], **EXACT)
+    stack = np.random.default_rng(0).integers(0, 50, size=(7, 2, 2))
+    for name in metrics.CONFUSION_METRICS:
+        together = metrics.from_confusion(name, stack)
+        assert together == pytest.approx([float(metrics.from_confusion(name, one)) for one in stack], **EXACT)
 
 
-def test_per_base_pools_all_bases_and_leaves_padding_out():
+def test_bases_are_pooled():
     rng = np.random.default_rng(0)
-    labels = rng.integers(9, size=(20, 300))
-    scores = rng.normal(size=(20, 300, 9)) + 2 * np.eye(9)[labels]
-    labels[:, 250:] = -1
-    real, predicted = labels[:, :250].ravel(), scores.argmax(-1)[:, :250].ravel()
-    known = {
-        "mcc": sklearn.matthews_corrcoef(real, predicted),
-        "f1_macro": sklearn.f1_score(real, predicted, average="macro"),
-        "accuracy": sklearn.accuracy_score(real, predicted),
-    }
-    assert metrics.per_base(labels, scores) == pytest.approx(known, **EXACT)
-    assert metrics.per_base(real, predicted) == pytest.approx(known, **EXACT)
+    labels = rng.integers(9, size=5000)
+    predicted = np.where(rng.random(5000) < 0.6, labels, rng.integers(9, size=5000))
+    assert metrics.per_base(labels, predicted) == pytest.approx(of_confusion(labels, predicted), **EXACT)
 
 
 def made_up_labels(n: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -133,22 +96,19 @@ def test_multilabel_scores_equal_scikit_learn_label_by_label():
     labels[:, 3], labels[:, 100] = 0, 1
     scored = [column for column in range(130) if column not in (3, 100)]
     auroc = {k: sklearn.roc_auc_score(labels[:, k], scores[:, k]) for k in scored}
-    found = metrics.multilabel(labels, scores, {"DHS": (0, 10), "TF": (10, 130), "none": (3, 4)})
-    groups = found.pop("groups")
-    assert found == pytest.approx(
-        {
-            "auroc": np.mean(list(auroc.values())),
-            "auroc_median": np.median(list(auroc.values())),
-            "auprc": np.mean([sklearn.average_precision_score(labels[:, k], scores[:, k]) for k in scored]),
-            "n_labels": 128,
-            "n_left_out": 2,
-        },
-        **EXACT,
-    )
+    result = metrics.multilabel(labels, scores, {"DHS": (0, 10), "TF": (10, 130), "none": (3, 4)})
+    groups = result.pop("groups")
+    expected = {
+        "auroc": np.mean(list(auroc.values())),
+        "auroc_median": np.median(list(auroc.values())),
+        "auprc": np.mean([sklearn.average_precision_score(labels[:, k], scores[:, k]) for k in scored]),
+        "n_labels": 128,
+        "n_left_out": 2,
+    }
+    assert result == pytest.approx(expected, **EXACT)
     dhs = [auroc[k] for k in scored if k < 10]
-    assert groups["DHS"] == pytest.approx(
-        {"auroc": np.median(dhs), "auroc_mean": np.mean(dhs), "n_labels": 9, "n_left_out": 1}, **EXACT
-    )
+    expected = {"auroc": np.median(dhs), "auroc_mean": np.mean(dhs), "n_labels": 9, "n_left_out": 1}
+    assert groups["DHS"] == pytest.approx(expected, **EXACT)
     assert groups["TF"]["n_labels"] == 119
     assert groups["none"] == {"n_labels": 0, "n_left_out": 1}
 
@@ -162,19 +122,22 @@ def test_multilabel_is_quick():
 
 
 @pytest.mark.parametrize(
-    ("labels", "scores", "said"),
+    ("labels", "scores", "named"),
     [
-        ([0, 1], [[0.5, 0.5], [np.nan, 1]], "finite scores, found nan in row 1, column 0"),
+        ([0, 1], [[0.5, 0.5], [np.nan, 1]], "found nan in row 1, column 0"),
         ([0, 1], [[0.5, 0.5], [np.inf, 1]], "found inf in row 1"),
-        ([0, 2], [[0.5, 0.5], [0, 1]], "every label in 0..1, found 2"),
-        ([0, -1], [[0.5, 0.5], [0, 1]], "every label in 0..1, found -1"),
-        ([0, 1], [[0.5, 0.5], [3.0, -2.5]], "sum to 1, found 0.500 in row 1; apply softmax"),
+        ([0, 2], [[0.5, 0.5], [0, 1]], r"label in 0\.\.1, found 2"),
+        ([0, -1], [[0.5, 0.5], [0, 1]], r"label in 0\.\.1, found -1"),
+        ([0, 1], [[0.5, 0.5], [3.0, -2.5]], "row 1: .* sum of 0.500"),
+        ([0, 1], [[0.5, 0.5], [1.5, -0.5]], "row 1: .* least of -0.500"),
+        ([0, 1], [[0.5, 0.5], [0.5, 0.53]], "row 1: .* sum of 1.030"),
         ([0], [[0.5, 0.5], [0, 1]], r"found \(1,\) and \(2, 2\)"),
+        ([0], [[1.0]], r"found \(1,\) and \(1, 1\)"),
         ([], np.empty((0, 2)), "labels"),
     ],
 )
-def test_what_cannot_be_scored_is_refused(labels, scores, said):
-    with pytest.raises(ConvNovaError, match=said):
+def test_what_cannot_be_scored_is_refused(labels, scores, named):
+    with pytest.raises(ConvNovaError, match=named):
         metrics.classification(np.array(labels, int), np.array(scores))
 
 
@@ -182,27 +145,34 @@ def test_multilabel_refuses_nan_other_labels_and_other_shapes():
     labels, scores = made_up_labels(20, 70)
     broken = scores.copy()
     broken[4, 66] = np.nan
-    with pytest.raises(ConvNovaError, match="found nan in row 4"):
-        metrics.multilabel(labels, broken, {})
-    with pytest.raises(ConvNovaError, match="labels 0 and 1, found 2"):
-        metrics.multilabel(labels * 2, scores, {})
-    with pytest.raises(ConvNovaError, match="alike"):
-        metrics.multilabel(labels, scores[:, 1:], {})
+    for arguments, named in (
+        ((labels, broken), "found nan in row 4"),
+        ((labels * 2, scores), "found 2"),
+        ((labels.astype(int) - 1, scores), "labels 0 and 1"),
+        ((labels, scores[:, 1:]), r"\(20, 70\) and \(20, 69\)"),
+    ):
+        with pytest.raises(ConvNovaError, match=named):
+            metrics.multilabel(*arguments, {})
 
 
-def test_per_base_refuses_nan_and_other_shapes():
-    with pytest.raises(ConvNovaError, match="found nan"):
-        metrics.per_base(np.zeros(3, int), np.full((3, 2), np.nan))
-    with pytest.raises(ConvNovaError, match="for each base"):
-        metrics.per_base(np.zeros(3, int), np.zeros(4, int))
-    with pytest.raises(ConvNovaError, match="at least one"):
-        metrics.per_base(np.full(3, -1), np.zeros(3, int))
+@pytest.mark.parametrize(("labels", "predicted"), [([0, 0, 0], [0, 0]), ([], []), ([0, -1], [0, 0])])
+def test_bases_that_cannot_be_scored_are_refused(labels, predicted):
+    with pytest.raises(ConvNovaError):
+        metrics.per_base(np.array(labels, int), np.array(predicted, int))
 
 
-def test_importing_metrics_loads_numpy_alone():
+def test_another_metric_is_refused():
+    with pytest.raises(ConvNovaError, match="auprc, found f1"):
+        metrics.mean_area(np.array([0, 1]), np.eye(2), "f1")
+
+
+def test_a_job_that_scores_waits_for_numpy_alone():
+    """Half a second for each of scipy and pandas, more for scikit-learn and torch."""
     code = (
-        "import sys, convnova.evaluation.metrics, convnova.evaluation.bootstrap;"
-        "print(sorted({'sklearn', 'scipy', 'pandas', 'torch', 'matplotlib'} & set(sys.modules)))"
+        "import sys, convnova.evaluation.metrics, convnova.evaluation.bootstrap, convnova.evaluation.model_comparison;"
+        "print(sorted({'sklearn', 'scipy', 'pandas', 'torch', 'matplotlib'} & set(sys.modules)));"
+        "import convnova.evaluation.prediction_file, convnova.evaluation.leakage.overlap_scores;"
+        "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.split("\n")[:2] == ["[]", "False"]

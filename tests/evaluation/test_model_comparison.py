@@ -36,19 +36,12 @@ def test_models_over_tasks():
     assert first.effect == 1
     assert (second.n, third.n) == (17, 17)
     assert second.difference == pytest.approx(0.03)
-    assert first.sentence().startswith("ConvNova scores higher than CNN over 18 tasks (18 won, 0 lost, mean difference")
-    assert "Holm-adjusted over 3 pairs p < 0.001" in first.sentence()
 
 
 def test_effect_over_tasks_by_hand():
     """Differences 1, -2, 3, 4: ranks for 8, against 2, so (8 - 2) / 10."""
     (result,) = compare_over_tasks({"a": np.array([1.0, -2, 3, 4]), "b": np.zeros(4)})
     assert result.effect == pytest.approx(0.6)
-    assert "a and b do not differ at the 5% level over 4 tasks" in result.sentence()
-    assert "with 4 tasks p cannot be below 0.125" in result.sentence()
-    (result,) = compare_over_tasks({"a": np.array([1.0]), "b": np.zeros(1)})
-    assert "level over 1 task (1 won, 0 lost" in result.sentence()
-    assert "with 1 task p cannot be below 1)" in result.sentence()
 
 
 def test_equal_models_and_models_without_a_common_task():
@@ -121,7 +114,6 @@ def test_a_better_model_is_seen_over_items(metric, classes):
     assert found.p < 0.01
     assert found.only_a == ((better.argmax(1) == labels) & (worse.argmax(1) != labels)).sum()
     assert found.test == ("DeLong" if metric == "auroc" and classes == 2 else "paired bootstrap")
-    assert found.sentence().startswith("ConvNova scores higher than CNN on 1,500 test rows (")
 
 
 def test_a_model_does_not_differ_from_itself():
@@ -129,7 +121,6 @@ def test_a_model_does_not_differ_from_itself():
     for metric in ("auroc", "mcc"):
         found = compare_over_test_rows(labels, scores, scores, metric)
         assert (found.difference, found.p) == (0, 1)
-        assert "do not differ" in found.sentence()
 
 
 def test_what_cannot_be_compared_is_refused():
@@ -164,7 +155,6 @@ def test_several_seeds_are_compared_by_their_mean_scores_on_items_drawn_once_for
     assert (found.seeds, found.higher) == (3, sum(gap > 0 for gap in by_seed))
     drawn = [difference(rng.integers(160, size=160)) for _ in range(600)]
     assert (found.low, found.high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.02)
-    assert f"mean of 3 seeds, A higher in {found.higher}, 95% interval" in found.sentence()
 
 
 def test_means_of_counts_have_a_decimal_where_they_are_not_whole():
@@ -174,7 +164,6 @@ def test_means_of_counts_have_a_decimal_where_they_are_not_whole():
     a, b = (np.stack([np.eye(2)[of] for of in predicted]) for predicted in ([labels, labels], wrong))
     found = compare_over_test_rows(labels, a, b, "accuracy")
     assert (found.only_a, found.only_b) == (1.5, 0)
-    assert found.sentence().endswith("right alone: A on 1.5, B on 0).")
 
 
 @pytest.mark.parametrize("metric", ["auroc", "accuracy"])
@@ -197,4 +186,3 @@ def test_bases_are_compared_by_whole_sequences():
     found = paired_over_sequences(*(100 * of for of in cells), "mcc", resamples=4000)
     assert found.difference == pytest.approx(over_items.difference)
     assert (found.low, found.high) == pytest.approx((over_items.low, over_items.high), abs=0.01)
-    assert "on 200 test sequences (mcc difference" in found.sentence() and "alone" not in found.sentence()

@@ -16,7 +16,7 @@ def labelled(labels: np.ndarray, kind: str) -> LabelledSequences:
 def test_classes_come_back_as_they_were_written(tmp_path):
     scores = np.array([[0.25, 0.75], [1, 0]], np.float32)
     data = labelled(np.array([0, 1, 0]), "classes")
-    write_predictions(tmp_path / "p.parquet", data, scores, {"settings": "abc"}, fold=3)
+    write_predictions(tmp_path / "p.parquet", data, scores, "abc", fold=3)
     found = read_predictions(tmp_path / "p.parquet")
     assert (found.settings, found.rows.tolist(), found.labels.tolist()) == ("abc", [1, 2], [1, 0])
     assert np.array_equal(found.predicted, scores)
@@ -24,7 +24,7 @@ def test_classes_come_back_as_they_were_written(tmp_path):
 
 def test_bases_come_back_with_the_lengths_of_their_sequences(tmp_path):
     data = labelled(np.array([0, 1, 2, 3, 4, 5]), "per_base")
-    write_predictions(tmp_path / "p.parquet", data, np.array([2, 2, 4, 5], np.uint8), {})
+    write_predictions(tmp_path / "p.parquet", data, np.array([2, 2, 4, 5], np.uint8), "")
     found = read_predictions(tmp_path / "p.parquet")
     assert (found.settings, found.lengths.tolist()) == ("", [3, 1])
     assert (found.labels.tolist(), found.predicted.tolist()) == ([2, 3, 4, 5], [2, 2, 4, 5])

@@ -21,7 +21,7 @@ from convnova.data.genome import tokenize_genome
 from convnova.data.prepare_task import tokenize_task
 from convnova.data.task_dataset import TaskDataset, read_task
 from convnova.evaluation.leakage import split_audit as audit_module
-from convnova.evaluation.leakage.kmer_index import sharing
+from convnova.evaluation.leakage.kmer_index import shares_kmer
 from convnova.evaluation.leakage.split_audit import KMER, SHARED_RUN, Pretraining, audit, sample, sequences
 
 Row = tuple[str, str]
@@ -315,7 +315,7 @@ def test_real_histone_windows_that_overlap_in_the_genome(shared, tmp_path):
     tokenize_task(Task(classes=["0", "1"]), "csv", files, tmp_path / "a.st")
     task = read_task(tmp_path / "a.st")
     found = set(
-        np.flatnonzero(sharing(sequences(task.split("test")), sequences(task.split("train")), SHARED_RUN)).tolist()
+        np.flatnonzero(shares_kmer(sequences(task.split("test")), sequences(task.split("train")), SHARED_RUN)).tolist()
     )
     assert len(by_place) > 100
     assert by_place <= found

@@ -17,7 +17,7 @@ ANCHOR = 32
 """Bases of an anchor: 64 bits hold them exactly, and in 3 Gb of random sequence none is there by chance."""
 
 ROOM = 64
-"""Slots of the sieve for each anchor: nearly all of a genome must fall through."""
+"""Slots of the Bloom table for each anchor, so that nearly all other windows of a genome are passed over."""
 
 
 class Hit(NamedTuple):
@@ -30,22 +30,24 @@ class Hit(NamedTuple):
 
 
 def stated_positions(read_format: str, files: Mapping[str, Path], lengths: Mapping[str, int]) -> list[Hit] | None:
-    """The places of the test rows if the task's files state them, None if they hold sequences.
+    """Where the test rows lie, if the task's files say so.
 
     Args:
         read_format: one of `config.Format`.
         files: role to path, roles as in `config.FILE_ROLES`.
         lengths: chromosome to its number of bases.
 
+    Returns:
+        A hit a row; None if the files hold sequences.
+
     Raises:
         ConvNovaError: an interval that the genome lacks, as `convnova.data.intervals.checked`.
     """
-    if read_format == "bed":
-        path = files["test"]
-        lines = ((fields, f"{path} line {number}") for number, fields in intervals.lines(path))
-    elif read_format == "bend":
-        path = files["intervals"]
-        lines = ((line, f"{path} line {number}") for number, line in intervals.lines(path) if line[-1] == "test")
+    if read_format in ("bed", "bend"):
+        path = files["test" if read_format == "bed" else "intervals"]
+        lines = ((line, f"{path} line {number}") for number, line in intervals.lines(path))
+        if read_format == "bend":
+            lines = ((line, where) for line, where in lines if line[-1] == "test")
     elif read_format == "genomic_benchmarks" and "intervals" in files:
         lines = _table_lines(files["intervals"])
     else:
@@ -54,6 +56,7 @@ def stated_positions(read_format: str, files: Mapping[str, Path], lengths: Mappi
 
 
 def _table_lines(path: Path) -> Iterator[tuple[list[str], str]]:
+    """Yield chromosome, start and end of each test row of Genomic Benchmarks, and the line that says so."""
     from convnova.data.readers import archives, csv
 
     with archives.whole(path):
@@ -65,69 +68,64 @@ def _table_lines(path: Path) -> Iterator[tuple[list[str], str]]:
 
 
 def search(sequences: Sequences, genome: Mapping[str, np.ndarray]) -> list[Hit]:
-    """Every place where a genome holds a row, on either strand: two of three anchors at the right distance.
+    """Every place where a genome has a row, on either strand: two of three anchors at the right distance.
 
-    The anchors are the first, middle and last `ANCHOR` bases of a row, so a few other letters between or in one
-    of them do not matter; an insertion or deletion does. Rows shorter than 33 bases, and rows with an N in two
+    The anchors are the first, middle and last `ANCHOR` bases of a row. So a few other letters between the anchors or
+    in one of them do not matter; an insertion or deletion does. Rows shorter than 33 bases, and rows with an N in two
     anchors, have no place.
+
+    Args:
+        sequences: the rows.
+        genome: chromosome to tokens (bases,).
     """
-    code, line, before = _anchors(sequences)
+    code, strand, before = _anchors(sequences)
     order = np.argsort(code)
-    code, line, before = code[order], line[order], before[order]
+    code, strand, before = code[order], strand[order], before[order]
     lengths, table = np.diff(sequences.offsets), kmer_index.bloom_table(code, ROOM)
-    places: list[Hit] = []
+    hits: list[Hit] = []
     with progress("looking for the rows in the genome", sum(map(len, genome.values())), "bases") as work:
         for chrom, tokens in genome.items():
-            hits = _hits(tokens, code, table) if code.size else []
-            votes = [line[which] << 32 | start for which, at in hits for start in [at - before[which]]]
-            work.update(len(tokens))
-            for row, start in _voted(votes):
+            # Each anchor votes for a row, its strand and the start of the row; two equal votes are a hit.
+            votes = [np.empty(0, np.int64)]
+            for anchor, place in _places(tokens, code, table) if code.size else ():
+                votes.append(strand[anchor] << 32 | place - before[anchor])
+            votes = np.sort(np.concatenate(votes))
+            for vote in kmer_index.sorted_unique(votes[1:][votes[1:] == votes[:-1]]).tolist():
+                row, start = vote >> 33, vote & 0xFFFFFFFF
                 if 0 <= start <= len(tokens) - lengths[row]:
-                    places.append(Hit(row, chrom, start, start + int(lengths[row])))
-    return places
+                    hits.append(Hit(row, chrom, start, start + int(lengths[row])))
+            work.update(len(tokens))
+    return hits
 
 
 def _anchors(sequences: Sequences) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Codes of the anchors on both strands; row times 2, plus 1 on the reverse strand; bases before the anchor."""
-    parts = []
+    parts = [(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64))]
     for first, piece in kmer_index.pieces(sequences):
-        starts = kmer_index.valid_starts(piece, ANCHOR)
-        if not starts.size:
+        valid = kmer_index.valid_starts(piece, ANCHOR)
+        if not valid.size:
             continue
         begins, ends = piece.offsets[:-1], piece.offsets[1:] - ANCHOR
-        wanted = kmer_index.sorted_unique(np.concatenate([begins, (begins + ends) // 2, ends]))
-        wanted = wanted[kmer_index.is_member(wanted, starts)]
-        row = np.searchsorted(piece.offsets, wanted, side="right") - 1
-        forward = kmer_index.codes(piece.tokens, ANCHOR)[wanted]
-        reverse = kmer_index.codes(reverse_complement(piece.tokens), ANCHOR)[::-1][wanted]
-        line = 2 * (row + first)
-        parts += [(forward, line, wanted - begins[row]), (reverse, line + 1, ends[row] - wanted)]
-    if not parts:
-        return np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64)
-    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        starts = kmer_index.sorted_unique(np.concatenate([begins, (begins + ends) // 2, ends]))
+        starts = starts[kmer_index.is_member(starts, valid)]
+        row = np.searchsorted(piece.offsets, starts, side="right") - 1
+        forward = kmer_index.codes(piece.tokens, ANCHOR)[starts]
+        reverse = kmer_index.codes(reverse_complement(piece.tokens), ANCHOR)[::-1][starts]
+        strand = 2 * (row + first)
+        parts += [(forward, strand, starts - begins[row]), (reverse, strand + 1, ends[row] - starts)]
+    return kmer_index.concatenated(parts)
 
 
-def _hits(tokens: np.ndarray, code: np.ndarray, table: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield which anchors (indices into `code`, ascending) lie in a chromosome, and where they begin."""
+def _places(tokens: np.ndarray, code: np.ndarray, table: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield which anchors (indices into `code`, ascending) a chromosome has, and where they begin."""
     for begin in range(0, len(tokens) - ANCHOR + 1, kmer_index.PIECE):
         piece = tokens[begin : begin + kmer_index.PIECE + ANCHOR - 1]
-        here = kmer_index.codes(piece, ANCHOR)
-        at = kmer_index.maybe_members(here, table)
-        if piece.max() > 3:
-            at = at[
-                kmer_index.is_member(at, kmer_index.valid_starts(Sequences(piece, np.array([0, len(piece)])), ANCHOR))
-            ]
-        first = np.searchsorted(code, here[at])
-        found = code[first.clip(max=code.size - 1)] == here[at]
-        at, first = at[found], first[found]
-        times = np.searchsorted(code, here[at], side="right") - first
-        which = np.repeat(first - np.cumsum(times) + times, times) + np.arange(times.sum())
-        yield which, np.repeat(at, times) + begin
-
-
-def _voted(votes: list[np.ndarray]) -> Iterator[tuple[int, int]]:
-    """Yield rows and starts that two anchors agree on."""
-    ordered = np.sort(np.concatenate([np.empty(0, np.int64), *votes]))
-    twice = kmer_index.sorted_unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    for vote in twice.tolist():
-        yield vote >> 33, vote & 0xFFFFFFFF
+        windows = kmer_index.codes(piece, ANCHOR)
+        at = kmer_index.maybe_members(windows, table)
+        if piece.max() > 3:  # an N counts as some base in `codes`
+            valid = kmer_index.valid_starts(Sequences(piece, np.array([0, len(piece)])), ANCHOR)
+            at = at[kmer_index.is_member(at, valid)]
+        at = at[kmer_index.is_member(windows[at], code)]
+        first = np.searchsorted(code, windows[at])
+        times = np.searchsorted(code, windows[at], side="right") - first  # anchors of several rows may be equal
+        yield kmer_index.ranges(first, times), np.repeat(at, times) + begin

@@ -1,12 +1,12 @@
 """k-mers of sequences, as 64-bit codes: which are shared, and by which rows.
 
-Those of up to 32 bases are packed exactly, two bits a base; longer ones are hashed to 64 bits: among 10^8 k-mers of
+k-mers of up to 32 bases are packed exactly, two bits a base. Longer ones are hashed to 64 bits: among 10^8 k-mers of
 train and 10^7 of test fewer than 10^-3 false matches are expected. A k-mer and its reverse complement have one
 code, the smaller of the two. k-mers with an N, and k-mers over the border of two sequences, are left out.
 """
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ PIECE = 1 << 16
 """Bases worked on at once: what a core's cache holds."""
 
 BLOCK = 1 << 24
-"""k-mers held at once, of those that may be shared, and pairs of rows counted at once."""
+"""k-mers in memory at once, of those that may be shared, and pairs of rows counted at once."""
 
 ROW_BITS = 22
 ROW = np.uint64((1 << ROW_BITS) - 1)
@@ -47,16 +47,21 @@ def pieces(sequences: Sequences) -> Iterator[tuple[int, Sequences]]:
         last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + PIECE, side="right")) - 1)
         yield first, Sequences(tokens[offsets[first] : offsets[last]], offsets[first : last + 1] - offsets[first])
         if offsets[first] // BLOCK != offsets[last] // BLOCK:
-            _forget(tokens)
+            _release_pages(tokens)
         first = last
 
 
-def _forget(array: np.ndarray) -> None:
+def _release_pages(array: np.ndarray) -> None:
     """Give the pages of a memory-mapped array back, which otherwise count as this process's memory."""
     while isinstance(array, np.ndarray):
         array = array.base
     if isinstance(array, mmap.mmap):
         array.madvise(mmap.MADV_DONTNEED)
+
+
+def concatenated(parts: Iterable[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+    """Tuples of arrays as one tuple: all of the first arrays end to end, all of the second, and so on."""
+    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
 
 def codes(tokens: np.ndarray, length: int) -> np.ndarray:
@@ -65,6 +70,7 @@ def codes(tokens: np.ndarray, length: int) -> np.ndarray:
     An N counts as some base; `valid_starts` says which windows have none.
     """
     code, width = tokens & 3, 1
+    # Windows are doubled in width: a code of 2 w bases is that of the first w bases and that of the w after them.
     for kind in (np.uint8, np.uint8, np.uint16, np.uint32, np.uint64):
         if 2 * width > length:
             break
@@ -75,18 +81,13 @@ def codes(tokens: np.ndarray, length: int) -> np.ndarray:
     if (rest := length - width) and length <= PACKED:
         return code[:-rest] << np.uint64(2 * rest) | code[rest:] & np.uint64((1 << 2 * rest) - 1)
     while rest := min(width, length - width):
-        code = _joined(code[:-rest], code[rest:])
-        width += rest
+        # A hash of two halves that, with either of them fixed, differs for each value of the other.
+        mixed = code[:-rest] * MULTIPLIER
+        mixed ^= mixed >> np.uint64(32)
+        mixed *= MULTIPLIER
+        mixed += code[rest:]
+        code, width = mixed, width + rest
     return code
-
-
-def _joined(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """One hash of two: for either one fixed, different for each of the other."""
-    mixed = left * MULTIPLIER
-    mixed ^= mixed >> np.uint64(32)
-    mixed *= MULTIPLIER
-    mixed += right
-    return mixed
 
 
 def valid_starts(sequences: Sequences, length: int) -> np.ndarray:
@@ -94,8 +95,8 @@ def valid_starts(sequences: Sequences, length: int) -> np.ndarray:
     tokens, offsets = sequences
     unknown = np.flatnonzero(tokens > 3)
     borders = sorted_unique(np.concatenate([offsets, unknown, unknown + 1]))
-    room = np.repeat(borders[1:], np.diff(borders)) - np.arange(len(tokens))
-    return np.flatnonzero(room >= length)
+    bases_left = np.repeat(borders[1:], np.diff(borders)) - np.arange(len(tokens))
+    return np.flatnonzero(bases_left >= length)
 
 
 def canonical_kmers(sequences: Sequences, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -109,16 +110,27 @@ def canonical_kmers(sequences: Sequences, length: int) -> tuple[np.ndarray, np.n
 
 
 def _all_kmers(sequences: Sequences, length: int) -> tuple[np.ndarray, np.ndarray]:
-    parts = [
-        (code, row + first) for first, piece in pieces(sequences) for code, row in [canonical_kmers(piece, length)]
-    ]
-    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    """As `canonical_kmers`, piece by piece."""
+    kmers = ((first, *canonical_kmers(piece, length)) for first, piece in pieces(sequences))
+    return concatenated((code, row + first) for first, code, row in kmers)
 
 
 def sorted_unique(values: np.ndarray) -> np.ndarray:
     """The integers, each once, ascending. (`numpy.unique` hashes them, which takes 30 times as long for millions.)"""
     ascending = np.sort(values)
     return ascending[np.diff(ascending, prepend=~ascending[:1]) != 0]
+
+
+def is_member(code: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which codes are among the known ones, bool (n,); both ascending, which makes the search fast."""
+    if not known.size:
+        return np.zeros(code.size, bool)
+    return known[np.searchsorted(known, code).clip(max=known.size - 1)] == code
+
+
+def ranges(begin: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The integers from each of `begin` (n,), as many as `times` (n,) says, end to end: int64 (sum of times,)."""
+    return np.repeat(begin - np.cumsum(times) + times, times) + np.arange(times.sum())
 
 
 def bloom_table(code: np.ndarray, room: int = 8) -> np.ndarray:
@@ -139,110 +151,99 @@ def _slot(code: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _blocks(sequences: Sequences, length: int, table: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the codes of the k-mers that pass the sieve and their rows, counted from a block's first one."""
-    kept: list[tuple[np.ndarray, np.ndarray]] = []
-    held, begin = 0, 0
+    """Yield the codes of the k-mers that may be in the table and their rows, counted from a block's first one."""
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    size, begin = 0, 0
     for first, piece in pieces(sequences):
-        if held >= BLOCK or first + len(piece) - begin > ROW:
-            yield tuple(np.concatenate(arrays) for arrays in zip(*kept, strict=True))
-            kept, held, begin = [], 0, first
+        if size >= BLOCK or first + len(piece) - begin > ROW:
+            yield concatenated(parts)
+            parts, size, begin = [], 0, first
         code, row = canonical_kmers(piece, length)
-        chosen = maybe_members(code, table)
-        kept.append((code[chosen], row[chosen] + (first - begin)))
-        held += chosen.size
-    yield tuple(np.concatenate(arrays) for arrays in zip(*kept, strict=True))
+        candidates = maybe_members(code, table)
+        parts.append((code[candidates], row[candidates] + (first - begin)))
+        size += candidates.size
+    yield concatenated(parts)
 
 
-def sharing(queries: Sequences, references: Sequences, length: int) -> np.ndarray:
-    """Which queries have `length` bases in a row in common with a reference, on either strand: bool (n,)."""
+def shares_kmer(queries: Sequences, references: Sequences, length: int) -> np.ndarray:
+    """Which queries have `length` bases in a row in common with a reference, on either strand.
+
+    Args:
+        queries: n sequences.
+        references: the sequences to compare with.
+        length: bases a k-mer.
+
+    Returns:
+        bool (n,).
+    """
     code, row = _all_kmers(queries, length)
-    found = np.zeros(len(queries), bool)
-    if not code.size:
-        return found
-    needles = sorted_unique(code)
-    table = bloom_table(needles)
-    shared = [needles[is_member(needles, sorted_unique(block))] for block, _ in _blocks(references, length, table)]
-    hits = sorted_unique(np.concatenate(shared))
-    chosen = maybe_members(code, bloom_table(hits))
-    order = chosen[np.argsort(code[chosen])]
-    found[row[order[is_member(code[order], hits)]]] = True
-    return found
-
-
-def is_member(code: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Which codes are known; both ascending, which makes the search fast."""
-    if not known.size:
-        return np.zeros(code.size, bool)
-    return known[np.searchsorted(known, code).clip(max=known.size - 1)] == code
+    shared = np.zeros(len(queries), bool)
+    if code.size:
+        known = sorted_unique(code)
+        blocks = _blocks(references, length, bloom_table(known))
+        hits = sorted_unique(np.concatenate([known[is_member(known, sorted_unique(block))] for block, _ in blocks]))
+        candidates = maybe_members(code, bloom_table(hits))
+        candidates = candidates[np.argsort(code[candidates])]
+        shared[row[candidates[is_member(code[candidates], hits)]]] = True
+    return shared
 
 
 def containment(queries: Sequences, references: Sequences, length: int, least: float) -> np.ndarray:
-    """The largest share of a query's distinct k-mers that one reference has, on either strand: float64 (n,).
-
-    Exact where it is `least` or more; 0 where it is less, and NaN for a query without k-mers.
+    """The largest share of a query's distinct k-mers that one reference has, on either strand.
 
     Args:
+        queries: n sequences.
+        references: the sequences to compare with.
         length: bases a k-mer, at most 21.
+        least: shares below it count as 0.
+
+    Returns:
+        float64 (n,): exact where it is `least` or more; 0 where it is less, and NaN for a query without k-mers.
     """
-    code, row = _all_kmers(queries, length)
-    keys = _distinct(code, row)
-    sizes = np.bincount(row_of(keys), minlength=len(queries))
-    most = np.zeros(len(queries), np.int64)
+    keys = _keys(*_all_kmers(queries, length))
+    sizes = np.bincount(_row_of(keys), minlength=len(queries))
+    best = np.zeros(len(queries), np.int64)
     if keys.size:
         for block in _blocks(references, length, bloom_table(keys >> ROW_BITS)):
-            _raise(most, keys, np.ceil(least * sizes), _distinct(*block))
+            _raise_best(best, np.ceil(least * sizes), keys, _keys(*block))
     with np.errstate(invalid="ignore"):
-        return most / sizes
+        return best / sizes
 
 
-def _distinct(code: np.ndarray, row: np.ndarray) -> np.ndarray:
+def _keys(code: np.ndarray, row: np.ndarray) -> np.ndarray:
     """Keys of k-mers and rows, each once, ascending."""
-    keys = code << np.uint64(ROW_BITS) | row.astype(np.uint64)
-    return sorted_unique(keys)
+    return sorted_unique(code << ROW_BITS | row.view(np.uint64))
 
 
-def row_of(keys: np.ndarray) -> np.ndarray:
-    """The rows of keys."""
+def _row_of(keys: np.ndarray) -> np.ndarray:
     return (keys & ROW).view(np.int64)
 
 
-def _raise(most: np.ndarray, keys: np.ndarray, needed: np.ndarray, block: np.ndarray) -> None:
-    """Raise `most`, the largest number of k-mers shared with one reference, where `block` has a better one.
+def _raise_best(best: np.ndarray, needed: np.ndarray, keys: np.ndarray, block: np.ndarray) -> None:
+    """Raise `best` where a reference of the block shares more of a query's k-mers than any before.
 
-    Only rows with `needed` k-mers anywhere in the block, and more than their best so far, can have one.
+    Args:
+        best: the most k-mers that one reference shares with each query (n,); changed in place.
+        needed: how many must be shared to count (n,).
+        keys: k-mers and rows of the queries, ascending.
+        block: k-mers and rows of some references, ascending.
     """
+    # The references that have a query's k-mer are a run of `times` keys of the block.
     begin = np.searchsorted(block, keys & ~ROW)
     times = np.searchsorted(block, keys | ROW, side="right") - begin
     present = np.flatnonzero(times)
-    row = row_of(keys[present])
-    shared = np.bincount(row, minlength=len(most))
-    hopeful = (shared >= needed) & (shared > most)
-    present, row = present[hopeful[row]], row[hopeful[row]]
-    order = np.argsort(row, kind="stable")
-    present, row = present[order], row[order]
-    pairs = np.concatenate([[0], np.cumsum(times[present])])
-    ends = np.flatnonzero(np.diff(row, append=-1)) + 1
-    first = 0
-    while first < present.size:
-        last = ends[max(0, np.searchsorted(pairs[ends], pairs[first] + BLOCK, side="right") - 1)]
-        last = max(last, ends[np.searchsorted(ends, first, side="right")])
-        part = slice(first, last)
-        best, of = _best(row[part], begin[present[part]], times[present[part]], block)
-        most[of] = np.maximum(most[of], np.where(best >= needed[of], best, 0))
-        first = last
-
-
-def _best(row: np.ndarray, begin: np.ndarray, times: np.ndarray, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each query row, how many k-mers it shares with the reference that has most of them; and the rows.
-
-    Args:
-        row, begin, times: of each k-mer, in the order of rows: its query row, and the part of `block`, keys of
-            references, that has it.
-    """
-    place = np.repeat(begin - np.cumsum(times) + times, times) + np.arange(times.sum())
-    pairs = (np.repeat(row, times).astype(np.uint64) << np.uint64(ROW_BITS)) | (block[place] & ROW)
-    pairs.sort()
-    borders = np.flatnonzero(np.diff(pairs, append=~pairs[-1:])) + 1
-    counts, of = np.diff(borders, prepend=0), (pairs[borders - 1] >> np.uint64(ROW_BITS)).view(np.int64)
-    firsts = np.flatnonzero(np.diff(of, prepend=-1))
-    return np.maximum.reduceat(counts, firsts), of[firsts]
+    # A query with too few of its k-mers anywhere in the block has no reference that shares enough.
+    shared = np.bincount(_row_of(keys[present]), minlength=len(best))
+    present = present[((shared >= needed) & (shared > best))[_row_of(keys[present])]]
+    present = present[np.argsort(_row_of(keys[present]), kind="stable")]
+    query, begin, times = _row_of(keys[present]), begin[present], times[present]
+    # Count pairs of query and reference, whole queries at a time, about BLOCK pairs together.
+    pairs_before = np.cumsum(times) - times
+    part = pairs_before[np.searchsorted(query, query)] // BLOCK
+    for chosen in np.split(np.arange(query.size), np.flatnonzero(np.diff(part)) + 1):
+        references = _row_of(block[ranges(begin[chosen], times[chosen])])
+        pairs = np.repeat(query[chosen], times[chosen]) << ROW_BITS | references
+        pairs, counts = np.unique(pairs, return_counts=True)
+        of = pairs >> ROW_BITS
+        enough = counts >= needed[of]
+        np.maximum.at(best, of[enough], counts[enough])
