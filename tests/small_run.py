@@ -75,13 +75,9 @@ def finetune(config: RunConfig, job: Job) -> int:
 
 def finish() -> None:
     """Scores, tables and figures from the fine-tunings that are there."""
-    with_config, published = ("--config", "results/small/config.yaml"), str(CATALOGUE / "published.csv")
-    scores = "results/small/tables/scores.tsv"
-    assert convnova("aggregate", *with_config, "--out", scores) == 0
-    assert convnova("items", *with_config, "--out", "results/small/tables") == 0
-    for form in ("tables", "figures"):
-        words = ("--scores", scores, "--published", published, "--out", f"results/small/{form}")
-        assert convnova(form, *with_config, *words) == 0
+    words = ("--config", "results/small/config.yaml", "--published", str(CATALOGUE / "published.csv"))
+    assert convnova("tables", *words, "scores", "test_rows", "comparisons") == 0
+    assert convnova("figures", *words) == 0
 
 
 def raw_files() -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""The commands that look for what splits share: audit, audit-tables, leaks."""
+"""The command that looks for what splits share: audit."""
 
 import argparse
 from pathlib import Path
@@ -17,17 +17,6 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     audit.add_argument("--out", type=Path, required=True, metavar="FILE")
     audit.add_argument("files", nargs="*", metavar="ROLE=FILE", help="the task's files, if they hold intervals")
 
-    audit_tables = of_run(
-        commands, "audit-tables", run_audit_tables, "the audits of a run side by side, as TSV, Markdown and HTML"
-    )
-    audit_tables.add_argument("--out", type=Path, required=True, metavar="DIR")
-    audit_tables.add_argument("audits", nargs="+", type=Path, metavar="FILE", help="what `audit` wrote")
-
-    leaks = of_run(commands, "leaks", run_leaks, "scores with and without test rows that overlap train in the genome")
-    leaks.add_argument("--genome", type=Path, required=True, metavar="DIR", help="tokenized genome to look for rows in")
-    leaks.add_argument("--out", type=Path, required=True, metavar="DIR")
-    leaks.add_argument("shards", nargs="+", metavar="SUITE/TASK=FILE", help="shards of the tasks")
-
 
 def run_audit(options: argparse.Namespace) -> None:
     """`convnova audit`"""
@@ -43,7 +32,6 @@ def run_audit(options: argparse.Namespace) -> None:
         same = config.suites[suite].genome == config.genome
         files = files_by_role(options.files) if same else {}
         pretraining = Pretraining(config.genome or "", options.genome, read, config.suites[suite].format, files)
-    write_json(options.out, {"suite": suite, "task": task, **audit(read_task(options.dataset), pretraining)})
 
 
 def run_audit_tables(options: argparse.Namespace) -> None:
@@ -63,3 +51,5 @@ def run_leaks(options: argparse.Namespace) -> None:
     named = [word.partition("=") for word in options.shards]
     shards = {suite_and_task(config, name, options.config): Path(path) for name, _, path in named}
     write_leaks(config, options.genome, shards, options.out)
+=======
+>>>>>>> 8e388d3 (wip workflow)

@@ -17,12 +17,6 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     cost.add_argument("--out", type=Path, required=True, metavar="FILE")
     cost.add_argument("--threads", type=int, default=os.cpu_count())
 
-    tables = of_run(commands, "cost-tables", run_cost_tables, "costs side by side as TSV, Markdown, HTML and a figure")
-    tables.add_argument("--scores", type=Path, metavar="FILE", help="what `aggregate` wrote, for score against cost")
-    tables.add_argument("--tables", type=Path, required=True, metavar="DIR")
-    tables.add_argument("--figures", type=Path, required=True, metavar="DIR")
-    tables.add_argument("costs", nargs="+", type=Path, metavar="FILE", help="what `cost` wrote")
-
 
 def run_cost(options: argparse.Namespace) -> None:
     """`convnova cost`"""
@@ -37,6 +31,7 @@ def run_cost(options: argparse.Namespace) -> None:
     from convnova.training.compute_cost import write_cost
 
     write_cost(config, options.model, options.length, options.out)
+<<<<<<< HEAD
 
 
 def run_cost_tables(options: argparse.Namespace) -> None:
@@ -47,3 +42,5 @@ def run_cost_tables(options: argparse.Namespace) -> None:
     config = config_of(options)
     scores = mean_scores(read_scores(options.scores)) if options.scores else {}
     write_costs(read_costs(options.costs), scores, config.simulated, options.tables, options.figures)
+=======
+>>>>>>> 8e388d3 (wip workflow)

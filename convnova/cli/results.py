@@ -1,43 +1,29 @@
-"""The commands that read a run: tables and figures, items, study, search, recipes, report, explain, status and more."""
+"""The commands that read a run: its tables, figures, report, recipes, status, and where its numbers come from."""
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from convnova.cli.common import command, config_of, of_run
+
+if TYPE_CHECKING:
+    from convnova.config.run import RunConfig
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add them to the command line."""
-    aggregate = of_run(commands, "aggregate", run_aggregate, "gather the scores of a run's fine-tunings")
-    aggregate.add_argument("--out", type=Path, required=True, metavar="FILE")
-
-    for name, run, text in (
-        ("tables", run_tables, "comparison tables, as TSV, Markdown, LaTeX and HTML"),
-        ("figures", run_figures, "comparison figures, as PDF, SVG and PNG"),
-    ):
-        made = of_run(commands, name, run, text)
-        made.add_argument("--scores", type=Path, required=True, metavar="FILE", help="what `aggregate` wrote")
-        made.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
-        made.add_argument("--out", type=Path, required=True, metavar="DIR")
-
-    items = of_run(commands, "items", run_items, "pairs of models over the test rows of each task")
-    items.add_argument("--out", type=Path, required=True, metavar="DIR")
-
-    study = of_run(commands, "study", run_study, "variants of a model beside it, by validation score")
-    study.add_argument("--tables", type=Path, required=True, metavar="DIR")
-    study.add_argument("--figures", type=Path, required=True, metavar="DIR")
-
-    search = of_run(commands, "search", run_search, "the best of a grid of settings for each task, as recipes")
-    search.add_argument("--out", type=Path, required=True, metavar="DIR", help="for tables/search.* and recipes/")
+    tables = of_run(commands, "tables", run_tables, "make tables of a run: TSV, Markdown, LaTeX and HTML")
+    tables.add_argument("names", nargs="+", choices=TABLES, metavar="TABLE", help=", ".join(TABLES))
+    figures = of_run(commands, "figures", run_figures, "make the figures of a run: PDF, SVG and PNG")
+    report = of_run(commands, "report", run_report, "make report.html, one page of tables, figures, provenance")
+    for each in (tables, figures, report):
+        each.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
+        each.add_argument("--out", type=Path, metavar="DIR", help="default: the run's own folder of results")
 
     recipes = of_run(commands, "recipes", run_recipes, "every hyperparameter of every model and task, with its source")
     recipes.add_argument("--task", metavar="SUITE/TASK", help="this one alone")
     recipes.add_argument("--model", metavar="MODEL", help="this one alone")
     recipes.add_argument("--out", type=Path, metavar="DIR", help="write a recipe a task and model here instead")
-
-    report = of_run(commands, "report", run_report, "one HTML page of a run: tables, figures, and every way back")
-    report.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
-    report.add_argument("--out", type=Path, required=True, metavar="FILE")
 
     explain = command(
         commands, "explain", run_explain, "where a number comes from: settings, code, data, machine, commands"
@@ -51,6 +37,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     status.add_argument("--json", action="store_true", help="every step as JSON")
 
 
+<<<<<<< HEAD
 def run_aggregate(options: argparse.Namespace) -> None:
     """`convnova aggregate`"""
     from convnova.reporting.scores import write_scores
@@ -58,19 +45,100 @@ def run_aggregate(options: argparse.Namespace) -> None:
     write_scores(config_of(options), options.out)
 
 
+=======
+>>>>>>> 8e388d3 (wip workflow)
 def run_tables(options: argparse.Namespace) -> None:
     """`convnova tables`"""
+    config = config_of(options)
+    for name in options.names:
+        TABLES[name](config, options.published, options.out or config.results)
+
+
+def _scores(config: "RunConfig", published: Path, out: Path) -> None:
+    from convnova.reporting.aggregate import write_scores
+
+    write_scores(config, out / "tables" / "scores.tsv")
+
+
+def _comparisons(config: "RunConfig", published: Path, out: Path) -> None:
     from convnova.reporting.comparison_tables import write_sheets
     from convnova.reporting.published import read_published
     from convnova.reporting.scores import read_scores
     from convnova.reporting.suite_tables import write_tables
     from convnova.runs.provenance_table import provenance_sentence, read_provenance
 
+<<<<<<< HEAD
     config = config_of(options)
     given = (read_scores(options.scores), read_published(options.published), config)
     made = provenance_sentence(config, read_provenance(options.scores))
     write_tables(*given, options.out, made)
     write_sheets(*given, options.out, made)
+=======
+    scores = config.results / "tables" / "scores.tsv"
+    given = (read_scores(scores), read_published(published), plan_of(config))
+    provenance = provenance_sentence(config, read_provenance(scores))
+    write_tables(*given, out / "tables", provenance)
+    write_sheets(*given, out / "tables", provenance)
+
+
+def _test_rows(config: "RunConfig", published: Path, out: Path) -> None:
+    from convnova.reporting.test_row_comparison import write_items
+
+    write_items(config, out / "tables")
+
+
+def _ablation(config: "RunConfig", published: Path, out: Path) -> None:
+    from convnova.reporting.ablation_table import write_study
+
+    write_study(config, out / "tables", out / "figures")
+
+
+def _search(config: "RunConfig", published: Path, out: Path) -> None:
+    from convnova.reporting.hyperparameter_search import write_search
+
+    write_search(config, out)
+
+
+def _audit(config: "RunConfig", published: Path, out: Path) -> None:
+    from convnova.reporting.audit_table import read_audits, write_pages
+    from convnova.runs.targets import audits
+
+    files = [config.local_path(path) for path in audits(config)]
+    write_pages(read_audits(files), out / "tables", config.simulate is not None)
+
+
+def _leakage(config: "RunConfig", published: Path, out: Path) -> None:
+    from convnova.evaluation.leakage.overlap_scores import write_leaks
+    from convnova.runs.targets import class_tasks, tokenized_genome, tokenized_task
+
+    tasks = {
+        (suite, task): config.local_path(tokenized_task(config, suite, task)) for suite, task in class_tasks(config)
+    }
+    write_leaks(config, config.local_path(tokenized_genome(config)).parent, tasks, out / "tables")
+
+
+def _cost(config: "RunConfig", published: Path, out: Path) -> None:
+    from convnova.reporting.cost_table import mean_scores, read_costs, write_costs
+    from convnova.reporting.scores import read_scores
+    from convnova.runs.targets import costs
+
+    scores = mean_scores(read_scores(config.results / "tables" / "scores.tsv")) if config.suites else {}
+    measured = read_costs([config.local_path(path) for path in costs(config)])
+    write_costs(measured, scores, config.simulate is not None, out / "tables", out / "figures")
+
+
+TABLES = {
+    "scores": _scores,
+    "comparisons": _comparisons,
+    "test_rows": _test_rows,
+    "ablation": _ablation,
+    "search": _search,
+    "audit": _audit,
+    "leakage": _leakage,
+    "cost": _cost,
+}
+"""Name on the command line to what writes the table, from what is in the run's folder of results."""
+>>>>>>> 8e388d3 (wip workflow)
 
 
 def run_figures(options: argparse.Namespace) -> None:
@@ -82,6 +150,7 @@ def run_figures(options: argparse.Namespace) -> None:
     from convnova.runs.outputs import pretraining_titles
 
     config = config_of(options)
+<<<<<<< HEAD
     scores = read_scores(options.scores)
     scores["path"] = scores["path"].map(config.local_path)
     write_figures(scores, read_published(options.published), config, options.out)
@@ -110,6 +179,16 @@ def run_search(options: argparse.Namespace) -> None:
     from convnova.reporting.hyperparameter_search import write_search
 
     write_search(config_of(options), options.out)
+=======
+    out = options.out or config.results
+    scores, plan = read_scores(config.results / "tables" / "scores.tsv"), plan_of(config)
+    scores["path"] = scores["path"].map(config.local_path)
+    write_figures(scores, read_published(options.published), plan, out / "figures")
+    write_comparisons(scores, plan, out / "figures")
+    logs = {name: config.results / "pretrain" / name / "log.csv" for name in config.backbones()}
+    if logs:
+        write_pretraining(logs, pretraining_titles(config), config.simulate is not None, out / "figures")
+>>>>>>> 8e388d3 (wip workflow)
 
 
 def run_recipes(options: argparse.Namespace) -> None:
@@ -128,7 +207,8 @@ def run_report(options: argparse.Namespace) -> None:
     """`convnova report`"""
     from convnova.reporting.report import write_report
 
-    write_report(config_of(options), options.published, options.out)
+    config = config_of(options)
+    write_report(config, options.published, (options.out or config.results) / "report.html")
 
 
 def run_explain(options: argparse.Namespace) -> None:

@@ -118,7 +118,7 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     if not path.is_file():
-        raise ConvNovaError(f"{path}: expected a table of scores, found nothing; make it with `convnova aggregate`")
+        raise ConvNovaError(f"{path}: expected a table of scores, found nothing; make it with `convnova tables scores`")
     scores = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     if missing := [column for column in COLUMNS if column not in scores]:
         raise ConvNovaError(f"{path}: expected the columns {', '.join(COLUMNS)}; {', '.join(missing)} missing")

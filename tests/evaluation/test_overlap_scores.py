@@ -1,5 +1,6 @@
 """Rows planted at known places: which overlap, and what the scores are without them."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from convnova.data.prepare_task import tokenize_task
 from convnova.data.task_dataset import read_task
 from convnova.errors import ConvNovaError
 from convnova.evaluation.leakage.overlap_scores import UNPLACED, overlapping_bases
+from convnova.runs.targets import tokenized_genome, tokenized_task
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 LENGTH = 200
@@ -26,6 +28,9 @@ TEST = [0, 1100, 1201, 2190, 3000, 5801, 6199, 8000, 9000, 9500]
 """Where the windows begin; the last test row is replaced by one that the genome has not."""
 SHARED = [200, 100, 0, 60, 0, 1, 1, 0, 0, UNPLACED]
 ONLY = {"run": "leaky", "seeds": [1, 2], "protocols": ["heldout"], "models": ["cnn"]}
+
+
+LEAKAGE = ["tables", "leakage", "--config", "config.yaml", "--out", "."]
 
 
 @pytest.fixture
@@ -49,6 +54,9 @@ def leaky(tmp_path, monkeypatch):
     save(config, "config.yaml")
     files = {split: Path(f"{split}.csv") for split in ("train", "test")}
     tokenize_task(config.suites["mine"].tasks["one"], "csv", files, Path("one.st"))
+    shutil.copytree("genome", Path(tokenized_genome(config)).parent)
+    Path(tokenized_task(config, "mine", "one")).parent.mkdir(parents=True)
+    shutil.copy("one.st", tokenized_task(config, "mine", "one"))
     return config
 
 
@@ -72,8 +80,7 @@ def predict(config, seed):
 
 def test_scores_with_and_without_the_rows_that_overlap(leaky):
     predicted = [predict(leaky, seed) for seed in (1, 2)]
-    words = ("--config", "config.yaml", "--genome", "genome", "--out", "tables", "mine/one=one.st")
-    assert main(["leaks", *words]) == 0
+    assert main(LEAKAGE) == 0
     (row,) = pd.read_csv("tables/leaks.tsv", sep="\t").to_dict("records")
     assert (row["test_rows"], row["placed"], row["leaking"], row["half_leaking"], row["seeds"]) == (10, 9, 5, 2, 2)
     shared = np.array(SHARED)
@@ -97,7 +104,7 @@ def test_scores_that_are_not_known_do_not_move(leaky, monkeypatch, shared, told)
     overlaps = np.array([shared] * 9 + [UNPLACED])
     monkeypatch.setattr("convnova.evaluation.leakage.overlap_scores.overlapping_bases", lambda *_: overlaps)
     predict(leaky, 1)
-    assert main(["leaks", "--config", "config.yaml", "--genome", "genome", "--out", "tables", "mine/one=one.st"]) == 0
+    assert main(LEAKAGE) == 0
     assert Path("tables/leaks.md").read_text().strip().endswith(f"**Summary:** {told}")
 
 
@@ -105,7 +112,7 @@ def test_by_cv_every_fold_that_is_there_counts_whatever_the_seeds(leaky):
     config = leaky.model_copy(update={"protocols": ["cv"]})
     save(config, "config.yaml")
     predicted = [predict(config, fold) for fold in (1, 2, 9, 10)]
-    assert main(["leaks", "--config", "config.yaml", "--genome", "genome", "--out", "tables", "mine/one=one.st"]) == 0
+    assert main(LEAKAGE) == 0
     (row,) = pd.read_csv("tables/leaks.tsv", sep="\t").to_dict("records")
     expected = np.mean([matthews_corrcoef(labels, ones) for labels, ones in predicted])
     assert (row["protocol"], row["seeds"], row["score"]) == ("cv", 4, pytest.approx(expected, abs=1e-6))
@@ -115,15 +122,14 @@ def test_predictions_of_other_settings_are_left_out_and_named(leaky, capsys):
     labels, ones = predict(leaky, 1)
     changed = leaky.model_copy(update={"finetune": Training(lr=0.5)})
     predict(changed, 2)
-    assert main(["leaks", "--config", "config.yaml", "--genome", "genome", "--out", "tables", "mine/one=one.st"]) == 0
+    assert main(LEAKAGE) == 0
     (row,) = pd.read_csv("tables/leaks.tsv", sep="\t").to_dict("records")
     assert row["seeds"] == 1 and row["score"] == pytest.approx(matthews_corrcoef(labels, ones), abs=1e-6)
     assert "seed=2/predictions.parquet: made with other settings (hash " in capsys.readouterr().err
 
 
 def test_without_predictions_there_is_nothing_to_say(leaky, capsys):
-    words = ("--config", "config.yaml", "--genome", "genome", "--out", "tables", "mine/one=one.st")
-    assert main(["leaks", *words]) == 1
+    assert main(LEAKAGE) == 1
     assert "expected predictions of tasks of classes, found none" in capsys.readouterr().err
 
 

@@ -238,8 +238,6 @@ def test_the_commands(own_run, monkeypatch):
         assert content["overlap"]["any"] == 1
         expected = {"rows": 7, "placed": 7, "read": 2, "train": 3, "valid": 2, "test": 1}
         assert {key: content["pretraining"][key] for key in expected} == expected
-    assert main(["audit-tables", "--config", config, "--out", str(own_run / "tables"), *audits]) == 0
-    assert sorted(path.name for path in (own_run / "tables").iterdir()) == ["audit.html", "audit.md", "audit.tsv"]
     without = ["audit", "--config", config, "--task", "by_letters/one", "--dataset", str(own_run / "by_letters.st")]
     assert main([*without, "--out", str(own_run / "alone.json")]) == 0
     assert "pretraining" not in json.loads((own_run / "alone.json").read_text())

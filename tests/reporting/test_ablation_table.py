@@ -72,7 +72,7 @@ def test_a_model_is_held_against_the_one_that_is_named(run):
 
 def test_the_command_writes_table_and_figure_and_test_scores_are_in_neither(run):
     _, told = run
-    assert main(["study", "--config", "config.yaml", "--tables", "tables", "--figures", "figures"]) == 0
+    assert main(["tables", "ablation", "--config", "config.yaml", "--out", "."]) == 0
     table = pd.read_csv("tables/study.tsv", sep="\t")
     assert table["model"].tolist() == ["base", "other"] and table["score"].max() < 1
     text = Path("tables/study.md").read_text()

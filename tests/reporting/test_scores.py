@@ -53,7 +53,7 @@ def test_an_empty_table_is_read(tmp_path):
 
 
 def test_what_is_no_table_of_scores_is_refused(tmp_path):
-    with pytest.raises(ConvNovaError, match="convnova aggregate"):
+    with pytest.raises(ConvNovaError, match="convnova tables scores"):
         read_scores(tmp_path / "none.tsv")
     (tmp_path / "few.tsv").write_text("suite\ttask\nmine\tH3\n")
     with pytest.raises(ConvNovaError, match="row, model, .* missing"):

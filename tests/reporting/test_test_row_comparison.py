@@ -120,7 +120,7 @@ def test_pairs_have_their_receptive_fields_by_the_metrics_beside_the_predictions
 
 def test_the_forms_for_reading_are_those_of_the_numbers(config):
     of_classes(config)
-    assert main(["items", "--config", "config.yaml", "--out", "tables"]) == 0
+    assert main(["tables", "test_rows", "--config", "config.yaml", "--out", "."]) == 0
     found = read_items(Path("tables/items.tsv"))
     again = sheet(found, config)
     assert {path.name for path in Path("tables").iterdir()} == {
@@ -178,7 +178,7 @@ def test_predictions_of_other_rows_are_refused(config):
 
 
 def test_without_two_models_there_is_nothing_to_compare(config, capsys):
-    assert main(["items", "--config", "config.yaml", "--out", "tables"]) == 1
+    assert main(["tables", "test_rows", "--config", "config.yaml", "--out", "."]) == 1
     assert "expected predictions of two models for a task, found none" in capsys.readouterr().err
 
 

@@ -70,8 +70,8 @@ def test_every_table_for_reading_says_what_it_was_made_from(small):
 
 def test_tables_without_it_say_nothing(small):
     Path("results/small/tables/provenance.tsv").unlink()
-    words = ("--config", "results/small/config.yaml", "--scores", "results/small/tables/scores.tsv", "--out", "again")
+    words = ("comparisons", "--config", "results/small/config.yaml", "--out", "again")
     assert convnova("tables", *words, "--published", str(CATALOGUE / "published.csv")) == 0
-    assert "Made from" not in Path("again/nucleotide_transformer.md").read_text()
+    assert "Made from" not in Path("again/tables/nucleotide_transformer.md").read_text()
     finish()
     assert "Made from 8 results" in Path("results/small/tables/nucleotide_transformer.md").read_text()

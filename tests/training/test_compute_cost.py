@@ -8,10 +8,10 @@ import yaml
 from torch import nn
 
 from convnova.cli.main import main
+from convnova.errors import ConvNovaError
 from convnova.models import build_predictor
 from convnova.reporting import cost_table
 from convnova.reporting.cost_table import mean_scores, read_costs
-from convnova.reporting.scores import COLUMNS
 from convnova.training import compute_cost
 
 MODELS = {
@@ -106,7 +106,7 @@ def test_where_memory_ends_that_is_the_result_beside_what_was_measured_until_the
     assert told["out_of_memory"] is True and "training_memory_mb" not in told
     known = {"inference_bases_per_second", "inference_memory_mb", "flops_per_base"}
     assert known & set(told) == (set() if always else known)
-    assert tables((config, [out])) == 0
+    cost_table.write_costs(cost_table.read_costs([out]), {}, False, config.parent / "t", config.parent / "f")
     assert (config.parent / "t/cost.md").read_text().count("out of memory") == (4 if always else 2)
 
 
@@ -167,12 +167,6 @@ def test_a_gpu_is_waited_for_before_each_look_at_the_clock(monkeypatch):
     assert done == ["waited", "clock", "ran", "waited", "clock"]
 
 
-def tables(measured, *words: str) -> int:
-    config, files = measured
-    folders = ("--tables", str(config.parent / "t"), "--figures", str(config.parent / "f"))
-    return main(["cost-tables", "--config", str(config), *folders, *words, *map(str, files)])
-
-
 def test_the_table_has_a_line_a_measurement_and_the_mean_score(measured):
     rows = [
         {
@@ -192,9 +186,8 @@ def test_the_table_has_a_line_a_measurement_and_the_mean_score(measured):
         ]
     ]
     assert mean_scores(pd.DataFrame(rows)) == {"convnova_scratch": 0.5, "hyenadna_scratch": 0.2}
-    scores = measured[0].parent / "scores.tsv"
-    pd.DataFrame(rows).reindex(columns=COLUMNS).to_csv(scores, sep="\t", index=False)
-    assert tables(measured, "--scores", str(scores)) == 0
+    folder, scores = measured[0].parent, mean_scores(pd.DataFrame(rows))
+    cost_table.write_costs(cost_table.read_costs(measured[1]), scores, False, folder / "t", folder / "f")
     table = pd.read_csv(measured[0].parent / "t/cost.tsv", sep="\t")
     assert table["length"].tolist() == [32, 64, 32, 64]
     assert table["receptive_field"].tolist() == ["13", "13", "whole sequence", "whole sequence"]
@@ -210,8 +203,8 @@ def test_a_model_or_file_that_is_not_there_is_named(measured, capsys):
     assert main(["cost", *words]) == 1
     assert "did you mean 'convnova_scratch'?" in capsys.readouterr().err
     wrong.write_text("{}")
-    assert tables((config, [wrong])) == 1
-    assert "expected what `convnova cost` writes" in capsys.readouterr().err
+    with pytest.raises(ConvNovaError, match="wrong.json: expected what `convnova cost` writes"):
+        cost_table.read_costs([wrong])
 
 
 def test_every_length_is_on_the_axis_also_where_the_last_model_has_fewer(tmp_path, monkeypatch):

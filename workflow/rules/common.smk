@@ -1,18 +1,18 @@
-# What the other files share: the resolved config, and which files belong to which name.
+# What the other files share: the resolved config, folders, and the names that wildcards stand for.
 import os
 import sys
 from pathlib import Path
 from typing import get_args
 
 from convnova.config.load import load, save
-from convnova.errors import nearest
 from convnova.config.run import Job
-from convnova.config.schema import Protocol, files_of
-from convnova.errors import ConvNovaError
+from convnova.config.schema import Protocol
+from convnova.errors import ConvNovaError, nearest
 from convnova.files import read_yaml
-from convnova.runs.outputs import ITEMS, figure_titles, test_row_tasks, extra_table_titles
+from convnova.runs import targets
 
-CATALOGUE = Path(os.path.relpath(workflow.basedir)) / "config"
+RULES = workflow.current_basedir.get_path_or_uri(secret_free=True)
+CATALOGUE = Path(os.path.relpath(f"{RULES}/../../config"))
 FILES = [os.path.relpath(path) for path in workflow.configfiles]
 try:
     # Snakemake has read these files, and of a key that is there twice it keeps the last.
@@ -23,17 +23,18 @@ try:
         from convnova.runs.validate import check_files, validate
 
         validate(RUN, FILES)
-        # Files of one's own may be in a storage, of which Snakemake says what is missing.
+        # Where the user's files are in a storage, Snakemake itself says what is missing.
         if RUN.simulate or not workflow.storage_settings.default_storage_provider:
             check_files(RUN, FILES)
 except ConvNovaError as error:
     sys.exit(f"config: {error}")
 
 RESULTS = f"results/{RUN.run}"
-TOKENIZED = f"resources/{RUN.run}"
-RAW = RUN.raw
-MIRROR = f"{TOKENIZED}/mirror"
-# Every job reads the resolved config; what a job's numbers depend on is among its params, so its age does not matter.
+RESOURCES = f"resources/{RUN.run}"
+MIRROR = f"{RESOURCES}/mirror"
+GENOME = f"{RESOURCES}/genomes/{RUN.genome}"
+FINETUNING = f"{RESULTS}/runs/{{suite}}/{{task}}/{{model}}/{{protocol}}/seed={{seed}}"
+# Every job reads the resolved config. What its numbers depend on is among its params, so the file's age does not count.
 CONFIG = ancient(f"{RESULTS}/config.yaml")
 PUBLISHED = local(f"{CATALOGUE}/published.csv")
 CONDA = "../../envs/convnova.yaml"
@@ -51,11 +52,11 @@ wildcard_constraints:
     length=r"\d+",
 
 
-def bring_up_to_date(file):
-    """Write the config anew if it is there already.
+def update_config(file):
+    """Write the resolved config anew if it is there already: its job runs only once.
 
-    A job makes it, but only once. Of what depends on a job that runs again, by files whose age does not matter,
-    Snakemake does not ask whether it has reasons of its own to run again, such as other settings.
+    Snakemake does not ask whether jobs have reasons to run again, such as other settings, where they depend on a job
+    that runs again by files whose age does not count.
     """
     stored = getattr(file, "storage_object", None)
     if stored.exists() if stored else Path(file).is_file():
@@ -64,76 +65,32 @@ def bring_up_to_date(file):
             stored.store_object()
 
 
-def named(what, name, known):
-    """The name, if it is known; the end otherwise, with the nearest one: it comes from the path that was asked for."""
+def named(kind, name, known):
+    """The name, if it is known. Otherwise exit with the nearest one: it comes from a path that a user asked for."""
     if name not in known:
-        sys.exit(f"{what} {name!r}: {nearest(name, list(known))}")
+        sys.exit(f"{kind} {name!r}: {nearest(name, list(known))}")
     return name
 
 
 def task_of(wildcards):
-    """The suite and the task that the wildcards name."""
-    suite = RUN.suites[named("suite", wildcards.suite, RUN.suites)]
-    return (
-        suite,
-        suite.tasks[named(f"task of {wildcards.suite}", wildcards.task, suite.tasks)],
-    )
-
-
-def genome_files(wildcards):
-    """FASTA and, where there is one, BED of a genome."""
-    genome = RUN.genomes[named("genome", wildcards.genome, RUN.genomes)]
-    names = {"fasta": genome.fasta, "bed": genome.bed}
-    return {
-        role: RUN.path_of(name, genome.source) for role, name in names.items() if name
-    }
-
-
-def genome_options(wildcards):
-    """Chromosomes of each split, as options of the command."""
-    genome = RUN.genomes[wildcards.genome]
-    splits = {"train": genome.train, "valid": genome.valid, "test": genome.test}
-    return [
-        word
-        for split, names in splits.items()
-        for name in names
-        for word in (f"--{split}", name)
-    ]
+    """The names of the suite and the task."""
+    suite = named("suite", wildcards.suite, RUN.suites)
+    return suite, named(f"task of {suite}", wildcards.task, RUN.suites[suite].tasks)
 
 
 def task_files(wildcards):
-    """The files of a task by their role, and the genome that its intervals point into."""
-    suite, task = task_of(wildcards)
-    files = task.files()
-    known = RUN.sources[suite.source].files if suite.source else []
-    found = {
-        role: [RUN.path_of(file, suite.source) for file in files_of(name, known)]
-        for role, name in files.items()
-    }
-    if suite.genome:
-        found["genome"] = f"{TOKENIZED}/genomes/{suite.genome}/genome.safetensors"
-    return found
+    """The files of a task by role."""
+    return targets.task_files(RUN, *task_of(wildcards))
 
 
 def task_words(wildcards, input):
-    """The files of a task as words of the command: role=path of a file or a folder."""
-    suite, task = task_of(wildcards)
-    files = task.files()
-    known = RUN.sources[suite.source].files if suite.source else []
-    words = {}
-    for role, name in files.items():
-        if role in input.keys():
-            files_in = files_of(name, known)
-            words[role] = (
-                input[role][0].removesuffix(files_in[0]) + name if files_in else name
-            )
-    if "genome" in input.keys():
-        words["genome"] = input.genome
-    return [f"{role}={path}" for role, path in words.items()]
+    """The files of a task as words of the command."""
+    return targets.task_words(RUN, *task_of(wildcards), dict(input.items()))
 
 
 def job_of(wildcards):
     """The fine-tuning that the wildcards name."""
+<<<<<<< HEAD
     task_of(wildcards)
     return Job(
         wildcards.suite,
@@ -279,6 +236,11 @@ def search_recipes():
         for task in content.tasks
         for model in models
     ]
+=======
+    model = named("model", wildcards.model, RUN.models)
+    protocol = named("protocol", wildcards.protocol, get_args(Protocol))
+    return Job(*task_of(wildcards), model, protocol, int(wildcards.seed))
+>>>>>>> 8e388d3 (wip workflow)
 
 
 def by_attempt(amount):

@@ -1,4 +1,4 @@
-# The resolved config; and the raw files from the internet, from a mirror, or, in the embedded run, from a simulated one.
+# The resolved config; and the raw files, from the internet, a mirror, or, in the embedded run, a simulated mirror.
 
 
 rule config:
@@ -9,11 +9,6 @@ rule config:
     benchmark:
         f"{RESULTS}/benchmarks/config.tsv"
     localrule: True
-    threads: 1
-    resources:
-        mem_mb=500,
-        runtime=5,
-        gpu=0,
     run:
         save(RUN, output.file)
 
@@ -30,16 +25,11 @@ if RUN.simulate:
         localrule: True
         conda:
             CONDA
-        threads: 1
-        resources:
-            mem_mb=2000,
-            runtime=10,
-            gpu=0,
         params:
             seed=RUN.simulate.seed,
             version=RUN.fingerprint(),
         shell:
-            "convnova --log {log} simulate --seed {params.seed} --out {output.mirror}"
+            "convnova --log {log:q} simulate --seed {params.seed:q} --out {output.mirror:q}"
 
 
 rule fetch:
@@ -47,14 +37,13 @@ rule fetch:
         config=CONFIG,
         mirror=MIRROR if RUN.simulate else [],
     output:
-        file=f"{RAW}/{{source}}/{{name}}",
+        file=f"{RUN.raw}/{{source}}/{{name}}",
     log:
         f"{RESULTS}/logs/fetch/{{source}}/{{name}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/fetch/{{source}}/{{name}}.tsv"
     conda:
         CONDA
-    threads: 1
     resources:
         mem_mb=500,
         runtime=by_attempt(240),
@@ -62,5 +51,5 @@ rule fetch:
     params:
         entry=lambda w: RUN.fingerprint(RUN.sources[w.source].files[w.name], RUN.mirror),
     shell:
-        "convnova --log {log} fetch --config {input.config} --source {wildcards.source} "
-        "--file {wildcards.name} --out {output}"
+        "convnova --log {log:q} fetch --config {input.config:q} --source {wildcards.source:q} "
+        "--file {wildcards.name:q} --out {output.file:q}"

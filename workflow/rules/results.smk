@@ -1,202 +1,197 @@
-# Results: every run's scores in one table, then tables and figures a suite, then one page of all.
+# Results: every run's scores in one table, then tables and figures, then one page of all. One form for all rules.
 
 
-rule aggregate:
+rule scores:
     input:
         config=CONFIG,
-        metrics=results("metrics.json"),
+        metrics=targets.finetuning_files(RUN, "metrics.json"),
     output:
         scores=f"{RESULTS}/tables/scores.tsv",
         provenance=f"{RESULTS}/tables/provenance.tsv",
     log:
-        f"{RESULTS}/logs/aggregate.log",
+        f"{RESULTS}/logs/scores.log",
     benchmark:
-        f"{RESULTS}/benchmarks/aggregate.tsv"
+        f"{RESULTS}/benchmarks/scores.tsv"
     localrule: True
     conda:
         CONDA
-    threads: 1
     resources:
         mem_mb=by_attempt(1000),
-        runtime=30,
+        runtime=by_attempt(30),
         gpu=0,
     params:
+        command=["tables", "scores"],
+        published=lambda w, input: (
+            ["--published", input.published] if "published" in input.keys() else []
+        ),
+        folder=subpath(output[0], ancestor=2),
         version=RUN.fingerprint(),
     shell:
-        "convnova --log {log} aggregate --config {input.config} --out {output.scores}"
+        "convnova --log {log:q} {params.command:q} --config {input.config:q} "
+        "{params.published:q} --out {params.folder:q}"
 
 
-rule tables:
+use rule scores as comparisons with:
     input:
         config=CONFIG,
-        scores=f"{RESULTS}/tables/scores.tsv",
-        provenance=f"{RESULTS}/tables/provenance.tsv",
+        scores=rules.scores.output,
         published=PUBLISHED,
     output:
         tables=report(
-            tables(),
-            caption="../report/tables.rst",
-            category="Tables",
+            targets.tables(RUN), caption="../report/tables.rst", category="Tables"
         ),
     log:
-        f"{RESULTS}/logs/tables.log",
+        f"{RESULTS}/logs/comparisons.log",
     benchmark:
-        f"{RESULTS}/benchmarks/tables.tsv"
-    localrule: True
-    conda:
-        CONDA
-    threads: 1
-    resources:
-        mem_mb=by_attempt(1000),
-        runtime=30,
-        gpu=0,
+        f"{RESULTS}/benchmarks/comparisons.tsv"
     params:
-        version=RUN.fingerprint(),
-        folder=subpath(input.scores, parent=True),
-    shell:
-        "convnova --log {log} tables --config {input.config} --scores {input.scores} "
-        "--published {input.published} --out {params.folder}"
+        command=["tables", "comparisons"],
 
 
-rule items:
+use rule scores as figures with:
     input:
         config=CONFIG,
-        predictions=item_predictions(),
-    output:
-        tsv=f"{RESULTS}/tables/{ITEMS}.tsv",
-        md=f"{RESULTS}/tables/{ITEMS}.md",
-        tex=f"{RESULTS}/tables/{ITEMS}.tex",
-        html=report(
-            f"{RESULTS}/tables/{ITEMS}.html",
-            caption="../report/items.rst",
-            category="Tables",
-        ),
-    log:
-        f"{RESULTS}/logs/items.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/items.tsv"
-    conda:
-        CONDA
-    threads: 1
-    resources:
-        mem_mb=by_attempt(2000),
-        runtime=by_attempt(60),
-        gpu=0,
-    params:
-        version=RUN.fingerprint(),
-        folder=subpath(output.tsv, parent=True),
-    shell:
-        "convnova --log {log} items --config {input.config} --out {params.folder}"
-
-
-rule figures:
-    input:
-        config=CONFIG,
-        metrics=results("metrics.json"),
-        scores=f"{RESULTS}/tables/scores.tsv",
+        metrics=targets.finetuning_files(RUN, "metrics.json"),
+        scores=rules.scores.output,
         published=PUBLISHED,
-        pretraining=[
-            f"{RESULTS}/pretrain/{backbone}/log.csv" for backbone in RUN.backbones()
-        ],
+        pretraining=targets.pretraining_files(RUN, "log.csv"),
     output:
         figures=report(
-            figures(),
-            caption="../report/figures.rst",
-            category="Figures",
+            targets.figures(RUN), caption="../report/figures.rst", category="Figures"
         ),
     log:
         f"{RESULTS}/logs/figures.log",
     benchmark:
         f"{RESULTS}/benchmarks/figures.tsv"
-    localrule: True
-    conda:
-        CONDA
-    threads: 1
-    resources:
-        mem_mb=by_attempt(1000),
-        runtime=30,
-        gpu=0,
     params:
-        version=RUN.fingerprint(),
-        folder=subpath(output[0], parent=True),
-    shell:
-        "convnova --log {log} figures --config {input.config} --scores {input.scores} "
-        "--published {input.published} --out {params.folder}"
+        command=["figures"],
 
 
-rule study:
+use rule scores as test_rows with:
     input:
         config=CONFIG,
-        metrics=results("metrics.json"),
+        predictions=targets.test_row_inputs(RUN),
     output:
-        tsv=f"{RESULTS}/tables/study.tsv",
-        md=report(f"{RESULTS}/tables/study.md", category="Study"),
-        pdf=f"{RESULTS}/figures/study.pdf",
-        svg=f"{RESULTS}/figures/study.svg",
-        png=report(f"{RESULTS}/figures/study.png", category="Study"),
+        tables=report(
+            targets.tables(RUN, "items"),
+            caption="../report/items.rst",
+            category="Tables",
+        ),
     log:
-        f"{RESULTS}/logs/study.log",
+        f"{RESULTS}/logs/test_rows.log",
     benchmark:
-        f"{RESULTS}/benchmarks/study.tsv"
-    localrule: True
-    conda:
-        CONDA
-    threads: 1
+        f"{RESULTS}/benchmarks/test_rows.tsv"
+    localrule: False
     resources:
-        mem_mb=by_attempt(1000),
-        runtime=30,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(60),
         gpu=0,
     params:
-        version=RUN.fingerprint(),
-        tables=subpath(output.tsv, parent=True),
-        figures=subpath(output.png, parent=True),
-    shell:
-        "convnova --log {log} study --config {input.config} --tables {params.tables} --figures {params.figures}"
+        command=["tables", "test_rows"],
 
 
-rule search:
-    input:
-        config=CONFIG,
-        metrics=results("metrics.json"),
+use rule scores as ablation with:
     output:
-        tsv=f"{RESULTS}/tables/search.tsv",
-        md=report(f"{RESULTS}/tables/search.md", category="Search"),
-        recipes=search_recipes(),
+        tables=report(
+            targets.tables(RUN, "study", formats=("tsv", "md")), category="Ablation"
+        ),
+        figures=report(targets.figures(RUN, "study"), category="Ablation"),
+    log:
+        f"{RESULTS}/logs/ablation.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/ablation.tsv"
+    params:
+        command=["tables", "ablation"],
+
+
+use rule scores as search with:
+    output:
+        tables=report(
+            targets.tables(RUN, "search", formats=("tsv", "md")), category="Search"
+        ),
+        recipes=targets.recipes(RUN),
     log:
         f"{RESULTS}/logs/search.log",
     benchmark:
         f"{RESULTS}/benchmarks/search.tsv"
-    localrule: True
-    conda:
-        CONDA
-    threads: 1
-    resources:
-        mem_mb=by_attempt(1000),
-        runtime=30,
-        gpu=0,
     params:
-        version=RUN.fingerprint(),
-        folder=subpath(output.tsv, ancestor=2),
-    shell:
-        "convnova --log {log} search --config {input.config} --out {params.folder}"
+        command=["tables", "search"],
 
 
-rule report:
+use rule scores as audit_table with:
     input:
         config=CONFIG,
-        metrics=results("metrics.json"),
-        pretrained=[
-            f"{RESULTS}/pretrain/{backbone}/weights.{form}"
-            for backbone in RUN.backbones()
-            for form in ("safetensors", "json")
+        audits=targets.audits(RUN),
+    output:
+        tables=report(
+            targets.tables(RUN, "audit", formats=("tsv", "md", "html")),
+            caption="../report/audit.rst",
+            category="Audit",
+        ),
+    log:
+        f"{RESULTS}/logs/audit_table.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/audit_table.tsv"
+    params:
+        command=["tables", "audit"],
+
+
+use rule test_rows as leakage with:
+    input:
+        config=CONFIG,
+        predictions=targets.finetuning_files(RUN, "predictions.parquet"),
+        datasets=[
+            targets.tokenized_task(RUN, *task) for task in targets.class_tasks(RUN)
         ],
-        scores=f"{RESULTS}/tables/scores.tsv",
-        provenance=f"{RESULTS}/tables/provenance.tsv",
+        genome=f"{GENOME}/genome.safetensors",
+    output:
+        tables=report(
+            targets.tables(RUN, "leaks", formats=("tsv", "md")), category="Audit"
+        ),
+    log:
+        f"{RESULTS}/logs/leakage.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/leakage.tsv"
+    resources:
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(60),
+        gpu=0,
+    params:
+        command=["tables", "leakage"],
+
+
+use rule scores as cost_table with:
+    input:
+        config=CONFIG,
+        costs=targets.costs(RUN),
+        scores=rules.scores.output if RUN.suites else [],
+    output:
+        tables=report(
+            targets.tables(RUN, "cost", formats=("tsv", "md", "html")),
+            caption="../report/cost.rst",
+            category="Cost",
+        ),
+        figures=report(
+            targets.figures(RUN, "cost"), caption="../report/cost.rst", category="Cost"
+        ),
+    log:
+        f"{RESULTS}/logs/cost_table.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/cost_table.tsv"
+    params:
+        command=["tables", "cost"],
+
+
+use rule scores as report with:
+    input:
+        config=CONFIG,
+        metrics=targets.finetuning_files(RUN, "metrics.json"),
+        pretrained=targets.pretraining_files(RUN, "weights.safetensors", "weights.json"),
+        scores=rules.scores.output,
         published=PUBLISHED,
-        tables=tables(),
-        test_items=items(),
-        figures=figures(),
-        audits=audits(),
+        tables=[*targets.tables(RUN), *targets.test_row_tables(RUN)],
+        figures=targets.figures(RUN),
+        audits=targets.audits(RUN),
     output:
         page=report(
             f"{RESULTS}/report.html",
@@ -207,15 +202,6 @@ rule report:
         f"{RESULTS}/logs/report.log",
     benchmark:
         f"{RESULTS}/benchmarks/report.tsv"
-    localrule: True
-    conda:
-        CONDA
-    threads: 1
-    resources:
-        mem_mb=by_attempt(1000),
-        runtime=30,
-        gpu=0,
     params:
-        version=RUN.fingerprint(),
-    shell:
-        "convnova --log {log} report --config {input.config} --published {input.published} --out {output}"
+        command=["report"],
+        folder=subpath(output.page, parent=True),

@@ -1,12 +1,14 @@
-# Shards: the genome and the tasks as tokens, in the one form that training reads.
+# The genome and the tasks as tokens, in the one form that training reads.
 
 
 rule tokenize_genome:
     input:
-        unpack(genome_files),
+        unpack(
+            lambda w: targets.genome_files(RUN, named("genome", w.genome, RUN.genomes))
+        ),
     output:
-        genome=f"{TOKENIZED}/genomes/{{genome}}/genome.safetensors",
-        intervals=f"{TOKENIZED}/genomes/{{genome}}/intervals.tsv",
+        genome=f"{RESOURCES}/genomes/{{genome}}/genome.safetensors",
+        intervals=f"{RESOURCES}/genomes/{{genome}}/intervals.tsv",
     log:
         f"{RESULTS}/logs/tokenize_genome/{{genome}}.log",
     benchmark:
@@ -20,12 +22,12 @@ rule tokenize_genome:
         gpu=0,
     params:
         bed=lambda w, input: ["--bed", input.bed] if "bed" in input.keys() else [],
-        chromosomes=genome_options,
+        chromosomes=lambda w: targets.genome_options(RUN, w.genome),
         version=RUN.fingerprint(),
         folder=subpath(output.genome, parent=True),
     shell:
-        "convnova --log {log} tokenize-genome --fasta {input.fasta} {params.bed} "
-        "{params.chromosomes} --out {params.folder}"
+        "convnova --log {log:q} tokenize-genome --fasta {input.fasta:q} {params.bed:q} "
+        "{params.chromosomes:q} --out {params.folder:q}"
 
 
 rule tokenize_task:
@@ -33,21 +35,22 @@ rule tokenize_task:
         unpack(task_files),
         config=CONFIG,
     output:
-        dataset=f"{TOKENIZED}/tasks/{{suite}}/{{task}}.safetensors",
+        dataset=f"{RESOURCES}/tasks/{{suite}}/{{task}}.safetensors",
     log:
         f"{RESULTS}/logs/tokenize_task/{{suite}}/{{task}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/tokenize_task/{{suite}}/{{task}}.tsv"
     conda:
         CONDA
-    threads: 1
     resources:
         mem_mb=by_attempt(4000),
         runtime=by_attempt(60),
         gpu=0,
     params:
         files=task_words,
-        task=lambda w: RUN.fingerprint(RUN.suites[w.suite].tasks[w.task].dataset_fields()),
+        task=lambda w: RUN.fingerprint(
+            RUN.suites[w.suite].tasks[w.task].dataset_fields()
+        ),
     shell:
-        "convnova --log {log} tokenize-task --config {input.config} --task {wildcards.suite}/{wildcards.task} "
-        "--out {output} {params.files}"
+        "convnova --log {log:q} tokenize-task --config {input.config:q} "
+        "--task {wildcards.suite:q}/{wildcards.task:q} --out {output.dataset:q} {params.files:q}"

@@ -1,11 +1,11 @@
-# Training: one pretraining a backbone, one fine-tuning a task, model, protocol and seed.
+# Training: one pretraining a backbone; one fine-tuning a task, model, protocol and seed; the cost of each model.
 
 
 rule pretrain:
     input:
         config=CONFIG,
-        genome=f"{TOKENIZED}/genomes/{RUN.genome}/genome.safetensors",
-        intervals=f"{TOKENIZED}/genomes/{RUN.genome}/intervals.tsv",
+        genome=f"{GENOME}/genome.safetensors",
+        intervals=f"{GENOME}/intervals.tsv",
     output:
         weights=f"{RESULTS}/pretrain/{{backbone}}/weights.safetensors",
         about=f"{RESULTS}/pretrain/{{backbone}}/weights.json",
@@ -17,7 +17,6 @@ rule pretrain:
     priority: 10
     conda:
         CONDA
-    threads: 1
     resources:
         mem_mb=by_attempt(4000),
         runtime=by_attempt(720),
@@ -29,36 +28,61 @@ rule pretrain:
         genome=subpath(input.genome, parent=True),
         folder=subpath(output.weights, parent=True),
     shell:
-        "convnova --log {log} pretrain --config {input.config} --backbone {wildcards.backbone} "
-        "--genome {params.genome} --out {params.folder} --threads {threads} --processes {resources.gpu}"
+        "convnova --log {log:q} pretrain --config {input.config:q} --backbone {wildcards.backbone:q} "
+        "--genome {params.genome:q} --out {params.folder:q} --threads {threads:q} --processes {resources.gpu:q}"
 
 
 rule finetune:
     input:
-        unpack(job_inputs),
+        unpack(lambda w: targets.weights_of(RUN, job_of(w))),
         config=CONFIG,
+        dataset=f"{RESOURCES}/tasks/{{suite}}/{{task}}.safetensors",
     output:
-        metrics=f"{RESULTS}/runs/{{suite}}/{{task}}/{{model}}/{{protocol}}/seed={{seed}}/metrics.json",
-        predictions=f"{RESULTS}/runs/{{suite}}/{{task}}/{{model}}/{{protocol}}/seed={{seed}}/predictions.parquet",
-        history=f"{RESULTS}/runs/{{suite}}/{{task}}/{{model}}/{{protocol}}/seed={{seed}}/log.csv",
+        metrics=f"{FINETUNING}/metrics.json",
+        predictions=f"{FINETUNING}/predictions.parquet",
+        history=f"{FINETUNING}/log.csv",
     log:
-        f"{RESULTS}/logs/finetune/{{suite}}/{{task}}/{{model}}/{{protocol}}/seed={{seed}}.log",
+        FINETUNING.replace(f"{RESULTS}/runs", f"{RESULTS}/logs/finetune") + ".log",
     benchmark:
-        f"{RESULTS}/benchmarks/finetune/{{suite}}/{{task}}/{{model}}/{{protocol}}/seed={{seed}}.tsv"
+        FINETUNING.replace(f"{RESULTS}/runs", f"{RESULTS}/benchmarks/finetune") + ".tsv"
     conda:
         CONDA
-    threads: 1
     resources:
         mem_mb=by_attempt(4000),
         runtime=by_attempt(120),
         gpu=1,
     params:
         settings=lambda w: RUN.job_fingerprint(job_of(w)),
+        job=lambda w: job_of(w).name,
         weights=lambda w, input: (
             ["--weights", input.weights] if "weights" in input.keys() else []
         ),
         folder=subpath(output.metrics, parent=True),
     shell:
-        "convnova --log {log} finetune --config {input.config} "
-        "--job {wildcards.suite}/{wildcards.task}/{wildcards.model}/{wildcards.protocol}/seed={wildcards.seed} "
-        "--dataset {input.dataset} {params.weights} --out {params.folder} --threads {threads}"
+        "convnova --log {log:q} finetune --config {input.config:q} --job {params.job:q} "
+        "--dataset {input.dataset:q} {params.weights:q} --out {params.folder:q} --threads {threads:q}"
+
+
+rule cost:
+    input:
+        config=CONFIG,
+    output:
+        cost=f"{RESULTS}/cost/{{model}}/{{length}}.json",
+    log:
+        f"{RESULTS}/logs/cost/{{model}}/{{length}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/cost/{{model}}/{{length}}.tsv"
+    conda:
+        CONDA
+    threads: workflow.resource_settings.cores or 1
+    resources:
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(120),
+        gpu=1,
+    params:
+        settings=lambda w: RUN.fingerprint(
+            RUN.models[named("model", w.model, RUN.models)], int(w.length)
+        ),
+    shell:
+        "convnova --log {log:q} cost --config {input.config:q} --model {wildcards.model:q} "
+        "--length {wildcards.length:q} --out {output.cost:q} --threads {threads:q}"
