@@ -32,24 +32,4 @@ def run_audit(options: argparse.Namespace) -> None:
         same = config.suites[suite].genome == config.genome
         files = files_by_role(options.files) if same else {}
         pretraining = Pretraining(config.genome or "", options.genome, read, config.suites[suite].format, files)
-
-
-def run_audit_tables(options: argparse.Namespace) -> None:
-    """`convnova audit-tables`"""
-    from convnova.reporting.audit_table import audit_table, read_audits
-    from convnova.reporting.render import write
-
-    simulated = config_of(options).simulate is not None
-    write(audit_table(read_audits(options.audits), simulated), options.out, ("tsv", "md", "html"))
-
-
-def run_leaks(options: argparse.Namespace) -> None:
-    """`convnova leaks`"""
-    from convnova.evaluation.leakage.overlap_scores import write_leaks
-
-    config = config_of(options)
-    named = [word.partition("=") for word in options.shards]
-    shards = {suite_and_task(config, name, options.config): Path(path) for name, _, path in named}
-    write_leaks(config, options.genome, shards, options.out)
-=======
->>>>>>> 8e388d3 (wip workflow)
+    write_json(options.out, {"suite": suite, "task": task, **audit(read_task(options.dataset), pretraining)})

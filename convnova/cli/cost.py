@@ -31,16 +31,3 @@ def run_cost(options: argparse.Namespace) -> None:
     from convnova.training.compute_cost import write_cost
 
     write_cost(config, options.model, options.length, options.out)
-<<<<<<< HEAD
-
-
-def run_cost_tables(options: argparse.Namespace) -> None:
-    """`convnova cost-tables`"""
-    from convnova.reporting.cost_table import mean_scores, read_costs, write_costs
-    from convnova.reporting.scores import read_scores
-
-    config = config_of(options)
-    scores = mean_scores(read_scores(options.scores)) if options.scores else {}
-    write_costs(read_costs(options.costs), scores, config.simulated, options.tables, options.figures)
-=======
->>>>>>> 8e388d3 (wip workflow)

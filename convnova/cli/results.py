@@ -37,16 +37,6 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     status.add_argument("--json", action="store_true", help="every step as JSON")
 
 
-<<<<<<< HEAD
-def run_aggregate(options: argparse.Namespace) -> None:
-    """`convnova aggregate`"""
-    from convnova.reporting.scores import write_scores
-
-    write_scores(config_of(options), options.out)
-
-
-=======
->>>>>>> 8e388d3 (wip workflow)
 def run_tables(options: argparse.Namespace) -> None:
     """`convnova tables`"""
     config = config_of(options)
@@ -55,7 +45,7 @@ def run_tables(options: argparse.Namespace) -> None:
 
 
 def _scores(config: "RunConfig", published: Path, out: Path) -> None:
-    from convnova.reporting.aggregate import write_scores
+    from convnova.reporting.scores import write_scores
 
     write_scores(config, out / "tables" / "scores.tsv")
 
@@ -67,15 +57,8 @@ def _comparisons(config: "RunConfig", published: Path, out: Path) -> None:
     from convnova.reporting.suite_tables import write_tables
     from convnova.runs.provenance_table import provenance_sentence, read_provenance
 
-<<<<<<< HEAD
-    config = config_of(options)
-    given = (read_scores(options.scores), read_published(options.published), config)
-    made = provenance_sentence(config, read_provenance(options.scores))
-    write_tables(*given, options.out, made)
-    write_sheets(*given, options.out, made)
-=======
     scores = config.results / "tables" / "scores.tsv"
-    given = (read_scores(scores), read_published(published), plan_of(config))
+    given = (read_scores(scores), read_published(published), config)
     provenance = provenance_sentence(config, read_provenance(scores))
     write_tables(*given, out / "tables", provenance)
     write_sheets(*given, out / "tables", provenance)
@@ -100,11 +83,12 @@ def _search(config: "RunConfig", published: Path, out: Path) -> None:
 
 
 def _audit(config: "RunConfig", published: Path, out: Path) -> None:
-    from convnova.reporting.audit_table import read_audits, write_pages
+    from convnova.reporting.audit_table import audit_table, read_audits
+    from convnova.reporting.render import write
     from convnova.runs.targets import audits
 
     files = [config.local_path(path) for path in audits(config)]
-    write_pages(read_audits(files), out / "tables", config.simulate is not None)
+    write(audit_table(read_audits(files), config.simulated), out / "tables", ("tsv", "md", "html"))
 
 
 def _leakage(config: "RunConfig", published: Path, out: Path) -> None:
@@ -124,7 +108,7 @@ def _cost(config: "RunConfig", published: Path, out: Path) -> None:
 
     scores = mean_scores(read_scores(config.results / "tables" / "scores.tsv")) if config.suites else {}
     measured = read_costs([config.local_path(path) for path in costs(config)])
-    write_costs(measured, scores, config.simulate is not None, out / "tables", out / "figures")
+    write_costs(measured, scores, config.simulated, out / "tables", out / "figures")
 
 
 TABLES = {
@@ -138,7 +122,6 @@ TABLES = {
     "cost": _cost,
 }
 """Name on the command line to what writes the table, from what is in the run's folder of results."""
->>>>>>> 8e388d3 (wip workflow)
 
 
 def run_figures(options: argparse.Namespace) -> None:
@@ -150,45 +133,14 @@ def run_figures(options: argparse.Namespace) -> None:
     from convnova.runs.outputs import pretraining_titles
 
     config = config_of(options)
-<<<<<<< HEAD
-    scores = read_scores(options.scores)
-    scores["path"] = scores["path"].map(config.local_path)
-    write_figures(scores, read_published(options.published), config, options.out)
-    write_comparisons(scores, config, options.out)
-    logs = {name: config.results / "pretrain" / name / "log.csv" for name in config.backbones()}
-    if logs:
-        write_pretraining(logs, pretraining_titles(config), config.simulated, options.out)
-
-
-def run_items(options: argparse.Namespace) -> None:
-    """`convnova items`"""
-    from convnova.reporting.test_row_comparison import write_items
-
-    write_items(config_of(options), options.out)
-
-
-def run_study(options: argparse.Namespace) -> None:
-    """`convnova study`"""
-    from convnova.reporting.ablation_table import write_study
-
-    write_study(config_of(options), options.tables, options.figures)
-
-
-def run_search(options: argparse.Namespace) -> None:
-    """`convnova search`"""
-    from convnova.reporting.hyperparameter_search import write_search
-
-    write_search(config_of(options), options.out)
-=======
     out = options.out or config.results
-    scores, plan = read_scores(config.results / "tables" / "scores.tsv"), plan_of(config)
+    scores = read_scores(config.results / "tables" / "scores.tsv")
     scores["path"] = scores["path"].map(config.local_path)
-    write_figures(scores, read_published(options.published), plan, out / "figures")
-    write_comparisons(scores, plan, out / "figures")
+    write_figures(scores, read_published(options.published), config, out / "figures")
+    write_comparisons(scores, config, out / "figures")
     logs = {name: config.results / "pretrain" / name / "log.csv" for name in config.backbones()}
     if logs:
-        write_pretraining(logs, pretraining_titles(config), config.simulate is not None, out / "figures")
->>>>>>> 8e388d3 (wip workflow)
+        write_pretraining(logs, pretraining_titles(config), config.simulated, out / "figures")
 
 
 def run_recipes(options: argparse.Namespace) -> None:
