@@ -25,7 +25,7 @@ import numpy as np
 
 from convnova.config.load import CATALOGUE
 from convnova.data.array_file import ArrayFileWriter
-from convnova.data.genome import INTERVALS, SHARD
+from convnova.data.genome import GENOME_FILE, INTERVALS_FILE
 from convnova.data.task_dataset import read_task
 from convnova.evaluation.leakage.split_audit import Pretraining, audit
 from convnova.files import read_yaml
@@ -68,13 +68,13 @@ def write_genome(folder: Path, megabases: int) -> np.ndarray:
     sizes = [min(100, megabases)] * max(1, megabases // 100)
     first = make_genome(rng, sizes[0] * 1_000_000)
     lines = ["chrom\tstart\tend\tsplit"]
-    with ArrayFileWriter(folder / SHARD) as shard:
+    with ArrayFileWriter(folder / GENOME_FILE) as file:
         for number, size in enumerate(sizes, 1):
             bases = first if number == 1 else make_genome(rng, size * 1_000_000)
-            shard.append(f"chr{number}", bases)
+            file.append(f"chr{number}", bases)
             end = len(bases) * 9 // 10
             lines += [f"chr{number}\t0\t{end}\ttrain", f"chr{number}\t{end}\t{len(bases)}\ttest"]
-    (folder / INTERVALS).write_text("\n".join(lines) + "\n")
+    (folder / INTERVALS_FILE).write_text("\n".join(lines) + "\n")
     return first
 
 
@@ -84,11 +84,12 @@ def write_task(path: Path, genome: np.ndarray, size: Size) -> None:
     counts = {"train": size.train, "test": size.test}
     about = {"kind": "classes", "classes": ["0", "1"], "splits": {name: {"others": 0} for name in counts}}
     windows = np.lib.stride_tricks.sliding_window_view(genome, size.length)
-    with ArrayFileWriter(path, about) as shard:
+    with ArrayFileWriter(path) as file:
+        file.metadata |= about
         for name, count in counts.items():
-            shard.append(f"{name}.tokens", windows[rng.integers(0, len(windows), count)].reshape(-1))
-            shard.append(f"{name}.offsets", np.arange(count + 1) * size.length)
-            shard.append(f"{name}.labels", rng.integers(0, 2, count))
+            file.append(f"{name}.tokens", windows[rng.integers(0, len(windows), count)].reshape(-1))
+            file.append(f"{name}.offsets", np.arange(count + 1) * size.length)
+            file.append(f"{name}.labels", rng.integers(0, 2, count))
 
 
 def measure(shard: Path, genome: Path | None) -> dict:

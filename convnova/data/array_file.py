@@ -1,8 +1,9 @@
-"""The one shard form: named arrays in a safetensors file, read as memory maps.
+"""Named arrays in one safetensors file, written piece by piece and read as memory maps.
 
-A shard of a genome holds one uint8 tensor of tokens a chromosome. A shard of a task holds, for each
-split, `<split>.tokens` (all sequences end to end), `<split>.offsets` and `<split>.labels`. Many
-processes can read one shard at no cost in memory. Format: https://github.com/huggingface/safetensors
+A tokenized genome holds one uint8 tensor of tokens a chromosome. A tokenized task holds, for each split,
+`<split>.tokens` (all sequences end to end), `<split>.offsets` and `<split>.labels`. Many processes can read one
+file at no cost in memory, which the package `safetensors` does not offer for NumPy: it copies what it reads, and
+writes only what is in memory as a whole. Format: https://github.com/huggingface/safetensors
 """
 
 import json
@@ -25,18 +26,18 @@ DTYPE_NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 class ArrayFileWriter:
     """Write tensors of unknown length, piece by piece and in any order, in little memory.
 
-        with ShardWriter(path, {"source": "chr1.fa"}) as shard:
-            shard.append("chr1", tokens)       # again and again: pieces lie end to end along the first axis
+        with ArrayFileWriter(path) as file:
+            file.append("chr1", tokens)       # again and again: pieces lie end to end along the first axis
 
     Nothing stands at `path` until the block ends without an exception; whatever stood there before
-    stays until then. `metadata` may be added to until the end of the block.
+    stays until then. `metadata` may be added to until the end of the block; its values are written as JSON.
     """
 
-    def __init__(self, path: str | Path, metadata: dict[str, object] | None = None):
+    def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.metadata: dict[str, object] = dict(metadata or {}, convnova=__version__)
-        self.pieces: dict[str, list[tuple[int, int]]] = {}
-        self.tensors: dict[str, tuple[str, list[int]]] = {}
+        self.metadata: dict[str, object] = {"convnova": __version__}
+        self.pieces: dict[str, list[tuple[int, int]]] = {}  # place in the body and bytes of each
+        self.tensors: dict[str, tuple[str, list[int]]] = {}  # dtype and shape
 
     def __enter__(self) -> "ArrayFileWriter":
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,10 +80,10 @@ class ArrayFileWriter:
                 os.fsync(stream.fileno())
 
 
-def _header(path: Path) -> tuple[dict, int]:
-    """The parsed header and the offset of the first tensor; an error if the file is no whole shard."""
+def _read_header(path: Path) -> tuple[dict, int]:
+    """The parsed header and the offset of the first tensor; an error if the file is not whole."""
     if not path.is_file():
-        raise ConvNovaError(f"{path}: expected a shard, found nothing; make it with `convnova shard-...`")
+        raise ConvNovaError(f"{path}: expected a tokenized file, found nothing; make it with `convnova tokenize-...`")
     size = path.stat().st_size
     with path.open("rb") as stream:
         try:
@@ -100,28 +101,23 @@ def _header(path: Path) -> tuple[dict, int]:
     return header, 8 + length
 
 
-def read(path: str | Path) -> dict[str, np.ndarray]:
-    """Memory-map every tensor of a shard, read-only.
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Memory-map every tensor of a file, read-only.
 
     Raises:
         ConvNovaError: the file is missing, or not a whole safetensors file.
     """
-    path = Path(path)
-    header, start = _header(path)
-    mapped = (
-        np.memmap(path, mode="r", dtype=np.uint8, offset=start)
-        if path.stat().st_size > start
-        else np.empty(0, np.uint8)
-    )
-    tensors = {}
-    for name, entry in header.items():
-        if name != "__metadata__":
-            begin, end = entry["data_offsets"]
-            tensors[name] = mapped[begin:end].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    return tensors
+    header, start = _read_header(Path(path))
+    is_empty = Path(path).stat().st_size == start  # an empty file cannot be mapped
+    mapped = np.empty(0, np.uint8) if is_empty else np.memmap(path, mode="r", dtype=np.uint8, offset=start)
+    return {
+        name: mapped[slice(*entry["data_offsets"])].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
 
 
 def read_metadata(path: str | Path) -> dict:
-    """The metadata that the shard was written with."""
-    metadata = _header(Path(path))[0].get("__metadata__", {})
+    """The metadata that the file was written with."""
+    metadata = _read_header(Path(path))[0].get("__metadata__", {})
     return {key: json.loads(value) for key, value in metadata.items()}

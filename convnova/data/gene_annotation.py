@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from convnova.data import intervals
+from convnova.data.intervals import parse_interval
 from convnova.errors import ConvNovaError
 from convnova.files import open_bytes
 from convnova.log import log
@@ -69,7 +69,7 @@ def read_annotation(path: str | Path, lengths: Mapping[str, int]) -> dict[str, l
     for where, fields, attributes in _features(path):
         if fields[2] == "region" and "chromosome" in attributes:
             names[fields[0]] = attributes["chromosome"]
-        chrom, start, end = intervals.checked(
+        chrom, start, end = parse_interval(
             (names.get(fields[0], fields[0]), str(int(fields[3]) - 1), fields[4]), lengths, where
         )
         chromosomes[chrom] = None

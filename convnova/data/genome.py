@@ -1,40 +1,37 @@
-"""A genome: from FASTA to memory-mapped tokens, and windows over them by arithmetic.
+"""A tokenized genome: from FASTA to one memory-mapped file, and which of its bases belong to which split.
 
-A genome is a folder: `genome.safetensors` holds one uint8 tensor a chromosome, `intervals.tsv` says which
-bases are for training, validation and test.
+It is a folder: `genome.safetensors` holds one uint8 tensor a chromosome, `intervals.tsv` says which bases are for
+training, validation and test.
 """
 
 import os
-import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from convnova.data import array_file
-from convnova.data import intervals as bed_file
-from convnova.data.dna import LETTER_TO_TOKEN, NOT_DNA, N
-from convnova.data.dna import OTHER as OTHER_LETTER
+from convnova.data import dna
+from convnova.data.array_file import ArrayFileWriter, read_arrays
 from convnova.data.fasta import Piece, pieces
-from convnova.data.intervals import Interval, bed_tool, merge
+from convnova.data.intervals import Interval, bed_rows, bed_tool, merge, parse_interval
 from convnova.errors import ConvNovaError
 from convnova.files import sha256
 from convnova.log import log, progress
 
-SHARD, INTERVALS = "genome.safetensors", "intervals.tsv"
+GENOME_FILE, INTERVALS_FILE = "genome.safetensors", "intervals.tsv"
 SPLITS = ("train", "valid", "test")
 
-TOKEN_BITS, LOWER, OTHER, WRONG = 7, 8, 16, 128
+TOKEN_BITS, LOWER_BIT, OTHER_BIT, WRONG_BIT = 7, 8, 16, 128
 
 
-def _code(letter: int) -> int:
-    token = int(LETTER_TO_TOKEN[letter])
-    code = WRONG if token == NOT_DNA else N | OTHER if token == OTHER_LETTER else token
-    return code | LOWER if chr(letter).islower() else code
+def _letter_code(letter: int) -> int:
+    token = int(dna.LETTER_TO_TOKEN[letter])
+    code = {dna.NOT_DNA: WRONG_BIT, dna.OTHER: dna.N | OTHER_BIT}.get(token, token)
+    return code | LOWER_BIT if chr(letter).islower() else code
 
 
-CODES = bytes(map(_code, range(256)))
+CODES = bytes(map(_letter_code, range(256)))
 """Letter to token with a bit for lower case, one for IUPAC codes and gaps, one for what is not DNA."""
 
 
@@ -52,47 +49,57 @@ def tokenize_genome(
     intervals on them) go to a split: those in `valid` and `test`, or if neither names any, chromosomes
     chosen by `choose_chromosomes`; of the others only those in `train`, if that names any, are trained on.
 
+    Args:
+        fasta: the chromosomes, plain, gzip or bgzip.
+        out: the folder of the tokenized genome; one that stands there is replaced file by file.
+        bed: intervals to read; default every base.
+        valid, test, train: names of chromosomes as in the FASTA.
+
     Raises:
         ConvNovaError: the FASTA or BED is not one, they do not fit together, `valid` or `test` names
             what is not there, or `bedtools` is missing. Nothing is written then.
     """
     fasta, out = Path(fasta), Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    inputs = {"fasta": fasta, "bed": bed} if bed else {"fasta": fasta}
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent) as temporary:
-        with array_file.ArrayFileWriter(Path(temporary, SHARD)) as shard:
-            letters = _append_chromosomes(fasta, shard)
+        with ArrayFileWriter(Path(temporary, GENOME_FILE)) as file:
+            letters = _append_chromosomes(fasta, file)
             lengths = {name: count["bases"] for name, count in letters.items()}
-            intervals = _only(set(train), _split(bed, lengths, set(valid), set(test)), lengths)
+            intervals = _assign_splits(bed, lengths, set(valid), set(test), set(train))
             if bed:
                 _report_overlap(bed, intervals)
-            shard.metadata["inputs"] = {
+            inputs = {"fasta": fasta, "bed": bed} if bed else {"fasta": fasta}
+            file.metadata["inputs"] = {
                 role: {"name": Path(path).name, "sha256": sha256(path)} for role, path in inputs.items()
             }
-            shard.metadata["letters"] = letters
+            file.metadata["letters"] = letters
         rows = ["\t".join(Interval._fields), *("\t".join(map(str, interval)) for interval in intervals)]
-        Path(temporary, INTERVALS).write_text("\n".join(rows) + "\n", encoding="utf-8")
+        Path(temporary, INTERVALS_FILE).write_text("\n".join(rows) + "\n", encoding="utf-8")
         out.mkdir(exist_ok=True)
-        for name in (SHARD, INTERVALS):
+        for name in (GENOME_FILE, INTERVALS_FILE):
             os.replace(Path(temporary, name), out / name)
 
 
-def _append_chromosomes(fasta: Path, shard: array_file.ArrayFileWriter) -> dict[str, dict[str, int]]:
-    """Append each record's tokens to the shard; count its letters."""
+def _append_chromosomes(fasta: Path, file: ArrayFileWriter) -> dict[str, dict[str, int]]:
+    """Append each record's tokens to the file; count the letters of each chromosome by kind."""
     letters: dict[str, dict[str, int]] = {}
     record, name = 0, ""
     with progress(f"reading {fasta.name}", unit="bases") as work:
         for piece in pieces(fasta):
             if piece.record != record:
-                record, name = piece.record, _name(piece, fasta, letters)
+                record, name = piece.record, (piece.header.split(maxsplit=1) or [""])[0]
+                if not name or name in letters:
+                    found = f"{name!r} a second time" if name else "none"
+                    where = f"line {piece.line - 1}"
+                    raise ConvNovaError(f"{fasta}: expected another name for every record, found {found} in {where}")
                 letters[name] = dict.fromkeys(("bases", "N", "lower", "other"), 0)
-            codes = _codes(piece, fasta)
-            shard.append(name, codes & TOKEN_BITS)
-            count = letters[name]
+            codes, count = _codes(piece, fasta), letters[name]
+            file.append(name, codes & TOKEN_BITS)
+            other = int(np.count_nonzero(codes & OTHER_BIT))
             count["bases"] += codes.size
-            count["lower"] += int(np.count_nonzero(codes & LOWER))
-            count["other"] += (other := int(np.count_nonzero(codes & OTHER)))
-            count["N"] += int(np.count_nonzero(codes & TOKEN_BITS == N)) - other
+            count["lower"] += int(np.count_nonzero(codes & LOWER_BIT))
+            count["other"] += other
+            count["N"] += int(np.count_nonzero(codes & TOKEN_BITS == dna.N)) - other
             work.update(codes.size)
     total = {key: sum(count[key] for count in letters.values()) for key in letters[name]}
     log(
@@ -102,79 +109,69 @@ def _append_chromosomes(fasta: Path, shard: array_file.ArrayFileWriter) -> dict[
     return letters
 
 
-def _name(piece: Piece, fasta: Path, known: Iterable[str]) -> str:
-    """The first word of the header, which must be there and new."""
-    name = piece.header.split(maxsplit=1)[0] if piece.header else ""
-    if not name or name in known:
-        found = f"{name!r} a second time" if name else "none"
-        raise ConvNovaError(f"{fasta}: expected another name for every record, found {found} in line {piece.line - 1}")
-    return name
-
-
 def _codes(piece: Piece, fasta: Path) -> np.ndarray:
+    """The `CODES` of a piece's letters, uint8 (letters,), line ends left out."""
     codes = np.frombuffer(piece.letters.translate(CODES, b"\r\n"), np.uint8)
-    if codes.max() >= WRONG:
-        wrong = re.search(rb"[^%s\r\n]" % re.escape(_letters_allowed()), piece.letters)
-        line = piece.line + piece.letters.count(b"\n", 0, wrong.start())
+    if codes.max() >= WRONG_BIT:
+        is_wrong = np.frombuffer(piece.letters.translate(CODES), np.uint8) >= WRONG_BIT
+        position = next(int(at) for at in np.flatnonzero(is_wrong) if piece.letters[at] not in b"\r\n")
+        line = piece.line + piece.letters.count(b"\n", 0, position)
         raise ConvNovaError(
-            f"{fasta}: expected nucleotides (A, C, G, T, N or an IUPAC code), found {chr(wrong[0][0])!r} "
+            f"{fasta}: expected nucleotides (A, C, G, T, N or an IUPAC code), found {chr(piece.letters[position])!r} "
             f"in line {line}, record {piece.header.split(maxsplit=1)[0]!r}; is it a protein sequence?"
         )
     return codes
 
 
-def _letters_allowed() -> bytes:
-    return bytes(letter for letter in range(256) if CODES[letter] < WRONG)
-
-
-def _split(bed: Path | None, lengths: dict[str, int], valid: set[str], test: set[str]) -> list[Interval]:
+def _assign_splits(
+    bed: Path | None, lengths: Mapping[str, int], valid: set[str], test: set[str], train: set[str]
+) -> list[Interval]:
     """Every interval with its split: from the BED's fourth column, or by chromosome, or by position."""
-    intervals = _read_bed(bed, lengths) if bed else [Interval(name, 0, end, "") for name, end in lengths.items()]
-    for name in sorted(valid | test):
+    intervals = _read_bed(bed, lengths) if bed else [Interval(name, 0, end) for name, end in lengths.items()]
+    for name in sorted(valid | test | train):
         if name not in lengths or name in valid & test:
             found = f"{name!r} in both" if name in lengths else f"{name!r}, which the FASTA lacks"
-            raise ConvNovaError(f"genome: expected chromosomes of {', '.join(lengths)} as valid or test, found {found}")
+            known = ", ".join(lengths)
+            raise ConvNovaError(f"genome: expected chromosomes of {known} as train, valid or test, found {found}")
     if intervals[0].split:
         if valid or test:
             raise ConvNovaError(f"{bed}: expected either splits in the BED or valid and test chromosomes, found both")
-    elif chosen := choose_chromosomes(lengths, dict.fromkeys(valid, "valid") | dict.fromkeys(test, "test")):
-        log(f"splits by chromosome: {', '.join(f'{name} {split}' for name, split in chosen.items())}, all others train")
-        intervals = [interval._replace(split=chosen.get(interval.chrom, "train")) for interval in intervals]
+    elif split_of := choose_chromosomes(lengths, dict.fromkeys(valid, "valid") | dict.fromkeys(test, "test")):
+        choice = ", ".join(f"{name} {split}" for name, split in split_of.items())
+        log(f"splits by chromosome: {choice}, all others train")
+        intervals = [interval._replace(split=split_of.get(interval.chrom, "train")) for interval in intervals]
     else:
         log("splits by position: of every chromosome the first 90% train, then 5% valid, then 5% test")
         intervals = [part for interval in intervals for part in _by_position(interval, lengths[interval.chrom])]
     for split in SPLITS[:2]:
         if all(interval.split != split for interval in intervals):
             raise ConvNovaError(f"{bed or 'genome'}: expected intervals of the split {split!r}, found none")
-    return intervals
-
-
-def _only(train: set[str], intervals: list[Interval], lengths: dict[str, int]) -> list[Interval]:
-    """The intervals without those for training on chromosomes that `train`, if there is any, does not name."""
-    if unknown := sorted(train - set(lengths)):
-        raise ConvNovaError(f"genome: expected chromosomes of {', '.join(lengths)} as train, found {unknown[0]!r}")
     return [part for part in intervals if not train or part.split != "train" or part.chrom in train]
 
 
-def _read_bed(bed: Path, lengths: dict[str, int]) -> list[Interval]:
+def _read_bed(bed: Path, lengths: Mapping[str, int]) -> list[Interval]:
     intervals: list[Interval] = []
-    for line, fields in bed_file.lines(bed):
+    for line, fields in bed_rows(bed):
         where = f"{bed} line {line}"
-        name, start, end = bed_file.checked(fields, lengths, where)
         split = fields[3] if len(fields) > 3 else ""
+        interval = Interval(*parse_interval(fields, lengths, where), split)
         if split not in (*SPLITS, "") or (intervals and bool(split) != bool(intervals[0].split)):
             raise ConvNovaError(f"{where}: expected train, valid or test in column 4 of every line, found {split!r}")
-        intervals.append(Interval(name, start, end, split))
+        intervals.append(interval)
     if not intervals:
         raise ConvNovaError(f"{bed}: expected intervals, found an empty file")
     return intervals
 
 
-def choose_chromosomes(lengths: dict[str, int], given: dict[str, str]) -> dict[str, str]:
+def choose_chromosomes(lengths: Mapping[str, int], given: Mapping[str, str]) -> dict[str, str]:
     """Chromosome to split, for validation and for test, each about 5% of all bases, never the largest.
 
     Those whose length is nearest to 5% come first, more are added while that brings the sum nearer.
     None may hold more than 10%. A split that `given` has chromosomes for is left as it is.
+
+    Args:
+        lengths: chromosome to its number of bases.
+        given: chromosome to `valid` or `test`, as a user wants it.
 
     Returns:
         an empty dictionary if none is given and a split would have less than 2.5%: split by position then.
@@ -185,28 +182,33 @@ def choose_chromosomes(lengths: dict[str, int], given: dict[str, str]) -> dict[s
     share = sum(lengths.values()) / 20
     largest = max(lengths, key=lambda name: lengths[name])
     others = sorted((name for name in lengths if name != largest), key=lambda name: abs(lengths[name] - share))
-    chosen = dict(given)
+    split_of = dict(given)
     for split in SPLITS[1:]:
-        taken = 0
-        for name in others if split not in given.values() else ():
-            if name not in chosen and taken + lengths[name] / 2 <= share:
-                chosen[name], taken = split, taken + lengths[name]
-        if split not in given.values() and taken < share / 2:
+        if split in given.values():
+            continue
+        bases = 0
+        for name in others:
+            if name not in split_of and bases + lengths[name] / 2 <= share:
+                split_of[name], bases = split, bases + lengths[name]
+        if bases < share / 2:
             if given:
                 raise ConvNovaError(f"genome: expected chromosomes for {split} too, found none near 5%; name some")
             return {}
-    return chosen
+    return split_of
 
 
 def _by_position(interval: Interval, length: int) -> list[Interval]:
+    """The parts of an interval in the first 90%, the next 5% and the last 5% of its chromosome of `length` bases."""
     borders = (0, length * 90 // 100, length * 95 // 100, length)
-    parts = zip(borders, borders[1:], SPLITS, strict=False)
-    cut = (Interval(interval.chrom, max(interval.start, a), min(interval.end, b), split) for a, b, split in parts)
-    return [part for part in cut if part.start < part.end]
+    parts = [
+        Interval(interval.chrom, max(interval.start, first), min(interval.end, last), split)
+        for first, last, split in zip(borders, borders[1:], SPLITS, strict=False)
+    ]
+    return [part for part in parts if part.start < part.end]
 
 
 def _report_overlap(bed: Path, intervals: list[Interval]) -> None:
-    """Say how many bases of a BED's validation and test intervals are in its train intervals as well."""
+    """Log how many bases of a BED's validation and test intervals are in its train intervals as well."""
     merged = {split: merge(part for part in intervals if part.split == split) for split in SPLITS}
     for split in SPLITS[1:]:
         if merged["train"] and merged[split]:
@@ -217,13 +219,13 @@ def _report_overlap(bed: Path, intervals: list[Interval]) -> None:
 
 def read_genome(folder: Path) -> dict[str, np.ndarray]:
     """Memory-map a genome: chromosome to its tokens, uint8 (bases,)."""
-    return {name: np.asarray(tokens) for name, tokens in array_file.read(Path(folder, SHARD)).items()}
+    return {name: np.asarray(tokens) for name, tokens in read_arrays(Path(folder, GENOME_FILE)).items()}
 
 
 def read_intervals(folder: Path) -> dict[str, list[Interval]]:
     """The intervals of each split, in the order of the file."""
-    rows = Path(folder, INTERVALS).read_text(encoding="utf-8").splitlines()[1:]
     splits: dict[str, list[Interval]] = {}
-    for chrom, start, end, split in (row.split("\t") for row in rows):
+    for row in Path(folder, INTERVALS_FILE).read_text(encoding="utf-8").splitlines()[1:]:
+        chrom, start, end, split = row.split("\t")
         splits.setdefault(split, []).append(Interval(chrom, int(start), int(end), split))
     return splits

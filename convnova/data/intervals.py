@@ -1,6 +1,7 @@
-"""Intervals: lines of a BED file, checked against the chromosomes that they lie on.
+"""Intervals of a genome: read from BED files, checked against the chromosomes that they lie on, and overlapped.
 
-Coordinates are 0-based and half-open throughout, as in BED: https://genome.ucsc.edu/FAQ/FAQformat.html#format1
+Coordinates are 0-based and half-open throughout, as in BED: https://genome.ucsc.edu/FAQ/FAQformat.html#format1.
+Intervals are merged and overlapped by `bedtools` alone, through pybedtools.
 """
 
 import difflib
@@ -21,27 +22,35 @@ if TYPE_CHECKING:
 MITOCHONDRION = ("chrM", "MT", "chrMT", "M")
 
 
-def lines(path: str | Path) -> Iterator[tuple[int, list[str]]]:
+class Interval(NamedTuple):
+    """Bases `start` to `end` of a chromosome, 0-based and half-open, and the split that they belong to, if any."""
+
+    chrom: str
+    start: int
+    end: int
+    split: str = ""
+
+
+def bed_rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number from 1, fields) of a BED file, plain or gzip.
 
-    Blank lines, comments and a header are passed over. Fields are split at tabs or, in a line without
-    any, at blanks.
+    Blank lines, comments and a header are left out. Fields are split at tabs or, in a line without any, at blanks.
     """
     with open_bytes(path) as stream, io.TextIOWrapper(stream, "utf-8-sig", errors="replace") as text:
         for number, line in enumerate(text, start=1):
-            fields = _fields(line)
+            fields = _split_line(line)
             if fields and not line.startswith(("#", "track ", "browser ")) and not _is_header(fields):
                 yield number, fields
 
 
-def header(path: str | Path) -> list[str]:
+def bed_header(path: str | Path) -> list[str]:
     """The columns' names, if the first line has them: its second and third contain `start` and `end`."""
     with open_bytes(path) as stream, io.TextIOWrapper(stream, "utf-8-sig", errors="replace") as text:
-        fields = _fields(text.readline().lstrip("#"))
+        fields = _split_line(text.readline().lstrip("#"))
         return fields if _is_header(fields) else []
 
 
-def _fields(line: str) -> list[str]:
+def _split_line(line: str) -> list[str]:
     return line.rstrip("\r\n").split("\t") if "\t" in line.strip() else line.split()
 
 
@@ -49,12 +58,16 @@ def _is_header(fields: list[str]) -> bool:
     return len(fields) > 2 and "start" in fields[1].lower() and "end" in fields[2].lower()
 
 
-def checked(fields: Sequence[str], lengths: Mapping[str, int], where: str) -> tuple[str, int, int]:
-    """The interval of the first three fields: the chromosome's name in the genome, start, end.
+def parse_interval(fields: Sequence[str], lengths: Mapping[str, int], where: str) -> tuple[str, int, int]:
+    """The interval of the first three fields of a line.
 
     Args:
+        fields: chromosome, with or without `chr`, start and end as text; more are not read.
         lengths: chromosome to its number of bases.
         where: file and line, for messages.
+
+    Returns:
+        the chromosome's name in `lengths`, start and end.
 
     Raises:
         ConvNovaError: fewer than three fields, a coordinate that is no number, a chromosome that the
@@ -62,8 +75,14 @@ def checked(fields: Sequence[str], lengths: Mapping[str, int], where: str) -> tu
     """
     if len(fields) < 3 or not (fields[1].isdecimal() and fields[2].isdecimal()):
         raise ConvNovaError(f"{where}: expected chromosome, start and end, found {' '.join(fields)[:60]!r}")
-    name = chromosome(fields[0], lengths, where)
-    start, end = int(fields[1]), int(fields[2])
+    given, start, end = fields[0], int(fields[1]), int(fields[2])
+    other_names = MITOCHONDRION if given in MITOCHONDRION else (f"chr{given}", given.removeprefix("chr"))
+    name = next((name for name in (given, *other_names) if name in lengths), None)
+    if name is None:
+        near = difflib.get_close_matches(given, lengths, n=1) or list(lengths)[:1]
+        raise ConvNovaError(
+            f"{where}: expected a chromosome of the genome, found {given!r}; the nearest is {near[0]!r}"
+        )
     if start >= end:
         raise ConvNovaError(f"{where}: expected start < end, found {start} and {end}")
     if end > lengths[name]:
@@ -72,29 +91,6 @@ def checked(fields: Sequence[str], lengths: Mapping[str, int], where: str) -> tu
             "is this the genome that the intervals were made on?"
         )
     return name, start, end
-
-
-def chromosome(name: str, lengths: Mapping[str, int], where: str) -> str:
-    """The genome's own name of a chromosome: with or without `chr`, MT for M.
-
-    Raises:
-        ConvNovaError: the genome has no such chromosome.
-    """
-    others = MITOCHONDRION if name in MITOCHONDRION else (f"chr{name}", name.removeprefix("chr"))
-    for candidate in (name, *others):
-        if candidate in lengths:
-            return candidate
-    near = difflib.get_close_matches(name, lengths, n=1) or list(lengths)[:1]
-    raise ConvNovaError(f"{where}: expected a chromosome of the genome, found {name!r}; the nearest is {near[0]!r}")
-
-
-class Interval(NamedTuple):
-    """Bases `start` to `end` of a chromosome, 0-based and half-open, and the split that they belong to, if any."""
-
-    chrom: str
-    start: int
-    end: int
-    split: str = ""
 
 
 def bed_tool(intervals: Iterable[tuple[Any, ...]]) -> "BedTool":

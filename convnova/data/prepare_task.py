@@ -1,22 +1,21 @@
-"""A benchmark task as one shard, whatever the form of its files.
+"""A benchmark task as one file of arrays, whatever the form of its files: written once, read by `task_dataset`.
 
-For each split the shard holds `<split>.tokens`, all sequences end to end; `<split>.offsets`, where each begins
+For each split the file holds `<split>.tokens`, all sequences end to end; `<split>.offsets`, where each begins
 and, last, where the last ends; and `<split>.labels`: class ids (n,), 0 and 1 (n, labels), or a class id a base.
 """
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from convnova.config.schema import KINDS, Task
-from convnova.data import array_file
-from convnova.data import genome as tokenize_genome
-from convnova.data.genome import SPLITS
-from convnova.data.readers import READERS, SequenceRows
+from convnova.data.array_file import ArrayFileWriter, read_metadata
+from convnova.data.genome import GENOME_FILE, SPLITS, read_genome
+from convnova.data.readers import READERS, SequenceRows, TaskFiles
 from convnova.errors import ConvNovaError
 from convnova.files import sha256_of_tree
 from convnova.log import log, progress
@@ -24,41 +23,37 @@ from convnova.log import log, progress
 
 @dataclass
 class _Tally:
-    """What is known of a split when all its rows are read."""
+    """What is known of a split when all its rows are read.
+
+    Attributes:
+        others: letters that were read as N.
+        lengths: bases of each row, int64 (n,), of each piece.
+        names: file, number of the first row and the classes' names, text (n,), of each piece.
+        label_count: labels a row; for a class id a base, one more than the largest.
+    """
 
     others: int = 0
     lengths: list[np.ndarray] = field(default_factory=list)
     names: list[tuple[str, int, np.ndarray]] = field(default_factory=list)
-    """File, number of the first row and the classes' names, for each piece."""
-    labels: int = 0
-    """Labels a row, or the largest class id of a base."""
-
-    def report(self, split: str, max_length: int | None) -> dict[str, int]:
-        """Say how many rows there are and what will be read otherwise than it stands in the file."""
-        lengths = np.concatenate(self.lengths)
-        longer = int(np.count_nonzero(lengths > (max_length or lengths.max())))
-        log(f"{split}: {len(lengths):,} rows of {lengths.min():,} to {lengths.max():,} bases")
-        if self.others:
-            log(f"{split}: {self.others:,} letters other than A, C, G, T and N, read as N")
-        if longer:
-            log(f"{split}: {longer:,} rows longer than max_length, read only their first {max_length:,} bases")
-        return {"rows": len(lengths), "longest": int(lengths.max()), "longer": longer, "others": self.others}
+    label_count: int = 0
 
 
 def tokenize_task(
     task: Task,
     read_format: str,
-    files: dict[str, Path],
+    files: Mapping[str, Path],
     out: Path,
     genome: Path | None = None,
     accept_counts: bool = False,
 ) -> None:
-    """Read a task's files and write its shard to `out`, or nothing if anything is wrong.
+    """Read a task's files and write its tokens and labels to `out`, or nothing if anything is wrong.
 
     Args:
-        read_format: one of `config.Format`.
-        files: role to path, roles as in `config.FILE_ROLES`.
-        genome: folder written by `genome.shard_genome`, for formats that give intervals.
+        task: what the run config says of it.
+        read_format: one of `config.schema.Format`.
+        files: role to path, roles as in `config.schema.FILE_ROLES`.
+        out: the file to write.
+        genome: folder written by `tokenize_genome`, for formats that give intervals.
         accept_counts: log numbers of rows other than the published ones instead of refusing them.
 
     Raises:
@@ -72,109 +67,119 @@ def tokenize_task(
         if not Path(path).exists():
             raise ConvNovaError(f"{path}: expected the file of {role!r}, found nothing; fetch it, or mend its name")
     out.parent.mkdir(parents=True, exist_ok=True)
-    chromosomes = tokenize_genome.read_genome(genome) if genome else None
     with (
         tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent) as scratch,
-        array_file.ArrayFileWriter(out) as shard,
+        ArrayFileWriter(out) as file,
     ):
+        raw = TaskFiles(task, files, Path(scratch), genome, read_genome(genome) if genome else None)
         tallies: dict[str, _Tally] = {}
         with progress(f"reading {', '.join(Path(path).name for path in files.values())}", unit="rows") as work:
-            roles = files | ({"genome": genome} if genome else {})
-            for rows in READERS[read_format](task, roles, chromosomes, Path(scratch)):
-                _append(shard, tallies.setdefault(rows.split, _Tally()), rows, task)
+            for rows in READERS[read_format](raw):
+                _append(file, tallies.setdefault(rows.split, _Tally()), rows, task)
                 work.update(len(rows.lengths))
         _check_counts(task, tallies, files, accept_counts)
         classes = _classes(task, tallies)
-        _append_rest(shard, tallies, classes)
+        _append_offsets_and_ids(file, tallies, classes)
         if task.kind == "classes":
-            rows = _report_classes(tallies, classes or [])
-            check_metric(task.metric, list(rows["test"].values()), files.get("test", out))
+            counts = _count_classes(tallies, classes or [])
+            check_metric(task.metric, list(counts["test"].values()), files.get("test", out))
         inputs = {role: {"name": Path(path).name, "sha256": sha256_of_tree(path)} for role, path in files.items()}
         if genome:
-            inputs["genome"] = array_file.read_metadata(genome / tokenize_genome.SHARD)["inputs"]["fasta"]
-        splits = {split: tallies[split].report(split, task.max_length) for split in SPLITS if split in tallies}
-        shard.metadata |= {"kind": task.kind, "classes": classes, "inputs": inputs, "splits": splits}
+            inputs["genome"] = read_metadata(genome / GENOME_FILE)["inputs"]["fasta"]
+        splits = {split: _describe(split, tallies[split], task.max_length) for split in SPLITS if split in tallies}
+        file.metadata |= {"kind": task.kind, "classes": classes, "inputs": inputs, "splits": splits}
 
 
-def _append(shard: array_file.ArrayFileWriter, tally: _Tally, rows: SequenceRows, task: Task) -> None:
+def _append(file: ArrayFileWriter, tally: _Tally, rows: SequenceRows, task: Task) -> None:
     """Append a piece's tokens, and its labels where these need no list of classes."""
-    shard.append(f"{rows.split}.tokens", rows.tokens)
+    file.append(f"{rows.split}.tokens", rows.tokens)
     tally.lengths.append(rows.lengths)
     tally.others += rows.others
     if task.kind == "classes":
         tally.names.append((rows.file, rows.first, rows.labels))
         return
-    shard.append(f"{rows.split}.labels", rows.labels)
+    file.append(f"{rows.split}.labels", rows.labels)
     if task.kind == "multilabel":
-        tally.labels = rows.labels.shape[1]
+        tally.label_count = rows.labels.shape[1]
         needed = max([end for _, end in task.groups.values()], default=len(task.classes or ()))
-        if tally.labels < needed or task.classes and tally.labels != len(task.classes):
-            raise ConvNovaError(f"{rows.file}: expected {needed} labels a row, found {tally.labels}")
+        if tally.label_count < needed or task.classes and tally.label_count != len(task.classes):
+            raise ConvNovaError(f"{rows.file}: expected {needed} labels a row, found {tally.label_count}")
         return
-    tally.labels = max(tally.labels, int(rows.labels.max()))
-    if task.classes and tally.labels >= len(task.classes):
+    tally.label_count = max(tally.label_count, int(rows.labels.max()) + 1)
+    if task.classes and tally.label_count > len(task.classes):
         base = int(np.flatnonzero(rows.labels >= len(task.classes))[0])
         row = rows.first + int(np.searchsorted(np.cumsum(rows.lengths), base, side="right"))
-        raise _outside(rows.file, row, str(rows.labels[base]), [str(number) for number in range(len(task.classes))])
+        raise _unknown_class(rows.file, row, str(rows.labels[base]), map(str, range(len(task.classes))))
 
 
-def _check_counts(task: Task, tallies: dict[str, _Tally], files: dict[str, Path], accept: bool) -> None:
+def _check_counts(task: Task, tallies: dict[str, _Tally], files: Mapping[str, Path], accept: bool) -> None:
     """Train and test must be there, and each split as large as published."""
     names = ", ".join(str(path) for path in files.values())
-    found = {split: sum(map(len, tally.lengths)) for split, tally in tallies.items()}
+    counts = {split: sum(map(len, tally.lengths)) for split, tally in tallies.items()}
     for split in ("train", "test", *(role for role in files if role == "valid")):
-        if split not in found:
-            raise ConvNovaError(f"{names}: expected rows of the split {split!r}, found {found or 'none at all'}")
-    if task.kind == "multilabel" and len({tally.labels for tally in tallies.values()}) > 1:
-        labels = {split: tally.labels for split, tally in tallies.items()}
+        if split not in counts:
+            raise ConvNovaError(f"{names}: expected rows of the split {split!r}, found {counts or 'none at all'}")
+    if task.kind == "multilabel" and len({tally.label_count for tally in tallies.values()}) > 1:
+        labels = {split: tally.label_count for split, tally in tallies.items()}
         raise ConvNovaError(f"{names}: expected as many labels a row in every split, found {labels}")
     for split, expected in task.counts.items():
-        if found.get(split, 0) != expected:
-            message = f"{names}: expected {expected:,} {split} rows as published, found {found.get(split, 0):,}"
+        if counts.get(split, 0) != expected:
+            message = f"{names}: expected {expected:,} {split} rows as published, found {counts.get(split, 0):,}"
             if not accept:
                 raise ConvNovaError(f"{message}; is it another revision? Take it all the same with --accept-counts")
             log(f"{message}; accepted")
 
 
 def _classes(task: Task, tallies: dict[str, _Tally]) -> list[str] | None:
-    """The classes in the order of their ids: the task's own, or those found, numbers by value."""
+    """The classes in the order of their ids: the task's own, or those in train, numbers by value."""
     if task.classes or task.kind == "multilabel":
         return task.classes
     if task.kind == "per_base":
-        return [str(number) for number in range(1 + max(tally.labels for tally in tallies.values()))]
-    found = {str(name) for _, _, names in tallies["train"].names for name in np.unique(names)}
-    return sorted(found, key=int) if all(name.isdecimal() for name in found) else sorted(found)
+        return [str(number) for number in range(max(tally.label_count for tally in tallies.values()))]
+    names = {str(name) for _, _, names in tallies["train"].names for name in np.unique(names)}
+    return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
 
 
-def _append_rest(shard: array_file.ArrayFileWriter, tallies: dict[str, _Tally], classes: list[str] | None) -> None:
+def _append_offsets_and_ids(file: ArrayFileWriter, tallies: dict[str, _Tally], classes: list[str] | None) -> None:
     """Append what is known only when all rows are: offsets, and ids of classes."""
     ids = {name: number for number, name in enumerate(classes or ())}
     for split, tally in tallies.items():
-        shard.append(f"{split}.offsets", np.cumsum(np.concatenate([[0], *tally.lengths]), dtype=np.int64))
-        for file, first, names in tally.names:
+        file.append(f"{split}.offsets", np.cumsum(np.concatenate([[0], *tally.lengths]), dtype=np.int64))
+        for source, first, names in tally.names:
             for row, name in enumerate(names.tolist(), start=first):
                 if name not in ids:
-                    raise _outside(file, row, name, list(ids))
-            shard.append(f"{split}.labels", np.array([ids[name] for name in names.tolist()], np.int64))
+                    raise _unknown_class(source, row, name, ids)
+            file.append(f"{split}.labels", np.array([ids[name] for name in names.tolist()], np.int64))
 
 
-def _report_classes(tallies: dict[str, _Tally], classes: list[str]) -> dict[str, dict[str, int]]:
-    """Say, and return, how many rows each class has in each split, and which has none."""
-    found = {}
+def _unknown_class(file: str, row: int, label: str, classes: Iterable[str]) -> ConvNovaError:
+    return ConvNovaError(
+        f"{file} row {row}: expected one of the classes {', '.join(classes)}, found the label {label!r}"
+    )
+
+
+def _count_classes(tallies: dict[str, _Tally], classes: list[str]) -> dict[str, dict[str, int]]:
+    """Log, and return, how many rows each class has in each split, and log which has none."""
+    counts = {}
     for split, tally in tallies.items():
-        counts = Counter(np.concatenate([names for _, _, names in tally.names]).tolist())
-        found[split] = rows = {name: counts[name] for name in classes}
-        log(f"{split}: rows of each class: {', '.join(f'{name} {count:,}' for name, count in rows.items())}")
-        if missing := [name for name in classes if not rows[name]]:
+        of_name = Counter(np.concatenate([names for _, _, names in tally.names]).tolist())
+        counts[split] = {name: of_name[name] for name in classes}
+        log(f"{split}: rows of each class: {', '.join(f'{name} {count:,}' for name, count in counts[split].items())}")
+        if missing := [name for name, count in counts[split].items() if not count]:
             log(f"warning: {split}: no rows of the class {', '.join(missing)}; see whether rows or labels are wrong")
-    return found
+    return counts
 
 
 def check_metric(metric: str, rows: Sequence[int], where: Path | str) -> None:
-    """See that a metric is defined for classes that have so many test rows each.
+    """See that a metric is defined for the classes of a test split.
+
+    Args:
+        metric: one of `config.schema.Metric`.
+        rows: test rows of each class.
+        where: the file, for messages.
 
     Raises:
-        ConvNovaError: it is not; names the file `where`.
+        ConvNovaError: it is not.
     """
     if metric == "f1_binary" and len(rows) != 2:
         raise ConvNovaError(f"{where}: metric = f1_binary: expected two classes, found {len(rows)}; take f1_macro")
@@ -185,7 +190,13 @@ def check_metric(metric: str, rows: Sequence[int], where: Path | str) -> None:
         )
 
 
-def _outside(file: str, row: int, label: str, classes: list[str]) -> ConvNovaError:
-    return ConvNovaError(
-        f"{file} row {row}: expected one of the classes {', '.join(classes)}, found the label {label!r}"
-    )
+def _describe(split: str, tally: _Tally, max_length: int | None) -> dict[str, int]:
+    """Log, and return, how many rows there are and what will be read otherwise than it stands in the file."""
+    lengths = np.concatenate(tally.lengths)
+    longer = int(np.count_nonzero(lengths > (max_length or lengths.max())))
+    log(f"{split}: {len(lengths):,} rows of {lengths.min():,} to {lengths.max():,} bases")
+    if tally.others:
+        log(f"{split}: {tally.others:,} letters other than A, C, G, T and N, read as N")
+    if longer:
+        log(f"{split}: {longer:,} rows longer than max_length, read only their first {max_length:,} bases")
+    return {"rows": len(lengths), "longest": int(lengths.max()), "longer": longer, "others": tally.others}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convnova.data import array_file
+from convnova.data.array_file import read_arrays, read_metadata
 from convnova.errors import ConvNovaError
 
 
@@ -35,7 +35,15 @@ class TaskSplit:
 
 @dataclass(frozen=True)
 class TaskDataset:
-    """A task that was written by `shard_task`: its kind, its classes in the order of their ids, its splits."""
+    """A task that `convnova.data.prepare_task.tokenize_task` wrote.
+
+    Attributes:
+        path: the file.
+        kind: what is predicted, one of `config.schema.Kind`.
+        classes: names in the order of their ids; None for a task of many labels that gives them no names.
+        splits: name to rows.
+        metadata: what the file says of how it was made.
+    """
 
     path: Path
     kind: str
@@ -60,7 +68,7 @@ def read_task(path: Path) -> TaskDataset:
     Raises:
         ConvNovaError: the file is missing, or is no tokenized task.
     """
-    tensors, metadata = array_file.read(path), array_file.read_metadata(path)
+    tensors, metadata = read_arrays(path), read_metadata(path)
     if "splits" not in metadata:
         raise ConvNovaError(
             f"{path}: expected a tokenized task, found another safetensors file; make it with tokenize-task"

@@ -168,7 +168,7 @@ def test_splits_by_named_chromosomes(tmp_path):
 @pytest.mark.parametrize(
     ("valid", "test", "message"),
     [
-        (["chr7"], [], "as valid or test, found 'chr7', which the FASTA lacks"),
+        (["chr7"], [], "valid or test, found 'chr7', which the FASTA lacks"),
         (["chr1"], ["chr1"], "found 'chr1' in both"),
         (["chr1"], ["chr2", "chr3"], "expected intervals of the split 'train', found none"),
         (["chr1"], [], "expected chromosomes for test too, found none near 5%"),
@@ -362,16 +362,16 @@ def test_letters_of_real_sequences(shared, tmp_path, name, chromosome, bases, n,
 
 def test_encode_agrees_letter_by_letter():
     """The reader of genomes and `dna.encode`, which reads tasks, take every byte alike."""
-    from convnova.data.genome import CODES, OTHER, TOKEN_BITS, WRONG
+    from convnova.data.genome import CODES, OTHER_BIT, TOKEN_BITS, WRONG_BIT
 
     for letter in map(chr, range(256)):
         code = CODES[ord(letter)]
         try:
             tokens, others = encode(letter)
         except ValueError:
-            assert code >= WRONG
+            assert code >= WRONG_BIT
         else:
-            assert (code & TOKEN_BITS, bool(code & OTHER)) == (tokens[0], others == 1)
+            assert (code & TOKEN_BITS, bool(code & OTHER_BIT)) == (tokens[0], others == 1)
 
 
 def test_only_the_chromosomes_that_are_named_are_trained_on(tmp_path):
@@ -379,5 +379,5 @@ def test_only_the_chromosomes_that_are_named_are_trained_on(tmp_path):
     tokenize_genome(tmp_path / "a.fa", tmp_path / "out", valid=["b"], test=["d"], train=["e", "a"])
     found = {split: [part.chrom for part in parts] for split, parts in read_intervals(tmp_path / "out").items()}
     assert found == {"train": ["a", "e"], "valid": ["b"], "test": ["d"]}
-    with pytest.raises(ConvNovaError, match="expected chromosomes of a, b, c, d, e as train, found 'f'"):
+    with pytest.raises(ConvNovaError, match="as train, valid or test, found 'f'"):
         tokenize_genome(tmp_path / "a.fa", tmp_path / "no", valid=["b"], test=["d"], train=["f"])

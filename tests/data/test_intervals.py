@@ -16,7 +16,7 @@ def test_lines_without_comments_and_header(tmp_path):
     text = "#made by hand\nchrom\tstart\tend\tname\ntrack name=x\n\nchr1\t0\t10\ta b\nchr1 5 20 c\n"
     for name, content in (("a.bed", text.encode()), ("a.bed.gz", gzip.compress(text.encode()))):
         (tmp_path / name).write_bytes(content)
-        assert list(intervals.lines(tmp_path / name)) == [
+        assert list(intervals.bed_rows(tmp_path / name)) == [
             (5, ["chr1", "0", "10", "a b"]),
             (6, ["chr1", "5", "20", "c"]),
         ]
@@ -28,7 +28,7 @@ def test_lines_without_comments_and_header(tmp_path):
 )
 def test_header(tmp_path, first, columns):
     (tmp_path / "a.bed").write_text(first + "\n")
-    assert intervals.header(tmp_path / "a.bed") == columns
+    assert intervals.bed_header(tmp_path / "a.bed") == columns
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_header(tmp_path, first, columns):
     [("chr1", "chr1"), ("1", "chr1"), ("chr2", "2"), ("MT", "chrM"), ("chrMT", "chrM"), ("M", "chrM")],
 )
 def test_chromosomes_by_either_name(given, found):
-    assert intervals.checked([given, "0", "20"], LENGTHS, "here") == (found, 0, 20)
+    assert intervals.parse_interval([given, "0", "20"], LENGTHS, "here") == (found, 0, 20)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_chromosomes_by_either_name(given, found):
 )
 def test_what_is_no_interval(fields, message):
     with pytest.raises(ConvNovaError, match=message):
-        intervals.checked(fields, LENGTHS, "a.bed line 3")
+        intervals.parse_interval(fields, LENGTHS, "a.bed line 3")
 
 
 def test_merged_intervals_hold_each_base_once():
@@ -94,7 +94,7 @@ def test_overlap_fraction_without_intervals_or_places():
 def test_a_real_bed(shared):
     """65 intervals of 65,536 bases in the form of the human pretraining intervals."""
     rows = [
-        fields for _, fields in intervals.lines(shared / "data/genome_human_slices/basenji_tiny_hg38_sequences.bed")
+        fields for _, fields in intervals.bed_rows(shared / "data/genome_human_slices/basenji_tiny_hg38_sequences.bed")
     ]
     assert [sum(row[3] == split for row in rows) for split in ("train", "valid", "test")] == [45, 10, 10]
     assert {int(row[2]) - int(row[1]) for row in rows} == {65_536}

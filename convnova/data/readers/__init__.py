@@ -1,21 +1,15 @@
 """One reader a file format, each yielding the same rows.
 
-A reader is a function `read(task, files, genome, scratch)`: `files` maps the roles of `config.FILE_ROLES`, and
-`genome` for the genome's folder, to paths; `genome` maps chromosomes to tokens where intervals are cut out; `scratch`
-is a folder for what must be unpacked.
-It yields `SequenceRows`, raises `ConvNovaError` for what it cannot read, and never holds a whole large file in memory.
+A reader is a function `read(raw)`: it takes `TaskFiles`, yields `SequenceRows`, raises `ConvNovaError` for what it
+cannot read, and never holds a whole large file in memory.
 """
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-from convnova.config.schema import Task
 from convnova.data.readers import bed, bend, csv, deepsea, fasta, genomic_benchmarks, gff, nucleotide_transformer
-from convnova.data.readers.rows import Genome, SequenceRows
+from convnova.data.readers.rows import SequenceRows, TaskFiles
 
-Reader = Callable[[Task, dict[str, Path], Genome | None, Path], Iterator[SequenceRows]]
-
-READERS: dict[str, Reader] = {
+READERS: dict[str, Callable[[TaskFiles], Iterator[SequenceRows]]] = {
     "nucleotide_transformer": nucleotide_transformer.read,
     "genomic_benchmarks": genomic_benchmarks.read,
     "bend": bend.read,
@@ -25,6 +19,4 @@ READERS: dict[str, Reader] = {
     "fasta": fasta.read,
     "bed": bed.read,
 }
-"""Reader of each `config.Format`."""
-
-__all__ = ["READERS", "Reader", "SequenceRows"]
+"""Reader of each `config.schema.Format`."""

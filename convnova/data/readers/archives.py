@@ -35,18 +35,19 @@ def members(path: Path) -> Iterator[tuple[PurePosixPath, BinaryIO]]:
                 raise ConvNovaError(f"{path}: expected a zip to read, found one with a password; unpack it to a folder")
             for entry in sorted(entries, key=lambda entry: entry.filename):
                 with archive.open(entry) as stream:
-                    yield _inside(path, entry.filename), stream  # type: ignore[misc]
+                    yield _checked_name(path, entry.filename), stream  # type: ignore[misc]
     elif path.is_file():
         with tarfile.open(path, "r|*") as archive:
             for entry in archive:
-                name = _inside(path, entry.name)
+                name = _checked_name(path, entry.name)
                 if entry.isfile() and (content := archive.extractfile(entry)):
                     yield name, content  # type: ignore[misc]
     else:
         raise ConvNovaError(f"{path}: expected a zip, a tar or a folder, found nothing")
 
 
-def _inside(path: Path, name: str) -> PurePosixPath:
+def _checked_name(path: Path, name: str) -> PurePosixPath:
+    """A member's name, which must not lead out of the archive's folder."""
     inside = PurePosixPath(name)
     if inside.is_absolute() or ".." in inside.parts or "\\" in name:
         raise ConvNovaError(f"{path}: expected names within the archive, found {name!r}; do not trust this file")
@@ -54,7 +55,7 @@ def _inside(path: Path, name: str) -> PurePosixPath:
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[None]:
+def report_damage(path: Path) -> Iterator[None]:
     """Turn what a damaged archive raises, wherever it is noticed, into an error that names the archive."""
     try:
         yield

@@ -16,56 +16,56 @@ from typing import Any
 
 import numpy as np
 
-from convnova.config.schema import Task
-from convnova.data import dna, intervals
+from convnova.data import dna
 from convnova.data.genome import SPLITS
+from convnova.data.intervals import parse_interval
 from convnova.data.readers import archives
-from convnova.data.readers.rows import Genome, SequenceRows, need, split_files
+from convnova.data.readers.rows import Genome, SequenceRows, TaskFiles
 from convnova.errors import ConvNovaError
 from convnova.files import open_bytes
 
 WINDOWS_A_PIECE = 8192
 CHANNELS = "AGCT"
-PLACE = ("Chr_No", "Start", "End")
+POSITION_COLUMNS = ("Chr_No", "Start", "End")
 CHROMOSOMES = [*range(1, 23), "X", "Y"]
-HOT_TO_TOKEN = np.full(16, dna.OTHER, np.uint8)
-HOT_TO_TOKEN[0] = dna.N
-HOT_TO_TOKEN[1 << np.arange(4)] = [dna.LETTERS.index(letter) for letter in CHANNELS]
+CHANNELS_TO_TOKEN = np.full(16, dna.OTHER, np.uint8)
+CHANNELS_TO_TOKEN[0] = dna.N
+CHANNELS_TO_TOKEN[1 << np.arange(4)] = [dna.LETTERS.index(letter) for letter in CHANNELS]
 """Channels as bits of a number, to a token; OTHER where two are set."""
 
 
-def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[SequenceRows]:
+def read(raw: TaskFiles) -> Iterator[SequenceRows]:
     """Read the bundle in the role `archive`, or one file a split: `.mat`, or a table of coordinates.
 
     Raises:
         ConvNovaError: other channels or sizes, labels that are not 0 or 1, a damaged file.
     """
-    found = dict(split_files(files))
-    if "archive" in files:
-        found |= _unpack(files["archive"], scratch)
-    for split, path in found.items():
+    files = dict(raw.splits())
+    if "archive" in raw.files:
+        files |= _unpack(raw.files["archive"], raw.scratch)
+    for split, path in files.items():
         if path.suffix == ".mat":
             yield from _windows(split, path)
         else:
-            yield from _coordinates(split, path, need(genome, path))
+            yield from _coordinates(split, path, raw.needed_genome(path))
 
 
 def _unpack(path: Path, scratch: Path) -> dict[str, Path]:
     """Copy train.mat, valid.mat and test.mat out of the bundle."""
-    found = {}
-    with archives.whole(path):
+    files = {}
+    with archives.report_damage(path):
         for name, content in archives.members(path):
             if name.suffix == ".mat" and name.stem in SPLITS:
-                found[name.stem] = scratch / name.name
-                with found[name.stem].open("wb") as file:
+                files[name.stem] = scratch / name.name
+                with files[name.stem].open("wb") as file:
                     shutil.copyfileobj(content, file, 1 << 20)
-    if not found:
+    if not files:
         raise ConvNovaError(f"{path}: expected train.mat, valid.mat and test.mat in the bundle, found none of them")
-    return {split: found[split] for split in SPLITS if split in found}
+    return {split: files[split] for split in SPLITS if split in files}
 
 
 def _windows(split: str, path: Path) -> Iterator[SequenceRows]:
-    with _arrays(path) as arrays:
+    with _matlab_arrays(path) as arrays:
         inputs = [name for name in arrays if name.endswith("xdata")]
         labels = [name for name in arrays if name.endswith("data") and name not in inputs]
         if len(inputs) != 1 or len(labels) != 1:
@@ -76,7 +76,9 @@ def _windows(split: str, path: Path) -> Iterator[SequenceRows]:
                 f"{path}: expected {inputs[0]} of (windows, 4 channels, bases) and labels of (windows, labels), "
                 f"found {hot.shape[::-1]} and {labels.shape[::-1]}"
             )
-        size = _piece_size(hot)
+        # Whole chunks of the HDF5 at once, so that none is inflated twice.
+        chunk = hot.chunks[2] if getattr(hot, "chunks", None) else 1
+        size = chunk * max(1, WINDOWS_A_PIECE // chunk)
         for first in range(0, hot.shape[2], size):
             tokens = _tokens(hot[:, :, first : first + size], path, first)
             values = _binary(np.ascontiguousarray(labels[:, first : first + size].T), path, first)
@@ -85,7 +87,7 @@ def _windows(split: str, path: Path) -> Iterator[SequenceRows]:
 
 
 @contextmanager
-def _arrays(path: Path) -> Iterator[dict[str, Any]]:
+def _matlab_arrays(path: Path) -> Iterator[dict[str, Any]]:
     """The arrays of a MATLAB file as HDF5 has them, axes reversed: (bases, 4, windows) and (labels, windows)."""
     import h5py
     import scipy.io
@@ -106,28 +108,23 @@ def _arrays(path: Path) -> Iterator[dict[str, Any]]:
     yield {name: array.T for name, array in arrays.items() if isinstance(array, np.ndarray)}
 
 
-def _piece_size(hot: Any) -> int:
-    """Windows read at once: whole HDF5 chunks, so that none is inflated twice."""
-    chunk = hot.chunks[2] if getattr(hot, "chunks", None) else 1
-    return chunk * max(1, WINDOWS_A_PIECE // chunk)
-
-
 def _tokens(hot: np.ndarray, path: Path, first: int) -> np.ndarray:
     """One-hot (bases, 4, windows) to tokens uint8 (windows, bases)."""
     is_hot = hot == 1
     bits = is_hot[:, 0] | is_hot[:, 1] << np.uint8(1) | is_hot[:, 2] << np.uint8(2) | is_hot[:, 3] << np.uint8(3)
-    tokens = HOT_TO_TOKEN[bits]
-    wrong = (tokens == dna.OTHER) | ((hot != 0) & ~is_hot).any(axis=1)
-    if wrong.any():
-        row = first + int(np.flatnonzero(wrong.any(axis=0))[0]) + 1
+    tokens = CHANNELS_TO_TOKEN[bits]
+    is_wrong = (tokens == dna.OTHER) | ((hot != 0) & ~is_hot).any(axis=1)
+    if is_wrong.any():
+        row = first + int(np.flatnonzero(is_wrong.any(axis=0))[0]) + 1
         raise ConvNovaError(f"{path} row {row}: expected 0 and at most one 1 in the channels {CHANNELS}, found others")
     return np.ascontiguousarray(tokens.T)
 
 
 def _binary(labels: np.ndarray, path: Path, first: int) -> np.ndarray:
-    wrong = ((labels != 0) & (labels != 1)).any(axis=1)
-    if wrong.any():
-        row = first + int(np.flatnonzero(wrong)[0]) + 1
+    """Labels (n, labels) as uint8, after a check that they are 0 and 1; `first` rows stand before them."""
+    is_wrong = ((labels != 0) & (labels != 1)).any(axis=1)
+    if is_wrong.any():
+        row = first + int(np.flatnonzero(is_wrong)[0]) + 1
         raise ConvNovaError(f"{path} row {row}: expected labels 0 or 1, found others")
     return labels.astype(np.uint8)
 
@@ -138,28 +135,23 @@ def _coordinates(split: str, path: Path, genome: Genome) -> Iterator[SequenceRow
     lengths = {name: len(tokens) for name, tokens in genome.items()}
     with open_bytes(path) as stream:
         try:
-            for table in pandas.read_csv(stream, chunksize=WINDOWS_A_PIECE, dtype=dict.fromkeys(PLACE, str)):
+            for table in pandas.read_csv(stream, chunksize=WINDOWS_A_PIECE, dtype=dict.fromkeys(POSITION_COLUMNS, str)):
                 names = [name for name in table.columns if name.startswith("y_")]
-                if not names or not {*PLACE} <= {*table.columns}:
-                    found = ", ".join(map(str, table.columns[:6]))
-                    raise ConvNovaError(f"{path}: expected the columns {', '.join(PLACE)} and y_*, found {found}")
-                first = int(table.index[0])
-                tokens = [
-                    genome[chrom][start:end]
-                    for row, place in enumerate(zip(*(table[name] for name in PLACE), strict=True), start=first + 1)
-                    for chrom, start, end in [_place(place, lengths, f"{path} row {row}")]
-                ]
+                if not names or not {*POSITION_COLUMNS} <= {*table.columns}:
+                    columns = ", ".join(map(str, table.columns[:6]))
+                    expected = ", ".join(POSITION_COLUMNS)
+                    raise ConvNovaError(f"{path}: expected the columns {expected} and y_*, found {columns}")
+                tokens, first = [], int(table.index[0])
+                positions = zip(*(table[name] for name in POSITION_COLUMNS), strict=True)
+                for row, position in enumerate(positions, start=first + 1):
+                    number, start, end = map(str, position)
+                    is_known = number.isdecimal() and int(number) < len(CHROMOSOMES)
+                    fields = (f"chr{CHROMOSOMES[int(number)] if is_known else number}", start, end)
+                    chrom, first_base, last_base = parse_interval(fields, lengths, f"{path} row {row}")
+                    tokens.append(genome[chrom][first_base:last_base])
                 values = _binary(table[names].to_numpy(), path, first)
                 sizes = np.array([len(part) for part in tokens])
                 yield SequenceRows(split, np.concatenate(tokens), sizes, values, str(path), first + 1)
         except ValueError as error:
             message = " ".join(str(error).split())
             raise ConvNovaError(f"{path}: expected a table with a header: {message}") from error
-
-
-def _place(place: tuple[str, str, str], lengths: dict[str, int], where: str) -> tuple[str, int, int]:
-    number, start, end = place
-    known = str(number).isdecimal() and int(number) < len(CHROMOSOMES)
-    return intervals.checked(
-        (f"chr{CHROMOSOMES[int(number)] if known else number}", str(start), str(end)), lengths, where
-    )

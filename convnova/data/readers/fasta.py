@@ -4,25 +4,24 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from convnova.config.schema import Task
-from convnova.data import fasta
-from convnova.data.readers.rows import Genome, SequenceRows, in_pieces, split_files
+from convnova.data.fasta import pieces
+from convnova.data.readers.rows import SequenceRows, TaskFiles, rows_of_sequences
 from convnova.errors import ConvNovaError
 
 
-def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[SequenceRows]:
+def read(raw: TaskFiles) -> Iterator[SequenceRows]:
     """Read one FASTA a split.
 
     Raises:
-        ConvNovaError: a header without a label; as `fasta.pieces` and `rows.encode`.
+        ConvNovaError: a header without a label; as `convnova.data.fasta.pieces` and `rows_of_sequences`.
     """
-    for split, path in split_files(files):
-        yield from in_pieces(split, str(path), labelled(path))
+    for split, path in raw.splits():
+        yield from rows_of_sequences(split, str(path), labelled_records(path))
 
 
-def labelled(path: Path) -> Iterator[tuple[str, str]]:
+def labelled_records(path: Path) -> Iterator[tuple[str, str]]:
     """Yield (sequence, label) of every record."""
-    for (record, header), parts in itertools.groupby(fasta.pieces(path), key=lambda piece: piece[:2]):
+    for (record, header), parts in itertools.groupby(pieces(path), key=lambda piece: (piece.record, piece.header)):
         _, bar, label = header.rpartition("|")
         if not bar or not label.strip():
             raise ConvNovaError(f"{path} row {record}: expected a header '>name|label', found {'>' + header[:60]!r}")

@@ -5,29 +5,29 @@ test rows are bases that pretraining on this genome does not train on.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from convnova.config.schema import Task
 from convnova.data.gene_annotation import label_bases, read_annotation
 from convnova.data.genome import read_genome, read_intervals
 from convnova.data.intervals import merge
 from convnova.data.readers import bend
-from convnova.data.readers.rows import Genome, SequenceRows
+from convnova.data.readers.rows import SequenceRows, TaskFiles
 from convnova.errors import ConvNovaError
 
 
-def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[SequenceRows]:
-    """Read the annotation in the role `annotation` for the genome whose folder is in the role `genome`.
+def read(raw: TaskFiles) -> Iterator[SequenceRows]:
+    """Read the annotation in the role `annotation`.
 
     Raises:
-        ConvNovaError: no `max_length`, which is the bases a row; as `write_labels`.
+        ConvNovaError: no `max_length`, which is the bases a row, no genome; as `write_labels`.
     """
-    if task.max_length is None or "genome" not in files:
+    if raw.task.max_length is None or raw.genome_folder is None:
         raise ConvNovaError("gene finding from an annotation: expected `max_length`, the bases a row, and a genome")
-    written = write_labels(files["annotation"], files["genome"], task.max_length, scratch)
-    yield from bend.read(task, written, genome, scratch)
+    written = write_labels(raw.files["annotation"], raw.genome_folder, raw.task.max_length, raw.scratch)
+    yield from bend.read(replace(raw, files=written))
 
 
 def write_labels(annotation: Path, genome: Path, length: int, out: Path) -> dict[str, Path]:
@@ -35,14 +35,15 @@ def write_labels(annotation: Path, genome: Path, length: int, out: Path) -> dict
 
     Args:
         annotation: GFF3.
-        genome: folder of the genome's shard; its intervals say what is for training, validation and test.
+        genome: folder of the tokenized genome; its intervals say what is for training, validation and test.
         length: bases a row; the last row of an interval is shorter.
+        out: folder for the two files.
 
     Returns:
         Role to path, as `bend.read` takes them.
 
     Raises:
-        ConvNovaError: as `genes.read_annotation`.
+        ConvNovaError: as `convnova.data.gene_annotation.read_annotation`.
     """
     lengths = {name: len(tokens) for name, tokens in read_genome(genome).items()}
     genes = read_annotation(annotation, lengths)
@@ -55,7 +56,7 @@ def _rows(
     genome: Path, labels: dict[str, np.ndarray], length: int
 ) -> Iterator[tuple[str, int, int, str, str, np.ndarray]]:
     for split, intervals in read_intervals(genome).items():
-        for part in merge(intervals):
-            for start in range(part.start, part.end, length) if part.chrom in labels else ():
+        for part in merge(interval for interval in intervals if interval.chrom in labels):
+            for start in range(part.start, part.end, length):
                 end = min(part.end, start + length)
                 yield part.chrom, start, end, ".", split, labels[part.chrom][start:end]

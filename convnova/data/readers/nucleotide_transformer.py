@@ -7,23 +7,24 @@ Source: https://huggingface.co/datasets/InstaDeepAI/nucleotide_transformer_downs
 from collections.abc import Iterator
 from pathlib import Path
 
-from convnova.config.schema import Task
-from convnova.data.readers.fasta import labelled
-from convnova.data.readers.rows import Genome, SequenceRows, in_pieces, split_files
+from convnova.data.readers.fasta import labelled_records
+from convnova.data.readers.rows import SequenceRows, TaskFiles, rows_of_sequences
 from convnova.errors import ConvNovaError
 
 
-def read(task: Task, files: dict[str, Path], genome: Genome | None, scratch: Path) -> Iterator[SequenceRows]:
+def read(raw: TaskFiles) -> Iterator[SequenceRows]:
     """Read one file a split; the suffix says which form it has.
 
     Raises:
-        ConvNovaError: a parquet without the columns, or with rows of several tasks; as `labelled_fasta.read`.
+        ConvNovaError: a parquet without the columns, or with rows of several tasks; as
+            `convnova.data.readers.fasta.read`.
     """
-    for split, path in split_files(files):
-        yield from in_pieces(split, str(path), _parquet(path) if path.suffix == ".parquet" else labelled(path))
+    for split, path in raw.splits():
+        labelled = _parquet_rows(path) if path.suffix == ".parquet" else labelled_records(path)
+        yield from rows_of_sequences(split, str(path), labelled)
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, str]]:
+def _parquet_rows(path: Path) -> Iterator[tuple[str, str]]:
     import pyarrow
     from pyarrow import parquet
 

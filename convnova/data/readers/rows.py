@@ -1,4 +1,4 @@
-"""What every reader yields: rows of a benchmark task, many at a time."""
+"""What every reader takes and yields: the files of a benchmark task, and its rows, many at a time."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from convnova.config.schema import Task
 from convnova.data import dna
 from convnova.data.genome import SPLITS
-from convnova.data.intervals import checked
+from convnova.data.intervals import parse_interval
 from convnova.errors import ConvNovaError
 
 LETTERS_A_PIECE = 1 << 24
@@ -17,6 +18,41 @@ INTERVALS_A_PIECE = 4096
 
 Genome = Mapping[str, np.ndarray]
 """Chromosome to its tokens, uint8 (bases,)."""
+
+
+@dataclass(frozen=True)
+class TaskFiles:
+    """The files of a task, as they were fetched.
+
+    Attributes:
+        task: what the run config says of it.
+        files: role to path, roles as in `config.schema.FILE_ROLES`.
+        scratch: a folder for what must be unpacked.
+        genome_folder: the tokenized genome that the intervals lie on, if there is one.
+        genome: its tokens.
+    """
+
+    task: Task
+    files: Mapping[str, Path]
+    scratch: Path
+    genome_folder: Path | None = None
+    genome: Genome | None = None
+
+    def splits(self) -> list[tuple[str, Path]]:
+        """Split and file, of the files that hold one split each; train first."""
+        return [(split, self.files[split]) for split in SPLITS if split in self.files]
+
+    def needed_genome(self, file: Path) -> Genome:
+        """The genome, which the intervals in `file` need.
+
+        Raises:
+            ConvNovaError: there is none.
+        """
+        if self.genome is None:
+            raise ConvNovaError(
+                f"{file}: expected a genome that the intervals lie on, found none; name one in the suite"
+            )
+        return self.genome
 
 
 @dataclass(frozen=True)
@@ -41,40 +77,16 @@ class SequenceRows:
     others: int = 0
 
 
-def encode(split: str, file: str, first: int, sequences: list[str], labels: list[str]) -> SequenceRows:
-    """Make rows of sequences in letters and the names of their classes.
+def rows_of_sequences(split: str, file: str, labelled: Iterable[tuple[str, str]]) -> Iterator[SequenceRows]:
+    """Make rows of sequences in letters, a limited number of letters at a time.
+
+    Args:
+        split: the split that they all belong to.
+        file: where they stand, for messages.
+        labelled: sequence and name of its class, of every row.
 
     Raises:
         ConvNovaError: an empty sequence or label, or a letter that no nucleotide sequence has; names the row.
-    """
-    lengths = np.array([len(sequence) for sequence in sequences], np.int64)
-    if not lengths.all():
-        row = first + int(np.flatnonzero(lengths == 0)[0])
-        raise ConvNovaError(f"{file} row {row}: expected a sequence, found none")
-    if "" in labels:
-        row = first + labels.index("")
-        raise ConvNovaError(f"{file} row {row}: expected a label, found none; write one, or leave the row out")
-    try:
-        tokens, others = dna.encode("".join(sequences))
-    except ValueError:
-        raise _wrong_letter(file, first, sequences) from None
-    return SequenceRows(split, tokens, lengths, np.array(labels, dtype=str), file, first, others)
-
-
-def _wrong_letter(file: str, first: int, sequences: list[str]) -> ConvNovaError:
-    for row, sequence in enumerate(sequences, start=first):
-        try:
-            dna.encode(sequence)
-        except ValueError as error:
-            return ConvNovaError(f"{file} row {row}: expected nucleotides; {error}; is it a protein sequence?")
-    raise AssertionError("every sequence alone is right")
-
-
-def in_pieces(split: str, file: str, labelled: Iterable[tuple[str, str]]) -> Iterator[SequenceRows]:
-    """Make rows of (sequence, class) pairs, a limited number of letters at a time.
-
-    Raises:
-        ConvNovaError: as `encode`.
     """
     sequences, labels, first, letters = [], [], 1, 0
     for sequence, label in labelled:
@@ -82,52 +94,58 @@ def in_pieces(split: str, file: str, labelled: Iterable[tuple[str, str]]) -> Ite
         labels.append(label)
         letters += len(sequence)
         if letters >= LETTERS_A_PIECE:
-            yield encode(split, file, first, sequences, labels)
+            yield _encode(split, file, first, sequences, labels)
             first, sequences, labels, letters = first + len(labels), [], [], 0
     if labels:
-        yield encode(split, file, first, sequences, labels)
+        yield _encode(split, file, first, sequences, labels)
 
 
-def split_files(files: dict[str, Path]) -> Iterator[tuple[str, Path]]:
-    """The files that hold one split each, train first."""
-    return ((split, files[split]) for split in SPLITS if split in files)
+def _encode(split: str, file: str, first: int, sequences: list[str], labels: list[str]) -> SequenceRows:
+    for what, texts in (("sequence", sequences), ("label", labels)):
+        if "" in texts:
+            row = first + texts.index("")
+            raise ConvNovaError(f"{file} row {row}: expected a {what}, found none; write one, or leave the row out")
+    try:
+        tokens, others = dna.encode("".join(sequences))
+    except ValueError:
+        for row, sequence in enumerate(sequences, start=first):  # which of them is wrong?
+            try:
+                dna.encode(sequence)
+            except ValueError as error:
+                message = f"{file} row {row}: expected nucleotides; {error}; is it a protein sequence?"
+                raise ConvNovaError(message) from error
+        raise
+    lengths = np.array([len(sequence) for sequence in sequences], np.int64)
+    return SequenceRows(split, tokens, lengths, np.array(labels, dtype=str), file, first, others)
 
 
-def need(genome: Genome | None, file: Path | str) -> Genome:
-    """The genome, which must be there.
-
-    Raises:
-        ConvNovaError: there is no genome.
-    """
-    if genome is None:
-        raise ConvNovaError(f"{file}: expected a genome that the intervals lie on, found none; name one in the suite")
-    return genome
-
-
-def cut(genome: Genome, chrom: str, start: int, end: int, strand: str, where: str) -> np.ndarray:
-    """The tokens of an interval, read in the direction of its strand; an empty strand or `.` is forward.
-
-    Raises:
-        ConvNovaError: the strand is something else.
-    """
-    if strand not in ("", ".", "+", "-"):
-        raise ConvNovaError(f"{where}: expected a strand, + or -, found {strand!r}")
-    tokens = genome[chrom][start:end]
-    return dna.reverse_complement(tokens) if strand == "-" else tokens
-
-
-def cut_in_pieces(
+def rows_of_intervals(
     split: str, file: str, genome: Genome, intervals: Iterable[tuple[Sequence[str], str, str, str]]
 ) -> Iterator[SequenceRows]:
-    """Make rows of intervals: (chromosome, start and end as text), strand, class, and file and line for messages.
+    """Make rows of intervals, cut out of a genome and read in the direction of their strand.
+
+    Args:
+        split: the split that they all belong to.
+        file: where they stand, for messages.
+        genome: what they lie on.
+        intervals: of each (chromosome, start and end as text), the strand (`+`, `-`, or for forward empty or `.`),
+            the name of its class, and its file and line for messages.
 
     Raises:
-        ConvNovaError: an interval that the genome lacks, as `convnova.data.intervals.checked`; a strand that is none.
+        ConvNovaError: an interval that the genome lacks, as `convnova.data.intervals.parse_interval`; a strand that
+            is none.
     """
     lengths = {name: len(tokens) for name, tokens in genome.items()}
     remaining, first = iter(intervals), 1
     while piece := list(itertools.islice(remaining, INTERVALS_A_PIECE)):
-        parts = [cut(genome, *checked(place, lengths, where), strand, where) for place, strand, _, where in piece]
+        sequences = []
+        for fields, strand, _, where in piece:
+            chrom, start, end = parse_interval(fields, lengths, where)
+            if strand not in ("", ".", "+", "-"):
+                raise ConvNovaError(f"{where}: expected a strand, + or -, found {strand!r}")
+            tokens = genome[chrom][start:end]
+            sequences.append(dna.reverse_complement(tokens) if strand == "-" else tokens)
         labels = np.array([label for _, _, label, _ in piece], dtype=str)
-        yield SequenceRows(split, np.concatenate(parts), np.array([len(part) for part in parts]), labels, file, first)
+        sizes = np.array([len(tokens) for tokens in sequences])
+        yield SequenceRows(split, np.concatenate(sequences), sizes, labels, file, first)
         first += len(piece)

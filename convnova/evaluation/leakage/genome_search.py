@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convnova.data import intervals
 from convnova.data.dna import reverse_complement
+from convnova.data.intervals import bed_rows, parse_interval
 from convnova.evaluation.leakage import kmer_index
 from convnova.evaluation.leakage.kmer_index import Sequences
 from convnova.log import progress
@@ -41,29 +41,30 @@ def stated_positions(read_format: str, files: Mapping[str, Path], lengths: Mappi
         A hit a row; None if the files hold sequences.
 
     Raises:
-        ConvNovaError: an interval that the genome lacks, as `convnova.data.intervals.checked`.
+        ConvNovaError: an interval that the genome lacks, as `convnova.data.intervals.parse_interval`.
     """
     if read_format in ("bed", "bend"):
         path = files["test" if read_format == "bed" else "intervals"]
-        lines = ((line, f"{path} line {number}") for number, line in intervals.lines(path))
+        lines = ((line, f"{path} line {number}") for number, line in bed_rows(path))
         if read_format == "bend":
             lines = ((line, where) for line, where in lines if line[-1] == "test")
     elif read_format == "genomic_benchmarks" and "intervals" in files:
         lines = _table_lines(files["intervals"])
     else:
         return None
-    return [Hit(row, *intervals.checked(fields, lengths, where)) for row, (fields, where) in enumerate(lines)]
+    return [Hit(row, *parse_interval(fields, lengths, where)) for row, (fields, where) in enumerate(lines)]
 
 
 def _table_lines(path: Path) -> Iterator[tuple[list[str], str]]:
     """Yield chromosome, start and end of each test row of Genomic Benchmarks, and the line that says so."""
-    from convnova.data.readers import archives, csv
+    from convnova.data.readers import archives
+    from convnova.data.readers.csv import table_rows
 
-    with archives.whole(path):
+    with archives.report_damage(path):
         for name, content in archives.members(path):
             if len(name.parts) > 1 and name.parts[-2] == "test" and name.suffix in (".csv", ".gz"):
                 with gzip.open(content) if name.suffix == ".gz" else content as stream:
-                    for line, fields in csv.rows(stream, str(name), ("region", "start", "end"), ("id", "strand")):
+                    for line, fields in table_rows(stream, str(name), ("region", "start", "end"), ("id", "strand")):
                         yield fields, f"{path}:{name} line {line}"
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from convnova.config.schema import Task
 from convnova.data.dna import decode, encode
-from convnova.data.readers import READERS, bend
+from convnova.data.readers import READERS, TaskFiles, bend
 from convnova.errors import ConvNovaError
 
 GENOME = {"chr1": encode("ACGTTGCANNAAGGCC")[0]}
@@ -27,7 +27,7 @@ def write(folder, lines=LINES, labels=LABELS, header=HEADER, name="labels"):
 
 def spelled(files, genome=GENOME):
     found = {}
-    for part in READERS["bend"](TASK, files, genome, None):
+    for part in READERS["bend"](TaskFiles(TASK, files, None, genome=genome)):
         borders = np.cumsum(part.lengths)[:-1]
         rows = zip(np.split(part.tokens, borders), np.split(part.labels, borders), strict=True)
         found.setdefault(part.split, []).extend((decode(tokens), labels.tolist()) for tokens, labels in rows)
@@ -46,7 +46,7 @@ def test_every_base_has_its_label(tmp_path, monkeypatch, rows_a_piece):
     monkeypatch.setattr(bend, "ROWS_A_PIECE", rows_a_piece)
     files = write(tmp_path)
     assert spelled(files) == EXPECTED
-    assert all(part.labels.dtype == np.int8 for part in READERS["bend"](TASK, files, GENOME, None))
+    assert all(part.labels.dtype == np.int8 for part in READERS["bend"](TaskFiles(TASK, files, None, genome=GENOME)))
 
 
 def test_the_strand_column_is_not_used(tmp_path):

@@ -13,7 +13,7 @@ import yaml
 
 from convnova.config.schema import Task
 from convnova.data.dna import decode, encode
-from convnova.data.readers import READERS, deepsea
+from convnova.data.readers import READERS, TaskFiles, deepsea
 from convnova.errors import ConvNovaError
 
 CATALOGUE = Path(__file__).resolve().parents[3] / "config"
@@ -42,7 +42,7 @@ def matlab_7(path, split, sequences=SEQUENCES, labels=LABELS, chunks=None):
 
 def spelled(files, genome=None, scratch=None):
     found = {}
-    for part in READERS["deepsea"](TASK, files, genome, scratch):
+    for part in READERS["deepsea"](TaskFiles(TASK, files, scratch, genome=genome)):
         texts = [decode(tokens) for tokens in np.split(part.tokens, np.cumsum(part.lengths)[:-1])]
         assert part.labels.dtype == np.uint8
         found.setdefault(part.split, []).extend(zip(texts, part.labels.tolist(), strict=True))

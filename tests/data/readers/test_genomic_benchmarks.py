@@ -13,7 +13,7 @@ import pytest
 from convnova.config.schema import Task
 from convnova.data.dna import decode, encode
 from convnova.data.genome import read_genome, tokenize_genome
-from convnova.data.readers import READERS
+from convnova.data.readers import READERS, TaskFiles
 from convnova.errors import ConvNovaError
 
 GENOME = {"chr1": encode("ACGTTGCANNAAGGCC")[0], "chrM": encode("TTTTCCCC")[0]}
@@ -34,7 +34,7 @@ EXPECTED = {
 
 def spelled(files, genome=None):
     found = {}
-    for part in READERS["genomic_benchmarks"](Task(), files, genome, None):
+    for part in READERS["genomic_benchmarks"](TaskFiles(Task(), files, None, genome=genome)):
         for tokens, label in zip(
             np.split(part.tokens, np.cumsum(part.lengths)[:-1]), part.labels.tolist(), strict=True
         ):
@@ -183,7 +183,7 @@ def test_published_counts_of_interval_sets(shared, name, counts, lengths):
     genome = {f"chr{number}": blank for number in [*range(1, 23), "X", "Y", "M"]}
     found, seen = {}, []
     files = {"intervals": shared / "data/genomic_benchmarks_intervals" / name}
-    for part in READERS["genomic_benchmarks"](Task(), files, genome, None):
+    for part in READERS["genomic_benchmarks"](TaskFiles(Task(), files, None, genome=genome)):
         key = part.split, part.labels[0]
         found[key] = found.get(key, 0) + len(part.lengths)
         seen.append(part.lengths)

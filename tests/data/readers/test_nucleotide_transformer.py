@@ -9,13 +9,13 @@ from pyarrow import parquet
 
 from convnova.config.schema import Task
 from convnova.data.dna import decode
-from convnova.data.readers import READERS
+from convnova.data.readers import READERS, TaskFiles
 from convnova.errors import ConvNovaError
 
 
 def spelled(files):
     found = {}
-    for part in READERS["nucleotide_transformer"](Task(), files, None, None):
+    for part in READERS["nucleotide_transformer"](TaskFiles(Task(), files, None)):
         texts = [decode(tokens) for tokens in np.split(part.tokens, np.cumsum(part.lengths)[:-1])]
         found.setdefault(part.split, []).extend(zip(texts, part.labels.tolist(), strict=True))
     return found

@@ -9,14 +9,14 @@ import pytest
 
 from convnova.config.schema import Task
 from convnova.data.dna import decode, encode
-from convnova.data.readers import READERS, rows
+from convnova.data.readers import READERS, TaskFiles, rows
 from convnova.errors import ConvNovaError
 
 GENOME = {"chr1": encode("ACGTTGCANNAAGGCC")[0], "chrM": encode("TTTTCCCC")[0]}
 
 
 def read(name, files, genome=None):
-    return list(READERS[name](Task(), files, genome, None))
+    return list(READERS[name](TaskFiles(Task(), files, None, genome=genome)))
 
 
 def spelled(found, split="train"):
