@@ -250,7 +250,7 @@ def test_what_the_commands_refuse(own_run, capsys, monkeypatch):
     assert main([*words, "by_letters/two", "--dataset", "none.st"]) == 1
     assert "no task 'by_letters/two'" in capsys.readouterr().err
     assert main([*words, "by_letters/one", "--dataset", "none.st"]) == 1
-    assert "none.st: expected a shard, found nothing" in capsys.readouterr().err
+    assert "none.st: expected a tokenized file, found nothing" in capsys.readouterr().err
     assert not out.exists()
 
 
