@@ -92,13 +92,16 @@ def _audit(config: "RunConfig", published: Path, out: Path) -> None:
 
 
 def _leakage(config: "RunConfig", published: Path, out: Path) -> None:
-    from convnova.evaluation.leakage.overlap_scores import write_leaks
+    from convnova.evaluation.leakage.overlap_scores import overlap_scores
+    from convnova.reporting.leakage_table import leakage_table
+    from convnova.reporting.render import write
     from convnova.runs.targets import class_tasks, tokenized_genome, tokenized_task
 
     tasks = {
         (suite, task): config.local_path(tokenized_task(config, suite, task)) for suite, task in class_tasks(config)
     }
-    write_leaks(config, config.local_path(tokenized_genome(config)).parent, tasks, out / "tables")
+    scores = overlap_scores(config, config.local_path(tokenized_genome(config)).parent, tasks)
+    write(leakage_table(scores), out / "tables", ("tsv", "md"))
 
 
 def _cost(config: "RunConfig", published: Path, out: Path) -> None:

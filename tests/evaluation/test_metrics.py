@@ -147,8 +147,8 @@ def test_multilabel_refuses_nan_other_labels_and_other_shapes():
     broken[4, 66] = np.nan
     for arguments, named in (
         ((labels, broken), "found nan in row 4"),
-        ((labels * 2, scores), "found 2"),
-        ((labels.astype(int) - 1, scores), "labels 0 and 1"),
+        ((labels * 2, scores), "from 0 to 2"),
+        ((labels.astype(int) - 1, scores), "from -1 to 0"),
         ((labels, scores[:, 1:]), r"\(20, 70\) and \(20, 69\)"),
     ):
         with pytest.raises(ConvNovaError, match=named):

@@ -1,4 +1,4 @@
-"""Rows planted at known places: which overlap, and what the scores are without them."""
+"""Rows planted at known places: which overlap, and the scores without them, against scikit-learn."""
 
 import shutil
 from pathlib import Path
@@ -18,24 +18,28 @@ from convnova.data.genome import read_genome, tokenize_genome
 from convnova.data.prepare_task import tokenize_task
 from convnova.data.task_dataset import read_task
 from convnova.errors import ConvNovaError
-from convnova.evaluation.leakage.overlap_scores import UNPLACED, overlapping_bases
+from convnova.evaluation.bootstrap import bootstrap_interval
+from convnova.evaluation.leakage.genome_search import Hit
+from convnova.evaluation.leakage.overlap_scores import (
+    UNPLACED,
+    most_shared_bases,
+    overlap_scores,
+    overlapping_bases,
+)
 from convnova.runs.targets import tokenized_genome, tokenized_task
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 LENGTH = 200
 TRAIN = [0, 1000, 2000, 2050, 6000]
 TEST = [0, 1100, 1201, 2190, 3000, 5801, 6199, 8000, 9000, 9500]
-"""Where the windows begin; the last test row is replaced by one that the genome has not."""
+"""Where the windows begin; the last test row is replaced by one that the genome lacks."""
 SHARED = [200, 100, 0, 60, 0, 1, 1, 0, 0, UNPLACED]
 ONLY = {"run": "leaky", "seeds": [1, 2], "protocols": ["heldout"], "models": ["cnn"]}
 
 
-LEAKAGE = ["tables", "leakage", "--config", "config.yaml", "--out", "."]
-
-
 @pytest.fixture
 def leaky(tmp_path, monkeypatch):
-    """A genome of two chromosomes, windows of the first on both strands, and the shard of a task of them."""
+    """A genome of two chromosomes, windows of the first on both strands, and a tokenized task of them."""
     monkeypatch.chdir(tmp_path)
     random = np.random.default_rng(3)
     chromosomes = {name: "".join(np.array(list("ACGT"))[random.integers(0, 4, 10_000)]) for name in "ab"}
@@ -60,8 +64,23 @@ def leaky(tmp_path, monkeypatch):
     return config
 
 
+def score(config) -> dict:
+    """The only line of the table."""
+    (row,) = overlap_scores(config, Path("genome"), {("mine", "one"): Path("one.st")}).to_dict("records")
+    return row
+
+
 def test_shared_bases_are_those_of_the_planted_places(leaky):
     assert overlapping_bases(read_task(Path("one.st")), read_genome(Path("genome"))).tolist() == SHARED
+
+
+def test_shared_bases_are_with_one_known_place_at_a_time():
+    """Row 0 has two places; row 1 shares 4 and 5 bases with two known places; row 2 touches one; row 3 has no place."""
+    hits = [Hit(0, "a", 0, 10), Hit(0, "b", 0, 10), Hit(1, "a", 20, 30), Hit(2, "a", 40, 50)]
+    known = [Hit(0, "b", 7, 17), Hit(1, "a", 16, 24), Hit(2, "a", 25, 35), Hit(3, "a", 50, 60)]
+    assert most_shared_bases(hits, known, 4).tolist() == [3, 5, 0, UNPLACED]
+    assert most_shared_bases(hits, [], 4).tolist() == [0, 0, 0, UNPLACED]
+    assert most_shared_bases([], known, 1).tolist() == [UNPLACED]
 
 
 def predict(config, seed):
@@ -80,64 +99,58 @@ def predict(config, seed):
 
 def test_scores_with_and_without_the_rows_that_overlap(leaky):
     predicted = [predict(leaky, seed) for seed in (1, 2)]
-    assert main(LEAKAGE) == 0
+    assert main(["tables", "leakage", "--config", "config.yaml", "--out", "."]) == 0
     (row,) = pd.read_csv("tables/leaks.tsv", sep="\t").to_dict("records")
+    assert [row[name] for name in ("suite", "task", "model", "metric")] == ["mine", "one", "CNN", "mcc"]
     assert (row["test_rows"], row["placed"], row["leaking"], row["half_leaking"], row["seeds"]) == (10, 9, 5, 2, 2)
-    shared = np.array(SHARED)
+    shared, expected = np.array(SHARED), {}
     for name, part in (("score", shared > -2), ("clean", shared == 0), ("leaking_score", shared > 0)):
-        expected = np.mean([matthews_corrcoef(labels[part], ones[part]) for labels, ones in predicted])
-        assert row[name] == pytest.approx(expected, abs=1e-6)
-    assert row["clean_minus_all"] == pytest.approx(row["clean"] - row["score"], abs=2e-6)
-    *_, line = (line for line in Path("tables/leaks.md").read_text().splitlines() if line.startswith("|"))
-    assert f"| 10 | 9 | 5 | {row['score']:.3f} | {row['clean']:.3f} |" in line
+        expected[name] = np.array([matthews_corrcoef(labels[part], ones[part]) for labels, ones in predicted])
+        assert row[name] == pytest.approx(expected[name].mean(), abs=1e-6)
+    gain = expected["clean"] - expected["score"]
+    assert (row["clean_minus_all"], row["sd"]) == pytest.approx((gain.mean(), gain.std(ddof=1)), abs=2e-6)
+    lows, highs = zip(*(clean_interval(*of_seed) for of_seed in predicted), strict=True)
+    assert (row["clean_low"], row["clean_high"]) == pytest.approx((np.mean(lows), np.mean(highs)), abs=1e-6)
+    assert Path("tables/leaks.md").exists()
 
 
-@pytest.mark.parametrize(
-    ("shared", "told"),
-    [
-        (200, "without the rows that overlap there is no score: the others are none, or of one class."),
-        (0, "no test row overlaps a training row; 9 of 10 test rows have a place in the genome."),
-    ],
-)
-def test_scores_that_are_not_known_do_not_move(leaky, monkeypatch, shared, told):
+def clean_interval(labels, ones):
+    clean = np.array(SHARED) == 0
+    return bootstrap_interval(labels[clean], np.stack([1 - ones, ones], 1)[clean], "mcc")
+
+
+@pytest.mark.parametrize(("shared", "missing"), [(200, ["clean", "clean_minus_all"]), (0, ["leaking_score"])])
+def test_there_is_no_score_without_two_classes(leaky, monkeypatch, shared, missing):
     """Nine rows of the ten with a place, all of them or none on training rows."""
     overlaps = np.array([shared] * 9 + [UNPLACED])
     monkeypatch.setattr("convnova.evaluation.leakage.overlap_scores.overlapping_bases", lambda *_: overlaps)
     predict(leaky, 1)
-    assert main(LEAKAGE) == 0
-    assert Path("tables/leaks.md").read_text().strip().endswith(f"**Summary:** {told}")
+    row = score(leaky)
+    names = ("score", "clean", "leaking_score", "clean_minus_all")
+    assert [name for name in names if np.isnan(row[name])] == missing
 
 
 def test_by_cv_every_fold_that_is_there_counts_whatever_the_seeds(leaky):
     config = leaky.model_copy(update={"protocols": ["cv"]})
-    save(config, "config.yaml")
     predicted = [predict(config, fold) for fold in (1, 2, 9, 10)]
-    assert main(LEAKAGE) == 0
-    (row,) = pd.read_csv("tables/leaks.tsv", sep="\t").to_dict("records")
+    row = score(config)
     expected = np.mean([matthews_corrcoef(labels, ones) for labels, ones in predicted])
     assert (row["protocol"], row["seeds"], row["score"]) == ("cv", 4, pytest.approx(expected, abs=1e-6))
 
 
 def test_predictions_of_other_settings_are_left_out_and_named(leaky, capsys):
     labels, ones = predict(leaky, 1)
-    changed = leaky.model_copy(update={"finetune": Training(lr=0.5)})
-    predict(changed, 2)
-    assert main(LEAKAGE) == 0
-    (row,) = pd.read_csv("tables/leaks.tsv", sep="\t").to_dict("records")
+    predict(leaky.model_copy(update={"finetune": Training(lr=0.5)}), 2)
+    row = score(leaky)
     assert row["seeds"] == 1 and row["score"] == pytest.approx(matthews_corrcoef(labels, ones), abs=1e-6)
-    assert "seed=2/predictions.parquet: made with other settings (hash " in capsys.readouterr().err
+    assert "seed=2/predictions.parquet: made with other settings" in capsys.readouterr().err
 
 
-def test_without_predictions_there_is_nothing_to_say(leaky, capsys):
-    assert main(LEAKAGE) == 1
-    assert "expected predictions of tasks of classes, found none" in capsys.readouterr().err
-
-
-def test_predictions_of_other_rows_are_refused(leaky):
-    from convnova.evaluation.leakage.overlap_scores import write_leaks
-
+def test_missing_predictions_and_predictions_of_other_rows_are_refused(leaky):
+    with pytest.raises(ConvNovaError, match="leaky/runs: .* found none"):
+        score(leaky)
     predict(leaky, 1)
     path = next(Path("results").rglob("predictions.parquet"))
     pyarrow.parquet.write_table(pyarrow.parquet.read_table(path).slice(1), path)
-    with pytest.raises(ConvNovaError, match="expected predictions of 10 test rows, found 9"):
-        write_leaks(leaky, Path("genome"), {("mine", "one"): Path("one.st")}, Path("tables"))
+    with pytest.raises(ConvNovaError, match=r"predictions\.parquet: .* 10 test rows, found 9"):
+        score(leaky)
