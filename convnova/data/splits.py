@@ -9,12 +9,20 @@ from convnova.data.task_dataset import TaskDataset
 from convnova.errors import ConvNovaError
 from convnova.randomness import generator
 
-HELD_OUT = 0.1
+HELD_OUT_SHARE = 0.1
 """Share of the training rows that becomes the validation part where a task has none."""
 
 
 def split_rows(data: TaskDataset, task: Task, job: Job) -> dict[str, LabelledSequences]:
-    """The rows that are trained on, that choose the epoch, and that are scored, by the job's protocol.
+    """The rows that are trained on, that choose the epoch, and that are scored.
+
+    Args:
+        data: all rows of the task.
+        task: what the run config says of it; `max_length` bases are read of a sequence.
+        job: its protocol and seed decide.
+
+    Returns:
+        the rows of `train`, `valid` and `test`.
 
     Raises:
         ConvNovaError: too few training rows for a validation part.
@@ -23,8 +31,8 @@ def split_rows(data: TaskDataset, task: Task, job: Job) -> dict[str, LabelledSeq
 
     def labelled(name: str, rows: np.ndarray | None = None) -> LabelledSequences:
         split = data.split(name)
-        chosen = np.arange(len(split)) if rows is None else rows
-        return LabelledSequences(split.tokens, split.offsets, split.labels, data.kind, chosen, longest)
+        rows = np.arange(len(split)) if rows is None else rows
+        return LabelledSequences(split.tokens, split.offsets, split.labels, data.kind, rows, longest)
 
     test = labelled("test")
     if job.protocol == "released":
@@ -34,26 +42,30 @@ def split_rows(data: TaskDataset, task: Task, job: Job) -> dict[str, LabelledSeq
     split = data.split("train")
     labels = np.asarray(split.labels) if data.kind == "classes" else np.zeros(len(split))
     if job.protocol == "cv":
-        chosen = folds_of(labels) == job.seed
-        kept, held_out = np.flatnonzero(~chosen), np.flatnonzero(chosen)
+        is_valid = folds_of(labels) == job.seed
+        train, valid = np.flatnonzero(~is_valid), np.flatnonzero(is_valid)
     else:
-        kept, held_out = hold_out(labels, HELD_OUT, job.seed)
-    if not len(kept) or not len(held_out):
+        train, valid = hold_out(labels, HELD_OUT_SHARE, job.seed)
+    if not len(train) or not len(valid):
         least = FOLDS if job.protocol == "cv" else 2
         raise ConvNovaError(f"{job.suite}/{job.task}: expected at least {least} training rows, found {len(split)}")
-    return {"train": labelled("train", kept), "valid": labelled("train", held_out), "test": test}
+    return {"train": labelled("train", train), "valid": labelled("train", valid), "test": test}
 
 
 def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split rows in two, each class (of 1-dimensional labels) in the same proportion.
+    """Split rows in two, each class in the same proportion.
+
+    Args:
+        labels: class ids (n,).
+        share: of the rows to hold out, 0 to 1; at least one row is.
+        seed: same value, same rows.
 
     Returns:
-        kept, held_out: int64 row numbers, ascending; at least one row is held out.
+        kept, held_out: int64 row numbers, ascending.
     """
     random = generator(seed, "hold out")
-    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    held = [random.permutation(group)[: round(share * len(group))] for group in groups]
-    held_out = np.sort(np.concatenate(held))
+    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    held_out = np.sort(np.concatenate([random.permutation(rows)[: round(share * len(rows))] for rows in classes]))
     if not len(held_out):
         held_out = random.permutation(len(labels))[:1]
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
@@ -62,11 +74,11 @@ def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, n
 def folds_of(labels: np.ndarray) -> np.ndarray:
     """The fold, 1 to `FOLDS`, of each row: int64 (n,); the same for every seed.
 
-    The rows of a class (of 1-dimensional labels) are dealt out in turn, shuffled, class after class, so that both
-    the folds and each class in them differ by one row at most.
+    The rows of a class (`labels` has class ids (n,)) are dealt out one a fold, shuffled, class after class, so that
+    both the folds and each class in them differ by one row at most.
     """
     random = generator(0, "folds")
     dealt = np.concatenate([random.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
-    found = np.empty(len(labels), np.int64)
-    found[dealt] = np.arange(len(labels)) % FOLDS + 1
-    return found
+    folds = np.empty(len(labels), np.int64)
+    folds[dealt] = np.arange(len(labels)) % FOLDS + 1
+    return folds

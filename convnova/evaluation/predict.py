@@ -55,4 +55,4 @@ def _by_row(logits: Tensor, data: LabelledSequences, rows: np.ndarray, padding: 
             "expected finite scores of bases, found NaN or infinity; the training diverged: lower its learning rate"
         )
     classes = logits.argmax(-1).to(torch.uint8).cpu().numpy()
-    return [line[padding.local_path(n, len(line))] for line, n in zip(classes, data.lengths[rows], strict=True)]
+    return [line[padding.columns(n, len(line))] for line, n in zip(classes, data.lengths[rows], strict=True)]

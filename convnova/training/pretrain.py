@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from convnova.config.hyperparameters import Pretraining
 from convnova.config.run import RunConfig
-from convnova.data.batches import Batch, named
+from convnova.data.batches import Batch, name_rows
 from convnova.data.masking import mask, mask_twice
 from convnova.data.windows import Windows, windows
 from convnova.files import sha256
@@ -108,7 +108,7 @@ class MaskedLanguage:
             data.tokens(chosen), self.settings.masked, self.settings.seed, place
         )
         targets = torch.from_numpy(letters.astype(np.int64))
-        rows = f"windows {named(chosen)}"
+        rows = f"windows {name_rows(chosen)}"
         return Batch(torch.from_numpy(inputs), targets, len(targets), torch.from_numpy(at), rows)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -7,7 +7,7 @@ from convnova.data.batches import (
     Padding,
     augment_reverse_complement,
     collate,
-    named,
+    name_rows,
     rows_of_step,
 )
 from convnova.data.dna import decode, encode
@@ -25,14 +25,14 @@ def labelled(sequences, labels, kind="classes", rows=None, max_length=1000):
 def test_an_epoch_reads_every_row_once_and_batches_are_alike_in_length():
     lengths = np.random.default_rng(0).integers(50, 2000, 1003)
     data = labelled(["A" * length for length in lengths], np.zeros(1003), max_length=2000)
-    steps = [rows_of_step(data, 8, seed=1, epoch=0, place=place) for place in range(126)]
+    steps = [rows_of_step(data, 8, seed=1, epoch=0, step=place) for place in range(126)]
     assert sorted(np.concatenate(steps)) == list(range(1003))
     assert [len(step) for step in steps] == [8] * 125 + [3]
     spread = np.mean([np.ptp(lengths[step]) for step in steps])
     assert spread < 0.2 * 1950
-    again = rows_of_step(data, 8, seed=1, epoch=0, place=5)
+    again = rows_of_step(data, 8, seed=1, epoch=0, step=5)
     assert (again == steps[5]).all()
-    assert not (rows_of_step(data, 8, seed=1, epoch=1, place=5) == again).all()
+    assert not (rows_of_step(data, 8, seed=1, epoch=1, step=5) == again).all()
 
 
 def test_each_epoch_and_each_seed_has_an_order_of_its_own():
@@ -71,8 +71,8 @@ def test_only_the_first_bases_of_a_long_sequence_are_read():
 
 
 def test_many_rows_are_named_in_part():
-    assert named(np.arange(128)).endswith("126, 127")
-    assert named(np.arange(130)).endswith("126, 127 and 2 more")
+    assert name_rows(np.arange(128)).endswith("126, 127")
+    assert name_rows(np.arange(130)).endswith("126, 127 and 2 more")
 
 
 def test_rows_of_a_part_are_rows_of_the_split():
