@@ -15,23 +15,27 @@ def test_the_workflow_is_lint_free_and_formatted():
     run("snakefmt", "--check", "Snakefile", "workflow", folder=ROOT)
 
 
-def all_rules() -> str:
-    return "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+def rules() -> dict[str, str]:
+    """Name of each rule to its text; what a rule takes over from another one by `use rule` is not in it."""
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+    blocks = re.findall(r"^ *((?:use )?rule .*?):\n(.*?)(?=\n\n|\Z)", text, re.MULTILINE | re.DOTALL)
+    return {re.search(r"(\w+)(?: with)?$", head)[1]: body for head, body in blocks}
 
 
-def test_every_rule_has_named_outputs_log_benchmark_and_resources_and_calls_the_command():
-    rules = dict(re.findall(r"^ *rule (\w+):\n(.*?)(?=^ *rule |\Z)", all_rules(), re.MULTILINE | re.DOTALL))
-    assert {"simulate", "fetch", "tokenize_genome", "tokenize_task", "pretrain", "finetune", "tables", "figures"} < set(
-        rules
-    )
-    assert "run:\n        save(RUN, output.file)" in rules["config"]  # what Snakemake has merged, no command can know
-    for name, body in rules.items():
+def test_every_rule_has_named_outputs_log_and_benchmark_and_calls_the_command_with_quoted_words():
+    assert {"simulate", "fetch", "tokenize_genome", "pretrain", "finetune", "scores", "figures"} < rules().keys()
+    assert "run:\n        save(RUN, output.file)" in rules()["config"]  # what Snakemake has merged, no command can know
+    for name, body in rules().items():
         parts = dict(re.findall(r"^ +(\w+):\n(.*?)(?=^ +\w+:|\Z)", body, re.MULTILINE | re.DOTALL))
         assert re.match(r"\s+\w+=", parts["output"]), name
-        assert parts["log"].strip() and parts["benchmark"].strip(), name
-        assert {"mem_mb", "runtime", "gpu"} <= set(re.findall(r"^ +(\w+)=", parts["resources"], re.MULTILINE)), name
-        assert "threads:" in body, name
-        assert name == "config" or '"convnova --log {log} ' in parts["shell"], name
+        assert f"/{name}" in parts["log"] + "finetune" and f"/{name}" in parts["benchmark"] + "finetune", name
+        if "shell" in parts:
+            assert '"convnova --log {log:q} ' in parts["shell"], name
+            assert re.findall(r"{[^}]*(?<!:q)}", parts["shell"]) == [], name
+            local = "localrule: True" in body
+            assert local or {"mem_mb", "runtime", "gpu"} <= set(re.findall(r"(\w+)=", parts["resources"])), name
+        else:
+            assert name == "config" or "command=[" in parts["params"], name
 
 
 @pytest.mark.parametrize("gpus", [0, 2])
@@ -41,8 +45,8 @@ def test_every_rule_has_named_outputs_log_benchmark_and_resources_and_calls_the_
 def test_every_profile_sets_what_its_engine_reads_for_rules_that_there_are(name, gpus):
     text = re.sub(r"(?m)^  gpus: 1", f"  gpus: {gpus}", (ROOT / name / "config.yaml").read_text())
     profile = yte.process_yaml(text)
-    needs, rules = profile["set-resources"], set(re.findall(r"rule (\w+):", all_rules()))
-    assert {"pretrain", "finetune"} <= needs.keys() | profile["set-threads"].keys() <= rules
+    needs, known = profile["set-resources"], set(rules())
+    assert {"pretrain", "finetune"} <= needs.keys() | profile["set-threads"].keys() <= known
     assert (needs["pretrain"]["gpu"], needs["finetune"]["gpu"]) == (gpus, min(gpus, 1))
     asked = {
         "profiles/lsf": needs["pretrain"].get("lsf_extra"),
@@ -70,13 +74,13 @@ def _conda_parts() -> list:
 @pytest.mark.parametrize(
     "names, expected",
     [
-        ("config", {"finetune": 108, "simulate": 1, "fetch": 17, "items": 1}),
+        ("config", {"finetune": 108, "simulate": 1, "fetch": 17, "test_rows": 1}),
         ("paper", {"finetune": 2240, "pretrain": 9, "tokenize_task": 28}),
         ("paper every_model", {"finetune": 3920, "pretrain": 10, "tokenize_task": 28}),
-        ("yeast", {"finetune": 264, "fetch": 22, "pretrain": 1, "leaks": 1}),
+        ("yeast", {"finetune": 264, "fetch": 22, "pretrain": 1, "leakage": 1}),
         ("ablations", {"finetune": 285, "pretrain": 1}),
         ("search", {"finetune": 1944, "search": 1, "tokenize_task": 18}),
-        ("cost", {"cost": 45, "cost_tables": 1}),
+        ("cost", {"cost": 45, "cost_table": 1}),
     ],
 )
 def test_the_whole_graph_is_built(tmp_path, names, expected):
@@ -97,9 +101,9 @@ def test_the_profile_for_slurm_verbatim_builds_the_graph_of_the_paper(tmp_path):
 @pytest.mark.parametrize(
     "name, expected",
     [
-        ("yeast_local", {"finetune": 120, "pretrain": 1, "tokenize_genome": 2, "tokenize_task": 5, "leaks": 1}),
+        ("yeast_local", {"finetune": 120, "pretrain": 1, "tokenize_genome": 2, "tokenize_task": 5, "leakage": 1}),
         ("yeast_search", {"finetune": 32, "search": 1, "tokenize_task": 2}),
-        ("yeast_study", {"finetune": 96, "pretrain": 3, "tokenize_genome": 1, "tokenize_task": 2, "study": 1}),
+        ("yeast_study", {"finetune": 96, "pretrain": 3, "tokenize_genome": 1, "tokenize_task": 2, "ablation": 1}),
     ],
 )
 def test_the_yeast_runs_on_files_of_ones_own(tmp_path, name, expected):
