@@ -19,7 +19,6 @@ from convnova.data.splits import split_rows
 from convnova.data.task_dataset import read_task
 from convnova.errors import ConvNovaError
 from convnova.evaluation.predict import predict
-from convnova.evaluation.scoring import per_batch
 from convnova.models import build_backbone
 from convnova.models.heads import MaskedLanguageModel
 from convnova.models.weights import load_weights, save_weights
@@ -266,23 +265,6 @@ def test_the_test_score_of_every_epoch_is_kept_and_that_of_the_chosen_one_is_the
     assert told["epochs"][told["best_epoch"] - 1]["test"] == pytest.approx(told["mcc"])
     released = metrics(setting.run(protocol="released"))
     assert released["epochs"][released["best_epoch"] - 1] == {"epoch": released["best_epoch"], "score": released["mcc"]}
-
-
-def test_means_over_batches_are_scikit_learns_in_the_stated_order(setting):
-    random = np.random.default_rng(0)
-    labels = random.integers(0, 2, 100)
-    right = random.random(100) < 0.9
-    probabilities = np.eye(2)[np.where(right, labels, 1 - labels)]
-    task = setting.config.suites["own"].tasks["motif"]
-    told = per_batch(task, labels, probabilities, 16)
-    found, by_class = probabilities.argmax(1), np.argsort(labels, kind="stable")
-    for name, order in (("file", np.arange(100)), ("sorted", by_class)):
-        batches = [order[start : start + 16] for start in range(0, 100, 16)]
-        expected = np.mean([matthews_corrcoef(labels[batch], found[batch]) for batch in batches])
-        assert told[name] == pytest.approx(expected)
-    assert told["batch_size"] == 16
-    assert matthews_corrcoef(labels, found) > 0.6 > 0.3 > told["sorted"]
-    assert per_batch(task.model_copy(update={"metric": "auroc"}), labels, probabilities, 16) is None
 
 
 @pytest.mark.parametrize("protocol, padding", [("heldout", "pooled"), ("released", "masked")])
