@@ -1,7 +1,7 @@
-# Three commands do everything on a fresh machine:
+# These commands do everything on a fresh machine:
 #   make run     set-up and the embedded run: a simulated genome to tables and figures
 #   make yeast DATA=folder    set-up, then the yeast genome and four of its histone marks: see docs/yeast.md
-#   make test    set-up and the whole test suite
+#   make test    set-up and the quick tests; make test-all: all of them, with Slurm, a browser and LaTeX
 # Another interpreter: make run PYTHON=python3.12. The CPU build of torch, on a machine without a GPU:
 #   make run PIP_INSTALL="install --extra-index-url https://download.pytorch.org/whl/cpu"
 PYTHON ?= python3
@@ -10,7 +10,7 @@ CORES ?= all
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: run yeast test lint bedtools clean
+.PHONY: run yeast test test-all lint bedtools clean
 
 run: .venv/installed bedtools
 	snakemake --cores $(CORES)
@@ -21,6 +21,9 @@ yeast: .venv/installed bedtools
 	snakemake --cores $(CORES) --configfile config/yeast_local.yaml --config data=$(DATA)
 
 test: .venv/installed-test bedtools
+	pytest -n 2 --dist loadgroup -m "not slow and not cluster and not external"
+
+test-all: .venv/installed-test bedtools
 	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 lint: .venv/installed-test

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ import pytest
 TRIES, SECONDS = 3, 20
 """Chromium now and then never finishes; a try takes a second or two."""
 
-needs_chromium = pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+
+def needs_chromium(test: Callable) -> Callable:
+    """Mark a test as one of `make test-all`, and skip it where the program is not installed."""
+    return pytest.mark.external(pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")(test))
 
 
 def opened(page: Path, folder: Path) -> tuple[str, str]:

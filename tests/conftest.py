@@ -16,6 +16,13 @@ from convnova.reporting.scores import read_scores
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start a Slurm of their own."""
+    for item in items:
+        if "slurm" in item.path.relative_to(Path(__file__).parent).parts:
+            item.add_marker(pytest.mark.cluster)
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     """Sums in the same order on every machine, and tests that do not fight for cores."""

@@ -3,11 +3,15 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-needs_pdflatex = pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
+
+def needs_pdflatex(test: Callable) -> Callable:
+    """Mark a test as one of `make test-all`, and skip it where the program is not installed."""
+    return pytest.mark.external(pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")(test))
 
 
 def compiled(texts: list[str], folder: Path) -> None:

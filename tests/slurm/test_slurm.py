@@ -36,7 +36,7 @@ def slurm(tmp_path_factory):
 def test_the_profile_is_for_the_paper_and_what_is_filled_in_reaches_the_jobs(tmp_path):
     profile = yte.process_yaml((workflow.ROOT / "slurm/config.yaml").read_text(), require_use_yte=True)
     assert (profile["executor"], profile["configfile"]) == ("slurm", "config/paper.yaml")
-    assert profile["groups"] == {"tokenize_task": "shards"} and profile["default-resources"] == {"runtime": 60}
+    assert profile["groups"] == {"tokenize_task": "tokenize"} and profile["default-resources"] == {"runtime": 60}
     filled = workflow.fill_in(
         tmp_path, partition="cpu", gpu_partition="gpu", account="lab", gpus=4, gpu_type="a100", pack=5
     )
