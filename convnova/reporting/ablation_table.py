@@ -1,155 +1,158 @@
-"""What moves the score: every model of a run beside its base, by validation score alone; test has no say.
+"""The ablation table: every variant of a run beside its baseline, by validation score alone.
 
-A model's score on a task and seed is the best of its epochs on the held-out part of train, which is the same rows
-for all models of a seed. So differences to the baseline, or to the model named in `compare_to`, are paired by task and
-seed, and their mean has a Student t interval over these pairs (95%). Tasks of one genome are not independent: it tells
-how firm the mean is on these tasks.
+The score of a fine-tuning is the best of its epochs on the held-out part of train, which is the same rows for all
+models of a seed. Differences to the baseline, or to the model that `compare_to` names, are paired by task and seed.
+Their mean has a 95% Student t interval over the pairs. Tasks of one genome are not independent: the interval says how
+firm the mean is on these tasks.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import matplotlib
-import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from convnova.config.run import RunConfig
 from convnova.errors import ConvNovaError
 from convnova.evaluation.bootstrap import LEVEL
 from convnova.files import write_tsv
 from convnova.reporting.figures import COLOURS, GREY, NARROW, STYLE, empty_figure, save
+from convnova.reporting.render import write
 from convnova.reporting.scores import read_metrics
-from convnova.reporting.sheets import Sheet, change, number, text, write
-from convnova.reporting.suite_tables import NAN
-from convnova.reporting.table_forms import Entry, bases_read
+from convnova.reporting.table import NAN, Table, receptive_field, signed
 
 PROTOCOL = "heldout"
-ABOUT = ["parameters", "receptive_field", "seconds"]
-COLUMNS = ["model", "title", *ABOUT, "pairs", "score", "against", "difference", "low", "high"]
-"""Behind them one a task, `suite/task`: the mean score there."""
+MEASURED = ["parameters", "receptive_field", "seconds"]
+COLUMNS = ["model", "title", *MEASURED, "pairs", "score", "compared_to", "difference", "low", "high"]
+"""Of `study.tsv`; behind them a column a task, `suite/task`: the mean score there."""
 
 
 def validation_scores(config: RunConfig) -> pd.DataFrame:
-    """A line a fine-tuning that is there: model, suite, task, seed, score, parameters, receptive field (bp), seconds.
+    """Read the validation score of every fine-tuning by `heldout`.
 
-    Results that are missing, or made with other settings than the config's, are left out and named.
+    Returns:
+        A row a fine-tuning: model, suite, task, seed, score, parameters, receptive_field (bp), seconds. Results that
+        are missing, or have other settings than the config, are left out, and the log names them.
 
     Raises:
         ConvNovaError: the run does not hold out a validation part.
     """
     if PROTOCOL not in config.protocols:
         raise ConvNovaError(f"protocols: expected {PROTOCOL}, whose validation rows are no test rows")
-    return pd.DataFrame(_read(config), columns=["model", "suite", "task", "seed", "score", *ABOUT])
-
-
-def _read(config: RunConfig) -> Iterator[tuple[Any, ...]]:
+    rows = []
     for job in config.jobs():
-        if job.protocol == PROTOCOL and (found := read_metrics(config, job)):
-            best = max(epoch["score"] for epoch in found["epochs"])
-            about = found["parameters"], found["receptive_field"] or math.inf, found["seconds"]
-            yield job.model, job.suite, job.task, job.seed, best, *about
+        if job.protocol == PROTOCOL and (metrics := read_metrics(config, job)):
+            score = max(epoch["score"] for epoch in metrics["epochs"])
+            bases = metrics["receptive_field"] or math.inf
+            rows.append([*job, score, metrics["parameters"], bases, metrics["seconds"]])
+    frame = pd.DataFrame(rows, columns=["suite", "task", "model", "protocol", "seed", "score", *MEASURED])
+    return frame.drop(columns="protocol")
 
 
-def differences(
-    scores: pd.DataFrame, base: str, titles: dict[str, str], against: dict[str, str] | None = None
+def paired_differences(
+    scores: pd.DataFrame, baseline: str, titles: Mapping[str, str], compare_to: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """A line a model, in the order of `titles`: its mean score, and its difference to another over pairs.
+    """Compare every model with another one over pairs of task and seed.
 
     Args:
-        against: model to the one that it is held against, if not the base.
+        scores: what `validation_scores` returns.
+        baseline: the model that the others are compared to.
+        titles: model to its title, in the order of the rows.
+        compare_to: model to the one that it is compared to, if not the baseline.
+
+    Returns:
+        A row a model that has scores, with `COLUMNS` and the mean of every task. The interval of the baseline is NaN.
 
     Raises:
-        ConvNovaError: no scores of the base, or of another that a model is held against.
+        ConvNovaError: there are no scores of the baseline, or of another model that one is compared to.
     """
     from scipy.stats import t
 
-    wide = scores.pivot(index=["suite", "task", "seed"], columns="model", values="score")
-    tasks = wide.groupby(level=["suite", "task"], sort=False).mean()
-    lines = []
-    for model, title in titles.items():
-        if model not in wide and model != base:
-            continue
-        other = (against or {}).get(model, base)
-        if other not in wide:
-            raise ConvNovaError(
-                f"{other}: expected fine-tunings of it, to hold others against; found those of "
-                f"{', '.join(wide) or 'none'}"
-            )
-        pairs = (wide[model] - wide[other]).dropna().to_numpy()
-        reach = np.nan
-        if model != base and len(pairs) > 1:
-            reach = t.ppf((1 + LEVEL) / 2, len(pairs) - 1) * pairs.std(ddof=1) / np.sqrt(len(pairs))
-        means = scores[scores["model"] == model][[*ABOUT, "score"]].mean()
-        mean = pairs.mean()
-        about = (int(means["parameters"]), means["receptive_field"], means["seconds"], len(pairs), means["score"])
-        lines.append((model, title, *about, titles[other], mean, mean - reach, mean + reach, *tasks[model]))
-    return pd.DataFrame(lines, columns=[*COLUMNS, *map("/".join, tasks.index)])
+    by_model = scores.pivot(index=["suite", "task", "seed"], columns="model", values="score")
+    tasks = by_model.groupby(level=["suite", "task"], sort=False).mean()
+    means = scores.groupby("model")[[*MEASURED, "score"]].mean()
+    rows = []
+    for model in (name for name in titles if name in by_model or name == baseline):
+        other = (compare_to or {}).get(model, baseline)
+        if other not in by_model:
+            found = ", ".join(by_model) or "none"
+            raise ConvNovaError(f"{other}: expected fine-tunings of it to compare others to; found those of {found}")
+        pairs = (by_model[model] - by_model[other]).dropna().to_numpy()
+        half = NAN
+        if model != baseline and len(pairs) > 1:
+            half = t.ppf((1 + LEVEL) / 2, len(pairs) - 1) * pairs.std(ddof=1) / math.sqrt(len(pairs))
+        row = {"model": model, "title": titles[model], **means.loc[model], "pairs": len(pairs)}
+        row |= {"compared_to": titles[other], "difference": pairs.mean()}
+        row |= {"low": pairs.mean() - half, "high": pairs.mean() + half}
+        rows.append(row | {"/".join(task): score for task, score in tasks[model].items()})
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, *map("/".join, tasks.index)])
+    return frame.astype({"parameters": int})
 
 
 def write_study(config: RunConfig, tables: Path, figures: Path) -> None:
-    """Write `study.tsv` and `study.md` to `tables`, and `study.pdf`, `.svg` and `.png` to `figures`.
+    """Write the ablation table and its figure.
+
+    Args:
+        config: the run; its `ablation` names the baseline.
+        tables: the folder for `study.tsv` and `study.md`.
+        figures: the folder for `study.pdf`, `.svg` and `.png`.
 
     Raises:
-        ConvNovaError: the config names no base, or nothing of it is there.
+        ConvNovaError: the config names no baseline, or there are no results of it.
     """
     if config.ablation is None:
         raise ConvNovaError("ablation: expected the baseline that models are compared to, found none in the config")
-    scores = validation_scores(config)
-    titles = {name: model.title for name, model in config.models.items()}
-    table = differences(scores, config.ablation.baseline, titles, config.ablation.compare_to)
-    write_tsv(tables / "study.tsv", table)
-    write(sheet(table), tables, ["md"])
+    baseline, compare_to = config.ablation.baseline, config.ablation.compare_to
+    frame = paired_differences(validation_scores(config), baseline, config.model_titles, compare_to)
+    write_tsv(tables / "study.tsv", frame)
+    write(ablation_table(frame, config.simulated), tables, ["md"])
     with matplotlib.rc_context(STYLE):
-        save(_plot(table, config.ablation.baseline), figures / "study")
+        save(_figure(frame, baseline, config.simulated), figures / "study")
 
 
-def sheet(table: pd.DataFrame) -> Sheet:
-    """The table for reading."""
-    told, tasks = table["low"].notna(), table.columns[len(COLUMNS) :]
-    apart = int(((table["low"] > 0) | (table["high"] < 0)).sum())
-    lines = [
-        [
-            text(row.title),
-            text(f"{row.parameters:,}"),
-            Entry(bases_read(row.receptive_field), row.receptive_field),
-            Entry(f"{row.seconds:.0f}", row.seconds),
-            *(number(score) for score in row[len(COLUMNS) + 1 :]),
-            number(row.score),
-            text(row.against if row.low == row.low else ""),
-            change(row.difference if row.low == row.low else NAN),
-            text(f"{row.low:+.3f} to {row.high:+.3f}" if row.low == row.low else ""),
-        ]
-        for row in table.itertuples()
-    ]
-    return Sheet(
-        "study",
-        "What moves the score",
-        "Validation scores, test scores have no part in it: of each task and of all, means over seeds. What a row does "
-        "not name is as in the first. Difference to the row named before it, of each pair of task and seed: its mean "
-        "and 95% interval.",
-        f"the intervals of {apart} of {told.sum()} variants leave out zero.",
-        [
-            *("variant", "parameters", "receptive field", "seconds a job", *tasks, "all"),
-            *("held against", "difference", "95% interval"),
-        ],
-        lines,
+def ablation_table(frame: pd.DataFrame, simulated: bool) -> Table:
+    """The table for reading, of what `paired_differences` returns."""
+    compared = frame["low"].notna()
+    without_zero = int(((frame["low"] > 0) | (frame["high"] < 0)).sum())
+    columns = {
+        "variant": frame["title"],
+        "parameters": frame["parameters"],
+        "receptive field": [receptive_field([bases]) for bases in frame["receptive_field"]],
+        "seconds a fine-tuning": frame["seconds"],
+        **{task: frame[task] for task in frame.columns[len(COLUMNS) :]},
+        "all": frame["score"],
+        "compared to": frame["compared_to"].where(compared),
+        "difference": frame["difference"].where(compared),
+        "95% interval": (frame["low"].map(signed) + " to " + frame["high"].map(signed)).where(compared),
+    }
+    return Table(
+        name="study",
+        title="What moves the score",
+        frame=pd.DataFrame(columns).set_index("variant"),
+        caption="Validation scores; test scores have no part in it. Scores of each task and of all are means over "
+        "seeds. What a variant does not name is as in the first row. A difference is to the row that is named before "
+        "it, over pairs of task and seed: its mean and 95% interval.",
+        summary=f"the intervals of {without_zero} of {compared.sum()} variants leave out zero.",
+        simulated=simulated,
+        formats={"seconds a fine-tuning": "{:.0f}".format, "difference": signed},
     )
 
 
-def _plot(table: pd.DataFrame, base: str) -> matplotlib.figure.Figure:
-    """Differences as dots with their intervals, one line a variant."""
-    rows = table[table["model"] != base].reset_index(drop=True)
-    title = "Difference of validation scores"
-    figure = empty_figure(NARROW * 1.4, 0.9 + 0.26 * len(rows), title, simulated=False)
+def _figure(frame: pd.DataFrame, baseline: str, simulated: bool) -> Figure:
+    """Differences as dots with their intervals, a line a variant."""
+    rows = frame[frame["model"] != baseline].reset_index(drop=True)
+    (title,) = frame.loc[frame["model"] == baseline, "title"]
+    figure = empty_figure(NARROW * 1.4, 0.9 + 0.26 * len(rows), "Difference of validation scores", simulated)
     axes = figure.subplots()
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.hlines(rows.index, rows["low"], rows["high"], color=COLOURS[0], linewidth=1)
     axes.plot(rows["difference"], rows.index, "o", color=COLOURS[0], markersize=3.5)
-    (about,) = table.loc[table["model"] == base, "title"]
-    others = [row.title if row.against == about else f"{row.title}\nto “{row.against}”" for row in rows.itertuples()]
-    axes.set_yticks(rows.index, others)
+    labels = [
+        row.title if row.compared_to == title else f"{row.title}\nto “{row.compared_to}”" for row in rows.itertuples()
+    ]
+    axes.set_yticks(rows.index, labels)
     axes.invert_yaxis()
-    axes.set_xlabel(f"difference to “{about}”,\nunless said otherwise; 95% interval")
+    axes.set_xlabel(f"difference to “{title}”,\nunless another is named; 95% interval")
     return figure

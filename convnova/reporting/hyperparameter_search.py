@@ -1,12 +1,11 @@
-"""The search for settings: each with each of a config's `search`, chosen by validation score alone.
+"""The hyperparameter search: every combination of a config's `search`, chosen by validation score alone.
 
-A candidate's score on a task is the mean over the seeds of the best epoch's validation score
-(`convnova.reporting.ablation_table`, which
-reads nothing of test). The winner of each task and model is written as a recipe, the whole grid as a table beside it.
+A candidate's score on a task is the mean over seeds of the best epoch's validation score, which
+`convnova.reporting.ablation_table` reads; it reads nothing of test. The winner of each task and model is written as a
+recipe, the whole grid as a table beside it.
 """
 
 import itertools
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from convnova.config.schema import Search
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
 from convnova.reporting.ablation_table import PROTOCOL, validation_scores
-from convnova.reporting.sheets import Sheet, mean_and_spread, text, write
-from convnova.reporting.table_forms import fields_read
+from convnova.reporting.render import write
+from convnova.reporting.table import Table, receptive_field, score_cell
 
 TABLE = "search"
 
@@ -28,103 +27,108 @@ def write_search(config: RunConfig, out: Path) -> None:
     """Write `tables/search.tsv`, `.md` and `recipes/<suite>/<task>/<model>.yaml` to the run's folder `out`.
 
     Raises:
-        ConvNovaError: the config searches for nothing, or a task has no candidate with all seeds.
+        ConvNovaError: the config has no `search`, or a task has no candidate with all seeds.
     """
-    table = grid(config)
-    best = winners(table, len(config.seeds))
-    write(_sheet(config, table, best), out / "tables", ["tsv", "md"])
-    for line in best.to_dict("records"):
-        path = out / "recipes" / line["suite"] / line["task"] / f"{line['model']}.yaml"
-        write_text(path, yaml.safe_dump(_recipe(config, line, out / "tables" / f"{TABLE}.tsv"), sort_keys=False))
+    candidates = grid(config)
+    best = winners(candidates, len(config.seeds))
+    write(search_table(config, candidates, best), out / "tables", ["tsv", "md"])
+    for row in best.to_dict("records"):
+        path = out / "recipes" / row["suite"] / row["task"] / f"{row['model']}.yaml"
+        write_text(path, yaml.safe_dump(_recipe(config, row, out / "tables" / f"{TABLE}.tsv"), sort_keys=False))
 
 
 def grid(config: RunConfig) -> pd.DataFrame:
-    """A line a suite, task and candidate, in the order of the config.
+    """Read the validation scores of every candidate on every task, in the order of the config.
 
     Returns:
-        suite, task, model, candidate; `scores`: validation scores, one a seed; `mean` and `spread` of these (standard
-        deviation, NaN of one); `parameters`; `receptive_field` in bp; `training` and `settings`: the values that make
-        the candidate.
+        suite, task, model, candidate; `scores`: validation scores, one a seed; `mean` of these; `parameters`;
+        `receptive_field` in bp; `training` and `settings`: the values that make the candidate.
 
     Raises:
-        ConvNovaError: the config searches for nothing.
+        ConvNovaError: the config has no `search`.
     """
-    if config.search is None:
+    if (search := config.search) is None:
         raise ConvNovaError("search: expected values to try, found none in the config")
     scores = validation_scores(config)
     tasks = [(suite, task) for suite, content in config.suites.items() for task in content.tasks]
-    lines = []
-    for (suite, task), model in itertools.product(tasks, config.search.models):
-        for candidate, values in config.search.candidates(model).items():
-            own = scores[(scores[["suite", "task", "model"]] == [suite, task, candidate]).all(axis=1)]
-            score = own["score"]
-            told = {"scores": score.tolist(), "mean": score.mean(), "spread": score.std()}
-            told |= {"parameters": own["parameters"].mean(), "receptive_field": own["receptive_field"].mean()}
-            lines.append({"suite": suite, "task": task, "model": model, "candidate": candidate, **told, **values})
-    return pd.DataFrame(lines)
+    rows = []
+    for (suite, task), model in itertools.product(tasks, search.models):
+        for candidate, values in search.candidates(model).items():
+            runs = scores[(scores[["suite", "task", "model"]] == [suite, task, candidate]).all(axis=1)]
+            row = {"suite": suite, "task": task, "model": model, "candidate": candidate}
+            row |= {"scores": runs["score"].tolist(), "mean": runs["score"].mean()}
+            row |= {name: runs[name].mean() for name in ("parameters", "receptive_field")}
+            rows.append(row | values)
+    return pd.DataFrame(rows)
 
 
-def winners(table: pd.DataFrame, seeds: int) -> pd.DataFrame:
-    """The lines of the best mean score for each suite, task and model, of candidates that have all seeds.
+def winners(candidates: pd.DataFrame, seeds: int) -> pd.DataFrame:
+    """Choose the candidate with the best mean score for each suite, task and model.
+
+    Args:
+        candidates: what `grid` returns.
+        seeds: how many scores a candidate must have; others do not take part.
+
+    Returns:
+        The rows of the winners.
 
     Raises:
-        ConvNovaError: there is none for some task.
+        ConvNovaError: a task has no candidate with all seeds.
     """
-    whole = table[table["scores"].map(len) == seeds]
+    complete = candidates[candidates["scores"].map(len) == seeds]
     keys = ["suite", "task", "model"]
-    best = whole.loc[whole.groupby(keys, sort=False)["mean"].idxmax()]
-    missing = table[keys].drop_duplicates().merge(best[keys], how="left", indicator=True).query("_merge == 'left_only'")
-    if len(missing):
-        place = "/".join(missing.iloc[0][keys])
-        raise ConvNovaError(f"{place}: expected a candidate with all of its {seeds} seeds, found none")
+    best = complete.loc[complete.groupby(keys, sort=False)["mean"].idxmax()]
+    with_winner = set(best[keys].itertuples(index=False, name=None))
+    for place in candidates[keys].itertuples(index=False, name=None):
+        if place not in with_winner:
+            raise ConvNovaError(f"{'/'.join(place)}: expected a candidate with all of its {seeds} seeds, found none")
     return best
 
 
-def _recipe(config: RunConfig, line: dict[str, Any], table: Path) -> dict[str, Any]:
-    """What `convnova.config.Recipe` reads: all that made the winner, so that another run trains it as it was here."""
-    job = Job(line["suite"], line["task"], line["candidate"], PROTOCOL, config.seeds[0])
-    resolved = config.training(job).model_dump(exclude={"source"})
-    training = {key: value for key, value in resolved.items() if value is not None}
-    settings, searched = config.job_settings(job), {**line["training"], **line["settings"]}
-    told = {key: "our search" if key in searched else "not searched, as in our search" for key in settings | training}
-    return {"settings": settings, "training": training, "source": told, "grid": config.relative_path(table)}
+def _recipe(config: RunConfig, row: dict[str, Any], table: Path) -> dict[str, Any]:
+    """The winner as `convnova.config.schema.Recipe` reads it: all that made it, for a run that trains it as here."""
+    job = Job(row["suite"], row["task"], row["candidate"], PROTOCOL, config.seeds[0])
+    training = config.training(job).model_dump(exclude={"source"}, exclude_none=True)
+    settings, searched = config.job_settings(job), {**row["training"], **row["settings"]}
+    sources = dict.fromkeys(settings | training, "not searched, as in our search")
+    sources |= dict.fromkeys(searched, "our search")
+    return {"settings": settings, "training": training, "source": sources, "grid": config.relative_path(table)}
 
 
-def _fixed(config: RunConfig, search: Search) -> str:
-    """The settings of each model that are not searched."""
-    told = []
+def search_table(config: RunConfig, candidates: pd.DataFrame, best: pd.DataFrame) -> Table:
+    """The table of all candidates, the winner of each task in bold.
+
+    Args:
+        config: the run.
+        candidates: what `grid` returns.
+        best: what `winners` returns.
+    """
+    search: Search = config.search  # type: ignore[assignment]  # `grid` has checked that there is one
+    fixed = []
     for model in search.models:
         settings = config.models[next(iter(search.candidates(model)))].settings
-        kept = [f"{key} {value}" for key, value in settings.items() if key not in search.settings]
-        told.append(f"{model} {', '.join(kept) or 'as its defaults'}")
-    return "; ".join(told)
-
-
-def _sheet(config: RunConfig, table: pd.DataFrame, best: pd.DataFrame) -> Sheet:
-    """The whole grid, the winner of each task in bold."""
-    search: Search = config.search  # type: ignore[assignment]  # `grid` has seen to it
-    keys = [*search.training, *search.settings]
-    lines = []
-    for line in table.itertuples():
-        score = mean_and_spread(line.scores, len(config.seeds), line.spread)
-        values = {**line.training, **line.settings}
-        lines.append(
-            [
-                text(f"{line.suite}/{line.task}"),
-                text(line.model),
-                *(text(str(values[key])) for key in keys),
-                text("" if line.parameters != line.parameters else f"{line.parameters:,.0f}"),
-                text(fields_read([line.receptive_field])),
-                replace(score, bold=line.Index in best.index),
-                text(" ".join(f"{one:.4f}" for one in line.scores)),
-            ]
+        values = [f"{key} {value}" for key, value in settings.items() if key not in search.settings]
+        fixed.append(f"{model} {', '.join(values) or 'as its defaults'}")
+    rows = []
+    for row in candidates.itertuples():
+        values = {key: str(value) for key, value in {**row.training, **row.settings}.items()}
+        rows.append(
+            {"task": f"{row.suite}/{row.task}", "model": row.model}
+            | {key: values[key] for key in (*search.training, *search.settings)}
+            | {
+                "parameters": row.parameters,
+                "receptive field": receptive_field([row.receptive_field]),
+                "validation score": score_cell(row.scores, len(config.seeds), bold=row.Index in best.index),
+                "of each seed": " ".join(f"{score:.4f}" for score in row.scores),
+            }
         )
-    return Sheet(
-        TABLE,
-        "Search",
-        "Validation scores, mean and standard deviation over seeds; test scores have no part in it. In bold the best "
-        f"of each task and model, which is its recipe. The same in all: {_fixed(config, search)}.",
-        f"{len(table)} candidates, {len(best)} recipes.",
-        ["task", "model", *keys, "parameters", "receptive field", "validation score", "of each seed"],
-        lines,
+    return Table(
+        name=TABLE,
+        title="Search",
+        frame=pd.DataFrame(rows).set_index(["task", "model"]),
+        caption="Validation scores, mean and standard deviation over seeds; test scores have no part in it. In bold "
+        f"the best of each task and model, which is its recipe. The same in all: {'; '.join(fixed)}.",
+        summary=f"{len(candidates)} candidates, {len(best)} recipes.",
+        simulated=config.simulated,
+        formats={"parameters": "{:,.0f}".format},
     )

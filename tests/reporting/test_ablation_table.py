@@ -1,4 +1,4 @@
-"""Differences of validation scores: held against scipy, and nothing of test among them."""
+"""Differences of validation scores: compared with scipy, and nothing of test among them."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from scipy import stats
 from convnova.cli.main import main
 from convnova.config.load import load, save
 from convnova.errors import ConvNovaError
-from convnova.reporting.ablation_table import differences, validation_scores
+from convnova.reporting.ablation_table import paired_differences, validation_scores
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 TASK = {"train": "a.csv", "test": "b.csv"}
@@ -51,7 +51,7 @@ def run(tmp_path, monkeypatch):
 
 def test_differences_are_paired_and_their_interval_is_that_of_the_paired_t_test(run):
     config, told = run
-    table = differences(validation_scores(config), "base", {"base": "the base", "other": "another"})
+    table = paired_differences(validation_scores(config), "base", {"base": "the base", "other": "another"})
     pairs = [(task, seed) for task in ("one", "two") for seed in (1, 2, 3)]
     base, other = ([told[model, *pair] for pair in pairs] for model in ("base", "other"))
     expected = stats.ttest_rel(other, base).confidence_interval(0.95)
@@ -61,10 +61,12 @@ def test_differences_are_paired_and_their_interval_is_that_of_the_paired_t_test(
     assert line["pairs"] == 6 and table["low"].isna().tolist() == [True, False]
 
 
-def test_a_model_is_held_against_the_one_that_is_named(run):
+def test_a_model_is_compared_to_the_one_that_is_named(run):
     config, told = run
-    table = differences(validation_scores(config), "base", {"base": "the base", "other": "another"}, {"base": "other"})
-    assert table["against"].tolist() == ["another", "the base"]
+    table = paired_differences(
+        validation_scores(config), "base", {"base": "the base", "other": "another"}, {"base": "other"}
+    )
+    assert table["compared_to"].tolist() == ["another", "the base"]
     assert table["difference"].tolist() == pytest.approx([-table["difference"][1], table["difference"][1]])
     with pytest.raises(ConvNovaError, match="ablation: expected models of this run, found nobody"):
         load({**CONFIG, "ablation": {"baseline": "base", "compare_to": {"other": "nobody"}}}, [], CATALOGUE)
@@ -97,7 +99,7 @@ def test_a_missing_base_is_refused(run):
     config, _ = run
     for path in Path("results/study/runs").rglob("base/heldout/*/metrics.json"):
         path.unlink()
-    with pytest.raises(ConvNovaError, match="base: expected fine-tunings of it, .* found those of other"):
-        differences(validation_scores(config), "base", {"base": "the base"})
+    with pytest.raises(ConvNovaError, match="base: expected fine-tunings .* found those of other"):
+        paired_differences(validation_scores(config), "base", {"base": "the base"})
     with pytest.raises(ConvNovaError, match="ablation: expected models of this run, found third"):
         load({**CONFIG, "ablation": {"baseline": "third"}}, [], CATALOGUE)

@@ -84,7 +84,7 @@ def test_the_command_keeps_the_whole_grid_and_its_recipes_are_read_by_another_ru
     config, told = run
     assert main(["tables", "search", "--config", "config.yaml"]) == 0
     table = pd.read_csv("results/mine/tables/search.tsv", sep="\t")
-    assert table["receptive field"].eq("193 bp").all() and table["parameters"].eq(12).all()
+    assert table["receptive field"].eq(193).all() and table["parameters"].eq(12).all()
     assert len(table) == 16 and table["validation score"].max() < 1
     told = Path("results/mine/tables/search.md").read_text()
     assert told.count("**0.") == 2

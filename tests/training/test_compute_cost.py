@@ -1,5 +1,6 @@
 import itertools
 import json
+import math
 
 import pandas as pd
 import pytest
@@ -10,8 +11,7 @@ from torch import nn
 from convnova.cli.main import main
 from convnova.errors import ConvNovaError
 from convnova.models import build_predictor
-from convnova.reporting import cost_table
-from convnova.reporting.cost_table import mean_scores, read_costs
+from convnova.reporting.cost_table import cost_figure, mean_scores, read_costs, write_costs
 from convnova.training import compute_cost
 
 MODELS = {
@@ -106,7 +106,7 @@ def test_where_memory_ends_that_is_the_result_beside_what_was_measured_until_the
     assert told["out_of_memory"] is True and "training_memory_mb" not in told
     known = {"inference_bases_per_second", "inference_memory_mb", "flops_per_base"}
     assert known & set(told) == (set() if always else known)
-    cost_table.write_costs(cost_table.read_costs([out]), {}, False, config.parent / "t", config.parent / "f")
+    write_costs(read_costs([out]), {}, False, config.parent / "t", config.parent / "f")
     assert (config.parent / "t/cost.md").read_text().count("out of memory") == (4 if always else 2)
 
 
@@ -187,10 +187,10 @@ def test_the_table_has_a_line_a_measurement_and_the_mean_score(measured):
     ]
     assert mean_scores(pd.DataFrame(rows)) == {"convnova_scratch": 0.5, "hyenadna_scratch": 0.2}
     folder, scores = measured[0].parent, mean_scores(pd.DataFrame(rows))
-    cost_table.write_costs(cost_table.read_costs(measured[1]), scores, False, folder / "t", folder / "f")
+    write_costs(read_costs(measured[1]), scores, False, folder / "t", folder / "f")
     table = pd.read_csv(measured[0].parent / "t/cost.tsv", sep="\t")
     assert table["length"].tolist() == [32, 64, 32, 64]
-    assert table["receptive_field"].tolist() == ["13", "13", "whole sequence", "whole sequence"]
+    assert table["receptive_field"].tolist() == [13, 13, math.inf, math.inf]
     assert table["score"].tolist() == [0.5, 0.5, 0.2, 0.2]
     assert {path.name for path in (measured[0].parent / "f").iterdir()} == {"cost.pdf", "cost.svg", "cost.png"}
     assert "whole sequence</td>" in (measured[0].parent / "t/cost.html").read_text()
@@ -204,43 +204,28 @@ def test_a_model_or_file_that_is_not_there_is_named(measured, capsys):
     assert "did you mean 'convnova_scratch'?" in capsys.readouterr().err
     wrong.write_text("{}")
     with pytest.raises(ConvNovaError, match="wrong.json: expected what `convnova cost` writes"):
-        cost_table.read_costs([wrong])
+        read_costs([wrong])
 
 
-def test_every_length_is_on_the_axis_also_where_the_last_model_has_fewer(tmp_path, monkeypatch):
+def test_every_length_is_on_the_axis_also_where_the_last_model_has_fewer():
     line = {"title": "a", "inference_bases_per_second": 1.0, "training_memory_mb": 2.0}
     lines = [{**line, "model": model, "length": length} for model, length in [("a", 512), ("a", 4096), ("b", 512)]]
-    kept = []
-    monkeypatch.setattr(cost_table, "save", lambda figure, path: kept.append(figure) or [])
-    cost_table.draw(lines, False, tmp_path)
-    for axes in kept[0].axes:
+    for axes in cost_figure(lines, simulated=False).axes:
         assert [label.get_text() for label in axes.get_xticklabels()] == ["512", "4,096"]
 
 
-def test_scores_are_drawn_against_operations_a_point_a_model(tmp_path, monkeypatch):
+def test_scores_are_drawn_against_operations_a_point_a_model():
     """At the shortest length alone; a model without a score, or whose operations were not counted, has no point. One
     of no operations that are counted has one, which a logarithmic axis would not show."""
-    costs = [("a", 4096, 9e9), ("a", 512, 2e5), ("b", 512, 4e6), ("c", 512, 7e6), ("d", 512, None), ("e", 512, 0.0)]
     scores = {"a": 0.61, "b": 0.58, "d": 0.9, "e": 0.3}
+    costs = [("a", 4096, 9e9), ("a", 512, 2e5), ("b", 512, 4e6), ("c", 512, 7e6), ("d", 512, None), ("e", 512, 0.0)]
     lines = [
-        {
-            "model": model,
-            "title": model.upper(),
-            "length": length,
-            "device": "cpu",
-            "threads": 1,
-            "precision": "float32",
-        }
-        | ({} if flops is None else {"flops_per_base": flops})
+        {"model": model, "title": model.upper(), "length": length, "flops_per_base": flops, "score": scores.get(model)}
         for model, length, flops in costs
     ]
-    kept = []
-    monkeypatch.setattr(cost_table, "save", lambda figure, path: kept.append(figure) or [])
-    cost_table.write_costs(lines, scores, False, tmp_path, tmp_path)
-    axes = kept[0].axes[0]
+    axes = cost_figure(lines, simulated=False).axes[0]
     drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
     assert drawn == {"A": [[2e5, 0.61]], "B": [[4e6, 0.58]], "C": [], "D": [], "E": [[0.0, 0.3]]}
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("FLOPs a base, at 512 bp", "mean score")
     assert axes.get_xscale() == "linear" and axes.get_xlim()[0] == 0
-    cost_table.write_costs(lines[:-1], scores, False, tmp_path, tmp_path)
-    assert kept[1].axes[0].get_xscale() == "log"
+    assert cost_figure(lines[:-1], simulated=False).axes[0].get_xscale() == "log"
