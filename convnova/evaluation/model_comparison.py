@@ -73,26 +73,21 @@ def compare_over_tasks(scores: Mapping[str, np.ndarray]) -> list[PairedOverTasks
 
     Source: Demsar 2006, https://jmlr.org/papers/v7/demsar06a.html; Holm 1979.
     """
-    results = [_signed_rank(a, b, np.asarray(scores[a]) - np.asarray(scores[b])) for a, b in combinations(scores, 2)]
-    return with_holm([result for result in results if result.n])
-
-
-def _signed_rank(a: str, b: str, differences: np.ndarray) -> PairedOverTasks:
     from scipy.stats import rankdata, wilcoxon
 
-    differences = differences[~np.isnan(differences)]
-    unequal = differences[differences != 0]
-    ranks = rankdata(np.abs(unequal))
-    return PairedOverTasks(
-        a,
-        b,
-        n=differences.size,
-        wins=int((differences > 0).sum()),
-        losses=int((differences < 0).sum()),
-        difference=float(differences.mean()) if differences.size else math.nan,
-        effect=float((ranks * np.sign(unequal)).sum() / ranks.sum()) if unequal.size else 0.0,
-        p=float(wilcoxon(unequal).pvalue) if unequal.size else 1.0,
-    )
+    results = []
+    for a, b in combinations(scores, 2):
+        gaps = np.asarray(scores[a]) - np.asarray(scores[b])
+        gaps = gaps[~np.isnan(gaps)]
+        unequal, effect, p = gaps[gaps != 0], 0.0, 1.0
+        if unequal.size:
+            ranks = rankdata(np.abs(unequal))
+            effect = float((ranks * np.sign(unequal)).sum() / ranks.sum())
+            p = float(wilcoxon(unequal).pvalue)
+        if gaps.size:
+            wins, losses = int((gaps > 0).sum()), int((gaps < 0).sum())
+            results.append(PairedOverTasks(a, b, gaps.size, wins, losses, float(gaps.mean()), effect, p))
+    return with_holm(results)
 
 
 def holm(p: np.ndarray) -> np.ndarray:

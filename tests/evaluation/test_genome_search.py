@@ -1,37 +1,18 @@
-"""Where rows lie in a genome, against plain strings and pyfaidx."""
+"""Where rows lie in a genome, against plain strings."""
 
 import csv
 import gzip
 import shutil
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pyfaidx import Fasta
-from test_kmer_index import mutated, opposite, random_rows, sequences
+from dna_strings import exact_places, mutated, opposite, random_rows, sequences, yeast
 
 from convnova.data.dna import encode
-from convnova.data.genome import read_genome, tokenize_genome
 from convnova.errors import ConvNovaError
 from convnova.evaluation.leakage import kmer_index
 from convnova.evaluation.leakage.genome_search import Hit, search, stated_positions
-
-
-def exact_places(rows: list[str], chromosomes: dict[str, str]) -> set[Hit]:
-    """Every place of every row, on either strand: where its first 25 letters stand and then the others as well."""
-    wanted = defaultdict(set)
-    for row, text in enumerate(rows):
-        for strand in (text, opposite(text)):
-            wanted[strand[:25]].add((row, strand))
-    return {
-        Hit(row, name, start, start + len(text))
-        for name, bases in chromosomes.items()
-        for start in range(len(bases) - 24)
-        if bases[start : start + 25] in wanted
-        for row, text in wanted[bases[start : start + 25]]
-        if bases.startswith(text, start)
-    }
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -61,7 +42,7 @@ def test_a_changed_base_is_forgiven_and_an_n_run_is_not_poly_a():
     assert search(sequences(["ACGT"]), genome) == []
 
 
-def test_known_places(tmp_path):
+def test_stated_positions(tmp_path):
     (tmp_path / "test.bed").write_text("1\t5\t20\tyes\nchr2\t0\t10\tno\n")
     assert stated_positions("bed", {"test": tmp_path / "test.bed"}, {"chr1": 30, "chr2": 10}) == [
         Hit(0, "chr1", 5, 20),
@@ -88,18 +69,13 @@ def test_known_places(tmp_path):
         stated_positions("bed", {"test": tmp_path / "test.bed"}, {"chr1": 30})
 
 
-def test_real_histone_sequences_in_the_real_yeast_genome(shared, tmp_path):
-    data = shared / "data"
-    fasta = tmp_path / "yeast.fa"
-    with gzip.open(data / "genome_yeast_R64/Saccharomyces_cerevisiae.R64-1-1.dna.toplevel.fa.gz") as packed:
-        fasta.write_bytes(packed.read())
-    tokenize_genome(fasta, tmp_path / "yeast")
-    with gzip.open(data / "gue_emp_yeast_histone/H3/test.csv.gz", "rt") as table:
+def test_real_histone_sequences_in_the_real_yeast_genome(shared):
+    with gzip.open(shared / "data/gue_emp_yeast_histone/H3/test.csv.gz", "rt") as table:
         rows = [line["sequence"] for line in csv.DictReader(table)]
-    chromosomes = {record.name: str(record) for record in Fasta(str(fasta), as_raw=False)}
+    chromosomes = yeast(shared)
     expected = exact_places(rows, chromosomes)
-    found = set(search(sequences(rows), read_genome(tmp_path / "yeast")))
-    assert len({place.row for place in expected}) > 0.96 * len(rows)
+    found = set(search(sequences(rows), {name: encode(bases)[0] for name, bases in chromosomes.items()}))
+    assert len({hit.row for hit in expected}) > 0.96 * len(rows)
     assert expected <= found
     for row, chrom, start, end in found - expected:
         there, middle = chromosomes[chrom][start:end], (end - start - 32) // 2

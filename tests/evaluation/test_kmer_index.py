@@ -1,4 +1,4 @@
-"""Words shared by sequences, against sets of strings."""
+"""k-mers shared by sequences, against sets of strings."""
 
 import itertools
 import math
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dna_strings import kmers, mutated, opposite, random_rows, sequences
 
 from convnova.data.dna import decode, encode
 from convnova.evaluation.leakage import kmer_index
@@ -21,32 +22,6 @@ from convnova.evaluation.leakage.kmer_index import (
     sorted_unique,
 )
 
-OPPOSITE = str.maketrans("ACGT", "TGCA")
-
-
-def opposite(sequence: str) -> str:
-    return sequence.translate(OPPOSITE)[::-1]
-
-
-def windows(sequence: str, length: int) -> list[str]:
-    """Every word without N, as the first in the alphabet of itself and its reverse complement."""
-    turned, count = opposite(sequence), len(sequence) - length + 1
-    both = ((sequence[at : at + length], turned[count - 1 - at : count - 1 - at + length]) for at in range(count))
-    return [min(word, other) for word, other in both if "N" not in word]
-
-
-def sequences(rows: list[str]) -> Sequences:
-    offsets = np.cumsum([0, *map(len, rows)])
-    return Sequences(encode("".join(rows))[0], offsets)
-
-
-def random_rows(rng, count: int, shortest: int, longest: int, letters: str = "ACGT") -> list[str]:
-    return ["".join(rng.choice(list(letters), rng.integers(shortest, longest + 1))) for _ in range(count)]
-
-
-def mutated(rng, sequence: str, rate: float) -> str:
-    return "".join(str(rng.choice(list("ACGT"))) if rng.random() < rate else letter for letter in sequence)
-
 
 @pytest.fixture
 def small_pieces(monkeypatch):
@@ -56,24 +31,24 @@ def small_pieces(monkeypatch):
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 5, 8, 16, 21, 31, 32])
-def test_a_word_of_up_to_32_bases_is_its_bases_two_bits_each(length):
+def test_a_kmer_of_up_to_32_bases_is_its_bases_two_bits_each(length):
     text = random_rows(np.random.default_rng(length), 1, 90, 90)[0]
     expected = [int("".join(str("ACGT".index(x)) for x in text[i : i + length]), 4) for i in range(91 - length)]
     assert codes(encode(text)[0], length).tolist() == expected
 
 
 @pytest.mark.parametrize("length", [33, 48, 63, 64, 65, 100, 127, 129, 200])
-def test_longer_words_have_the_same_code_if_and_only_if_they_are_equal(length):
+def test_longer_kmers_have_the_same_code_if_and_only_if_they_are_equal(length):
     rng = np.random.default_rng(length)
     once = "".join(rng.choice(list("AC"), 150))
     text = once + "".join(rng.choice(list("ACGT"), 40)) + once * 3
-    same = once[:31] + once[32:63] + once[31] + once[63:]  # 32-base blocks in another order are another word
+    same = once[:31] + once[32:63] + once[31] + once[63:]  # 32-base blocks in another order are another kmer
     code = codes(encode(text + same)[0], length).tolist()
     spelled = [(text + same)[start : start + length] for start in range(len(code))]
     assert len(set(code)) == len(set(spelled)) == len(set(zip(code, spelled, strict=True)))
 
 
-def test_words_that_differ_in_few_bases_or_in_the_order_of_their_parts_have_different_codes():
+def test_kmers_that_differ_in_few_bases_or_in_the_order_of_their_parts_have_different_codes():
     """One base of the first 32 and up to two of the other 32; and 32-base parts in another order."""
     text = encode(random_rows(np.random.default_rng(11), 1, 128, 128)[0])[0]
     other = np.repeat(text[None, 32:64], 1 + 32 * 3 + 32 * 31 // 2 * 9, axis=0)
@@ -92,13 +67,13 @@ def test_words_that_differ_in_few_bases_or_in_the_order_of_their_parts_have_diff
     assert len({int(codes(order, 128)[0]) for order in orders}) == len(orders)
 
 
-def test_words_leave_out_n_and_borders_and_do_not_know_strands(small_pieces):
+def test_kmers_leave_out_n_and_borders_and_do_not_know_strands(small_pieces):
     rows = random_rows(np.random.default_rng(1), 40, 1, 60, "ACGTACGTACGTN") + ["NNNNNNNNNNNNN", "ACGTACG"]
     code, row = canonical_kmers(sequences(rows), 7)
-    expected = [(number, word) for number, text in enumerate(rows) for word in windows(text, 7)]
+    expected = [(number, kmer) for number, text in enumerate(rows) for kmer in kmers(text, 7)]
     assert row.tolist() == [number for number, _ in expected]
-    spelled = {(word, one) for (_, word), one in zip(expected, code.tolist(), strict=True)}
-    assert len(spelled) == len({word for word, _ in spelled}) == len({one for _, one in spelled})
+    spelled = {(kmer, one) for (_, kmer), one in zip(expected, code.tolist(), strict=True)}
+    assert len(spelled) == len({kmer for kmer, _ in spelled}) == len({one for _, one in spelled})
     turned, _ = canonical_kmers(sequences([opposite(text) for text in rows if "N" not in text]), 7)
     kept, _ = canonical_kmers(sequences([text for text in rows if "N" not in text]), 7)
     assert sorted(turned.tolist()) == sorted(kept.tolist())
@@ -113,7 +88,7 @@ def test_pieces_are_all_sequences_in_order(small_pieces):
     assert len(seen) > 10
 
 
-def test_the_sieve_passes_all_that_it_was_made_of_and_little_else():
+def test_the_bloom_table_passes_all_that_it_was_made_of_and_little_else():
     random = np.random.default_rng(3).integers(0, 2**63, 200_000).astype(np.uint64)
     table = bloom_table(random[:1000], room=64)
     passed = maybe_members(random, table)
@@ -121,7 +96,7 @@ def test_the_sieve_passes_all_that_it_was_made_of_and_little_else():
     assert len(passed) < 1000 + 199_000 / 50
 
 
-def test_distinct():
+def test_sorted_unique():
     numbers = np.random.default_rng(4).integers(0, 50, 200)
     assert sorted_unique(numbers).tolist() == sorted(set(numbers.tolist()))
     assert sorted_unique(numbers[:0]).tolist() == []
@@ -140,13 +115,13 @@ def family(seed: int) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_containment_is_that_of_sets_of_words(seed, small_pieces):
+def test_containment_is_that_of_sets_of_kmers(seed, small_pieces):
     test, train = family(seed)
-    sets = [set(windows(text, 11)) for text in train]
+    sets = [set(kmers(text, 11)) for text in train]
     found = containment(sequences(test), sequences(train), 11, 0.5)
     assert sum(found >= 0.5) > 20
     for text, share in zip(test, found.tolist(), strict=True):
-        own = set(windows(text, 11))
+        own = set(kmers(text, 11))
         if own:
             most = max(len(own & other) / len(own) for other in sets)
             assert share == pytest.approx(most if most >= 0.5 else 0)
@@ -155,7 +130,7 @@ def test_containment_is_that_of_sets_of_words(seed, small_pieces):
 
 
 def test_containment_at_a_known_share():
-    """Of 100 - 20 words of a test row, a train row with its first 60 bases has 40: one half; with 59, less."""
+    """Of 100 - 20 k-mers of a test row, a train row with its first 60 bases has 40: one half; with 59, less."""
     (text,) = random_rows(np.random.default_rng(5), 1, 100, 100)
     for kept, expected in ((60, 0.5), (59, 0), (100, 1)):
         for train in (text[:kept] + "N", opposite(text[:kept])):
@@ -169,7 +144,7 @@ def test_two_halves_in_two_train_rows_are_not_one_near_duplicate():
 
 
 def test_the_best_of_all_train_rows_counts_not_the_last(small_pieces):
-    """Of 80 words 70 are in the first train row; rows much later have 40, and the others as well."""
+    """Of 80 k-mers 70 are in the first train row; rows much later have 40, and the others as well."""
     (text,), between = (
         random_rows(np.random.default_rng(9), 1, 100, 100),
         random_rows(np.random.default_rng(10), 1, 200, 200),
@@ -183,20 +158,20 @@ def test_the_best_of_all_train_rows_counts_not_the_last(small_pieces):
 @pytest.mark.parametrize("seed", range(2))
 def test_sharing_is_a_common_substring_on_either_strand(seed, length, small_pieces):
     test, train = family(seed)
-    known = set().union(*(windows(text, length) for text in train))
-    expected = [not known.isdisjoint(windows(text, length)) for text in test]
+    known = set().union(*(kmers(text, length) for text in train))
+    expected = [not known.isdisjoint(kmers(text, length)) for text in test]
     assert shares_kmer(sequences(test), sequences(train), length).tolist() == expected
     assert any(expected) and not all(expected)
 
 
-def test_a_stretch_of_one_base_less_is_not_shared():
+def test_a_run_of_one_base_less_is_not_shared():
     (text,) = random_rows(np.random.default_rng(7), 1, 300, 300)
     train = sequences(["NT" + opposite(text[100:200]) + "NA"])
     queries = [text[:200], text[:199] + "N", text[100:], text[101:], text[100:200]]
     assert shares_kmer(sequences(queries), train, 100).tolist() == [True, False, True, False, True]
 
 
-def test_rows_without_any_word():
+def test_rows_without_any_kmer():
     nothing = sequences(["ACGT", "NNNNNNNN"])
     something = sequences(["ACGTACGTTT"])
     assert shares_kmer(nothing, something, 8).tolist() == [False, False]
@@ -206,7 +181,7 @@ def test_rows_without_any_word():
 
 
 def test_more_train_rows_than_a_key_has_room_for():
-    """A row's number has 22 bits; the twin stands beyond them, behind rows too short for a word."""
+    """A row's number has 22 bits; the twin stands beyond them, behind rows too short for a kmer."""
     (text,) = random_rows(np.random.default_rng(8), 1, 60, 60)
     short = np.zeros((1 << 22) + 100, np.uint8)
     twin, _ = encode(text)

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import itertools
 import json
 import math
 from collections import Counter, defaultdict
@@ -11,9 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
-from pyfaidx import Fasta
-from test_genome_search import exact_places
-from test_kmer_index import mutated, opposite, random_rows, windows
+from dna_strings import exact_places, kmers, mutated, opposite, random_rows, yeast
 
 from convnova.cli.main import main
 from convnova.config.schema import Task
@@ -77,8 +76,8 @@ def test_duplicates_within_and_across_splits(seed, tmp_path):
         assert expected["equal"] or name != "train"
     assert list(found["across"]) == ["valid in train", "test in train", "test in valid"]
     for name, counts in found["across"].items():
-        one, other = name.split(" in ")
-        assert counts == duplicates_by_hand(splits[one], splits[other], same=False)
+        a, b = name.split(" in ")
+        assert counts == duplicates_by_hand(splits[a], splits[b], same=False)
     assert found["across"]["test in train"]["equal_other_label"] > 0
 
 
@@ -96,7 +95,7 @@ def test_what_a_split_holds(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_overlaps_by_sets_of_words(seed, tmp_path):
+def test_overlaps_by_sets_of_kmers(seed, tmp_path):
     rng = np.random.default_rng(seed)
     train = random_rows(rng, 30, 100, 400) + ["ACGT" * 60, "N" * 200]
     test = random_rows(rng, 20, 15, 300) + ["N" * 200, "ACGT" * 30]
@@ -104,18 +103,18 @@ def test_overlaps_by_sets_of_words(seed, tmp_path):
         test.append(mutated(rng, text if number % 2 else opposite(text), (0, 0.01, 0.02, 0.04)[number % 4]))
         test.append(random_rows(rng, 1, 80, 80)[0] + text[number : number + 90 + number])
     found = audit(made(tmp_path, train=labelled(rng, train), test=labelled(rng, test)))["overlap"]
-    short, long = ([set(windows(text, length)) for text in train] for length in (KMER, SHARED_RUN))
-    share = [max((len(own & other) / len(own) for other in short), default=0) if own else math.nan
-             for own in (set(windows(text, KMER)) for text in test)]  # fmt: skip
-    stretch = [not set().union(*long).isdisjoint(windows(text, SHARED_RUN)) for text in test]
+    short, long = ([set(kmers(text, length)) for text in train] for length in (KMER, SHARED_RUN))
+    share = [max((len(of_row & other) / len(of_row) for other in short), default=0) if of_row else math.nan
+             for of_row in (set(kmers(text, KMER)) for text in test)]  # fmt: skip
+    shared_run = [not set().union(*long).isdisjoint(kmers(text, SHARED_RUN)) for text in test]
     equal = [text in train or opposite(text) in train for text in test]
     assert found == {
         "rows": len(test),
         "without_kmers": sum(math.isnan(part) for part in share),
         "near_duplicates": sum(part >= 0.5 for part in share),
         "nearly_contained": sum(part >= 0.9 for part in share),
-        "shared_run": sum(stretch),
-        "any": sum(a >= 0.5 or b or c for a, b, c in zip(share, stretch, equal, strict=True)),
+        "shared_run": sum(shared_run),
+        "any": sum(a >= 0.5 or b or c for a, b, c in zip(share, shared_run, equal, strict=True)),
     }
     assert 0 < found["nearly_contained"] < found["near_duplicates"] < found["any"] < len(test)
     assert found["any"] > found["shared_run"]
@@ -186,8 +185,9 @@ def test_many_labels(tmp_path):
 
 
 @pytest.fixture
-def own_run(tmp_path) -> Path:
+def own_run(tmp_path, monkeypatch) -> Path:
     """A config, a genome with intervals for pretraining, tasks: intervals on it, sequences, intervals elsewhere."""
+    monkeypatch.chdir(Path(__file__).resolve().parents[2])
     (text,) = random_rows(np.random.default_rng(4), 1, 6000, 6000)
     (tmp_path / "genome.fa").write_text(f">chr1\n{text}\n")
     (tmp_path / "genome.bed").write_text("chr1\t0\t3000\ttrain\nchr1\t3000\t4000\tvalid\nchr1\t4000\t5000\ttest\n")
@@ -213,75 +213,53 @@ def own_run(tmp_path) -> Path:
     return tmp_path
 
 
-def test_the_commands(own_run, monkeypatch):
+def command(name: str, folder: Path, *words: str) -> int:
+    return main([name, "--config", str(folder / "own.yaml"), *map(str, words)])
+
+
+@pytest.mark.parametrize(
+    ("suite", "form", "by"),
+    [("by_place", "bed", "coordinates"), ("by_letters", "csv", "sequence"), ("elsewhere", "bed", "sequence")],
+)
+def test_the_command(own_run, suite, form, by):
     """Rows of 200 from 950, 1500, 2900, 3500, 4100, 4980 and 5500; pretraining reads the first 1,600 of 3,000 bases."""
-    monkeypatch.chdir(Path(__file__).resolve().parents[2])
-    config, genome = str(own_run / "own.yaml"), str(own_run / "genome")
-    fasta, bed = str(own_run / "genome.fa"), str(own_run / "genome.bed")
-    assert main(["tokenize-genome", "--fasta", fasta, "--bed", bed, "--out", genome]) == 0
-    audits = []
-    for suite, form in (("by_place", "bed"), ("by_letters", "csv"), ("elsewhere", "bed")):
-        files = [f"{split}={own_run / split}.{form}" for split in ("train", "test")]
-        files += [f"genome={genome}/genome.safetensors"] if form == "bed" else []
-        shard, out = (str(own_run / f"{suite}.{end}") for end in ("st", "json"))
-        common = ["--config", config, "--task", f"{suite}/one"]
-        assert main(["tokenize-task", *common, "--out", shard, *files]) == 0
-        assert main(["audit", *common, "--dataset", shard, "--genome", genome, "--out", out, *files]) == 0
-        audits.append(out)
-    found = [json.loads(Path(path).read_text()) for path in audits]
-    assert [(content["suite"], content["task"]) for content in found[:2]] == [
-        ("by_place", "one"),
-        ("by_letters", "one"),
-    ]
-    assert [content["pretraining"]["by"] for content in found] == ["coordinates", "sequence", "sequence"]
-    for content in found:
-        assert content["overlap"]["any"] == 1
-        expected = {"rows": 7, "placed": 7, "read": 2, "train": 3, "valid": 2, "test": 1}
-        assert {key: content["pretraining"][key] for key in expected} == expected
-    without = ["audit", "--config", config, "--task", "by_letters/one", "--dataset", str(own_run / "by_letters.st")]
-    assert main([*without, "--out", str(own_run / "alone.json")]) == 0
-    assert "pretraining" not in json.loads((own_run / "alone.json").read_text())
+    genome, dataset, out = own_run / "genome", own_run / "task.st", own_run / "audit.json"
+    tokenize_genome(own_run / "genome.fa", genome, own_run / "genome.bed")
+    files = [f"{split}={own_run / split}.{form}" for split in ("train", "test")]
+    files += [f"genome={genome}/genome.safetensors"] if form == "bed" else []
+    task = ("--task", f"{suite}/one")
+    assert command("tokenize-task", own_run, *task, "--out", dataset, *files) == 0
+    assert command("audit", own_run, *task, "--dataset", dataset, "--genome", genome, "--out", out, *files) == 0
+    found = json.loads(out.read_text())
+    assert (found["suite"], found["task"], found["overlap"]["any"]) == (suite, "one", 1)
+    assert found["pretraining"] == {
+        "genome": found["pretraining"]["genome"], "by": by,
+        "rows": 7, "placed": 7, "read": 2, "train": 3, "valid": 2, "test": 1,
+    }  # fmt: skip
+    assert command("audit", own_run, *task, "--dataset", dataset, "--out", out) == 0
+    assert "pretraining" not in json.loads(out.read_text())
 
 
-def test_what_the_commands_refuse(own_run, capsys, monkeypatch):
-    monkeypatch.chdir(Path(__file__).resolve().parents[2])
+@pytest.mark.parametrize(("task", "named"), [("two", "by_letters/two"), ("one", "none.st: expected")])
+def test_what_the_command_refuses(own_run, capsys, task, named):
     out = own_run / "out.json"
-    words = ["audit", "--config", str(own_run / "own.yaml"), "--out", str(out), "--task"]
-    assert main([*words, "by_letters/two", "--dataset", "none.st"]) == 1
-    assert "no task 'by_letters/two'" in capsys.readouterr().err
-    assert main([*words, "by_letters/one", "--dataset", "none.st"]) == 1
-    assert "none.st: expected a tokenized file, found nothing" in capsys.readouterr().err
+    assert command("audit", own_run, "--out", out, "--task", f"by_letters/{task}", "--dataset", "none.st") == 1
+    assert named in capsys.readouterr().err
     assert not out.exists()
 
 
 def test_real_promoters(shared, tmp_path):
     """As counted with the letters themselves: 6 of 613 test sequences are train sequences."""
-    folder = shared / "data/gue_promoter/prom_300_tata"
-    files = {
-        split: folder / f"{name}.csv.gz" for split, name in (("train", "train"), ("valid", "dev"), ("test", "test"))
-    }
+    names = {"train": "train", "valid": "dev", "test": "test"}
+    files = {split: shared / f"data/gue_promoter/prom_300_tata/{name}.csv.gz" for split, name in names.items()}
     rows = {split: table(path) for split, path in files.items()}
     tokenize_task(Task(), "csv", files, tmp_path / "a.st")
     found = audit(read_task(tmp_path / "a.st"))
     assert found["across"]["test in train"]["equal"] == 6
     for name, counts in found["across"].items():
-        one, other = name.split(" in ")
-        assert counts == duplicates_by_hand(rows[one], rows[other], same=False)
-    for name in files:
-        expected = duplicates_by_hand(rows[name], rows[name], same=True)
-        assert {key: found["splits"][name][key] for key in expected} == expected
-    holding: dict[str, list[int]] = defaultdict(list)
-    for number, (sequence, _) in enumerate(rows["train"]):
-        for word in set(windows(sequence, KMER)):
-            holding[word].append(number)
-    near = 0
-    for sequence, _ in rows["test"]:
-        own = set(windows(sequence, KMER))
-        shared_words = Counter(number for word in own for number in holding.get(word, ()))
-        near += max(shared_words.values(), default=0) >= 0.5 * len(own)
-    stretches = set().union(*(windows(sequence, SHARED_RUN) for sequence, _ in rows["train"]))
-    stretch = sum(not stretches.isdisjoint(windows(sequence, SHARED_RUN)) for sequence, _ in rows["test"])
-    assert (found["overlap"]["near_duplicates"], found["overlap"]["shared_run"]) == (near, stretch) == (18, 37)
+        a, b = name.split(" in ")
+        assert counts == duplicates_by_hand(rows[a], rows[b], same=False)
+    assert (found["overlap"]["near_duplicates"], found["overlap"]["shared_run"]) == (18, 37)
 
 
 def table(path: Path) -> list[Row]:
@@ -291,30 +269,22 @@ def table(path: Path) -> list[Row]:
 
 def test_real_histone_windows_that_overlap_in_the_genome(shared, tmp_path):
     """Rows that lie 100 bases or more over each other in the yeast genome share as many; and few others do."""
-    data = shared / "data"
-    fasta = tmp_path / "yeast.fa"
-    with gzip.open(data / "genome_yeast_R64/Saccharomyces_cerevisiae.R64-1-1.dna.toplevel.fa.gz") as packed:
-        fasta.write_bytes(packed.read())
-    files = {
-        split: data / f"gue_emp_yeast_histone/H3/{name}.csv.gz" for split, name in (("train", "dev"), ("test", "test"))
-    }
-    rows = {split: [sequence for sequence, _ in table(path)] for split, path in files.items()}
-    chromosomes = {record.name: str(record) for record in Fasta(str(fasta), as_raw=False)}
-    places = exact_places(rows["train"] + rows["test"], chromosomes)
-    count = len(rows["train"])
-    train = [place for place in places if place.row < count]
+    folder = shared / "data/gue_emp_yeast_histone/H3"
+    files = {"train": folder / "dev.csv.gz", "test": folder / "test.csv.gz"}
+    train, test = ([sequence for sequence, _ in table(path)] for path in files.values())
+    places = defaultdict(list)
+    for hit in exact_places(train + test, yeast(shared)):
+        places[hit.row < len(train), hit.chrom].append(hit)
     by_place = {
-        place.row - count
-        for place in places
-        for other in train
-        if place.row >= count and place.chrom == other.chrom
-        if min(place.end, other.end) - max(place.start, other.start) >= SHARED_RUN
+        hit.row - len(train)
+        for (is_train, chrom), hits in places.items()
+        for hit, other in itertools.product(hits, places.get((True, chrom), []))
+        if not is_train and min(hit.end, other.end) - max(hit.start, other.start) >= SHARED_RUN
     }
     tokenize_task(Task(classes=["0", "1"]), "csv", files, tmp_path / "a.st")
     task = read_task(tmp_path / "a.st")
-    found = set(
-        np.flatnonzero(shares_kmer(sequences(task.split("test")), sequences(task.split("train")), SHARED_RUN)).tolist()
-    )
+    shared_runs = shares_kmer(sequences(task.split("test")), sequences(task.split("train")), SHARED_RUN)
+    found = set(np.flatnonzero(shared_runs).tolist())
     assert len(by_place) > 100
     assert by_place <= found
     assert len(found - by_place) < 0.15 * len(found)

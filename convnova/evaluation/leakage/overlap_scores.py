@@ -7,7 +7,6 @@ are neither.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,8 +63,11 @@ def overlap_scores(config: RunConfig, genome: Path, datasets: Mapping[tuple[str,
                 jobs = [Job(suite, task, model, protocol, seed) for seed in config.seeds_of(suite, protocol)]
                 predictions = [found for job in jobs if (found := predictions_of(config, job))]
                 if predictions:
-                    scores = [_scores(of_seed, shared, about["metric"]) for of_seed in predictions]
-                    lines.append(about | {"model": content.title, "protocol": protocol} | _over_seeds(scores))
+                    scores = pd.DataFrame([_scores(of_seed, shared, about["metric"]) for of_seed in predictions])
+                    gain = scores["clean"] - scores["score"]
+                    of_model = {"model": content.title, "protocol": protocol, "seeds": len(scores)}
+                    of_model |= {"clean_minus_all": gain.mean(), "sd": gain.std(ddof=1)}
+                    lines.append(about | of_model | scores.mean().to_dict())
     if not lines:
         raise ConvNovaError(f"{config.results}/runs: expected predictions of tasks of classes, found none")
     return pd.DataFrame(lines, columns=COLUMNS)
@@ -118,9 +120,3 @@ def _scores(predictions: Predictions, shared: np.ndarray, metric: str) -> dict[s
         result[name] = float(metrics.classification(labels[part], scores[part])[metric]) if scored else np.nan
     low, high = bootstrap.bootstrap_interval(labels[clean], scores[clean], metric) if clean.any() else (np.nan, np.nan)
     return result | {"clean_low": low, "clean_high": high}
-
-
-def _over_seeds(scores: list[dict[str, float]]) -> dict[str, Any]:
-    table = pd.DataFrame(scores)
-    gain = table["clean"] - table["score"]
-    return {**table.mean(), "seeds": len(table), "clean_minus_all": gain.mean(), "sd": gain.std(ddof=1)}
