@@ -3,20 +3,18 @@
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from convnova.config.hyperparameters import Strict
+from convnova.config.strict import ConfigMistake, Strict
 from convnova.errors import ConvNovaError
 from convnova.files import read_yaml
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+/\S+$")]
-
-
 Prefix = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+/(\S*/)?$")]
 
 
 class SourceFile(Strict):
-    """One file of a source, with what its owner publishes of it; what is not known is absent."""
+    """One file of a source, with its size and checksums where its owner publishes them."""
 
     urls: list[Url] = Field([], description="in order of preference; default each `base` of the source + name")
     size: int | None = Field(None, gt=0, description="bytes")
@@ -38,7 +36,7 @@ class Source(Strict):
 
     @field_validator("files", mode="before")
     @classmethod
-    def _nothing_known(cls, files: Any) -> Any:
+    def _empty_entry_as_mapping(cls, files: Any) -> Any:
         return {name: file or {} for name, file in files.items()} if isinstance(files, dict) else files
 
     @model_validator(mode="after")
@@ -69,18 +67,10 @@ def load_sources(path: str | Path) -> dict[str, Source]:
     Raises:
         ConvNovaError: no such file, no YAML, or a wrong key or value; names key, value and what was expected.
     """
-    from convnova.errors import nearest  # not above: it imports this module
-
     try:
-        return TypeAdapter(dict[str, Source]).validate_python(read_yaml(path))
-    except ValidationError as error:
-        detail = error.errors()[0]
-    key, message = ".".join(map(str, detail["loc"])), detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "extra_forbidden":
-        known = SourceFile if len(detail["loc"]) > 2 else Source
-        message = f"unknown key; {nearest(str(detail['loc'][-1]), list(known.model_fields))}"
-    found = f" = {detail['input']!r}" if detail["type"] not in ("missing", "value_error") else ""
-    raise ConvNovaError(f"{path}: {key}{found}: {message[0].lower() + message[1:]}")
+        return {name: Source.read(content, name) for name, content in read_yaml(path).items()}
+    except ConfigMistake as error:
+        raise ConvNovaError(f"{path}: {error}") from error
 
 
 def describe(sources: dict[str, Source], raw: Path) -> list[dict[str, Any]]:

@@ -1,23 +1,19 @@
-"""Hyperparameters of training and pretraining: every one typed, every unknown key refused."""
+"""Hyperparameters of training and pretraining: each has a type, and every unknown key is refused."""
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from convnova.config.strict import Strict
 
 Origin = str | dict[str, str]
 """Where values come from, such as `paper`, `released code`, `Caduceus` or `our search`: of all, or key by key."""
 
 
-class Strict(BaseModel):
-    """A part of the config: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 class Training(Strict):
     """Hyperparameters of the one training loop; the defaults are those of the released code.
 
-    Suites, tasks, models and runs may each name some; the keys that are set count, the others are left to outer layers.
+    Suites, tasks, models and runs may each set some; a key that is not set is left to the outer layers.
     """
 
     epochs: int = Field(20, ge=1)
@@ -34,10 +30,10 @@ class Training(Strict):
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient")
     precision: Literal["float32", "bfloat16"] = "float32"
     padding: Literal["masked", "pooled", "pooled_right"] | None = Field(
-        None, description="masked: leaves no trace; pooled: N at the left that counts; default as the protocol says"
+        None, description="masked: does not count; pooled: N at the left that counts; default as the protocol says"
     )
     patience: int | None = Field(None, ge=1, description="epochs without a better score before stopping")
-    reverse_complement: bool = Field(False, description="read each training sequence from either strand, by chance")
+    reverse_complement: bool = Field(False, description="read each training sequence from a strand drawn at random")
     source: Origin | None = Field(None, description="where these values come from; one for all, or key by key")
 
 

@@ -1,26 +1,27 @@
-"""From what a user wrote to a resolved `RunConfig`: names looked up in `config/`, mistakes named."""
+"""From what a user wrote to a resolved `RunConfig`: names are looked up in the catalogue, mistakes are named."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
 
-from convnova.config import schema as types
-from convnova.config.hyperparameter_sources import credited
+from convnova.config import schema
+from convnova.config.data_sources import Source, SourceFile, load_sources
+from convnova.config.hyperparameter_sources import merge_sources
+from convnova.config.hyperparameters import Training
 from convnova.config.run import RunConfig
-from convnova.config.schema import OWN_FORMATS
+from convnova.config.schema import Genome, Model, ModelChanges, Suite, Task
+from convnova.config.strict import ConfigMistake
 from convnova.errors import ConvNovaError, nearest
 from convnova.files import read_yaml, write_text
 
 CATALOGUE = Path("config")
-RENAMED_KEYS = {"base": "`ablation: {baseline: MODEL}`", "against": "`ablation: {compare_to: {MODEL: MODEL}}`"}
 
 
 def load(written: dict[str, Any], files: list[str] | None = None, catalogue: Path = CATALOGUE) -> RunConfig:
-    """Resolve what a user wrote; what `save` wrote is resolved already and comes back as it was.
+    """Resolve what a user wrote; a config that `save` wrote is resolved already and comes back as it was.
 
     Args:
         written: the config, as read from YAML; several files already merged.
@@ -30,15 +31,12 @@ def load(written: dict[str, Any], files: list[str] | None = None, catalogue: Pat
     Raises:
         ConvNovaError: a wrong key or value; names file, key, value and the nearest right one.
     """
-    written = dict(written)
+    written, files = dict(written), files or []
     try:
-        if written.pop("resolved", False):
-            return RunConfig(**written)
-        return _resolve(written, files or [], catalogue)
-    except _Mistake as mistake:
-        raise ConvNovaError(where(mistake.key, files or []) + str(mistake)) from mistake
-    except ValidationError as error:
-        raise ConvNovaError("; ".join(_explain(detail, files or []) for detail in error.errors())) from error
+        return RunConfig.read(written) if written.pop("resolved", False) else _Resolver(written, files, catalogue).run()
+    except ConfigMistake as error:
+        messages = [file_with(key, files) + ".".join(key) + message for key, message in error.mistakes]
+        raise ConvNovaError("; ".join(messages)) from error
 
 
 def load_file(path: str | Path, catalogue: Path = CATALOGUE) -> RunConfig:
@@ -53,295 +51,222 @@ def save(config: RunConfig, path: str | Path) -> None:
 
 
 def as_yaml(config: RunConfig) -> str:
-    """The resolved config as text; what equals a default is not written."""
+    """The resolved config as text; a value that nobody set is not written."""
     content = {"resolved": True, **config.model_dump(mode="json", exclude_unset=True)}
     return yaml.safe_dump(content, sort_keys=False, width=120)
 
 
-class _Mistake(Exception):
-    def __init__(self, key: tuple, message: str):
-        super().__init__(f"{'.'.join(map(str, key))}: {message}")
-        self.key = key
+def file_with(key: tuple[str, ...], files: list[str]) -> str:
+    """The last of the files that holds the key, or the most of it, as the beginning of a message; "" without files."""
+
+    def depth(file: str) -> int:
+        content: Any = read_yaml(file)
+        for number, part in enumerate(key):
+            if not isinstance(content, dict) or part not in content:
+                return number
+            content = content[part]
+        return len(key)
+
+    return f"{max(reversed(files), key=depth)}: " if files else ""
 
 
-def _resolve(written: dict[str, Any], files: list[str], catalogue: Path) -> RunConfig:
-    written = _within(written.pop("data", None), written)
-    written.setdefault("run", re.sub(r"[^A-Za-z0-9_.-]", "_", Path(files[-1]).stem) if files else "run")
-    genomes = read_yaml(catalogue / "genomes.yaml")
-    simulated = written.get("simulate") is not None
-    if simulated:
-        written.setdefault("mirror", f"resources/{written['run']}/mirror")
-    written["suites"] = {
-        name: _suite(name, content, catalogue, genomes, simulated)
-        for name, content in _as_mapping(written.get("suites"), ("suites",)).items()
-    }
-    written["genome"] = _genome(written.get("genome"), genomes, ("genome",))
-    if not written["suites"] and written["genome"] is None and written.get("cost") is None:
-        raise _Mistake(("suites",), "expected suites to fine-tune on, or a genome to pretrain on; found neither")
-    default = ["convnova", "convnova_scratch", "cnn"] if written["genome"] else ["convnova_scratch", "cnn"]
-    models = _as_mapping(written.get("models", default), ("models",))
-    written["models"] = {name: _model(name, models, catalogue) for name in models}
-    if written.get("search") is not None:
-        written["models"] = _candidates(written)
-    written["recipes"] = _recipes(written.get("recipes"), written)
-    used = {written["genome"], *(suite.get("genome") for suite in written["suites"].values())} - {None}
-    written["genomes"] = {name: genomes[name] for name in sorted(used)}
-    written["sources"] = _sources(written, catalogue, simulated)
-    return RunConfig(**written)
+class _Resolver:
+    """The steps from a written config to a resolved one; every step raises `ConfigMistake` for a wrong key or value."""
+
+    def __init__(self, written: dict[str, Any], files: list[str], catalogue: Path):
+        self.written, self.catalogue = written, catalogue
+        self.folder = written.pop("data", None) or ""
+        if not isinstance(self.folder, str):
+            raise ConfigMistake((("data",), f": expected the folder where paths start, found {self.folder!r}"))
+        self.simulated = written.get("simulate") is not None
+        written.setdefault("run", re.sub(r"[^A-Za-z0-9_.-]", "_", Path(files[-1]).stem) if files else "run")
+        if self.simulated:
+            written.setdefault("mirror", f"resources/{written['run']}/mirror")
+        genomes = read_yaml(catalogue / "genomes.yaml")
+        self.genomes = {name: Genome.read(content, "genomes", name) for name, content in genomes.items()}
+
+    def run(self) -> RunConfig:
+        """The whole config."""
+        written = self.written
+        suites = _mapping(written.get("suites"), "suites")
+        suites = {name: self.suite(name, content) for name, content in suites.items()}
+        genome = self.genome(written.get("genome"), "genome")
+        if not suites and genome is None and written.get("cost") is None:
+            message = ": expected suites to fine-tune on, or a genome to pretrain on; found neither"
+            raise ConfigMistake((("suites",), message))
+        default = ["convnova_scratch", "cnn"] if genome is None else ["convnova", "convnova_scratch", "cnn"]
+        changes = _mapping(written.get("models", default), "models")
+        changes = {name: ModelChanges.read(content, "models", name) for name, content in changes.items()}
+        models = {name: self.model(name, changes) for name in changes}
+        if written.get("search") is not None:
+            search = schema.Search.read(written["search"], "search").changed({"models": list(models)})
+            written["search"] = search
+            models = {name: model for old in models.items() for name, model in _candidates(search, *old).items()}
+        used = {genome, *(suite.genome for suite in suites.values())} - {None}
+        genomes = {name: self.genomes[name] for name in sorted(used)}
+        recipes, sources = _recipes(written.get("recipes"), suites, models), self.sources(genomes, suites)
+        resolved = {"suites": suites, "genome": genome, "genomes": genomes, "models": models}
+        return RunConfig.read(written | resolved | {"recipes": recipes, "sources": sources})
+
+    def entry(self, folder: str, name: str) -> dict[str, Any]:
+        """The content of `<folder>/<name>.yaml` of the catalogue."""
+        known = sorted(path.stem for path in (self.catalogue / folder).glob("*.yaml"))
+        if name not in known:
+            raise ConfigMistake(((folder, name), f": unknown; {nearest(name, known)}"))
+        return read_yaml(self.catalogue / folder / f"{name}.yaml")
+
+    def paths(self, part: Genome | Task) -> dict[str, str]:
+        """The files of a user's own genome or task, their paths taken from the folder `data` if there is one."""
+        return {role: str(Path(self.folder, path)) for role, path in part.files().items()}
+
+    def genome(self, value: Any, *key: str) -> str | None:
+        """The name of a genome; one of the user's own is added to the known ones, named after its file.
+
+        Args:
+            value: a name, a FASTA file or the fields of a `Genome`.
+            key: where the value lies in the config.
+        """
+        if isinstance(value, str) and value not in self.genomes:
+            if not re.search("[./]", value) and not Path(self.folder, value).exists():
+                advice = f"{nearest(value, list(self.genomes))}, or give a FASTA file"
+                raise ConfigMistake((key, f": unknown genome {value!r}; {advice}"))
+            value = {"fasta": value}
+        if value is None or isinstance(value, str):
+            return value
+        genome = Genome.read(value, *key)
+        if genome.source is None:
+            genome = genome.changed(self.paths(genome))
+        name = re.sub(r"\.(gz|bgz|fa|fna|fasta)\b", "", Path(genome.fasta).name)
+        name = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")
+        while self.genomes.setdefault(name, genome) != genome:
+            name += "_"
+        return name
+
+    def suite(self, name: str, content: Any) -> Suite:
+        """A suite of the user's own, or one of the catalogue with tasks selected and settings changed."""
+        key = ("suites", name)
+        changes = {"tasks": content} if isinstance(content, list) else _mapping(content, *key)
+        base: dict[str, Any] = {"tasks": {}}
+        if "format" not in changes:
+            base = Suite.read(self.entry("suites", name), *key).values()
+        elif changes["format"] not in schema.OWN_FORMATS:
+            advice = nearest(changes["format"], list(schema.OWN_FORMATS))
+            raise ConfigMistake(((*key, "format"), f" = {changes['format']!r}: {advice}"))
+        suite, known, tasks = base | changes, base["tasks"], {}
+        for task, written in _mapping(changes.get("tasks", list(known)), *key, "tasks").items():
+            if known and task not in known:
+                raise ConfigMistake(((*key, "tasks", task), f": unknown; {nearest(task, list(known))}"))
+            old = known.get(task, Task())
+            if self.simulated and known:  # a simulated file has other numbers of rows than the published one
+                old = old.changed({"counts": {}})
+            tasks[task] = old.changed(written, *key, "tasks", task)
+            if suite.get("source") is None:
+                tasks[task] = tasks[task].changed(self.paths(tasks[task]))
+        genome = self.genome(suite.get("genome"), *key, "genome")
+        return Suite.read(suite | {"tasks": tasks} | ({"genome": genome} if genome else {}), *key)
+
+    def model(self, name: str, models: dict[str, ModelChanges]) -> Model:
+        """A model of the catalogue, or with `like` another model of the run, with changes.
+
+        Args:
+            name: the model.
+            models: what the run writes of each of its models.
+        """
+        like = models[name].like or name
+        if like == name or like not in models or (self.catalogue / "models" / f"{like}.yaml").is_file():
+            base = Model.read(self.entry("models", like), "models", name)
+        else:
+            others = {other: content for other, content in models.items() if other != name}  # so that a circle ends
+            base = self.model(like, others).changed({"published": None})
+        return _changed_model(base, models[name], "models", name)
+
+    def sources(self, genomes: dict[str, Genome], suites: dict[str, Suite]) -> dict[str, Source]:
+        """The entries of `sources.yaml` for the files that the run needs."""
+        registry = load_sources(self.catalogue / "sources.yaml")
+        users: list[tuple[str | None, Genome | Task]] = [(genome.source, genome) for genome in genomes.values()]
+        users += [(suite.source, task) for suite in suites.values() for task in suite.tasks.values()]
+        needed: dict[str, set[str]] = {source: set() for source, _ in users if source in registry}
+        for source, user in users:
+            if source in needed:
+                for name in user.files().values():
+                    needed[source].update(schema.files_of(name, registry[source].files))
+        sources = {}
+        for source, names in needed.items():
+            files = {name: file for name, file in registry[source].files.items() if name in names}
+            if self.simulated:  # a simulated file has other bytes than the published one
+                files = {name: SourceFile(urls=file.urls) for name, file in files.items()}
+            sources[source] = registry[source].changed({"files": files})
+        return sources
 
 
-def _within(folder: Any, written: dict[str, Any]) -> dict[str, Any]:
-    """What was written, paths of the user's own files taken from the folder `data` if that is named."""
-    if folder is None:
-        return written
-    if not isinstance(folder, str):
-        raise _Mistake(("data",), f"expected the folder that the paths of this config start from, found {folder!r}")
-
-    def genome(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: _joined(folder, path) if key in ("fasta", "bed") else path for key, path in value.items()}
-        return _joined(folder, value) if isinstance(value, str) and "." in value else value
-
-    def suite(content: Any) -> Any:
-        own = isinstance(content, dict) and content.get("source", content.get("format", "")) in (None, *OWN_FORMATS)
-        if not own or not isinstance(content.get("tasks"), dict):
-            return content
-        roles = types.FILE_ROLES
-        tasks = {
-            name: {key: _joined(folder, value) if key in roles else value for key, value in task.items()}
-            if isinstance(task, dict)
-            else task
-            for name, task in content["tasks"].items()
-        }
-        return content | {"tasks": tasks} | ({"genome": genome(content["genome"])} if "genome" in content else {})
-
-    suites = written.get("suites")
-    found = {"suites": {name: suite(content) for name, content in suites.items()}} if isinstance(suites, dict) else {}
-    return written | found | ({"genome": genome(written["genome"])} if "genome" in written else {})
-
-
-def _joined(folder: str, path: Any) -> Any:
-    return str(Path(folder, path)) if isinstance(path, str) else path
-
-
-def _as_mapping(value: Any, key: tuple) -> dict[str, Any]:
-    """A list of names is short for a mapping from each to nothing."""
+def _mapping(value: Any, *key: str) -> dict[str, Any]:
+    """A mapping, also from a list of names, which is short for a mapping from each to nothing."""
     if value is None:
         return {}
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return dict.fromkeys(value)
     if isinstance(value, dict):
         return value
-    raise _Mistake(key, f"expected a list of names or a mapping, found {value!r}")
+    raise ConfigMistake((key, f": expected a list of names or a mapping, found {value!r}"))
 
 
-def _entry(folder: Path, name: str, key: tuple) -> dict[str, Any]:
-    """The catalogue's file of that name."""
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    if name not in known:
-        raise _Mistake((*key, name), f"unknown; {nearest(name, known)}")
-    return read_yaml(folder / f"{name}.yaml")
+def _changed_model(base: Model, changes: ModelChanges, *key: str) -> Model:
+    """A model with changes: settings and training are merged key by key, everything else is replaced.
 
-
-def _genome(value: Any, genomes: dict[str, Any], key: tuple) -> str | None:
-    """The genome's name; one of the user's own is added to `genomes` under a name made from its path."""
-    if value is None or value in list(genomes):
-        return value
-    own = {"fasta": value} if isinstance(value, str) else value
-    if not isinstance(own, dict) or not isinstance(own.get("fasta"), str):
-        raise _Mistake(key, f"expected a name, a FASTA file or a mapping with `fasta`, found {value!r}")
-    if isinstance(value, str) and not Path(value).exists() and "/" not in value and "." not in value:
-        raise _Mistake(key, f"unknown genome {value!r}; {nearest(value, list(genomes))}, or give a FASTA file")
-    name = re.sub(r"[^A-Za-z0-9_-]+", "_", re.sub(r"\.(gz|bgz|fa|fna|fasta)\b", "", Path(own["fasta"]).name)).strip("_")
-    while name in genomes and genomes[name] != own:
-        name += "_"
-    genomes[name] = own
-    return name
-
-
-def _suite(name: str, content: Any, catalogue: Path, genomes: dict[str, Any], simulated: bool) -> dict[str, Any]:
-    """A suite of the user's own, or one of the catalogue with tasks selected and settings changed.
-
-    A simulated file has other numbers of rows than the published one, so those are not held against it.
+    A setting that is written counts on every suite, also where the model that it changes has another one.
     """
-    key = ("suites", name)
-    if isinstance(content, list):
-        content = {"tasks": content}
-    content = dict(_as_mapping(content, key))
-    if content.get("format") in OWN_FORMATS:
-        tasks = _as_mapping(content.get("tasks"), (*key, "tasks"))
-        suite = content | {"tasks": {task: _as_mapping(told, (*key, "tasks", task)) for task, told in tasks.items()}}
-    elif "format" in content:
-        raise _Mistake((*key, "format"), f"{content['format']!r}: {nearest(content['format'], list(OWN_FORMATS))}")
-    else:
-        suite = _entry(catalogue / "suites", name, ("suites",))
-        chosen = _as_mapping(content.pop("tasks", list(suite["tasks"])), (*key, "tasks"))
-        for task in chosen:
-            if task not in suite["tasks"]:
-                raise _Mistake((*key, "tasks", task), f"unknown; {nearest(task, list(suite['tasks']))}")
-        unchecked = {"counts": {}} if simulated else {}
-        changes = {task: _as_mapping(told, (*key, "tasks", task)) for task, told in chosen.items()}
-        tasks = {task: {**suite["tasks"][task], **unchecked, **changes[task]} for task in chosen}
-        suite = {**suite, **content, "tasks": tasks}
-    if "genome" in suite:
-        suite["genome"] = _genome(suite["genome"], genomes, (*key, "genome"))
-    return suite
+    keys = [
+        [*part.settings, *(use for use in ("strands", "pooling") if use in part.values())] for part in (base, changes)
+    ]
+    merged = {
+        "settings": base.settings | changes.settings,
+        "training": _changed_training(base.training, changes.training),
+        "suites": {
+            suite: variant.changed({"settings": _without(variant.settings, changes.settings)})
+            for suite, variant in base.suites.items()
+        },
+        "source": merge_sources(base.source, keys[0], changes.source, keys[1]),
+    }
+    if "suites" in changes.model_fields_set:
+        merged["suites"] = changes.suites
+    return base.changed(_without(changes.values(), ["like"]) | merged, *key)
 
 
-def _model(name: str, written: dict[str, Any], catalogue: Path) -> dict[str, Any]:
-    """A model of the catalogue, with settings changed; with `like` it has a name of its own.
-
-    `like` a name that the catalogue lacks is another model of the run. A setting that is written counts on every suite,
-    also where the model it changes has another one.
-    """
-    changes = dict(_as_mapping(written[name], ("models", name)))
-    model, place = _origin(name, changes.pop("like", name), written, catalogue), f"models.{name}"
-    own, training = (changes[key] if isinstance(changes.get(key), dict) else {} for key in ("settings", "training"))
-    told, places = changes.pop("source", None), dict.fromkeys(own, f"{place}.settings")
-    if own and "suites" not in changes:
-        model["suites"] = {
-            suite: {**variant, "settings": {**old, **own}, **credited(variant.get("source"), old, places, told)}
-            if (old := variant.get("settings")) is not None
-            else variant
-            for suite, variant in model.get("suites", {}).items()
-        }
-    uses = ("strands", "pooling")
-    places |= {key: f"{place}.{key}" for key in uses if key in changes}
-    kept = [*model.get("settings", {}), *(key for key in uses if key in model)]
-    model |= credited(model.get("source"), kept, places, told)
-    parts = ("settings", "training")
-    merged = {key: {**model.get(key, {}), **changes[key]} for key in parts if isinstance(changes.get(key), dict)}
-    if training:
-        old, new = model.get("training", {}), {key: f"{place}.training" for key in training if key != "source"}
-        merged["training"] |= credited(old.get("source"), old, new, training.get("source"))
-    return model | changes | merged
+def _changed_training(base: Training, changes: Training) -> Training:
+    keys = [list(_without(part.values(), ["source"])) for part in (base, changes)]
+    source = merge_sources(base.source, keys[0], changes.source, keys[1])
+    return base.changed(changes.values() | ({"source": source} if source else {}))
 
 
-def _origin(name: str, like: str, written: dict[str, Any], catalogue: Path) -> dict[str, Any]:
-    """What a model changes: one of the catalogue, or another one of the run, but for that one's published numbers."""
-    if like == name or like not in written or (catalogue / "models" / f"{like}.yaml").is_file():
-        return _entry(catalogue / "models", like, ("models",))
-    others = {other: content for other, content in written.items() if other != name}  # so that no circle has an end
-    return {key: value for key, value in _model(like, others, catalogue).items() if key != "published"}
+def _without(values: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in keys}
 
 
-def _candidates(written: dict[str, Any]) -> dict[str, Any]:
-    """In place of each model one for every point of the grid; the models' names are kept in `search`."""
-    search = types.Search(**_as_mapping(written["search"], ("search",)))
-    if unknown := [key for key in search.training if key not in types.Training.model_fields]:
-        raise _Mistake(
-            ("search", "training", unknown[0]),
-            f"unknown key; {nearest(unknown[0], sorted(types.Training.model_fields))}",
-        )
-    written["search"] = {**written["search"], "models": list(written["models"])}
-    found = {}
-    for name, model in written["models"].items():
-        for candidate, values in search.candidates(name).items():
-            changed = {part: {**model.get(part, {}), **values[part]} for part in ("training", "settings")}
-            suites = {
-                suite: {**own, **{part: {**own.get(part, {}), **values[part]} for part in ("training", "settings")}}
-                for suite, own in model.get("suites", {}).items()
-            }
-            title = ", ".join(f"{key} {value}" for part in values.values() for key, value in part.items())
-            found[candidate] = {**model, **changed, "suites": suites, "title": f"{model['title']}, {title}"}
-    return found
+def _candidates(search: schema.Search, name: str, model: Model) -> dict[str, Model]:
+    """In place of a model one for every point of the grid."""
+    suites = {
+        suite: variant.changed({"training": _without(variant.training.values(), search.training)})
+        for suite, variant in model.suites.items()
+    }
+    base, candidates = model.changed({"suites": suites}), {}
+    for candidate, values in search.candidates(name).items():
+        point = ", ".join(f"{key} {value}" for part in values.values() for key, value in part.items())
+        changes = ModelChanges.read({"title": f"{model.title}, {point}", **values}, "search")
+        candidates[candidate] = _changed_model(base, changes, "search")
+    return candidates
 
 
-def _recipes(folder: Any, written: dict[str, Any]) -> dict[str, Any]:
-    """The recipes of a folder, `<suite>/<task>/<model>.yaml`, that concern the run."""
+def _recipes(folder: Any, suites: dict[str, Suite], models: dict[str, Model]) -> dict[str, schema.Recipe]:
+    """The recipes of a folder, `<suite>/<task>/<model>.yaml`, for the tasks and models of the run."""
     if folder is None:
         return {}
     if not isinstance(folder, str) or not Path(folder).is_dir():
-        raise _Mistake(("recipes",), f"expected a folder of <suite>/<task>/<model>.yaml, found {folder!r}")
-    found = {}
+        message = f": expected a folder of <suite>/<task>/<model>.yaml, found {folder!r}"
+        raise ConfigMistake((("recipes",), message))
+    recipes = {}
     for path in sorted(Path(folder).glob("*/*/*.yaml")):
         suite, task, model = path.relative_to(folder).with_suffix("").parts
-        if task in written["suites"].get(suite, {"tasks": {}})["tasks"] and model in written["models"]:
-            found[f"{suite}/{task}/{model}"] = read_yaml(path)
-    return found
-
-
-def _sources(written: dict[str, Any], catalogue: Path, simulated: bool) -> dict[str, Any]:
-    """The registry's entries that this run needs, without checksums where the genome is simulated."""
-    registry = read_yaml(catalogue / "sources.yaml")
-    needed: dict[str, set[str]] = {}
-    for genome in written["genomes"].values():
-        if genome.get("source"):
-            needed.setdefault(genome["source"], set()).update(filter(None, (genome["fasta"], genome.get("bed"))))
-    for suite in written["suites"].values():
-        for task in suite["tasks"].values():
-            if suite.get("source"):
-                names = {task[role] for role in types.FILE_ROLES if isinstance(task.get(role), str)}
-                known = registry.get(suite["source"], {"files": []})["files"]
-                needed.setdefault(suite["source"], set()).update(
-                    file for name in names for file in types.files_of(name, known)
-                )
-    return {name: _source(registry[name], files, simulated) for name, files in needed.items() if name in registry}
-
-
-def _source(source: dict[str, Any], files: set[str], simulated: bool) -> dict[str, Any]:
-    """The source with those of its files that are needed; a simulated file has other bytes than the published one."""
-    published = ("size", "sha256", "md5") if simulated else ()
-    chosen = {name: content or {} for name, content in source["files"].items() if name in files}
-    return {
-        **source,
-        "files": {name: {k: v for k, v in file.items() if k not in published} for name, file in chosen.items()},
-    }
-
-
-def _type_at(path: list[Any]) -> Any:
-    """The type of the value at a path of the config."""
-    found: Any = RunConfig
-    for part in path:
-        found = found.model_fields[part].annotation if _is_model(found) else get_args(found)[-1]
-        if get_origin(found) in (Union, UnionType):
-            found = next(kind for kind in get_args(found) if kind is not NoneType)
-    return found
-
-
-def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def _unknown(path: list[Any]) -> str:
-    """What to write in place of an unknown key: the part of this place that has such a key, or the nearest there is."""
-    kind, name = _type_at(path[:-1]), path[-1]
-    if kind is RunConfig and name in RENAMED_KEYS:
-        return f"unknown key; it is now {RENAMED_KEYS[name]}"
-    for part in kind.model_fields:
-        inner = _type_at([*path[:-1], part])
-        if _is_model(inner) and name in inner.model_fields:
-            return f"unknown key; it belongs under `{part}`"
-    return f"unknown key; {nearest(name, sorted(kind.model_fields))}"
-
-
-def _explain(detail: Any, files: list[str]) -> str:
-    """One mistake that pydantic found, with its file, key, value and the nearest right one."""
-    path = [part for part in detail["loc"] if part != "[key]"]
-    key = ".".join(map(str, path))
-    file = where(tuple(path), files)
-    if detail["type"] == "extra_forbidden":
-        return f"{file}{key} = {detail['input']!r}: {_unknown(path)}"
-    if detail["type"] == "literal_error":
-        known = re.findall("'(.*?)'", detail["msg"])
-        return f"{file}{key} = {detail['input']!r}: {nearest(detail['input'], known)}"
-    message = detail["msg"].removeprefix("Value error, ")
-    if not key or detail["type"] == "value_error":
-        return f"{file}{key + ': ' if key else ''}{message}"
-    return f"{file}{key} = {detail['input']!r}: {message[0].lower() + message[1:]}"
-
-
-def where(key: tuple, files: list[str]) -> str:
-    """The last of the files that holds the key, or as much of it as any does, as the beginning of a message."""
-    best, depth = "", -1
-    for file in files:
-        content: Any = read_yaml(file)
-        found = 0
-        for part in key:
-            if isinstance(content, dict) and part in content:
-                content, found = content[part], found + 1
-            else:
-                break
-        if found >= depth:
-            best, depth = file, found
-    return f"{best}: " if best else ""
+        if suite in suites and task in suites[suite].tasks and model in models:
+            name = f"{suite}/{task}/{model}"
+            recipes[name] = schema.Recipe.read(read_yaml(path), "recipes", name)
+    return recipes

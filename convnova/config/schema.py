@@ -1,15 +1,17 @@
-"""What a run is: every setting typed, every unknown key refused.
+"""What a config says: every setting has a type, every unknown key is refused.
 
-`convnova.config.load.load` builds a `RunConfig` from what a user wrote and from the catalogue in `config/`.
+`convnova.config.load.load` builds these parts, and a `RunConfig` of them, from what a user wrote and from the catalogue
+in `config/`.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from convnova.config.hyperparameters import Origin, Pretraining, Strict, Training
+from convnova.config.hyperparameters import Origin, Pretraining, Training
+from convnova.config.strict import Strict
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Protocol = Literal["heldout", "cv", "released"]
@@ -28,30 +30,34 @@ Kind = Literal["classes", "per_base", "multilabel"]
 Strands = Literal["forward", "both"]
 Format = Literal["nucleotide_transformer", "genomic_benchmarks", "bend", "deepsea", "csv", "fasta", "bed", "gff"]
 
-OWN_FORMATS = ("csv", "fasta", "bed", "gff")
-REQUIRED_ROLES: dict[str, tuple[str, ...]] = {
-    "nucleotide_transformer": ("train", "test"),
-    "genomic_benchmarks": (),
-    "bend": ("intervals", "labels"),
-    "deepsea": (),
-    **dict.fromkeys(OWN_FORMATS, ("train", "test")),
-    "gff": ("annotation",),
+METRICS_OF = {
+    "classes": ("mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"),
+    "per_base": ("mcc", "f1_macro", "accuracy"),
+    "multilabel": ("auroc", "auprc"),
 }
-FOLDS = 10
-"""Parts of the training rows; by the protocol `cv` each in its turn chooses the epoch."""
+"""Kind of a task to the metrics of its predictions: see `convnova.evaluation.metrics`."""
+
+OWN_FORMATS = ("csv", "fasta", "bed", "gff")
+"""Formats for a user's own files."""
+
+INTERVAL_FORMATS = ("bed", "bend", "gff")
+"""Formats that hold intervals of a genome in place of sequences."""
+
+KINDS = {"bend": "per_base", "gff": "per_base", "deepsea": "multilabel"}
+"""Formats whose labels are not one class for a sequence."""
 
 FILE_ROLES = ("train", "valid", "test", "archive", "intervals", "labels", "annotation")
+REQUIRED_ROLES = {"bend": ("intervals", "labels"), "gff": ("annotation",), "deepsea": (), "genomic_benchmarks": ()}
+"""Formats to the files that each task must have; those of other formats must have `train` and `test`."""
 
+FOLDS = 10
+"""Parts of the training rows; in the protocol `cv` each of them chooses the epoch of one training."""
 
-def _without(misfits: Iterator[str], part: Any) -> Any:
-    """The part of the config; an error if there is a misfit in it."""
-    for told in misfits:
-        raise ValueError(told)
-    return part
+RENAMED_ARCHITECTURES = {"kmers": "kmer_regression"}
 
 
 def files_of(name: str, known: Iterable[str]) -> list[str]:
-    """The files of a source that a name stands for: itself, or all files of the folder that it names by a `/`."""
+    """The files of a source that a name stands for: the file itself, or for `folder/` every known file below it."""
     return [file for file in known if file.startswith(name)] if name.endswith("/") else [name]
 
 
@@ -64,8 +70,8 @@ class Simulate(Strict):
 class Genome(Strict):
     """A reference genome: FASTA (plain, gzip or bgzip) and, for pretraining, a BED of intervals.
 
-    With `source` both are names of files of that source in `sources.yaml`, otherwise paths. Without
-    a BED the windows tile whole chromosomes; those in `valid` and `test` are kept from training.
+    With `source` both are names of files of that source in `sources.yaml`, otherwise paths. Without a BED the windows
+    tile whole chromosomes; those in `valid` and `test` are not trained on.
     """
 
     fasta: str
@@ -82,13 +88,17 @@ class Genome(Strict):
                 raise ValueError(f"chromosome {name!r} is in valid and in test; leave it in one of them")
         return self
 
+    def files(self) -> dict[str, str]:
+        """Role to file name or path, for the roles that this genome has."""
+        return {"fasta": self.fasta} | ({"bed": self.bed} if self.bed else {})
+
 
 class Task(Strict):
     """One benchmark task: its files, what is predicted, and how it is scored."""
 
     kind: Kind = "classes"
     metric: Metric = "mcc"
-    classes: list[str] | None = Field(None, description="names in the order of their ids; default those found, sorted")
+    classes: list[str] | None = Field(None, description="names in the order of their ids; default as found, sorted")
     max_length: int | None = Field(None, ge=1, description="bases read of a sequence; default the longest")
     train: str | None = None
     valid: str | None = None
@@ -98,7 +108,7 @@ class Task(Strict):
     labels: str | None = None
     annotation: str | None = None
     groups: dict[str, tuple[int, int]] = Field({}, description="rows of the table: name to first label and one past")
-    counts: dict[str, int] = Field({}, description="published number of rows a split; another number is an error")
+    counts: dict[str, int] = Field({}, description="published number of rows of a split; another number is an error")
     training: Training = Training()
 
     @field_validator("classes", mode="before")
@@ -106,12 +116,25 @@ class Task(Strict):
     def _classes_as_text(cls, classes: Any) -> Any:
         return [str(name) for name in classes] if isinstance(classes, list) else classes
 
+    @model_validator(mode="after")
+    def _metric_fits_the_labels(self) -> "Task":
+        if self.metric not in METRICS_OF[self.kind]:
+            expected = ", ".join(METRICS_OF[self.kind])
+            raise ValueError(f"metric = {self.metric}: of kind {self.kind}, so expected one of {expected}")
+        if self.metric == "f1_binary" and self.classes is not None and len(self.classes) != 2:
+            raise ValueError(f"metric = f1_binary: expected two classes, found {len(self.classes)}; take f1_macro")
+        if self.groups and self.kind != "multilabel":
+            raise ValueError(f"groups: expected kind multilabel, found {self.kind}; leave them out")
+        if self.groups and self.metric != "auroc":
+            raise ValueError(f"metric = {self.metric}: groups have an AUROC only; take auroc, or leave `groups` out")
+        return self
+
     def files(self) -> dict[str, str]:
         """Role to file name or path, for the roles that this task has."""
         return {role: name for role in FILE_ROLES if (name := getattr(self, role)) is not None}
 
     def dataset_fields(self) -> dict[str, Any]:
-        """What the tokenized task depends on; the rest is about training and scoring."""
+        """What the tokenized task depends on; the rest concerns training and scoring."""
         return self.model_dump(exclude={"metric", "groups", "training"})
 
 
@@ -133,20 +156,25 @@ class Suite(Strict):
 
     title: str = ""
     format: Format
-    source: str | None = Field(None, description="where the files come from; default paths of one's own")
+    source: str | None = Field(None, description="where the files come from; default paths of the user's own")
     genome: Name | None = Field(None, description="the genome that intervals point into")
     folds: int = Field(FOLDS, ge=2, le=FOLDS, description="how many of the ten folds `cv` runs")
     tasks: dict[Name, Task] = Field(min_length=1)
     training: Training = Training()
 
     @model_validator(mode="after")
-    def _has_its_files(self) -> "Suite":
+    def _tasks_fit_the_format(self) -> "Suite":
+        kind = KINDS.get(self.format, "classes")
         for name, task in self.tasks.items():
-            if missing := [role for role in REQUIRED_ROLES[self.format] if role not in task.files()]:
+            required = REQUIRED_ROLES.get(self.format, ("train", "test"))
+            if missing := [role for role in required if role not in task.files()]:
                 raise ValueError(f"tasks.{name}: expected the files {', '.join(missing)} too, of format {self.format}")
-        if self.format in ("bed", "bend", "gff") and self.genome is None:
-            raise ValueError(f"format {self.format} is intervals, so `genome` must say of what")
-        return _without(incompatibilities_of_suite(self), self)
+            if task.kind != kind:
+                message = f"tasks.{name}.kind = {task.kind}: format {self.format} holds {kind}; set `kind: {kind}`"
+                raise ValueError(message)
+        if self.format in INTERVAL_FORMATS and self.genome is None:
+            raise ValueError(f"format {self.format} holds intervals, so expected `genome`, found none")
+        return self
 
     @property
     def table_rows(self) -> list[TableRow]:
@@ -163,9 +191,6 @@ class Variant(Strict):
     source: Origin | None = Field(None, description="where the settings come from; one for all, or key by key")
 
 
-RENAMED_ARCHITECTURES = {"kmers": "kmer_regression"}
-
-
 class Model(Strict):
     """A row or column of the comparison: an architecture, its settings, its training."""
 
@@ -178,21 +203,29 @@ class Model(Strict):
     head: Literal["linear", "cnn"] = Field("linear", description="cnn: BEND's two convolutions before the linear layer")
     strands: Strands = Field("forward", description="both: predict the mean over the two strands")
     training: Training = Training()
-    pretrain: Pretraining = Field(Pretraining(), description="what its pretraining does otherwise than the run's")
+    pretrain: Pretraining = Field(Pretraining(), description="changes to the run's pretraining, for this model")
     suites: dict[str, Variant] = {}
     published: str | None = Field(None, description="this model's name in published.csv")
     source: Origin | None = Field(None, description="where the settings come from; one for all, or key by key")
 
     @field_validator("architecture")
     @classmethod
-    def _has_its_present_name(cls, architecture: str) -> str:
+    def _is_no_earlier_name(cls, architecture: str) -> str:
         if architecture in RENAMED_ARCHITECTURES:
             raise ValueError(f"{architecture!r} is now {RENAMED_ARCHITECTURES[architecture]!r}; write that")
         return architecture
 
 
+class ModelChanges(Model):
+    """A model as a run config writes it: another model with changes; what is not written stays as it is."""
+
+    like: Name | None = Field(None, description="the model that is changed; default the one of the same name")
+    title: str = ""
+    architecture: Name = ""
+
+
 class Recipe(Strict):
-    """What one model does otherwise on one task, and where each value comes from."""
+    """Changes to one model on one task, and where each value comes from."""
 
     settings: dict[str, Any] = {}
     training: Training = Training()
@@ -200,7 +233,7 @@ class Recipe(Strict):
     grid: str | None = Field(None, description="the table of everything that was tried")
 
     @model_validator(mode="after")
-    def _names_its_sources(self) -> "Recipe":
+    def _every_value_has_a_source(self) -> "Recipe":
         keys = [*self.settings, *self.training.model_fields_set]
         if isinstance(self.source, dict) and (missing := [key for key in keys if key not in self.source]):
             raise ValueError(f"source: expected one for {', '.join(missing)} too")
@@ -208,23 +241,27 @@ class Recipe(Strict):
 
 
 class Search(Strict):
-    """Values that are tried, each with each, in place of every model of the run; the validation score chooses."""
+    """A grid: each combination of values replaces each model of the run, and the validation score chooses."""
 
     training: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     settings: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     models: list[Name] = Field([], description="set when the config is resolved: the models that are searched for")
 
+    @field_validator("training", mode="before")
+    @classmethod
+    def _known_hyperparameters(cls, training: Any) -> Any:
+        return Training.refuse_unknown_keys(training)
+
     def candidates(self, model: str) -> dict[str, dict[str, dict[str, Any]]]:
         """Name of each candidate to its `training` and `settings`."""
-        keys = [(part, key) for part in ("training", "settings") for key in getattr(self, part)]
-        found = {}
-        for values in itertools.product(*(getattr(self, part)[key] for part, key in keys)):
-            candidate: dict[str, dict[str, Any]] = {"training": {}, "settings": {}}
-            for (part, key), value in zip(keys, values, strict=True):
-                candidate[part][key] = value
-            words = [f"{key}-{value}" for (_, key), value in zip(keys, values, strict=True)]
-            found["--".join([model, *words])] = candidate
-        return found
+        keys, candidates = [*self.training, *self.settings], {}
+        for values in itertools.product(*self.training.values(), *self.settings.values()):
+            name = "--".join([model, *(f"{key}-{value}" for key, value in zip(keys, values, strict=True))])
+            candidates[name] = {
+                "training": dict(zip(self.training, values, strict=False)),
+                "settings": dict(zip(self.settings, values[len(self.training) :], strict=True)),
+            }
+        return candidates
 
 
 class Ablation(Strict):
@@ -235,39 +272,6 @@ class Ablation(Strict):
 
 
 class Cost(Strict):
-    """What of the models' costs is measured."""
+    """Which of the models' costs are measured."""
 
     lengths: list[Annotated[int, Field(ge=16)]] = Field([512, 1024, 4096, 16384, 65536], min_length=1)
-
-
-METRICS_OF = {
-    "classes": ("mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"),
-    "per_base": ("mcc", "f1_macro", "accuracy"),
-    "multilabel": ("auroc", "auprc"),
-}
-"""Kind of a task to the metrics that its predictions have: see `convnova.evaluation.metrics`."""
-
-
-KINDS = {"bend": "per_base", "gff": "per_base", "deepsea": "multilabel"}
-"""Formats whose labels are not one class a sequence."""
-
-
-def incompatibilities_of_suite(suite: "Suite") -> Iterator[str]:
-    """A sentence for each setting of a task that does not go with another one, or with the suite's format."""
-    kind = KINDS.get(suite.format, "classes")
-    for name, task in suite.tasks.items():
-        if task.kind != kind:
-            yield f"tasks.{name}.kind = {task.kind}: format {suite.format} holds {kind}; set `kind: {kind}`"
-        for told in _of_task(task):
-            yield f"tasks.{name}.{told}"
-
-
-def _of_task(task: "Task") -> Iterator[str]:
-    if task.metric not in METRICS_OF[task.kind]:
-        yield f"metric = {task.metric}: of kind {task.kind}, so expected one of {', '.join(METRICS_OF[task.kind])}"
-    if task.metric == "f1_binary" and task.classes is not None and len(task.classes) != 2:
-        yield f"metric = f1_binary: expected two classes, found {len(task.classes)}; take f1_macro"
-    if task.groups and task.kind != "multilabel":
-        yield f"groups: only a task of many labels has groups of them, and this is of kind {task.kind}; leave them out"
-    elif task.groups and task.metric != "auroc":
-        yield f"metric = {task.metric}: groups of labels have an AUROC alone; take auroc, or leave `groups` out"

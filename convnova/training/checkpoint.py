@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from convnova.config.run import RunFiles
+from convnova.config.run import RunConfig
 from convnova.log import log
 from convnova.models.weights import _writing, load_strictly, load_weights, save_weights
 from convnova.training.optimization import AdamW
@@ -57,7 +57,7 @@ def load_state(folder: Path, model: nn.Module, optimizer: AdamW) -> dict | None:
     return None
 
 
-def checkpoints_of(config: RunFiles, out: Path, made_for: str) -> Path:
+def checkpoints_of(config: RunConfig, out: Path, made_for: str) -> Path:
     """The folder for the checkpoints of a training of these settings and inputs whose results go to `out`.
 
     They lie among the results, or at the same place below the folder that `CONVNOVA_CHECKPOINTS` names: one that

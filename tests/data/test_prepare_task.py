@@ -238,9 +238,9 @@ def test_many_labels(tmp_path):
     with pytest.raises(
         ConvNovaError, match="expected as many labels a row in every split, found {'train': 3, 'valid': 2"
     ):
-        tokenize_task(Task(kind="multilabel"), "deepsea", files, tmp_path / "b.st")
+        tokenize_task(Task(kind="multilabel", metric="auroc"), "deepsea", files, tmp_path / "b.st")
     with pytest.raises(ConvNovaError, match="expected 4 labels a row, found 3"):
-        tokenize_task(Task(kind="multilabel", classes=list("abcd")), "deepsea", two, tmp_path / "b.st")
+        tokenize_task(Task(kind="multilabel", metric="auroc", classes=list("abcd")), "deepsea", two, tmp_path / "b.st")
     assert not (tmp_path / "b.st").exists()
 
 

@@ -173,7 +173,7 @@ def test_many_labels(tmp_path):
     files = {split: tmp_path / f"{split}.mat" for split in inputs}
     for split, path in files.items():
         scipy.io.savemat(path, {f"{split}xdata": inputs[split], f"{split}data": np.array(labels[split], np.uint8)})
-    tokenize_task(Task(kind="multilabel"), "deepsea", files, tmp_path / "a.st")
+    tokenize_task(Task(kind="multilabel", metric="auroc"), "deepsea", files, tmp_path / "a.st")
     found = audit(read_task(tmp_path / "a.st"))
     assert found["splits"]["train"]["labels"] == {"count": 3, "constant": 1, "least_median_largest": [0.5, 0.5, 1]}
     assert found["splits"]["test"]["labels"] == {"count": 3, "constant": 1, "least_median_largest": [0, 0.5, 0.75]}

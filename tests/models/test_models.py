@@ -277,7 +277,7 @@ def test_the_head_of_bend_is_two_convolutions_of_64_channels():
 MISFITS = [
     (
         {"hyenadna_scratch": {"settings": {"length": 300}}},
-        r"hyenadna_scratch.*length = 300: nucleotide_tr",
+        r"hyenadna_scratch.*length = 300: .*nucleotide_tr",
     ),
     ({"convnova_scratch": {"frozen": True}}, "frozen = true: expected a pretrained model"),
     ({"cnn": {"head": "cnn"}}, "cnn has a head of its own"),
@@ -328,7 +328,7 @@ def test_sequences_of_unknown_length_and_recipes_are_held_against_the_longest_to
     written = {"suites": {"nucleotide_transformer": ["H3"]}, "models": ["hyenadna_scratch"]}
     written["recipes"] = str(tmp_path)
     with pytest.raises(
-        ConvNovaError, match="recipes.*hyenadna_scratch.settings.length = 200: nucleotide_transformer/H3"
+        ConvNovaError, match="recipes.*hyenadna_scratch.settings.length = 200: .*nucleotide_transformer/H3"
     ):
         validate(load(written, [], CATALOGUE))
 
@@ -336,7 +336,7 @@ def test_sequences_of_unknown_length_and_recipes_are_held_against_the_longest_to
 def test_strands_cannot_be_averaged_where_every_base_has_a_label():
     models = {"convnova_scratch": {"strands": "both"}}
     config = load({"genome": "hg38", "suites": ["gene_finding"], "models": models}, [], CATALOGUE)
-    with pytest.raises(ConvNovaError, match="strands = 'both': the labels of gene_finding/gene_finding"):
+    with pytest.raises(ConvNovaError, match="strands = 'both': labels of gene_finding/gene_finding"):
         validate(config)
 
 

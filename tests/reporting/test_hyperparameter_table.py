@@ -82,7 +82,7 @@ def test_pretraining_the_use_of_a_model_and_what_its_file_leaves_out_are_told_to
     assert told["caduceus_ph"]["strands"] == ["both", "Schiff et al. 2024"]
     assert told["caduceus_ph"]["settings.states"] == ["16", "Schiff et al. 2024, released code"]
     assert told["mine"]["strands"] == ["both", "my test"] and "pretrain.lr" not in told["mine"]
-    assert told["cnn"]["strands"] == ["both", "models.cnn.strands"] and "head" not in told["cnn"]
+    assert told["cnn"]["strands"] == ["both", "run config"] and "head" not in told["cnn"]
 
 
 def test_a_recipe_a_task_and_model_is_written_and_makes_the_same_run(tmp_path, capsys):
@@ -130,14 +130,14 @@ def test_what_the_run_changes_in_a_model_of_the_catalogue_is_not_credited_to_its
     config = load({"genome": "hg38", "models": models, "suites": suites}, [], CATALOGUE)
     for task in ("nucleotide_transformer/H3", "genomic_benchmarks/human_nontata_promoters"):
         told = {model: lines_of(as_text(config, task, model)) for model in models}
-        ours, place = told["convnova_scratch"], "models.convnova_scratch"
-        assert ours["settings.width"] == ["16", f"{place}.settings"] and ours["strands"] == ["both", f"{place}.strands"]
-        assert ours["settings.kernel"] == ["7", f"{place}.settings"]
+        ours = told["convnova_scratch"]
+        assert ours["settings.width"] == ["16", "run config"] and ours["strands"] == ["both", "run config"]
+        assert ours["settings.kernel"] == ["7", "run config"]
         assert ours["settings.tail_expansion"][1] == "released code"
-        assert told["caduceus_ph"]["settings.width"] == ["64", "models.caduceus_ph.settings"]
+        assert told["caduceus_ph"]["settings.width"] == ["64", "run config"]
         assert told["caduceus_ph"]["settings.layers"][1] == "Schiff et al. 2024"
         assert told["caduceus_ph"]["strands"] == ["both", "Schiff et al. 2024"]
-        assert told["legnet"]["lr"] == ["0.5", "models.legnet.training"]
+        assert told["legnet"]["lr"] == ["0.5", "run config"]
         assert told["mine"]["settings.width"] == ["8", "our search"]
         assert told["mine"]["settings.kernel"][1] == "released code"
     weight_decay = lines_of(as_text(config, "nucleotide_transformer/H3", "legnet"))["weight_decay"]

@@ -24,7 +24,7 @@ try:
 
         validate(RUN, FILES)
         # Where the user's files are in a storage, Snakemake itself says what is missing.
-        if RUN.simulate or not workflow.storage_settings.default_storage_provider:
+        if not workflow.storage_settings.default_storage_provider:
             check_files(RUN, FILES)
 except ConvNovaError as error:
     sys.exit(f"config: {error}")
