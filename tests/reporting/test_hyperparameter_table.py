@@ -1,18 +1,14 @@
 """Recipes: every hyperparameter has a source, and a wrong recipe is refused."""
 
-import importlib
 from pathlib import Path
 
 import pytest
 import yaml
 
-from convnova import models
 from convnova.cli.main import main
-from convnova.config.hyperparameter_sources import ARCHITECTURES, BEND, MODEL, PRETRAINING, TRAINING
-from convnova.config.hyperparameters import Pretraining, Training
+from convnova.config.hyperparameter_sources import BEND
 from convnova.config.load import load, load_file
 from convnova.config.run import Job
-from convnova.config.schema import Model
 from convnova.errors import ConvNovaError
 from convnova.reporting.hyperparameter_table import as_text
 from convnova.runs.validate import validate
@@ -38,20 +34,6 @@ def test_every_value_of_the_papers_run_has_a_source(capsys):
         assert line.count("\t") in (0, 2), line
         assert not line.split("\t")[-1].startswith(("models.", "suites.", "finetune", "convnova/", "recipe")), line
         assert line.split("\t")[-1] != "default", line
-
-
-@pytest.mark.parametrize("kind, table", [(Training, TRAINING), (Pretraining, PRETRAINING)])
-def test_every_default_of_training_and_of_pretraining_has_a_source(kind, table):
-    assert set(kind.model_fields) - {"source"} == set(table)
-
-
-def test_every_default_of_a_model_and_of_its_architecture_has_a_source():
-    """Of every file of the folder that has a `Config`, whoever adds it."""
-    assert set(MODEL) == {"strands", "head", "frozen", "pooling"} <= set(Model.model_fields)
-    for path in Path(models.__file__).parent.glob("*.py"):
-        module = importlib.import_module(f"convnova.models.{path.stem}".removesuffix(".__init__"))
-        if hasattr(module, "Config"):
-            assert set(ARCHITECTURES[path.stem]) == set(module.Config.__dataclass_fields__), path.stem
 
 
 def test_pretraining_the_use_of_a_model_and_what_its_file_leaves_out_are_told_too():

@@ -1,0 +1,152 @@
+"""A resolved run: its jobs, what their numbers depend on, its pretrainings and where its files lie."""
+
+from pathlib import Path
+
+import pytest
+from own_config import CATALOGUE, own_config
+
+from convnova.config.load import load
+from convnova.config.run import Job
+from convnova.errors import ConvNovaError
+
+JOB = Job("mine", "H3", "convnova_scratch", "heldout", 2)
+SUITES = ["nucleotide_transformer", "genomic_benchmarks"]
+
+
+def test_jobs_and_defaults_of_a_small_config():
+    config = load(own_config(), ["mine.yaml"], CATALOGUE)
+    assert (config.seeds, config.protocols, config.genome) == ([1, 2, 3], ["heldout", "released"], None)
+    assert len(list(config.jobs())) == 6 and JOB in config.jobs()
+    assert JOB.folder(config.run) == "results/mine/runs/mine/H3/convnova_scratch/heldout/seed=2"
+    assert config.task(JOB).metric == "mcc" and not config.is_pretrained(JOB)
+    assert (config.training(JOB).epochs, config.training(JOB).lr) == (20, 1e-3)
+    assert config.backbones() == {}
+
+
+def test_the_seeds_of_cross_validation_are_the_folds_of_the_suite():
+    config = load(own_config(protocols=["cv", "heldout"], seeds=[7], suites__mine__folds=4), [], CATALOGUE)
+    assert [(job.protocol, job.seed) for job in config.jobs()] == [*(("cv", k) for k in (1, 2, 3, 4)), ("heldout", 7)]
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"seeds": [1, 1]}, r"seeds = \[1, 1\].* once"),
+        ({"protocols": ["cv", "cv"]}, "protocols = .* once"),
+        ({"seeds": []}, r"seeds = \[\].* at least 1"),
+        ({"models": ["convnova"]}, "'convnova'.* `genome`"),
+        ({"ablation": {"baseline": "third"}}, "ablation.* found third"),
+        ({"ablation": {"baseline": "convnova_scratch", "compare_to": {"a": "convnova_scratch"}}}, "found a$"),
+        ({"ablation": {"baseline": "convnova_scratch", "compare_to": {"convnova_scratch": "b"}}}, "found b$"),
+        ({"ablation": {"baseline": "convnova_scratch"}, "protocols": ["released"]}, "ablation.* heldout"),
+        ({"base": "convnova_scratch"}, "base = 'convnova_scratch'.* `ablation: {baseline: MODEL}`"),
+        ({"against": {"a": "b"}}, "against = .* `ablation: {compare_to: {MODEL: MODEL}}`"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(changes, words):
+    with pytest.raises(ConvNovaError, match=words):
+        load(own_config(**changes), [], CATALOGUE)
+
+
+def test_hyperparameters_come_from_the_innermost_layer_that_sets_them(tmp_path):
+    folder = tmp_path / "mine/H3"
+    folder.mkdir(parents=True)
+    (folder / "convnova_scratch.yaml").write_text("training: {beta1: 0.5, epochs: 9}\nsource: searched\n")
+    model = {"training": {"weight_decay": 0.5}, "suites": {"mine": {"training": {"batch_size": 9, "beta1": 0.4}}}}
+    content = own_config(
+        suites__mine__training={"epochs": 3, "lr": 0.1, "batch_size": 7},
+        suites__mine__tasks__H3__training={"lr": 0.2, "weight_decay": 0.4},
+        models={"convnova_scratch": model},
+        finetune={"epochs": 4},
+        recipes=str(tmp_path),
+    )
+    recipe = load(content, [], CATALOGUE).recipe(JOB)
+    assert {key: value for key, value in recipe.items() if not value[1].startswith(("released", "our", "default"))} == {
+        "epochs": (4, "finetune"),
+        "lr": (0.2, "suites.mine.tasks.H3.training"),
+        "batch_size": (9, "models.convnova_scratch.suites.mine.training"),
+        "weight_decay": (0.5, "models.convnova_scratch.training"),
+        "beta1": (0.5, "searched"),
+    }
+    training = load(content, [], CATALOGUE).training(JOB)
+    assert (training.epochs, training.lr, training.batch_size, training.beta1) == (4, 0.2, 9, 0.5)
+
+
+def test_a_pretraining_has_the_hyperparameters_of_the_run_with_the_changes_of_the_model():
+    models = {"convnova": None, "longer": {"like": "convnova", "title": "longer", "pretrain": {"epochs": 7}}}
+    pretrain = {"epochs": 3, "lr": 0.5, "source": {"lr": "paper"}}
+    config = load(own_config(genome="yeast", models=models, pretrain=pretrain), [], CATALOGUE)
+    recipe = config.pretraining_recipe("longer")
+    assert recipe["epochs"] == (7, "models.longer.pretrain") and recipe["lr"] == (0.5, "paper")
+    assert config.pretraining_recipe("convnova")["epochs"] == (3, "pretrain")
+    assert (config.pretraining("longer").epochs, config.pretraining("longer").lr) == (7, 0.5)
+    assert config.pretraining_fingerprint("longer") != config.pretraining_fingerprint("convnova")
+
+
+def test_strands_of_a_model_on_a_suite():
+    models = {"cnn": {"strands": "both"}, "convnova_scratch": {"suites": {"mine": {"strands": "both"}}}}
+    config = load(own_config(models=models, suites__gue=["H3"]), [], CATALOGUE)
+    strands = {(model, suite): config.strands(model, suite) for model in models for suite in ("mine", "gue")}
+    assert strands.pop(("convnova_scratch", "gue")) == "forward" and set(strands.values()) == {"both"}
+
+
+def test_fingerprints_change_with_what_a_number_depends_on_and_with_nothing_else():
+    def fingerprints(models=None, **changes):
+        config = load(own_config(models=models or ["convnova_scratch", "cnn"], **changes), [], CATALOGUE)
+        return [config.job_fingerprint(JOB._replace(model=model)) for model in config.models]
+
+    before = fingerprints()
+    assert fingerprints(seeds=[1, 2, 3, 4], run="other", protocols=["heldout"]) == before
+    assert fingerprints(finetune={"source": "mine"}) == before
+    changed = (
+        {"finetune": {"lr": 0.1}}, {"suites__mine__tasks__H3__max_length": 400},
+        {"models": {"convnova_scratch": {"strands": "both"}, "cnn": {"strands": "both"}}},
+    )  # fmt: skip
+    for changes in changed:
+        assert all(new != old for new, old in zip(fingerprints(**changes), before, strict=True)), changes
+    after = fingerprints(models={"convnova_scratch": None, "cnn": {"settings": {"embedding": 8}}})
+    assert after[0] == before[0] and after[1] != before[1]
+
+
+def test_the_fingerprint_of_a_job_depends_on_the_pretraining_it_starts_from():
+    def fingerprint(**changes):
+        config = load(own_config(models=["convnova"], genome="yeast", **changes), [], CATALOGUE)
+        assert config.is_pretrained(JOB._replace(model="convnova"))
+        return config.job_fingerprint(JOB._replace(model="convnova"))
+
+    assert fingerprint() == fingerprint(pretrain={"source": "mine"}) != fingerprint(pretrain={"seed": 2})
+
+
+def test_a_suite_with_other_settings_gets_a_pretraining_of_its_own():
+    config = load({"genome": "hg38", "models": ["convnova"], "suites": SUITES}, [], CATALOGUE)
+    assert config.backbones() == {
+        "convnova": ("convnova", None),
+        "convnova@genomic_benchmarks": ("convnova", "genomic_benchmarks"),
+    }
+    assert config.settings("convnova", "genomic_benchmarks")["width"] == 64
+
+
+def test_equal_backbones_are_pretrained_once():
+    wide = {"like": "convnova", "title": "wide", "settings": {"width": 256}}
+    slow = {"like": "convnova", "title": "slow", "pretrain": {"lr": 1.0e-4}}
+    models = {"convnova_scratch": {}, "convnova": {}, "convnova_frozen": {}, "wide": wide, "slow": slow}
+    config = load({"genome": "hg38", "suites": SUITES, "models": models}, [], CATALOGUE)
+    assert config.backbones() == {
+        name: (model, suite)
+        for model in ("convnova", "wide", "slow")
+        for name, suite in ((model, None), (f"{model}@genomic_benchmarks", "genomic_benchmarks"))
+    }
+    assert config.backbone("convnova_frozen", "genomic_benchmarks") == "convnova@genomic_benchmarks"
+
+
+def test_paths_are_written_down_as_they_are_below_the_root():
+    config = load(own_config(), [], CATALOGUE)
+    moved = config.rooted_at(Path("copies"))
+    assert (config.results, moved.results) == (Path("results/mine"), Path("copies/results/mine"))
+    assert moved.folder(JOB) == Path("copies", JOB.folder("mine"))
+    assert moved.relative_path("copies/resources/a.safetensors") == "resources/a.safetensors"
+    assert moved.relative_path("/elsewhere/a.safetensors") == "/elsewhere/a.safetensors"
+    assert moved.fingerprint(moved) == config.fingerprint(config)
+    simulated = load({"run": "x", "simulate": {}, "models": ["cnn"], "suites": ["gene_finding"]}, [], CATALOGUE)
+    assert (config.path_of("a.csv", "gue"), config.path_of("a.csv", None)) == ("resources/raw/gue/a.csv", "a.csv")
+    assert simulated.path_of("a.csv", "gue") == "resources/x/raw/gue/a.csv"

@@ -1,0 +1,89 @@
+"""What a config may say, part by part: combinations that cannot be, and tables that fit the code."""
+
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from convnova.config.schema import METRICS_OF, Genome, Metric, Model, Recipe, Search, Suite, Task, files_of
+from convnova.config.strict import ConfigMistake
+from convnova.evaluation import metrics
+
+TASK = {"train": "a.csv", "test": "b.csv"}
+
+
+def suite(form: str = "csv", **changes) -> dict:
+    """A suite with one task."""
+    return {"format": form, "tasks": {"H3": TASK | changes}}
+
+
+@pytest.mark.parametrize(
+    "part, content, words",
+    [
+        (Task, {"metric": "f1_makro"}, "metric = 'f1_makro' .*'f1_macro'"),
+        (Task, {"max_length": 0}, "max_length = 0 .*greater"),
+        (Task, {"metric": "f1_binary", "classes": ["x", "y", "z"]}, "f1_binary.* two classes, found 3; take f1_macro"),
+        (Task, {"groups": {"TF": [0, 2]}}, "groups.* multilabel, found classes"),
+        (Task, {"kind": "per_base", "metric": "auroc"}, "auroc.* per_base.* mcc, f1_macro, accuracy$"),
+        (Task, {"kind": "multilabel", "metric": "auprc", "groups": {"TF": [0, 2]}}, "auprc.* AUROC"),
+        (Suite, {"format": "csv", "tasks": {"H3": {"train": "a"}}}, "H3.* files test too.* csv"),
+        (Suite, {"format": "csv", "tasks": {"H3": {}}}, "H3.* files train, test too"),
+        (Suite, suite("bend", kind="per_base"), "H3.* files intervals, labels too"),
+        (Suite, suite("gff", kind="per_base"), "H3.* files annotation too"),
+        (Suite, suite("bed"), "bed.* expected `genome`"),
+        (Suite, suite("bend", kind="per_base", intervals="a", labels="b"), "bend.* expected `genome`"),
+        (Suite, suite(kind="per_base"), "H3.kind = per_base.* csv .*classes"),
+        (Suite, suite("deepsea"), "H3.kind = classes.* deepsea .*multilabel"),
+        (Suite, {"format": "csv", "tasks": {}}, "tasks = {} .*at least 1"),
+        (Suite, suite() | {"folds": 11}, "folds = 11 .*10"),
+        (Suite, suite() | {"folds": 1}, "folds = 1 .*2"),
+        (Genome, {"fasta": "g.fa", "valid": ["I"], "test": ["I"]}, "chromosome 'I' is in valid and in test"),
+        (Model, {"title": "x", "architecture": "kmers"}, "architecture.* 'kmers' is now 'kmer_regression'"),
+        (Recipe, {"training": {"lr": 1.0}}, "source.* nothing"),
+        (Recipe, {"training": {"lr": 1.0}, "settings": {"width": 2}, "source": {"lr": "x"}}, "source.* width too"),
+        (Search, {"training": {"rl": [1]}}, "training.rl = .* 'lr'"),
+        (Search, {"settings": {"width": []}}, "settings.width = .*at least 1"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused(part, content, words):
+    with pytest.raises(ConfigMistake, match=words.replace(" .*", ".*")):
+        part.read(content)
+
+
+def test_what_can_be_is_read():
+    assert Task(classes=[0, 1], metric="f1_binary").classes == ["0", "1"]
+    assert Task(kind="multilabel", metric="auroc", groups={"TF": (0, 2)}).groups == {"TF": (0, 2)}
+    assert Task(train="a", labels="b").files() == {"train": "a", "labels": "b"}
+    assert Genome(fasta="a").files() == {"fasta": "a"}
+    assert Genome(fasta="a", bed="b").files() == {"fasta": "a", "bed": "b"}
+    assert Suite.read(suite("bed") | {"genome": "g"}).folds == 10
+
+
+def test_a_tokenized_task_does_not_depend_on_how_it_is_trained_and_scored():
+    task = Task(train="a", max_length=5)
+    assert task.dataset_fields() == task.changed({"metric": "accuracy", "training": {"lr": 0.5}}).dataset_fields()
+    for changes in ({"train": "b"}, {"max_length": 6}, {"classes": ["a"]}, {"counts": {"train": 1}}):
+        assert task.changed(changes).dataset_fields() != task.dataset_fields()
+
+
+def test_candidates_are_every_combination():
+    search = Search(training={"lr": [1, 2]}, settings={"width": [3, 4]})
+    candidates = search.candidates("cnn")
+    assert list(candidates) == [f"cnn--lr-{lr}--width-{width}" for lr in (1, 2) for width in (3, 4)]
+    assert candidates["cnn--lr-2--width-3"] == {"training": {"lr": 2}, "settings": {"width": 3}}
+
+
+def test_a_folder_stands_for_the_files_below_it():
+    assert files_of("a/", ["a/x", "b/a/y", "a/b/z"]) == ["a/x", "a/b/z"]
+    assert files_of("a", ["a/x"]) == ["a"]
+
+
+def test_every_kind_has_metrics_that_its_predictions_have():
+    labels, scores = np.array([0, 1, 1, 0]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
+    computed = {
+        "classes": metrics.classification(labels, scores),
+        "per_base": metrics.per_base(labels, scores.argmax(1)),
+        "multilabel": metrics.multilabel(np.stack([labels, 1 - labels], 1), scores, {}),
+    }
+    for kind, values in computed.items():
+        assert set(METRICS_OF[kind]) == set(get_args(Metric)) & set(values)
