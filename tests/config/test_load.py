@@ -119,7 +119,7 @@ def test_a_simulated_run_has_no_published_counts_and_checksums():
         assert list(config.sources) == ["hg38", "gue"]
         assert set(config.sources["gue"].files) == {f"EMP/H3/{name}.csv" for name in ("train", "dev", "test")}
         checked = {bool(file.size or file.sha256 or file.md5) for file in config.sources["gue"].files.values()}
-        assert checked == {config is real}
+        assert (True in checked) == (config is real)
 
 
 @pytest.mark.parametrize("path", sorted((CATALOGUE / "models").glob("*.yaml")), ids=lambda path: path.stem)
