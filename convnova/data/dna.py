@@ -61,7 +61,7 @@ def decode(tokens: np.ndarray) -> str:
 
 
 def complement(tokens: np.ndarray) -> np.ndarray:
-    """The base opposite each token, uint8 of any shape, in the same order; N and OUTSIDE stay."""
+    """The base opposite each token, uint8 of any shape, in the same order; N and PAD stay."""
     return COMPLEMENT[tokens]
 
 

@@ -7,6 +7,7 @@ the reverse strand 4 to 7, all else 8.
 """
 
 import io
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -45,7 +46,7 @@ class Transcript(NamedTuple):
     @property
     def introns(self) -> list[tuple[int, int]]:
         """What lies between coding parts, as far as it is long enough to be one."""
-        gaps = ((one[1], other[0]) for one, other in zip(self.coding, self.coding[1:], strict=False))
+        gaps = [(left[1], right[0]) for left, right in itertools.pairwise(self.coding)]
         return [(start, end) for start, end in gaps if end - start >= SHORTEST_INTRON]
 
 
@@ -53,7 +54,7 @@ def read_annotation(path: str | Path, lengths: Mapping[str, int]) -> dict[str, l
     """The coding transcripts on each chromosome that an annotation describes, in the order of the file.
 
     A chromosome is known by the first column, or by the attribute `chromosome` of its `region` (as NCBI has it). One
-    that the annotation says nothing of is not among the keys, for nothing is known of its bases.
+    that the annotation does not mention is not among the keys, for nothing is known of its bases.
 
     Args:
         path: GFF3, plain or gzip.
@@ -64,35 +65,33 @@ def read_annotation(path: str | Path, lengths: Mapping[str, int]) -> dict[str, l
             without a strand or a parent, or none at all.
     """
     names: dict[str, str] = {}
-    chromosomes: dict[str, None] = {}
-    parts: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
+    chromosomes: dict[str, None] = {}  # an ordered set
+    coding: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
     for where, fields, attributes in _features(path):
         if fields[2] == "region" and "chromosome" in attributes:
             names[fields[0]] = attributes["chromosome"]
-        chrom, start, end = parse_interval(
-            (names.get(fields[0], fields[0]), str(int(fields[3]) - 1), fields[4]), lengths, where
-        )
+        interval = (names.get(fields[0], fields[0]), str(int(fields[3]) - 1), fields[4])
+        chrom, start, end = parse_interval(interval, lengths, where)
         chromosomes[chrom] = None
         if fields[2] != "CDS":
             continue
         if fields[6] not in ("+", "-") or not attributes.get("Parent"):
-            raise ConvNovaError(
-                f"{where}: expected a strand and a Parent of the CDS, found {fields[6]!r}, {fields[8]!r}"
-            )
+            found = f"{fields[6]!r}, {fields[8]!r}"
+            raise ConvNovaError(f"{where}: expected a strand and a Parent of the CDS, found {found}")
         for parent in attributes["Parent"].split(","):
-            parts.setdefault((parent, chrom, fields[6]), []).append((start, end))
-    if not parts:
+            coding.setdefault((parent, chrom, fields[6]), []).append((start, end))
+    if not coding:
         raise ConvNovaError(f"{path}: expected lines of the type CDS, found none; is it a GFF3 with genes?")
-    found: dict[str, list[Transcript]] = {chrom: [] for chrom in chromosomes}
-    for (name, chrom, strand), coding in parts.items():
-        found[chrom].append(Transcript(name, chrom, strand, sorted(coding)))
-    introns = sum(len(one.introns) for genes in found.values() for one in genes)
-    without = [name for name in lengths if name not in found]
+    transcripts: dict[str, list[Transcript]] = {chrom: [] for chrom in chromosomes}
+    for (name, chrom, strand), parts in coding.items():
+        transcripts[chrom].append(Transcript(name, chrom, strand, sorted(parts)))
+    introns = sum(len(transcript.introns) for group in transcripts.values() for transcript in group)
+    without = [name for name in lengths if name not in transcripts]
     log(
-        f"{path}: {len(parts):,} coding transcripts with {introns:,} introns on {len(found)} chromosomes"
+        f"{path}: {len(coding):,} coding transcripts with {introns:,} introns on {len(transcripts)} chromosomes"
         + (f"; nothing on {', '.join(without)}, which get no labels" if without else "")
     )
-    return found
+    return transcripts
 
 
 def _features(path: str | Path) -> Iterator[tuple[str, list[str], dict[str, str]]]:
@@ -119,20 +118,16 @@ def label_bases(length: int, transcripts: Iterable[Transcript]) -> np.ndarray:
     labels = np.full(length, NONCODING, np.int8)
     by_size = sorted(transcripts, key=lambda transcript: transcript.bases)
     for transcript in by_size:
-        _paint_introns(labels, transcript)
+        reverse = REVERSE * (transcript.strand == "-")
+        for start, end in transcript.introns:
+            labels[start:end] = INTRON + reverse
+            # The first base of an intron is the donor, in the direction of the gene, and the last one the acceptor.
+            donor, acceptor = (end - 1, start) if reverse else (start, end - 1)
+            labels[donor], labels[acceptor] = DONOR + reverse, ACCEPTOR + reverse
     for transcript in by_size:
         for start, end in _translated(transcript):
             labels[start:end] = CODING + REVERSE * (transcript.strand == "-")
     return labels
-
-
-def _paint_introns(labels: np.ndarray, transcript: Transcript) -> None:
-    """Introns, their first base as donor and their last one as acceptor, in the direction of the gene."""
-    reverse = REVERSE * (transcript.strand == "-")
-    for start, end in transcript.introns:
-        labels[start:end] = INTRON + reverse
-        donor, acceptor = (end - 1, start) if reverse else (start, end - 1)
-        labels[donor], labels[acceptor] = DONOR + reverse, ACCEPTOR + reverse
 
 
 def _translated(transcript: Transcript) -> list[tuple[int, int]]:
@@ -143,11 +138,10 @@ def _translated(transcript: Transcript) -> list[tuple[int, int]]:
             joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
         else:
             joined.append((start, end))
-    left = STOP_CODON
-    parts = joined if transcript.strand == "-" else joined[::-1]
-    kept = []
-    for start, end in parts:
+    is_reverse = transcript.strand == "-"
+    left, parts = STOP_CODON, []
+    for start, end in joined if is_reverse else joined[::-1]:  # from the end of the gene on
         cut = min(left, end - start)
         left -= cut
-        kept.append((start + cut, end) if transcript.strand == "-" else (start, end - cut))
-    return [(start, end) for start, end in kept if start < end]
+        parts.append((start + cut, end) if is_reverse else (start, end - cut))
+    return [(start, end) for start, end in parts if start < end]

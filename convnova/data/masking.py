@@ -36,34 +36,42 @@ def mask(tokens: np.ndarray, share: float, seed: int, *place: int) -> tuple[np.n
     Args:
         tokens: uint8 (B, L).
         share: of the bases that are targets, 0 to 1.
-        seed, place: same values, same mask.
+        seed: same value and place, same mask.
+        place: where in training it is, as epoch and step.
 
     Returns:
         inputs: uint8 (B, L), what the model sees.
-        at: int64 (M,), flat positions b * L + l of the targets.
+        positions: int64 (M,), flat positions b * L + l of the targets, ascending.
         letters: uint8 (M,), the true tokens there.
     """
     actions = _actions(tokens, share, generator(seed, "mask", *place), tokens < N)
-    at = np.flatnonzero(actions.ravel() != UNTOUCHED)
-    return np.where(actions < KEEP, actions, tokens), at, tokens.ravel()[at]
+    positions = np.flatnonzero(actions.ravel() != UNTOUCHED)
+    return np.where(actions < KEEP, actions, tokens), positions, tokens.ravel()[positions]
 
 
 def mask_twice(tokens: np.ndarray, share: float, seed: int, *place: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Hide bases as the released code does: twice on one tensor, and with N among the targets.
 
     The targets are the second masking's, the corruption of the first one stays: at 15%, 10% more of the inputs
-    are the mask, for which nothing is asked. Arguments and results as for `mask`.
+    are the mask, for which nothing is asked.
+
+    Args:
+        tokens, share, seed, place: as for `mask`.
+
+    Returns:
+        inputs, positions, letters: as for `mask`.
     """
-    real = tokens != PAD
-    first = _actions(tokens, share, generator(seed, "first mask", *place), real)
-    second = _actions(tokens, share, generator(seed, "mask", *place), real)
+    is_letter = tokens != PAD
+    first = _actions(tokens, share, generator(seed, "first mask", *place), is_letter)
+    second = _actions(tokens, share, generator(seed, "mask", *place), is_letter)
     inputs = np.where(first < KEEP, first, tokens)
-    at = np.flatnonzero(second.ravel() != UNTOUCHED)
-    return np.where(second < KEEP, second, inputs), at, tokens.ravel()[at]
+    positions = np.flatnonzero(second.ravel() != UNTOUCHED)
+    return np.where(second < KEEP, second, inputs), positions, tokens.ravel()[positions]
 
 
-def _actions(tokens: np.ndarray, share: float, random: np.random.Generator, eligible: np.ndarray) -> np.ndarray:
+def _actions(tokens: np.ndarray, share: float, random: np.random.Generator, is_eligible: np.ndarray) -> np.ndarray:
+    """What to do with each base, uint8 (B, L); UNTOUCHED where it is not eligible, bool (B, L)."""
     draws = random.integers(0, DRAWS, tokens.shape, dtype=np.uint16)
     actions = action_table(share).take(draws)
-    actions[~eligible] = UNTOUCHED
+    actions[~is_eligible] = UNTOUCHED
     return actions

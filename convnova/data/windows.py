@@ -1,4 +1,4 @@
-"""Windows over a genome, by arithmetic."""
+"""Windows over a tokenized genome, by arithmetic: what pretraining reads."""
 
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -11,11 +11,25 @@ from convnova.data.intervals import Interval, merge
 from convnova.errors import ConvNovaError
 from convnova.log import log
 
+BASES_A_BLOCK = 1 << 22
+"""Bases that are searched for N at once."""
+
+
+class Segment(NamedTuple):
+    """Windows side by side: `count` of them, `width` bases each, from `start` on."""
+
+    chrom: str
+    start: int
+    count: int
+    width: int
+
 
 def windows(folder: Path, split: str, length: int, coverage: Literal["whole", "first"] = "whole") -> "Windows":
     """The windows of one split of a genome.
 
     Args:
+        folder: the tokenized genome.
+        split: `train`, `valid` or `test`.
         length: bases a window.
         coverage: `whole`: overlapping intervals are joined, then tiled side by side, the last window moved
             left to fit; windows of which more than half is N are left out. `first`: the first `length`
@@ -32,22 +46,13 @@ def windows(folder: Path, split: str, length: int, coverage: Literal["whole", "f
     if coverage == "first":
         segments = [Segment(part.chrom, part.start, 1, min(length, part.end - part.start)) for part in intervals]
         return Windows(genome, segments, length)
-    tiled = [tile for part in merge(intervals) for tile in _tile(part, length)]
-    kept = [run for tile in tiled for run in _without_n(tile, genome[tile.chrom])]
-    found, all_windows = sum(run.count for run in kept), sum(tile.count for tile in tiled)
-    log(f"{split}: {found:,} windows of {length} bases; {all_windows - found:,} more, mostly N, left out")
-    if not found:
+    tiles = [tile for part in merge(intervals) for tile in _tile(part, length)]
+    segments = [run for tile in tiles for run in _without_n(tile, genome[tile.chrom])]
+    count, all_windows = sum(run.count for run in segments), sum(tile.count for tile in tiles)
+    log(f"{split}: {count:,} windows of {length} bases; {all_windows - count:,} more, mostly N, left out")
+    if not count:
         raise ConvNovaError(f"{folder}: expected bases in the split {split!r}, found only N")
-    return Windows(genome, kept, length)
-
-
-class Segment(NamedTuple):
-    """Windows side by side: `count` of them, `width` bases each, from `start` on."""
-
-    chrom: str
-    start: int
-    count: int
-    width: int
+    return Windows(genome, segments, length)
 
 
 def _tile(part: Interval, length: int) -> list[Segment]:
@@ -61,23 +66,31 @@ def _tile(part: Interval, length: int) -> list[Segment]:
 def _without_n(tile: Segment, chromosome: np.ndarray) -> list[Segment]:
     """The runs of windows of a tile of which at most half is N."""
     keep = np.ones(tile.count, bool)
-    block = max(1, (1 << 22) // tile.width)
-    for first in range(0, tile.count, block):
-        count = min(block, tile.count - first)
-        begin = tile.start + first * tile.width
-        is_n = chromosome[begin : begin + count * tile.width] == N
+    windows_a_block = max(1, BASES_A_BLOCK // tile.width)
+    for first in range(0, tile.count, windows_a_block):
+        count = min(windows_a_block, tile.count - first)
+        start = tile.start + first * tile.width
+        is_n = chromosome[start : start + count * tile.width] == N
         if is_n.any():
             keep[first : first + count] = np.count_nonzero(is_n.reshape(count, -1), axis=1) * 2 <= tile.width
-    borders = np.flatnonzero(np.diff(keep, prepend=False, append=False)).reshape(-1, 2)
+    borders = np.flatnonzero(np.diff(keep, prepend=False, append=False)).reshape(-1, 2)  # first and one past the last
     return [tile._replace(start=tile.start + a * tile.width, count=b - a) for a, b in borders.tolist()]
 
 
 class Windows:
-    """Windows of `length` bases, numbered from 0; which bases number i holds is computed, not stored."""
+    """Windows of `length` bases, numbered from 0; which bases number i holds is computed, not stored.
+
+    Attributes:
+        length: bases a window.
+        chromosomes: tokens, uint8 (bases,), of each chromosome.
+        chromosome, start, width: of each segment, int64 (segments,): index into `chromosomes`, first base, bases a
+            window.
+        first: number of each segment's first window, and last how many windows there are, int64 (segments + 1,).
+    """
 
     def __init__(self, genome: dict[str, np.ndarray], segments: list[Segment], length: int):
         self.length = length
-        self.chromosomes = [genome[name] for name in genome]
+        self.chromosomes = list(genome.values())
         ids = {name: number for number, name in enumerate(genome)}
         self.chromosome = np.array([ids[segment.chrom] for segment in segments])
         self.start = np.array([segment.start for segment in segments])
@@ -88,17 +101,17 @@ class Windows:
         return int(self.first[-1])
 
     def tokens(self, indices: np.ndarray) -> np.ndarray:
-        """The tokens of some windows: integers (n,) to uint8 (n, length), OUTSIDE where an interval ends early."""
+        """The tokens of some windows: integers (n,) to uint8 (n, length), PAD where an interval ends early."""
         segment = np.searchsorted(self.first, indices, side="right") - 1
         chromosome, width = self.chromosome[segment], self.width[segment]
         start = self.start[segment] + (indices - self.first[segment]) * width
         tokens = np.empty((len(indices), self.length), np.uint8)
-        full = width == self.length
-        for number in np.unique(chromosome[full]):
-            rows = np.flatnonzero(full & (chromosome == number))
+        is_full = width == self.length
+        for number in np.unique(chromosome[is_full]):  # whole windows of a chromosome by one index into a view
+            rows = np.flatnonzero(is_full & (chromosome == number))
             view = np.lib.stride_tricks.sliding_window_view(self.chromosomes[number], self.length)
             tokens[rows] = view[start[rows]]
-        for row in np.flatnonzero(~full):
+        for row in np.flatnonzero(~is_full):
             tokens[row, : width[row]] = self.chromosomes[chromosome[row]][start[row] : start[row] + width[row]]
             tokens[row, width[row] :] = PAD
         return tokens
