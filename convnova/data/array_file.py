@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from convnova import __version__
 from convnova.errors import ConvNovaError
@@ -84,21 +85,16 @@ def _read_header(path: Path) -> tuple[dict, int]:
     """The parsed header and the offset of the first tensor; an error if the file is not whole."""
     if not path.is_file():
         raise ConvNovaError(f"{path}: expected a tokenized file, found nothing; make it with `convnova tokenize-...`")
-    size = path.stat().st_size
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except SafetensorError as error:
+        raise ConvNovaError(
+            f"{path}: expected a whole safetensors file: {error}; delete it and make it again"
+        ) from error
     with path.open("rb") as stream:
-        try:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > size - 8:
-                raise ValueError("the header is longer than the file")
-            header = json.loads(stream.read(length))
-            end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
-            if size != 8 + length + end:
-                raise ValueError(f"{8 + length + end} bytes announced, {size} found")
-        except (ValueError, struct.error, KeyError, TypeError) as error:
-            raise ConvNovaError(
-                f"{path}: expected a whole safetensors file: {error}; delete it and make it again"
-            ) from error
-    return header, 8 + length
+        length = int.from_bytes(stream.read(8), "little")
+        return json.loads(stream.read(length)), 8 + length
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:

@@ -22,8 +22,8 @@ from pooch.hashes import hash_matches
 from requests.adapters import HTTPAdapter
 
 from convnova.errors import ConvNovaError
+from convnova.files import read_json, write_json
 from convnova.files import sha256 as sha256_of
-from convnova.files import write_json
 from convnova.log import log, progress
 
 TIMEOUT = (20.0, 60.0)  # seconds to connect, and seconds without a byte
@@ -66,22 +66,30 @@ def fetch(
     """
     out, record = Path(out), Path(record) if record else None
     mirror = mirror.rstrip("/") if mirror else None
+    may_ask_mirror = mirror and not (offline and is_url(mirror))
     paths = [urlsplit(url).netloc + urlsplit(url).path for url in urls] if mirror else []
-    published = f"sha256:{sha256}" if sha256 else f"md5:{md5}" if md5 else None
-    if published is None and mirror and not (offline and is_url(mirror)):
+    checksum = f"sha256:{sha256}" if sha256 else f"md5:{md5}" if md5 else None
+    if checksum is None and may_ask_mirror:
         sums = _mirror_checksums(mirror)
-        published = next((f"sha256:{sums[path]}" for path in paths if path in sums), None)
-    checksum = published or _recorded_checksum(record)
-    addresses = [f"{mirror}/{path}" for path in paths] if mirror else urls
+        checksum = next((f"sha256:{sums[path]}" for path in paths if path in sums), None)
+    advice = "try again later, or give a mirror"
+    if checksum is None and record and record.exists():
+        checksum = "sha256:" + str(read_json(record).get("sha256"))
+        advice += f"; the hash was recorded in {record} at an earlier fetch; delete that file if the change is meant"
     try:
         # Without any checksum nobody can tell whether a file is whole, so it is fetched again.
-        if not (checksum and out.is_file() and hash_matches(out, checksum)):
-            if offline and (mirror is None or is_url(mirror)):
-                raise ConvNovaError(f"{out}: not there whole, and offline; run online, or give a mirror with {urls[0]}")
-            out.parent.mkdir(parents=True, exist_ok=True)
-            _fetch_from_first(addresses, out, checksum, size, record, is_recorded=checksum != published)
-        elif record and not record.exists():
-            _write_record(record, None, out)
+        if checksum and out.is_file() and hash_matches(out, checksum):
+            address, new = None, out
+        elif offline and not may_ask_mirror:
+            raise ConvNovaError(f"{out}: not there whole, and offline; run online, or give a mirror with {urls[0]}")
+        else:
+            addresses = [f"{mirror}/{path}" for path in paths] if mirror else urls
+            address, new = _retrieve_from_first(addresses, out, checksum, size, advice)
+        if record and (address or not record.exists()):
+            time = datetime.now(UTC).isoformat(timespec="seconds")
+            write_json(record, {"url": address, "sha256": sha256_of(new), "size": new.stat().st_size, "time": time})
+        if address:
+            os.replace(new, out)
     except OSError as error:
         raise ConvNovaError(
             f"{out}: expected a folder that can be written to and has room, found: {error}; "
@@ -93,22 +101,6 @@ def fetch(
 def is_url(place: str) -> bool:
     """Whether it is a web address, not a folder."""
     return place.startswith(("http://", "https://"))
-
-
-def _recorded_checksum(record: Path | None) -> str | None:
-    """The checksum that was recorded at an earlier fetch."""
-    if record is None or not record.exists():
-        return None
-    try:
-        return "sha256:" + json.loads(record.read_text(encoding="utf-8"))["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConvNovaError(f"{record}: expected the record of a fetch, found {error!r}; delete it") from error
-
-
-def _write_record(record: Path, address: str | None, file: Path) -> None:
-    """Write down what came; an address of None says that it was there already."""
-    time = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(record, {"url": address, "sha256": sha256_of(file), "size": file.stat().st_size, "time": time})
 
 
 def _mirror_checksums(mirror: str) -> dict[str, str]:
@@ -137,26 +129,19 @@ def _mirror_checksums(mirror: str) -> dict[str, str]:
     return sums
 
 
-def _fetch_from_first(
-    addresses: list[str], out: Path, checksum: str | None, size: int | None, record: Path | None, is_recorded: bool
-) -> None:
-    """Fetch from the first address that gives the right file, and write the record before the file is in place."""
+def _retrieve_from_first(
+    addresses: list[str], out: Path, checksum: str | None, size: int | None, advice: str
+) -> tuple[str, Path]:
+    """The first address that gives the right file, and where it is now, beside `out`."""
+    out.parent.mkdir(parents=True, exist_ok=True)
     failures = []
     for address in addresses:
         log(f"{out}: fetching {address}")
         try:
-            new = _retrieve(address, out, checksum, size)
+            return address, _retrieve(address, out, checksum, size)
         except REFUSALS as error:
             failures.append(f"{address}: {_reason(error)}")
             log(failures[-1])
-            continue
-        if record:
-            _write_record(record, address, new)
-        os.replace(new, out)
-        return
-    advice = "try again later, or give a mirror"
-    if is_recorded:
-        advice += f"; the hash was recorded in {record} at an earlier fetch; delete that file if the change is meant"
     raise ConvNovaError(f"{out}: expected the whole file, found: {'; '.join(failures)}; {advice}")
 
 

@@ -22,18 +22,6 @@ from convnova.log import log, progress
 GENOME_FILE, INTERVALS_FILE = "genome.safetensors", "intervals.tsv"
 SPLITS = ("train", "valid", "test")
 
-TOKEN_BITS, LOWER_BIT, OTHER_BIT, WRONG_BIT = 7, 8, 16, 128
-
-
-def _letter_code(letter: int) -> int:
-    token = int(dna.LETTER_TO_TOKEN[letter])
-    code = {dna.NOT_DNA: WRONG_BIT, dna.OTHER: dna.N | OTHER_BIT}.get(token, token)
-    return code | LOWER_BIT if chr(letter).islower() else code
-
-
-CODES = bytes(map(_letter_code, range(256)))
-"""Letter to token with a bit for lower case, one for IUPAC codes and gaps, one for what is not DNA."""
-
 
 def tokenize_genome(
     fasta: Path,
@@ -94,12 +82,11 @@ def _append_chromosomes(fasta: Path, file: ArrayFileWriter) -> dict[str, dict[st
                     raise ConvNovaError(f"{fasta}: expected another name for every record, found {found} in {where}")
                 letters[name] = dict.fromkeys(("bases", "N", "lower", "other"), 0)
             codes, count = _codes(piece, fasta), letters[name]
-            file.append(name, codes & TOKEN_BITS)
-            other = int(np.count_nonzero(codes & OTHER_BIT))
+            file.append(name, np.minimum(codes, dna.N))  # other letters become N, which is the largest token
             count["bases"] += codes.size
-            count["lower"] += int(np.count_nonzero(codes & LOWER_BIT))
-            count["other"] += other
-            count["N"] += int(np.count_nonzero(codes & TOKEN_BITS == dna.N)) - other
+            count["N"] += int(np.count_nonzero(codes == dna.N))
+            count["lower"] += int(np.count_nonzero(np.frombuffer(piece.letters, np.uint8) >= ord("a")))
+            count["other"] += int(np.count_nonzero(codes == dna.OTHER))
             work.update(codes.size)
     total = {key: sum(count[key] for count in letters.values()) for key in letters[name]}
     log(
@@ -110,14 +97,13 @@ def _append_chromosomes(fasta: Path, file: ArrayFileWriter) -> dict[str, dict[st
 
 
 def _codes(piece: Piece, fasta: Path) -> np.ndarray:
-    """The `CODES` of a piece's letters, uint8 (letters,), line ends left out."""
-    codes = np.frombuffer(piece.letters.translate(CODES, b"\r\n"), np.uint8)
-    if codes.max() >= WRONG_BIT:
-        is_wrong = np.frombuffer(piece.letters.translate(CODES), np.uint8) >= WRONG_BIT
-        position = next(int(at) for at in np.flatnonzero(is_wrong) if piece.letters[at] not in b"\r\n")
-        line = piece.line + piece.letters.count(b"\n", 0, position)
+    """Token or OTHER of each letter of a piece, uint8 (letters,), line ends left out."""
+    codes = np.frombuffer(piece.letters.translate(dna.LETTER_TO_TOKEN.tobytes(), b"\r\n"), np.uint8)
+    if (codes == dna.NOT_DNA).any():
+        wrong = piece.letters.translate(None, b"\r\n")[int(np.argmax(codes == dna.NOT_DNA))]
+        line = piece.line + piece.letters.count(b"\n", 0, piece.letters.index(wrong))
         raise ConvNovaError(
-            f"{fasta}: expected nucleotides (A, C, G, T, N or an IUPAC code), found {chr(piece.letters[position])!r} "
+            f"{fasta}: expected nucleotides (A, C, G, T, N or an IUPAC code), found {chr(wrong)!r} "
             f"in line {line}, record {piece.header.split(maxsplit=1)[0]!r}; is it a protein sequence?"
         )
     return codes

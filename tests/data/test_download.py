@@ -337,7 +337,7 @@ def test_what_stands_there_stays_if_nothing_better_comes(server, out):
 def test_a_record_that_cannot_be_read_is_an_error_that_names_it(out, record):
     record.parent.mkdir()
     record.write_text("[]")
-    with pytest.raises(ConvNovaError, match=f"{record}: expected the record of a fetch"):
+    with pytest.raises(ConvNovaError, match=f"{record}: expected a JSON object"):
         fetch(["http://127.0.0.1:1/nobody"], out, record=record)
 
 

@@ -14,7 +14,7 @@ import pytest
 from pybedtools import BedTool
 
 from convnova.data import array_file
-from convnova.data.dna import decode, encode
+from convnova.data.dna import decode
 from convnova.data.genome import choose_chromosomes, read_genome, read_intervals, tokenize_genome
 from convnova.data.windows import windows
 from convnova.errors import ConvNovaError
@@ -358,20 +358,6 @@ def test_letters_of_real_sequences(shared, tmp_path, name, chromosome, bases, n,
     tokenize_genome(shared / "data" / name, tmp_path / "out")
     counts = array_file.read_metadata(tmp_path / "out/genome.safetensors")["letters"]
     assert counts == {chromosome: {"bases": bases, "N": n, "lower": lower, "other": 0}}
-
-
-def test_encode_agrees_letter_by_letter():
-    """The reader of genomes and `dna.encode`, which reads tasks, take every byte alike."""
-    from convnova.data.genome import CODES, OTHER_BIT, TOKEN_BITS, WRONG_BIT
-
-    for letter in map(chr, range(256)):
-        code = CODES[ord(letter)]
-        try:
-            tokens, others = encode(letter)
-        except ValueError:
-            assert code >= WRONG_BIT
-        else:
-            assert (code & TOKEN_BITS, bool(code & OTHER_BIT)) == (tokens[0], others == 1)
 
 
 def test_only_the_chromosomes_that_are_named_are_trained_on(tmp_path):

@@ -11,9 +11,6 @@ from typing import BinaryIO
 
 from convnova.errors import ConvNovaError
 
-ENCRYPTED = 1
-"""Flag of a zip entry (APPNOTE 4.4.4)."""
-
 
 def members(path: Path) -> Iterator[tuple[PurePosixPath, BinaryIO]]:
     """Yield name and content of every file, sorted by name; of a tar in the order of the archive.
@@ -31,8 +28,6 @@ def members(path: Path) -> Iterator[tuple[PurePosixPath, BinaryIO]]:
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            if any(entry.flag_bits & ENCRYPTED for entry in entries):
-                raise ConvNovaError(f"{path}: expected a zip to read, found one with a password; unpack it to a folder")
             for entry in sorted(entries, key=lambda entry: entry.filename):
                 with archive.open(entry) as stream:
                     yield _checked_name(path, entry.filename), stream  # type: ignore[misc]
@@ -59,6 +54,8 @@ def report_damage(path: Path) -> Iterator[None]:
     """Turn what a damaged archive raises, wherever it is noticed, into an error that names the archive."""
     try:
         yield
+    except RuntimeError as error:  # zipfile: a password, or an unusual compression
+        raise ConvNovaError(f"{path}: expected a zip to read, found: {error}; unpack it to a folder") from error
     except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError) as error:
         raise ConvNovaError(
             f"{path}: expected a whole zip or tar, found a damaged file ({error}); fetch it again"
