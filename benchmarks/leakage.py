@@ -1,11 +1,11 @@
-"""How long the audit of a task takes and how much memory, on made data.
+"""How long the audit of a task takes and how much memory, on simulated data.
 
-A genome is made with families of repeats, as a tenth of the human genome is; rows are windows of it, so that test
+The genome has families of repeats, as a tenth of the human genome does; rows are windows of it, so that test
 rows overlap train rows as they do in the real benchmarks. The largest task of the paper without DeepSEA has 289,061
 rows of 401 bases on average.
 
-    python benchmarks/leakage.py --rows 300000 --length 300 --json audit.json
-    python benchmarks/leakage.py --paper --megabases 3000 --json audit.json
+    python benchmarks/leakage.py --rows 300000 --length 300 --json leakage.json
+    python benchmarks/leakage.py --paper --megabases 3000 --json leakage.json
 
 `--paper`: all 26 tasks of the paper that have classes, each with its published number of rows, all of them as long as
 its longest, in as many processes at once as there are cores. They have no coordinates: every test row is looked for in
@@ -92,41 +92,41 @@ def write_task(path: Path, genome: np.ndarray, size: Size) -> None:
             file.append(f"{name}.labels", rng.integers(0, 2, count))
 
 
-def measure(shard: Path, genome: Path | None) -> dict:
+def measure(dataset: Path, genome: Path | None) -> dict:
     """Audit a task in this process, which did nothing else."""
-    pretraining = Pretraining("made", genome, None, "csv", {}) if genome else None
+    pretraining = Pretraining("simulated", genome, None, "csv", {}) if genome else None
     wall, processor = time.perf_counter(), time.process_time()
-    found = audit(read_task(shard), pretraining)
+    numbers = audit(read_task(dataset), pretraining)
     return {
         "seconds": round(time.perf_counter() - wall, 2),
         "processor_seconds": round(time.process_time() - processor, 2),
         "peak_memory_mb": peak_resident() // 10**6,
-        "overlap": found["overlap"],
-        "pretraining": found.get("pretraining"),
+        "overlap": numbers["overlap"],
+        "pretraining": numbers.get("pretraining"),
     }
 
 
 def measure_all(folder: Path, first: np.ndarray, sizes: list[Size], processes: int) -> dict:
     """Write and audit every task, the largest first, each in a process of its own; `seconds` is that of the audits."""
     sizes = sorted(sizes, key=lambda size: -size.length * (size.train + size.test))
-    shards = [folder / f"{number}.safetensors" for number in range(len(sizes))]
-    for shard, size in zip(shards, sizes, strict=True):
-        write_task(shard, first, size)
+    datasets = [folder / f"{number}.safetensors" for number in range(len(sizes))]
+    for path, size in zip(datasets, sizes, strict=True):
+        write_task(path, first, size)
     began = time.perf_counter()
     with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
-        found = pool.starmap(measure, [(shard, folder) for shard in shards], chunksize=1)
+        results = pool.starmap(measure, [(path, folder) for path in datasets], chunksize=1)
     return {
         "seconds": round(time.perf_counter() - began, 1),
         "processes": processes,
         "rows": sum(size.train + size.test for size in sizes),
         "bases": sum(size.length * (size.train + size.test) for size in sizes),
-        "peak_memory_mb": max(one["peak_memory_mb"] for one in found),
-        "tasks": {size.task: size._asdict() | one for size, one in zip(sizes, found, strict=True)},
+        "peak_memory_mb": max(result["peak_memory_mb"] for result in results),
+        "tasks": {size.task: size._asdict() | result for size, result in zip(sizes, results, strict=True)},
     }
 
 
 def main() -> None:
-    """Make the data, audit them, print the results."""
+    """Simulate the data, audit them, print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--paper", action="store_true", help="all tasks at their published sizes; no --rows, --length")
     parser.add_argument("--rows", type=int, default=300_000)
@@ -141,7 +141,7 @@ def main() -> None:
         if options.paper:
             results |= measure_all(folder, first, published_sizes(), os.cpu_count() or 1)
         else:
-            size = Size("made", options.rows * 8 // 10, options.rows - options.rows * 8 // 10, options.length)
+            size = Size("simulated", options.rows * 8 // 10, options.rows - options.rows * 8 // 10, options.length)
             write_task(folder / "task.safetensors", first, size)
             results |= size._asdict()
             for key, genome in (("splits", None), ("splits_and_genome", folder)):

@@ -129,29 +129,23 @@ def test_containment_is_that_of_sets_of_kmers(seed, small_pieces):
             assert math.isnan(share)
 
 
-def test_containment_at_a_known_share():
-    """Of 100 - 20 k-mers of a test row, a train row with its first 60 bases has 40: one half; with 59, less."""
-    (text,) = random_rows(np.random.default_rng(5), 1, 100, 100)
-    for kept, expected in ((60, 0.5), (59, 0), (100, 1)):
-        for train in (text[:kept] + "N", opposite(text[:kept])):
-            assert containment(sequences([text]), sequences([train]), 21, 0.5).tolist() == [expected]
-
-
-def test_two_halves_in_two_train_rows_are_not_one_near_duplicate():
-    (text,) = random_rows(np.random.default_rng(6), 1, 100, 100)
-    train = [text[:55], text[35:85], text[60:]]
-    assert containment(sequences([text]), sequences(train), 21, 0.5).tolist() == [0]
-
-
-def test_the_best_of_all_train_rows_counts_not_the_last(small_pieces):
-    """Of 80 k-mers 70 are in the first train row; rows much later have 40, and the others as well."""
-    (text,), between = (
-        random_rows(np.random.default_rng(9), 1, 100, 100),
-        random_rows(np.random.default_rng(10), 1, 200, 200),
+@pytest.mark.parametrize(
+    ("train", "expected"),
+    [
+        ([(0, 60)], 0.5),  # the first 60 of 100 bases have 40 of 80 k-mers
+        ([(0, 59)], 0),
+        ([(0, 100)], 1),
+        ([(0, 55), (35, 85), (60, 100)], 0),  # halves in several train rows are no near duplicate
+        ([(0, 90), "apart", (0, 60), (40, 100)], 70 / 80),  # the best of all rows counts
+    ],
+)
+def test_containment_is_the_largest_share_in_one_row(train, expected, small_pieces):
+    text, *apart = random_rows(np.random.default_rng(5), 1, 100, 100) + random_rows(
+        np.random.default_rng(6), 9, 200, 200
     )
-    train = [text[:90], *between, text[:60], text[40:]]
-    assert containment(sequences([text]), sequences(train), 21, 0.5).tolist() == [70 / 80]
-    assert containment(sequences([text]), sequences(train[::-1]), 21, 0.5).tolist() == [70 / 80]
+    rows = [row for part in train for row in (apart if part == "apart" else [text[slice(*part)] + "N"])]
+    for known in (rows, rows[::-1], [opposite(row) for row in rows]):
+        assert containment(sequences([text]), sequences(known), 21, 0.5).tolist() == [expected]
 
 
 @pytest.mark.parametrize("length", [21, 40, 100])
