@@ -29,7 +29,7 @@ from convnova.models import build_predictor
 from convnova.training.devices import peak_resident
 from convnova.training.finetune import Classification
 from convnova.training.loop import train
-from convnova.training.optimization import AdamW, parameter_groups, sequences_at_once, training_step
+from convnova.training.optimization import AdamW, StepPlan, parameter_groups, sequences_at_once, training_step
 
 ROWS, SHORTEST, LONGEST, CLASSES = 1000, 1433, 14_000, 9
 MODELS = {
@@ -94,7 +94,7 @@ def measure(model: str, sequences: int, epoch: bool) -> dict:
             return
         optimizer = AdamW(parameter_groups(network, settings.weight_decay), betas=(settings.beta1, settings.beta2))
         at_once = sequences_at_once(settings, batch.tokens, device)
-        loss, _ = training_step(network, objective, batch, optimizer, 1e-3, settings, at_once)
+        loss, _ = training_step(network, objective, batch, optimizer, StepPlan(settings, 1e-3, at_once))
         found["at_once"], found["loss"] = at_once, round(loss.item(), 3)
 
     def evaluation() -> None:

@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from convnova.config.hyperparameters import Pretraining
-from convnova.config.run import RunConfig
 from convnova.data.batches import Batch
 from convnova.data.dna import N
 from convnova.data.genome import tokenize_genome
@@ -30,6 +29,7 @@ from convnova.data.windows import Windows, windows
 from convnova.models import build_backbone
 from convnova.models.heads import MaskedLanguageModel
 from convnova.models.weights import load_strictly, load_weights
+from convnova.randomness import torch_seed
 from convnova.training.pretrain import MaskedLanguage, pretrain
 
 BASES = 4
@@ -107,19 +107,15 @@ def compare(asked: argparse.Namespace, folder: Path) -> dict[str, object]:
     settings = Pretraining(
         epochs=asked.epochs, length=asked.length, batch_size=asked.batch, lr=asked.lr, warmup=0.05, weight_decay=0.0
     )
-    model = {"title": "ConvNova", "architecture": "convnova", "pretrained": True, "settings": {"width": asked.width}}
-    config = RunConfig(
-        run="benchmark", genome="own", genomes={"own": {"fasta": str(asked.fasta)}}, pretrain=settings,
-        models={"convnova": model}, suites={},
-    )  # fmt: skip
+    parts = {split: windows(folder / "genome", split, asked.length) for split in ("train", "valid")}
+    torch.manual_seed(torch_seed(settings.seed, "weights"))
+    network = MaskedLanguageModel(build_backbone("convnova", {"width": asked.width}))
     started = time.perf_counter()
-    (backbone,) = config.backbones()
-    pretrain(config, backbone, folder / "genome", folder / "out")
+    pretrain(network, parts, settings, folder / "out")
     seconds = time.perf_counter() - started
     weights, about = load_weights(folder / "out" / "weights.safetensors")
-    network = MaskedLanguageModel(build_backbone("convnova", about["settings"])).eval()
-    load_strictly(network, weights, "the pretraining")
-    data, valid = (windows(folder / "genome", split, asked.length) for split in ("train", "valid"))
+    load_strictly(network.eval(), weights, "the pretraining")
+    data, valid = parts["train"], parts["valid"]
     objective = MaskedLanguage(settings, data, valid)
     losses = {f"{before + 1}-mer Markov": markov_loss(objective, markov(data, before), before) for before in (1, 4)}
     best = min(about["epochs"], key=lambda epoch: epoch["loss"])

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from convnova import __version__
-from convnova.cli import cost, data, results, train
+from convnova.cli import data, results, train
 from convnova.errors import ConvNovaError
 from convnova.log import log, logging_to
 
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"convnova {__version__}")
     top.add_argument("--log", type=Path, metavar="FILE", help="write progress to FILE as plain lines")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for stage in (data, train, results, cost):
+    for stage in (data, train, results):
         stage.add_commands(commands)
     return top
 

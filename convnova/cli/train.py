@@ -1,13 +1,22 @@
-"""The commands that train: pretrain, finetune."""
+"""The commands that train or measure a model: pretrain, finetune, cost. They unpack the config of a run."""
 
 import argparse
 import os
+import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from convnova.cli.common import config_of, of_run
-from convnova.errors import ConvNovaError
-from convnova.training.devices import load_torch
+from convnova.errors import ConvNovaError, nearest
+from convnova.training.devices import load_torch, take_gpus
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from convnova.config.run import Job, RunConfig
+    from convnova.data.task_dataset import TaskDataset
+    from convnova.training.provenance import Provenance
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -26,12 +35,15 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     finetune.add_argument("--out", type=Path, required=True, metavar="DIR")
     finetune.add_argument("--threads", type=int, default=os.cpu_count())
 
+    cost = of_run(commands, "cost", run_cost, "measure one model at one length: operations, throughput, memory")
+    cost.add_argument("--model", required=True, help="a model of the config")
+    cost.add_argument("--length", type=int, required=True, help="bases a sequence")
+    cost.add_argument("--out", type=Path, required=True, metavar="FILE")
+    cost.add_argument("--threads", type=int, default=os.cpu_count())
+
 
 def run_pretrain(options: argparse.Namespace) -> None:
     """`convnova pretrain`"""
-    from convnova.errors import nearest
-    from convnova.training.devices import take_gpus
-
     config = config_of(options)
     if options.backbone not in config.backbones():
         raise ConvNovaError(f"backbone {options.backbone!r}: {nearest(options.backbone, list(config.backbones()))}")
@@ -40,20 +52,160 @@ def run_pretrain(options: argparse.Namespace) -> None:
         take_gpus(options.processes)
         os.execv(sys.executable, [sys.executable, *launcher, "--no-python", "--", *sys.argv])
     load_torch(options.threads)
-    from convnova.training.pretrain import pretrain
-
-    pretrain(config, options.backbone, options.genome, options.out)
+    pretrain_backbone(config, options.backbone, options.genome, options.out)
 
 
 def run_finetune(options: argparse.Namespace) -> None:
     """`convnova finetune`"""
-    from convnova.errors import nearest
-
     config = config_of(options)
     jobs = {job.name: job for job in config.jobs()}
     if options.job not in jobs:
         raise ConvNovaError(f"job {options.job!r} is not in {options.config}; {nearest(options.job, list(jobs)[:12])}")
     load_torch(options.threads)
+    finetune_job(config, jobs[options.job], options.dataset, options.out, options.weights)
+
+
+def run_cost(options: argparse.Namespace) -> None:
+    """`convnova cost`"""
+    config = config_of(options)
+    if options.model not in config.models:
+        raise ConvNovaError(f"model {options.model!r}: {nearest(options.model, list(config.models))}")
+    if options.length < 1:
+        raise ConvNovaError(f"--length {options.length}: expected 1 or more")
+    load_torch(options.threads)
+    from convnova.training.compute_cost import write_cost
+
+    settings_hash = config.fingerprint(config.models[options.model], options.length)
+    write_cost(options.model, config.models[options.model], options.length, options.out, settings_hash)
+
+
+def pretrain_backbone(config: "RunConfig", backbone: str, genome: Path, out: Path) -> None:
+    """Train one of the run's backbones.
+
+    Args:
+        config: the run.
+        backbone: one of `config.backbones()`.
+        genome: folder of the tokenized genome.
+        out: folder for the results of `training.pretrain.pretrain`.
+
+    Raises:
+        ConvNovaError: no windows, or a loss that is not finite.
+    """
+    import torch
+
+    from convnova.data.windows import windows
+    from convnova.models import build_backbone, checkpoint_activations
+    from convnova.models.heads import MaskedLanguageModel
+    from convnova.randomness import torch_seed
+    from convnova.training.pretrain import pretrain
+
+    inputs = {"genome": genome / "genome.safetensors"}
+    provenance, checkpoints = _provenance(config, config.pretraining_fingerprint(backbone), inputs, out)
+    model_name, suite = config.backbones()[backbone]
+    settings = config.pretraining(model_name)
+    architecture, model_settings = config.models[model_name].architecture, config.settings(model_name, suite)
+    torch.manual_seed(torch_seed(settings.seed, "weights"))
+    model = MaskedLanguageModel(build_backbone(architecture, model_settings))
+    if settings.checkpointing:
+        checkpoint_activations(model)
+    parts = {split: windows(genome, split, settings.length, settings.coverage) for split in ("train", "valid")}
+    about = {"architecture": architecture, "settings": model_settings, "simulated": config.simulated}
+    pretrain(
+        model.to("cuda" if torch.cuda.is_available() else "cpu"), parts, settings, out,
+        label=f"pretrain {backbone}", checkpoints=checkpoints, about=about, provenance=provenance,
+    )  # fmt: skip
+    shutil.rmtree(checkpoints.parent, ignore_errors=True)
+
+
+def finetune_job(config: "RunConfig", job: "Job", dataset: Path, out: Path, weights: Path | None = None) -> None:
+    """Make one number of the run.
+
+    Args:
+        config: the run.
+        job: one of `config.jobs()`.
+        dataset: the tokenized task.
+        out: folder for the results of `training.finetune.finetune`.
+        weights: the pretrained model, for models that start from one.
+
+    Raises:
+        ConvNovaError: weights that are missing, not wanted or do not fit, or an error of the training.
+    """
+    from convnova.data.task_dataset import read_task
+    from convnova.models import receptive_field
+    from convnova.runs.slurm import keep_results, restore_results
     from convnova.training.finetune import finetune
 
-    finetune(config, jobs[options.job], options.dataset, options.out, options.weights)
+    inputs = {"task": dataset} | ({"weights": weights} if weights else {})
+    provenance, checkpoints = _provenance(config, config.job_fingerprint(job), inputs, out)
+    if restore_results(out, checkpoints.name):
+        return
+    data, task, about = read_task(dataset), config.task(job), config.models[job.model]
+    description = {
+        **job._asdict(),
+        "architecture": about.architecture,
+        "settings": config.job_settings(job),
+        "receptive_field": receptive_field(about.architecture, config.job_settings(job), task.kind),
+        "frozen": about.frozen,
+        "head": about.head,
+        "simulated": config.simulated,
+    }
+    finetune(
+        build_job_model(config, job, data, weights), data, task, config.training(job), job.protocol, job.seed, out,
+        strands=config.strands(job.model, job.suite), label=job.name, checkpoints=checkpoints, about=description,
+        provenance=provenance,
+    )  # fmt: skip
+    shutil.rmtree(checkpoints.parent, ignore_errors=True)
+    if "SLURM_JOB_ID" in os.environ:
+        keep_results(out, checkpoints.name)
+
+
+def build_job_model(config: "RunConfig", job: "Job", data: "TaskDataset", weights: Path | None) -> "nn.Module":
+    """The network of a job with its initial weights, on the best device there is.
+
+    Args:
+        config: the run.
+        job: one of `config.jobs()`.
+        data: the tokenized task; gives the number of outputs and the longest sequence.
+        weights: the pretrained model, for models that start from one.
+
+    Raises:
+        ConvNovaError: pretrained weights that are missing, not wanted, or do not fit; a model that cannot do what its
+            settings ask for.
+    """
+    import torch
+
+    from convnova.log import log
+    from convnova.models import build_predictor, checkpoint_activations
+    from convnova.models.weights import load_strictly, load_weights
+    from convnova.randomness import torch_seed
+    from convnova.training.finetune import padding_style
+
+    pretrained = config.is_pretrained(job)
+    if pretrained != (weights is not None):
+        raise ConvNovaError(f"{job.model}: expected {'pretrained' if pretrained else 'no'} weights, found {weights}")
+    about, training = config.models[job.model], config.training(job)
+    torch.manual_seed(torch_seed(job.seed, "weights"))
+    model = build_predictor(
+        about.architecture, config.job_settings(job), data.kind, data.outputs,
+        data.longest(config.task(job).max_length), pool_padding=padding_style(training, job.protocol) != "masked",
+        pooling=about.pooling, head=about.head, frozen=about.frozen,
+    )  # fmt: skip
+    if training.checkpointing:
+        checkpoint_activations(model)
+    if weights is not None:
+        saved, _ = load_weights(weights)
+        backbone = {name.removeprefix("backbone."): saved[name] for name in saved if not name.startswith("head.")}
+        load_strictly(model.backbone, backbone, str(weights))
+        log(f"backbone from {weights}; its language-model head ({len(saved) - len(backbone)} tensors) is not used here")
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _provenance(config: "RunConfig", fingerprint: str, inputs: dict[str, Path], out: Path) -> tuple["Provenance", Path]:
+    """What a training is made from, and the folder for the checkpoints of these settings and inputs."""
+    from convnova.files import sha256
+    from convnova.training.checkpoint import checkpoint_folder
+    from convnova.training.provenance import Provenance
+
+    files = {name: {"path": config.relative_path(path), "sha256": sha256(path)} for name, path in inputs.items()}
+    settings_and_inputs = config.fingerprint(fingerprint, [file["sha256"] for file in files.values()])
+    return Provenance(files, fingerprint), checkpoint_folder(out, config.relative_path(out), settings_and_inputs)

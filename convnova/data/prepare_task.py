@@ -6,7 +6,7 @@ and, last, where the last ends; and `<split>.labels`: class ids (n,), 0 and 1 (n
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from convnova.config.schema import KINDS, Task
 from convnova.data.array_file import ArrayFileWriter, read_metadata
 from convnova.data.genome import GENOME_FILE, SPLITS, read_genome
 from convnova.data.readers import READERS, SequenceRows, TaskFiles
+from convnova.data.task_dataset import check_metric
 from convnova.errors import ConvNovaError
 from convnova.files import sha256_of_tree
 from convnova.log import log, progress
@@ -168,26 +169,6 @@ def _count_classes(tallies: dict[str, _Tally], classes: list[str]) -> dict[str, 
         if missing := [name for name, count in counts[split].items() if not count]:
             log(f"warning: {split}: no rows of the class {', '.join(missing)}; see whether rows or labels are wrong")
     return counts
-
-
-def check_metric(metric: str, rows: Sequence[int], where: Path | str) -> None:
-    """See that a metric is defined for the classes of a test split.
-
-    Args:
-        metric: one of `config.schema.Metric`.
-        rows: test rows of each class.
-        where: the file, for messages.
-
-    Raises:
-        ConvNovaError: it is not.
-    """
-    if metric == "f1_binary" and len(rows) != 2:
-        raise ConvNovaError(f"{where}: metric = f1_binary: expected two classes, found {len(rows)}; take f1_macro")
-    if metric in ("auroc", "auprc") and np.count_nonzero(rows) < 2:
-        raise ConvNovaError(
-            f"{where}: metric = {metric}: expected test rows of two classes or more, found those of one; "
-            "take a test split that has them, or another metric"
-        )
 
 
 def _describe(split: str, tally: _Tally, max_length: int | None) -> dict[str, int]:

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from convnova.config.run import Job
-from convnova.config.schema import FOLDS, Task
+from convnova.config.schema import FOLDS
 from convnova.data.batches import LabelledSequences
 from convnova.data.task_dataset import TaskDataset
 from convnova.errors import ConvNovaError
@@ -13,21 +12,24 @@ HELD_OUT_SHARE = 0.1
 """Share of the training rows that becomes the validation part where a task has none."""
 
 
-def split_rows(data: TaskDataset, task: Task, job: Job) -> dict[str, LabelledSequences]:
-    """The rows that are trained on, that choose the epoch, and that are scored.
+def split_rows(
+    data: TaskDataset, protocol: str, seed: int, max_length: int | None = None
+) -> dict[str, LabelledSequences]:
+    """The rows that are trained on (`train`), that choose the epoch (`valid`), and that are scored (`test`).
 
     Args:
-        data: all rows of the task.
-        task: what the run config says of it; `max_length` bases are read of a sequence.
-        job: its protocol and seed decide.
+        data: the tokenized task.
+        protocol: `heldout`, `released` or `cv`.
+        seed: chooses the held-out rows; for `cv` the number of the fold.
+        max_length: bases that are read of each row at most.
 
     Returns:
-        the rows of `train`, `valid` and `test`.
+        The rows by part.
 
     Raises:
         ConvNovaError: too few training rows for a validation part.
     """
-    longest = task.max_length or max(int(data.split(name).lengths.max()) for name in data.splits)
+    longest = data.longest(max_length)
 
     def labelled(name: str, rows: np.ndarray | None = None) -> LabelledSequences:
         split = data.split(name)
@@ -35,20 +37,20 @@ def split_rows(data: TaskDataset, task: Task, job: Job) -> dict[str, LabelledSeq
         return LabelledSequences(split.tokens, split.offsets, split.labels, data.kind, rows, longest)
 
     test = labelled("test")
-    if job.protocol == "released":
+    if protocol == "released":
         return {"train": labelled("train"), "valid": test, "test": test}
-    if "valid" in data.splits and job.protocol != "cv":
+    if "valid" in data.splits and protocol != "cv":
         return {"train": labelled("train"), "valid": labelled("valid"), "test": test}
     split = data.split("train")
     labels = np.asarray(split.labels) if data.kind == "classes" else np.zeros(len(split))
-    if job.protocol == "cv":
-        is_valid = folds_of(labels) == job.seed
+    if protocol == "cv":
+        is_valid = folds_of(labels) == seed
         train, valid = np.flatnonzero(~is_valid), np.flatnonzero(is_valid)
     else:
-        train, valid = hold_out(labels, HELD_OUT_SHARE, job.seed)
+        train, valid = hold_out(labels, HELD_OUT_SHARE, seed)
     if not len(train) or not len(valid):
-        least = FOLDS if job.protocol == "cv" else 2
-        raise ConvNovaError(f"{job.suite}/{job.task}: expected at least {least} training rows, found {len(split)}")
+        least = FOLDS if protocol == "cv" else 2
+        raise ConvNovaError(f"{data.path}: expected at least {least} training rows, found {len(split)}")
     return {"train": labelled("train", train), "valid": labelled("train", valid), "test": test}
 
 

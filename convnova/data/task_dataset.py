@@ -1,5 +1,6 @@
 """A tokenized task, read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,6 +62,15 @@ class TaskDataset:
             raise ConvNovaError(f"{self.path}: expected a split {name!r}, found {', '.join(self.splits)}")
         return self.splits[name]
 
+    @property
+    def outputs(self) -> int:
+        """Numbers that a model predicts for a row or a base: the labels, or the classes."""
+        return self.split("train").labels.shape[1] if self.kind == "multilabel" else len(self.classes)
+
+    def longest(self, max_length: int | None = None) -> int:
+        """`max_length`, if it is given, else the length of the longest row of all splits, in bases."""
+        return max_length or max(int(split.lengths.max()) for split in self.splits.values())
+
 
 def read_task(path: Path) -> TaskDataset:
     """Open a tokenized task at no cost in memory.
@@ -78,3 +88,23 @@ def read_task(path: Path) -> TaskDataset:
         for split in metadata["splits"]
     }
     return TaskDataset(Path(path), metadata["kind"], metadata["classes"], splits, metadata)
+
+
+def check_metric(metric: str, rows: Sequence[int], where: Path | str) -> None:
+    """See that a metric is defined for the classes of a test split.
+
+    Args:
+        metric: one of `config.schema.Metric`.
+        rows: test rows of each class.
+        where: the file, for messages.
+
+    Raises:
+        ConvNovaError: it is not.
+    """
+    if metric == "f1_binary" and len(rows) != 2:
+        raise ConvNovaError(f"{where}: metric = f1_binary: expected two classes, found {len(rows)}; take f1_macro")
+    if metric in ("auroc", "auprc") and np.count_nonzero(rows) < 2:
+        raise ConvNovaError(
+            f"{where}: metric = {metric}: expected test rows of two classes or more, found those of one; "
+            "take a test split that has them, or another metric"
+        )

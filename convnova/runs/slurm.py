@@ -5,6 +5,7 @@ whether a node of this cluster could ever serve a request.
 """
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
@@ -12,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from convnova.errors import ConvNovaError
+from convnova.files import atomic
 from convnova.log import log
 
 PROFILE = "slurm/config.yaml"
+FINETUNING_RESULTS = ("log.csv", "predictions.parquet", "metrics.json")
+"""The last one is written last."""
 PROFILE_KEYS = {
     "partition": "`partition`, `gpu_partition`",
     "account": "`account`",
@@ -122,3 +126,33 @@ def _jobs_submitted_from(folder: Path) -> list[str]:
     queue = _ask("squeue", "--noheader", "--user", str(os.getuid()), "--format", "%A|%Z|%k").stdout
     rows = [line.split("|", 2) for line in queue.splitlines()]
     return sorted({job for job, place, comment in rows if Path(place) == folder and comment.startswith("rule_")})
+
+
+def keep_results(out: Path, fingerprint: str) -> None:
+    """Give the results of a fine-tuning a second name, until the whole run has ended.
+
+    Where one of several fine-tunings in a job fails, Snakemake deletes the results of all and runs all again.
+
+    Args:
+        out: folder of the results.
+        fingerprint: hash of settings and inputs.
+    """
+    kept = out / ".finished" / fingerprint
+    shutil.rmtree(kept.parent, ignore_errors=True)
+    kept.mkdir(parents=True)
+    for name in FINETUNING_RESULTS:
+        os.link(out / name, kept / name)
+
+
+def restore_results(out: Path, fingerprint: str) -> bool:
+    """Take back results of `keep_results`, if there are any of the same settings and inputs; says whether there are."""
+    kept = out / ".finished" / fingerprint
+    if not (kept / FINETUNING_RESULTS[-1]).exists():
+        return False
+    for name in FINETUNING_RESULTS:
+        os.utime(kept / name)
+        with atomic(out / name) as path:
+            path.unlink()
+            os.link(kept / name, path)
+    log(f"finished by an earlier attempt of this job that failed later; taken from {kept}")
+    return True

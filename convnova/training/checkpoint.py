@@ -1,27 +1,54 @@
-"""Weights and training state on disk: written whole or not at all, loaded strictly or not at all.
+"""The state of a training under way, on disk: written whole or not at all.
 
-Weights are a safetensors file with a JSON of the same name beside it. A checkpoint of training under way is a
-folder `step-<n>` with the weights, their JSON and `state.pt` (optimizer and loop); the newest two are kept.
+A checkpoint is a folder `step-<n>` with the weights, their JSON and `state.pt` (optimizer and loop). The newest two
+are kept.
 """
 
 import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from convnova.config.run import RunConfig
 from convnova.log import log
 from convnova.models.weights import _writing, load_strictly, load_weights, save_weights
 from convnova.training.optimization import AdamW
 
-KEPT = 2
+CHECKPOINTS_KEPT = 2
 
 
-def save_state(folder: Path, step: int, model: nn.Module, optimizer: AdamW, loop: dict) -> None:
-    """Write the checkpoint `folder/step-<step>` and delete all but the newest two."""
+def checkpoint_folder(out: Path, relative_out: str, fingerprint: str) -> Path:
+    """The folder for the checkpoints of one training.
+
+    Args:
+        out: folder of the training's results.
+        relative_out: the same folder, relative to the root of the run.
+        fingerprint: hash of settings and inputs; a training with others does not continue from these checkpoints.
+
+    Returns:
+        A folder among the results; or at the same place below the folder that `CONVNOVA_CHECKPOINTS` names, for jobs
+        whose unfinished results are lost when they end.
+    """
+    root = os.environ.get("CONVNOVA_CHECKPOINTS")
+    return (Path(root, relative_out) if root else out) / "checkpoints" / fingerprint
+
+
+def save_state(folder: Path, step: int, model: nn.Module, optimizer: AdamW, loop: dict[str, Any]) -> None:
+    """Write the checkpoint `folder/step-<step>` and delete all but the newest two.
+
+    Args:
+        folder: made if it is missing.
+        step: steps taken.
+        model: its weights are written.
+        optimizer: its state is written.
+        loop: values that `load_state` returns: numbers, strings, tensors, lists and dictionaries.
+
+    Raises:
+        ConvNovaError, OSError: the disk is full or not writable; older checkpoints are still there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
     try:
@@ -33,22 +60,29 @@ def save_state(folder: Path, step: int, model: nn.Module, optimizer: AdamW, loop
         os.rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    for old in _checkpoints(folder)[KEPT:]:
+    for old in _newest_first(folder)[CHECKPOINTS_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def load_state(folder: Path, model: nn.Module, optimizer: AdamW) -> dict | None:
-    """Continue from the newest whole checkpoint; a damaged one is passed over with a warning.
+def load_state(folder: Path, model: nn.Module, optimizer: AdamW) -> dict[str, Any] | None:
+    """Load the newest whole checkpoint; a damaged one is skipped with a warning.
+
+    Args:
+        folder: as for `save_state`; may be missing.
+        model: gets the weights.
+        optimizer: gets its state.
 
     Returns:
-        The loop's state, or None where there is no checkpoint.
+        The loop's state; None where there is no checkpoint.
     """
-    for path in _checkpoints(folder):
+    for unfinished in folder.glob(".writing-*"):  # left by a process that was killed
+        shutil.rmtree(unfinished, ignore_errors=True)
+    for path in _newest_first(folder):
         try:
             weights, _ = load_weights(path / "weights.safetensors")
             state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
         except Exception as error:  # whatever a damaged pickle or zip raises
-            log(f"{path}: damaged, passed over ({type(error).__name__}: {error})")
+            log(f"{path}: damaged, skipped ({type(error).__name__}: {error})")
             continue
         load_strictly(model, weights, str(path))
         optimizer.load_state_dict(state["optimizer"])
@@ -57,18 +91,5 @@ def load_state(folder: Path, model: nn.Module, optimizer: AdamW) -> dict | None:
     return None
 
 
-def checkpoints_of(config: RunConfig, out: Path, made_for: str) -> Path:
-    """The folder for the checkpoints of a training of these settings and inputs whose results go to `out`.
-
-    They lie among the results, or at the same place below the folder that `CONVNOVA_CHECKPOINTS` names: one that
-    outlives a job whose results do not, before they are whole.
-    """
-    kept = os.environ.get("CONVNOVA_CHECKPOINTS")
-    return (Path(kept, config.relative_path(out)) if kept else out) / "checkpoints" / made_for
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    """Newest first; what a killed process left half-written is deleted."""
-    for half in folder.glob(".writing-*"):
-        shutil.rmtree(half, ignore_errors=True)
+def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), reverse=True)

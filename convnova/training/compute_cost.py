@@ -15,120 +15,137 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, sdpa_flop_count
 
-from convnova.config.run import RunConfig
+from convnova.config.schema import Model
 from convnova.data.dna import reverse_complement
 from convnova.files import write_json
 from convnova.log import log
 from convnova.models import build_predictor, configure, receptive_field, without_fast_kernels
-from convnova.training.devices import no_more_than_available, peak_resident
+from convnova.training.devices import limit_to_available_memory, peak_resident
 from convnova.training.optimization import AdamW, parameter_groups
-from convnova.training.provenance import describe
+from convnova.training.provenance import Provenance
 
 BASES, BASES_ON_GPU = 8192, 131_072
 """Bases a step: as many sequences as make that, or one."""
-FEWEST, SECONDS, SECONDS_ON_GPU = 3, 10.0, 0.3
-"""Repeats of a measurement, and how long it goes on beyond them; a GPU's vary less."""
+MIN_RUNS, SECONDS, SECONDS_ON_GPU = 3, 10.0, 0.3
+"""Runs of a measurement at least, and seconds until no more are added; a GPU's times vary less."""
 LONG = 30.0
-"""Seconds of a run in which whatever happens but once, as in the first one, makes no difference."""
+"""Seconds of a first run that is long enough to count: its one-time work makes no difference."""
+COUNTED = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
+        lambda query, key, value, *_, **__: sdpa_flop_count(query, key, value)
+    ),
+    torch.ops.aten.mkldnn_convolution: (
+        lambda image, weight, *_, out_shape, **__: conv_flop_count(image, weight, out_shape)
+    ),
+}
+"""Operations by shapes that PyTorch's counter does not know: attention on a CPU, and a convolution by oneDNN."""
 
 
-def write_cost(config: RunConfig, model: str, length: int, out: Path) -> None:
-    """Measure one model at one length, and write what came of it as JSON: in float32 on a CPU, in bfloat16 on a GPU.
+def write_cost(name: str, model: Model, length: int, out: Path, fingerprint: str) -> None:
+    """Measure one model at one length and write the result as JSON: in float32 on a CPU, in bfloat16 on a GPU.
 
-    The model predicts two classes of random sequences, with random weights: neither matters to what it costs. It has
-    the head, the pooling and the frozen part that the config gives it, and predicts from as many strands. Where memory
-    ends, that is the result, beside what was measured until there.
+    The model predicts two classes of random sequences with random weights, neither of which matters to the cost. Its
+    head, pooling, frozen part and strands are those of the config. Where there is too little memory, that is the
+    result, beside what was measured before.
+
+    Args:
+        name: of the model.
+        model: its part of the config.
+        length: bases of a sequence.
+        out: the JSON.
+        fingerprint: hash of model and length.
     """
-    started, about = time.time(), config.models[model]
-    settings = at_length(about.architecture, dict(about.settings), length)
+    provenance, settings = Provenance(fingerprint=fingerprint), dict(model.settings)
+    if "length" in type(configure(model.architecture, settings)).__dataclass_fields__:
+        settings["length"] = length  # the longest sequence that it can read
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found: dict[str, Any] = {"model": model, "title": about.title, "length": length, "device": device_name(device)}
-    found["threads"] = torch.get_num_threads()
-    found["precision"] = "bfloat16" if device.type == "cuda" else "float32"
-    found["receptive_field"] = receptive_field(about.architecture, settings, "classes")
+    options = model.model_dump(include={"pooling", "head", "frozen"})
     torch.manual_seed(0)
-    options = about.model_dump(include={"pooling", "head", "frozen"})
-    found |= {"strands": about.strands, **options}
-    network = build_predictor(about.architecture, settings, "classes", 2, length, **options).to(device)
-    found["parameters"] = sum(parameter.numel() for parameter in network.parameters())
+    network = build_predictor(model.architecture, settings, "classes", 2, length, **options).to(device)
     sequences = max(1, (BASES_ON_GPU if device.type == "cuda" else BASES) // length)
     tokens = torch.randint(0, 4, (sequences, length), device=device).to(torch.uint8)
-    found["sequences"] = len(tokens)
-    found |= measure(network, tokens, about.strands)
-    write_json(out, {**found, "provenance": describe(started, {}, config.fingerprint(about, length))})
-
-
-def at_length(architecture: str, settings: dict[str, Any], length: int) -> dict[str, Any]:
-    """The settings, with the longest sequence of a model that has one in them set to `length`."""
-    fields = type(configure(architecture, settings)).__dataclass_fields__
-    return settings | ({"length": length} if "length" in fields else {})
+    result = {
+        "model": name,
+        "title": model.title,
+        "length": length,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "precision": "bfloat16" if device.type == "cuda" else "float32",
+        "receptive_field": receptive_field(model.architecture, settings, "classes"),
+        "strands": model.strands,
+        **options,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "sequences": sequences,
+        **measure(network, tokens, model.strands),
+    }
+    write_json(out, {**result, "provenance": provenance.describe()})
 
 
 def measure(network: nn.Module, tokens: Tensor, strands: str = "forward") -> dict[str, Any]:
     """Operations a base, bases a second and peak memory in MB, of prediction and of a training step.
 
-    Operations are the products and sums of matrix products, convolutions and attention that one prediction asks for,
-    two each, in the plain form of every layer; Fourier transforms, scans and all that is elementwise are not counted.
+    Operations are the multiplications and additions of matrix products, convolutions and attention in one prediction,
+    in the plain form of every layer. Fourier transforms, scans and elementwise functions are not counted.
 
     Args:
-        strands: `both` where a prediction is the mean over a sequence and its reverse complement, which is two passes;
-            training reads one.
+        network: tokens to logits of two classes.
+        tokens: (B, L) uint8, on the network's device.
+        strands: `both` where a prediction is the mean over a sequence and its reverse complement: two passes. Training
+            reads one strand.
 
     Returns:
-        What there was memory for; where there was too little for some of it, `out_of_memory` besides.
+        `inference_bases_per_second`, `inference_memory_mb`, the same for `training`, and `flops_per_base`, as far as
+        memory sufficed; where it did not, `out_of_memory` is true.
     """
-    sides = [tokens]
+    inputs = [tokens]
     if strands == "both":
-        sides.append(torch.from_numpy(reverse_complement(tokens.cpu().numpy()).copy()).to(tokens.device))
-    found: dict[str, Any] = {}
-    with where_memory_ends(found, "prediction"):
+        inputs.append(torch.from_numpy(reverse_complement(tokens.cpu().numpy()).copy()).to(tokens.device))
+    result: dict[str, Any] = {}
+    with note_out_of_memory(result, "prediction"), torch.inference_mode():
         network.eval()
-        with torch.inference_mode():
-            seconds, memory = timed(lambda: [predicted(network, side) for side in sides], tokens.device)
-        found |= {"inference_bases_per_second": tokens.numel() / seconds, "inference_memory_mb": memory}
-    with where_memory_ends(found, "training"):
-        seconds, memory = timed(training_step(network, tokens), tokens.device)
-        found |= {"training_bases_per_second": tokens.numel() / seconds, "training_memory_mb": memory}
+        seconds, memory = timed(lambda: [logits_of(network, strand) for strand in inputs], tokens.device)
+        result |= {"inference_bases_per_second": tokens.numel() / seconds, "inference_memory_mb": memory}
+    with note_out_of_memory(result, "training"):
+        seconds, memory = timed(training_step_of(network, tokens), tokens.device)
+        result |= {"training_bases_per_second": tokens.numel() / seconds, "training_memory_mb": memory}
     network.zero_grad()
-    with where_memory_ends(found, "counting operations"):
-        found["flops_per_base"] = sum(operations(network, side[:1]) for side in sides) / tokens.shape[1]
-    return found
+    with note_out_of_memory(result, "counting operations"):
+        result["flops_per_base"] = sum(operations(network, strand[:1]) for strand in inputs) / tokens.shape[1]
+    return result
 
 
 @contextmanager
-def where_memory_ends(found: dict[str, Any], what: str) -> Iterator[None]:
-    """Within the block a lack of memory is no error: `found` says `out_of_memory`."""
+def note_out_of_memory(result: dict[str, Any], what: str) -> Iterator[None]:
+    """A block in which a lack of memory is no error: `result["out_of_memory"]` becomes true, and the log says `what`
+    it was needed for."""
     try:
-        with no_more_than_available():
+        with limit_to_available_memory():
             yield
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
         log(f"{what}: out of memory")
-        found["out_of_memory"] = True
+        result["out_of_memory"] = True
 
 
-def predicted(network: nn.Module, tokens: Tensor) -> Tensor:
-    """Logits, in the precision of the device."""
+def logits_of(network: nn.Module, tokens: Tensor) -> Tensor:
+    """Logits, in bfloat16 on a GPU."""
     with torch.autocast(tokens.device.type, torch.bfloat16, enabled=tokens.is_cuda):
         return network(tokens)
 
 
-def attention_on_cpu(query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, **__: Any) -> int:
-    """Operations of attention over heads of these shapes."""
-    return sdpa_flop_count(query, key, value)
+def training_step_of(network: nn.Module, tokens: Tensor) -> Callable[[], None]:
+    """A function that takes a step of AdamW on all sequences at once."""
+    optimizer = AdamW(parameter_groups(network, 0.1), betas=(0.9, 0.999))
+    labels = torch.arange(len(tokens), device=tokens.device) % 2
 
+    def step() -> None:
+        network.train()
+        optimizer.zero_grad()
+        F.cross_entropy(logits_of(network, tokens).float(), labels).backward()
+        optimizer.step(1e-4)
 
-def convolution_on_cpu(image: torch.Size, weight: torch.Size, *_: Any, out_shape: torch.Size, **__: Any) -> int:
-    """Operations of a convolution by oneDNN."""
-    return conv_flop_count(image, weight, out_shape)
-
-
-COUNTED = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_on_cpu,
-    torch.ops.aten.mkldnn_convolution: convolution_on_cpu,
-}
-"""What PyTorch's counter leaves out."""
+    return step
 
 
 def operations(network: nn.Module, tokens: Tensor) -> int:
@@ -139,58 +156,33 @@ def operations(network: nn.Module, tokens: Tensor) -> int:
     return counter.get_total_flops()
 
 
-def training_step(network: nn.Module, tokens: Tensor) -> Callable[[], None]:
-    """A step of AdamW on all sequences at once."""
-    optimizer = AdamW(parameter_groups(network, 0.1), betas=(0.9, 0.999))
-    labels = torch.arange(len(tokens), device=tokens.device) % 2
-
-    def step() -> None:
-        network.train()
-        optimizer.zero_grad()
-        F.cross_entropy(predicted(network, tokens).float(), labels).backward()
-        optimizer.step(1e-4)
-
-    return step
-
-
 def timed(run: Callable[[], Any], device: torch.device) -> tuple[float, float]:
-    """The median of the seconds of several runs and the peak memory in MB. The first one warms up, and counts only if
-    it is `LONG`.
+    """Time several runs. The first one warms up; it counts only if it takes longer than `LONG`.
 
-    On a GPU the memory of tensors, on a CPU that of the whole process, with some 300 MB of Python and PyTorch.
+    `torch.utils.benchmark.Timer` would warm up twice before every run, which takes three times as long.
+
+    Args:
+        run: what to time.
+        device: where it computes.
+
+    Returns:
+        The median in seconds, and the peak memory in MB: on a GPU of tensors, on a CPU of the whole process, some
+        300 MB of Python and PyTorch included.
     """
-    if device.type == "cuda":
+    on_gpu = device.type == "cuda"
+    wait_for_gpu = torch.cuda.synchronize if on_gpu else lambda: None
+
+    def seconds() -> float:
+        wait_for_gpu()
+        started = time.perf_counter()
+        run()
+        wait_for_gpu()
+        return time.perf_counter() - started
+
+    if on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    first, times = seconds_of(run, device), []
-    if first > LONG:
-        times.append(first)
-    while len(times) < FEWEST or sum(times) < (SECONDS_ON_GPU if device.type == "cuda" else SECONDS):
-        times.append(seconds_of(run, device))
-    return median(times), peak_memory(device) / 1e6
-
-
-def seconds_of(run: Callable[[], Any], device: torch.device) -> float:
-    """Of one run."""
-    synchronise(device)
-    began = time.perf_counter()
-    run()
-    synchronise(device)
-    return time.perf_counter() - began
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until a GPU has done what it was asked."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: of tensors on a GPU since it was last reset, of this process on a CPU since it began."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return peak_resident()
-
-
-def device_name(device: torch.device) -> str:
-    """`cpu`, or what the GPU calls itself."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    first = seconds()
+    times = [first] if first > LONG else []
+    while len(times) < MIN_RUNS or sum(times) < (SECONDS_ON_GPU if on_gpu else SECONDS):
+        times.append(seconds())
+    return median(times), (torch.cuda.max_memory_allocated(device) if on_gpu else peak_resident()) / 1e6

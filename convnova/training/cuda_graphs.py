@@ -1,8 +1,8 @@
 """A step's forward and backward pass as a CUDA graph: recorded once for each shape of batch, then replayed.
 
 The kernels of a small model run for less time than Python needs to start them; a graph starts hundreds at once
-(https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs). A replay does what was recorded with what is then in
-the recorded batch's place: the results are those of the same step without a graph.
+(https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs). A replay reads the recorded batch's memory, into
+which each new batch is copied first. The results are those of the same step without a graph.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from convnova.data.batches import Batch
 
-MOST = 16
+MAX_SHAPES = 16
 """Shapes that are recorded; steps of any others are taken without a graph."""
 SHAPE_MULTIPLE = 1024
 """Positions with an output in a batch are filled up to a multiple of this, so that the shapes are few."""
@@ -24,7 +24,7 @@ Backward = Callable[[Batch, Tensor], Tensor]
 
 
 class Recorded(NamedTuple):
-    """A graph, what it reads and what it writes."""
+    """A graph, the tensors it reads, and the tensors it writes."""
 
     graph: torch.cuda.CUDAGraph
     batch: Batch
@@ -34,24 +34,37 @@ class Recorded(NamedTuple):
 
 
 class Graphs:
-    """The graphs of one training."""
+    """The graphs of one training.
+
+    Args:
+        parameters: those that are trained, on a GPU.
+    """
 
     def __init__(self, parameters: list[nn.Parameter]):
         self.parameters, self.recorded, self.pool = parameters, {}, torch.cuda.graph_pool_handle()
 
     @classmethod
     def of(cls, model: nn.Module) -> Self | None:
-        """For a model on a GPU all of whose parts say that nothing in a step waits for the GPU (`recordable`)."""
+        """The graphs of a model on a GPU whose parts all declare that no step waits for the GPU (`recordable`)."""
         parts = [part.recordable for part in model.modules() if hasattr(part, "recordable")]
         on_gpu = next(model.parameters()).is_cuda
         return cls([p for p in model.parameters() if p.requires_grad]) if on_gpu and parts and all(parts) else None
 
     def run(self, backward: Backward, batch: Batch, count: int) -> Tensor | None:
-        """The loss of a batch, its gradients in the parameters; None if there are enough shapes without this one."""
+        """Replay the graph of the batch's shape; record it first, where the shape is new.
+
+        Args:
+            backward: what to record.
+            batch: on the GPU.
+            count: targets of the batch that have a loss.
+
+        Returns:
+            The loss, its gradients in the parameters; None if enough other shapes are recorded.
+        """
         tensors = _tensors(batch)
         shape = tuple(tensor.shape for tensor in tensors)
         if shape not in self.recorded:
-            if len(self.recorded) == MOST:
+            if len(self.recorded) == MAX_SHAPES:
                 return None
             self.recorded[shape] = self._record(backward, batch)
         graph, static, static_count, loss, gradients = self.recorded[shape]
@@ -64,24 +77,24 @@ class Graphs:
         return loss.clone()
 
     def _record(self, backward: Backward, batch: Batch) -> Recorded:
-        at = None if batch.target_positions is None else batch.target_positions.clone()
-        static = replace(batch, tokens=batch.tokens.clone(), targets=batch.targets.clone(), target_positions=at)
-        count, random = torch.ones((), device=batch.tokens.device), torch.cuda.get_rng_state()
+        positions = None if batch.target_positions is None else batch.target_positions.clone()
+        static = replace(batch, tokens=batch.tokens.clone(), targets=batch.targets.clone(), target_positions=positions)
+        count, random_state = torch.ones((), device=batch.tokens.device), torch.cuda.get_rng_state()
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            backward(static, count)  # what is compiled and allocated once is so before anything is recorded
+            backward(static, count)  # compiles and allocates, which must not happen while a graph is recorded
         torch.cuda.current_stream().wait_stream(stream)
-        self._forget()
+        self._delete_gradients()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
             loss = backward(static, count)
         gradients = [parameter.grad for parameter in self.parameters]
-        self._forget()
-        torch.cuda.set_rng_state(random)
+        self._delete_gradients()
+        torch.cuda.set_rng_state(random_state)
         return Recorded(graph, static, count, loss, gradients)
 
-    def _forget(self) -> None:
+    def _delete_gradients(self) -> None:
         for parameter in self.parameters:
             parameter.grad = None
 

@@ -1,7 +1,7 @@
 """Training in several processes, one a GPU, as `torchrun` starts them: on one node or on several.
 
-The batch of a step is the same however many processes there are. Each takes its share of the rows; the gradients of
-all are added up; what is decided or written is decided and written by the first. `world` of 1 is no group at all.
+The batch of a step does not depend on the number of processes. Each takes its share of the rows, and the gradients of
+all are summed. The first process decides and writes. A `world` of 1 needs no process group.
 
     convnova pretrain --processes 4 ...                                             which is, on one node,
     torchrun --standalone --nproc-per-node 4 --no-python -- convnova pretrain ...
@@ -9,7 +9,7 @@ all are added up; what is decided or written is decided and written by the first
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's place among those of one training."""
+    """The processes of one training, seen from this one: its number `rank` among `world`."""
 
     rank: int = 0
     world: int = 1
@@ -30,32 +30,28 @@ class Processes:
         """Whether this process is the one that writes."""
         return self.rank == 0
 
-    def parallel(self, model: nn.Module) -> nn.Module:
-        """The model whose backward pass adds the gradients of all processes up; `model` itself if there is but one."""
+    def data_parallel(self, model: nn.Module) -> nn.Module:
+        """The model whose backward pass averages gradients over processes; `model` itself where there is only one."""
         if self.world == 1:
             return model
         return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
 
-    def unsynchronised(self, model: nn.Module, wanted: bool) -> Any:
-        """A block whose backward pass leaves the gradients to a later one to add up."""
-        return model.no_sync() if wanted and self.world > 1 else nullcontext()
-
-    def total(self, value: Tensor) -> Tensor:
-        """The sum of a small tensor over all processes, on the CPU where `value` is there."""
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum of a small tensor over all processes, in place."""
         if self.world > 1:
             dist.all_reduce(value)
         return value
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so in any process; all get the same answer."""
-        return bool(self.total(torch.tensor(int(flag)))) if self.world > 1 else flag
+        """Whether `flag` is true in any process; all processes get the same answer."""
+        return bool(self.sum(torch.tensor(int(flag)))) if self.world > 1 else flag
 
-    def from_first(self, make: Callable[[], Any]) -> Any:
-        """What `make` returns in the first process, in all of them."""
-        found = [make() if self.first else None]
+    def from_first(self, compute: Callable[[], Any]) -> Any:
+        """The result of `compute` in the first process, sent to all."""
+        result = [compute() if self.first else None]
         if self.world > 1:
-            dist.broadcast_object_list(found, src=0)
-        return found[0]
+            dist.broadcast_object_list(result, src=0)
+        return result[0]
 
 
 ALONE = Processes()
@@ -64,7 +60,7 @@ ALONE = Processes()
 
 @contextmanager
 def processes() -> Iterator[Processes]:
-    """The group that torchrun has started this process in; outside torchrun a group of one.
+    """The process group that torchrun started this process in; outside torchrun a group of one.
 
     Small tensors on the CPU go by gloo, those on a GPU by NCCL.
     """

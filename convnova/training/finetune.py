@@ -1,19 +1,16 @@
-"""One fine-tuning: a task, a model, a protocol and a seed become predictions and one set of scores."""
+"""One fine-tuning: a model, a task, a protocol and a seed give predictions and one set of scores."""
 
-import os
 import shutil
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnova.config.hyperparameters import Training
-from convnova.config.run import Job, RunConfig
 from convnova.config.schema import Task
 from convnova.data.batches import (
     IGNORE_INDEX,
@@ -24,172 +21,137 @@ from convnova.data.batches import (
     collate,
     rows_of_step,
 )
-from convnova.data.prepare_task import check_metric
 from convnova.data.splits import split_rows
-from convnova.data.task_dataset import TaskDataset, read_task
-from convnova.errors import ConvNovaError
+from convnova.data.task_dataset import TaskDataset, check_metric
 from convnova.evaluation.predict import predict
 from convnova.evaluation.prediction_file import write_predictions
 from convnova.evaluation.scoring import interval, labels_of, per_batch, score
-from convnova.files import atomic, sha256, write_json
-from convnova.log import log
-from convnova.models import build_predictor, checkpoint_activations, receptive_field
-from convnova.models.weights import load_strictly, load_weights
-from convnova.randomness import torch_seed
-from convnova.training.checkpoint import checkpoints_of
-from convnova.training.loop import History, train, write_log
+from convnova.files import write_json
+from convnova.models.weights import load_strictly
+from convnova.training.loop import train, write_log
 from convnova.training.optimization import CPU_BASES, in_precision
-from convnova.training.provenance import describe, joules
+from convnova.training.provenance import Provenance
 
 EVALUATION_BASES = 1 << 17
-"""Bases that are predicted together, so that long sequences do not take more memory than training does."""
-RESULTS = ("log.csv", "predictions.parquet", "metrics.json")
+"""Bases predicted together at most, so that long sequences take no more memory than in training."""
 
 
-def finetune(config: RunConfig, job: Job, shard: Path, out: Path, weights: Path | None) -> None:
+def finetune(
+    model: nn.Module,
+    dataset: TaskDataset,
+    task: Task,
+    settings: Training,
+    protocol: str,
+    seed: int,
+    out: Path,
+    *,
+    strands: str = "forward",
+    label: str = "fine-tuning",
+    checkpoints: Path | None = None,
+    about: Mapping[str, Any] | None = None,
+    provenance: Provenance | None = None,
+) -> dict[str, Any]:
     """Train, choose the epoch, predict the test split, and write the results to `out`.
 
-    `heldout`: a tenth of the training rows, drawn by the seed, chooses the epoch (or the task's own validation
-    split), and the test split is scored once. `cv`: the same with a fold of the training rows, the one that the seed
-    names. `released`: as the authors' code does, all of train, the epoch that is best on test, sequences padded at the
-    left with N that counts in the mean. The test score of every epoch is kept for the audit and chooses nothing.
+    A training that was stopped continues from its checkpoints. `model` has the weights of the chosen epoch at the end.
 
     Args:
-        shard: the tokenized task.
+        model: tokens (B, L) to logits, with its initial weights, on the device to train on.
+        dataset: the tokenized task.
+        task: its kind, its metric and the longest sequence to read.
+        settings: hyperparameters of the training.
+        protocol: which rows choose the epoch. `heldout`: the task's validation split, or a tenth of the training rows,
+            drawn by the seed. `cv`: fold number `seed` of the training rows. `released`: the test rows, as in the
+            authors' code, where also padding counts in the mean. The test score of every epoch is written for the
+            audit; only with `released` does it choose.
+        seed: of order, strands and dropout.
         out: folder for `metrics.json`, `predictions.parquet` and `log.csv`.
-        weights: the pretrained model, for models that start from one.
+        strands: `both` to predict the mean over a sequence and its reverse complement.
+        label: shown in the progress bar and in messages.
+        checkpoints: folder for the state of the training, deleted at the end; default: below `out`.
+        about: what else `metrics.json` says.
+        provenance: what the result was made from.
+
+    Returns:
+        The content of `metrics.json`.
 
     Raises:
-        ConvNovaError: weights that do not fit, a loss that is not finite, a task without rows, or whose metric its
-            classes do not have.
+        ConvNovaError: a loss that is not finite, too few rows, or a metric that is not defined for the classes.
+        Interrupted: a signal came; a checkpoint is written.
     """
-    started, energy = time.time(), joules()
-    paths = {"task": shard} | ({"weights": weights} if weights else {})
-    inputs = {name: {"path": config.relative_path(path), "sha256": sha256(path)} for name, path in paths.items()}
-    made_for = config.fingerprint(config.job_fingerprint(job), [about["sha256"] for about in inputs.values()])
-    if restored(out, made_for):
-        return
-    task, settings, data = config.task(job), config.training(job), read_task(shard)
-    if task.kind == "classes":  # the shard may have been made for another metric
-        check_metric(task.metric, np.bincount(data.split("test").labels, minlength=len(data.classes or ())), shard)
-    splits = split_rows(data, task, job)
-    model = build(config, job, data, splits, weights)
-    style = padding_style(settings, job)
-    pooled = style != "masked"
-    padding = Padding(padded_length(model, pooled, splits), counted=pooled, left=style == "pooled")
-    strands = config.strands(job.model, job.suite)
-    objective = Classification(task, settings, job.seed, splits, padding, strands)
-    checkpoints = checkpoints_of(config, out, made_for)
-    history = train(model, objective, settings, job.seed, job.name, out / "log.csv", checkpoints)
+    provenance, checkpoints = provenance or Provenance(), checkpoints or out / "checkpoints"
+    if task.kind == "classes":  # the dataset may have been made when the task had another metric
+        counts = np.bincount(dataset.split("test").labels, minlength=len(dataset.classes or ()))
+        check_metric(task.metric, counts, dataset.path)
+    splits = split_rows(dataset, protocol, seed, task.max_length)
+    padding = padding_of(model, settings, protocol, splits["test"])
+    objective = Classification(task, settings, seed, splits, padding, strands)
+    history = train(model, objective, settings, seed, label, out / "log.csv", checkpoints)
     load_strictly(model, history.best_weights, "the best epoch")
     with in_precision(settings, next(model.parameters()).device):
         predicted = predict(model, splits["test"], padding, objective.evaluation_batch, strands)
-    scores = score(task, labels_of(splits["test"]), predicted)
-    about = {**job._asdict(), "metric": task.metric, **scores, "interval": interval(task, splits["test"], predicted)}
-    about |= summary(history, model, splits, config, job)
-    about["per_batch"] = per_batch(task, labels_of(splits["test"]), predicted, settings.batch_size)
-    provenance = describe(started, inputs, config.job_fingerprint(job), energy)
-    fold = job.seed if job.protocol == "cv" else None
-    write_predictions(out / "predictions.parquet", splits["test"], predicted, provenance["settings"], fold)
-    write_log(history, out / "log.csv")
-    write_json(out / "metrics.json", {**about, "provenance": provenance})
-    shutil.rmtree(checkpoints.parent, ignore_errors=True)
-    if "SLURM_JOB_ID" in os.environ:
-        keep(out, made_for)
-
-
-def keep(out: Path, made_for: str) -> None:
-    """Give the results a second name, until the whole run has ended well.
-
-    Where one of several fine-tunings in a job fails, Snakemake deletes the results of all and runs all again.
-    """
-    kept = out / ".finished" / made_for
-    shutil.rmtree(kept.parent, ignore_errors=True)
-    kept.mkdir(parents=True)
-    for name in RESULTS:
-        os.link(out / name, kept / name)
-
-
-def restored(out: Path, made_for: str) -> bool:
-    """Take back what `keep` kept of the same settings and inputs, if it did."""
-    kept = out / ".finished" / made_for
-    if not (kept / RESULTS[-1]).exists():
-        return False
-    for name in RESULTS:
-        os.utime(kept / name)
-        with atomic(out / name) as path:
-            path.unlink()
-            os.link(kept / name, path)
-    log(f"finished before, by an attempt of this run that failed later; taken from {kept}")
-    return True
-
-
-def summary(
-    history: History, model: nn.Module, splits: dict[str, LabelledSequences], config: RunConfig, job: Job
-) -> dict[str, Any]:
-    """What a reader wants to know of a run besides its scores."""
-    about, settings = config.models[job.model], config.job_settings(job)
-    return {
-        "architecture": about.architecture,
-        "settings": settings,
-        "receptive_field": receptive_field(about.architecture, settings, config.task(job).kind),
-        **about.model_dump(include={"frozen", "head"}),
-        "strands": config.strands(job.model, job.suite),
-        "training": config.training(job).model_dump(exclude={"source"}),
+    labels = labels_of(splits["test"])
+    metrics = {
+        **(about or {}),
+        "metric": task.metric,
+        **score(task, labels, predicted),
+        "interval": interval(task, splits["test"], predicted),
+        "strands": strands,
+        "training": settings.model_dump(exclude={"source"}),
         "best_epoch": history.best_epoch,
         "epochs": history.evaluations,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "rows": {name: len(rows) for name, rows in splits.items()},
         "seconds": round(history.seconds, 3),
-        "simulated": config.simulate is not None,
+        "per_batch": per_batch(task, labels, predicted, settings.batch_size),
+        "provenance": provenance.describe(),
     }
+    fold = seed if protocol == "cv" else None
+    write_predictions(out / "predictions.parquet", splits["test"], predicted, provenance.fingerprint, fold)
+    write_log(history, out / "log.csv")
+    write_json(out / "metrics.json", metrics)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return metrics
 
 
-def padding_style(settings: Training, job: Job) -> str:
-    """Whether padding counts in the mean, and on which side it is: as the settings say, else by `released` alone."""
-    return settings.padding or ("pooled" if job.protocol == "released" else "masked")
+def padding_style(settings: Training, protocol: str) -> str:
+    """`masked`, `pooled` or `pooled_right`, as the settings say; else `pooled` for `released` and `masked` for others.
 
-
-def padded_length(model: nn.Module, pooled: bool, splits: dict[str, LabelledSequences]) -> int | None:
-    """A length common to all batches, where the model wants one or padding counts."""
-    longest = max(rows.max_length for rows in splits.values())
-    if pooled and splits["test"].kind != "per_base":
-        return max(model.fixed_length or 0, longest)
-    return model.fixed_length
-
-
-def build(
-    config: RunConfig, job: Job, data: TaskDataset, splits: dict[str, LabelledSequences], weights: Path | None
-) -> nn.Module:
-    """The job's network with its initial weights, on the best device there is.
-
-    Raises:
-        ConvNovaError: pretrained weights that are missing, not wanted, or do not fit; a model that cannot do what its
-            settings ask for.
+    See `Training.padding`.
     """
-    torch.manual_seed(torch_seed(job.seed, "weights"))
-    pretrained = config.is_pretrained(job)
-    if pretrained != (weights is not None):
-        raise ConvNovaError(f"{job.model}: expected {'pretrained' if pretrained else 'no'} weights, found {weights}")
-    about, settings = config.models[job.model], config.job_settings(job)
-    outputs = data.split("train").labels.shape[1] if data.kind == "multilabel" else len(data.classes)
-    longest = max(rows.max_length for rows in splits.values())
-    pooled = padding_style(config.training(job), job) != "masked"
-    options = {"pool_padding": pooled, "pooling": about.pooling, "head": about.head, "frozen": about.frozen}
-    model = build_predictor(about.architecture, settings, data.kind, outputs, longest, **options)
-    if config.training(job).checkpointing:
-        checkpoint_activations(model)
-    if weights is not None:
-        found, _ = load_weights(weights)
-        backbone = {name.removeprefix("backbone."): found[name] for name in found if not name.startswith("head.")}
-        load_strictly(model.backbone, backbone, str(weights))
-        log(f"backbone from {weights}; its language-model head ({len(found) - len(backbone)} tensors) is not used here")
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return settings.padding or ("pooled" if protocol == "released" else "masked")
+
+
+def padding_of(model: nn.Module, settings: Training, protocol: str, rows: LabelledSequences) -> Padding:
+    """How batches are padded.
+
+    Args:
+        model: its `fixed_length`, where it has one, is the least length of a batch.
+        settings: `padding`, if set.
+        protocol: decides where the settings do not.
+        rows: with padding that counts, each batch is as long as the longest sequence, except for labels of bases.
+
+    Returns:
+        Length, letter and side.
+    """
+    style, length = padding_style(settings, protocol), model.fixed_length
+    if style != "masked" and rows.kind != "per_base":
+        length = max(length or 0, rows.max_length)
+    return Padding(length, counted=style != "masked", left=style == "pooled")
 
 
 @dataclass
 class Classification:
-    """The objective of fine-tuning: cross entropy over classes of sequences or bases, or over independent labels."""
+    """The objective of fine-tuning: cross entropy over classes of sequences or bases, or over independent labels.
+
+    Attributes:
+        task: its kind and metric.
+        settings: batch size, micro-batch and whether strands are drawn.
+        seed: of the order of rows and of the strands.
+        splits: `train`, `valid` and `test`.
+        padding: how batches are padded.
+        strands: which strands predictions are the mean over.
+    """
 
     task: Task
     settings: Training
@@ -224,17 +186,20 @@ class Classification:
         )
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """`score`: the task's own metric on the part that chooses the epoch, not a number counts as worst.
+        """The task's metric after an epoch.
 
-        `test`: the same on test, for the audit alone; only `score` is ever compared.
+        Returns:
+            `score`: on the part that chooses the epoch; -inf where it is not a number. `test`: on the test part, for
+            the audit alone, where that is another part and the metric is a number.
         """
-        valid, test = self.splits["valid"], self.splits["test"]
-        value = self._score(model, valid)
-        told = {"score": value if np.isfinite(value) else -np.inf}
-        if valid is not test and np.isfinite(on_test := self._score(model, test)):
-            told["test"] = on_test
-        return told
 
-    def _score(self, model: nn.Module, data: LabelledSequences) -> float:
-        predicted = predict(model, data, self.padding, self.evaluation_batch, self.strands)
-        return float(score(self.task, labels_of(data), predicted).get(self.task.metric, np.nan))
+        def metric(data: LabelledSequences) -> float:
+            predicted = predict(model, data, self.padding, self.evaluation_batch, self.strands)
+            return float(score(self.task, labels_of(data), predicted).get(self.task.metric, np.nan))
+
+        valid, test = self.splits["valid"], self.splits["test"]
+        value = metric(valid)
+        results = {"score": value if np.isfinite(value) else -np.inf}
+        if valid is not test and np.isfinite(on_test := metric(test)):
+            results["test"] = on_test
+        return results

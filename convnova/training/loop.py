@@ -1,16 +1,17 @@
 """The one training loop: pretraining, fine-tuning and baselines differ in data, loss and head only.
 
-Everything a step does follows from the seed and the number of the step, so a run that was stopped and continued
-ends with the same weights, bit for bit, as one that was not (on CPU with the same number of threads).
+Everything a step does follows from the seed and the number of the step. So a run that was stopped and continued ends
+with the same weights, bit for bit, as one that was not (on a CPU with the same number of threads).
 """
 
 import math
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from convnova.training.distributed import ALONE, Processes
 from convnova.training.optimization import (
     AdamW,
     Objective,
+    StepPlan,
     compile_in_place,
     in_precision,
     learning_rate,
@@ -38,7 +40,7 @@ from convnova.training.optimization import (
     sequences_at_once,
     training_step,
 )
-from convnova.training.signals import Stopped, signals
+from convnova.training.signals import SignalState, Stopped, catch_signals
 
 LOG_COLUMNS = (
     "step", "epoch", "split", "loss", "lr", "bases", "seconds", "bases_per_second", "memory_mb", "seconds_left"
@@ -52,7 +54,20 @@ CHECKPOINT_SECONDS = float(os.environ.get("CONVNOVA_CHECKPOINT_SECONDS", "300"))
 
 @dataclass
 class History:
-    """What a training leaves behind besides the model."""
+    """What a training leaves besides the model; a checkpoint holds it.
+
+    Attributes:
+        rows: of the log, a mapping of LOG_COLUMNS each.
+        evaluations: `epoch` and the results of `Objective.evaluate`, one an epoch.
+        best_epoch: the epoch with the best score, from 1.
+        best_score: its score.
+        best_weights: the model's weights after it.
+        step: steps taken.
+        bases: read so far.
+        seconds: trained so far, over all parts of a training that was stopped.
+        unlogged: losses of the steps since the last row.
+        max_sequences_in_memory: sequences at once that did fit into memory, where more did not.
+    """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     evaluations: list[dict[str, float]] = field(default_factory=list)
@@ -63,13 +78,11 @@ class History:
     bases: int = 0
     seconds: float = 0.0
     unlogged: list[float] = field(default_factory=list)
-    """Losses of the steps since the last row."""
     max_sequences_in_memory: int = sys.maxsize
-    """Sequences at once that did fit into memory, where more did not."""
 
 
 class Interrupted(ConvNovaError):
-    """Training was asked to stop; a checkpoint is written and the same command continues from it."""
+    """A signal stopped the training; a checkpoint is written, and the same command continues from it."""
 
 
 def train(
@@ -87,10 +100,15 @@ def train(
     """Train `model` in place, from the newest checkpoint if there is one.
 
     Args:
-        label: what the progress bar says.
+        model: on the device to train on.
+        objective: data, loss and score.
+        settings: hyperparameters.
+        seed: of dropout.
+        label: shown in the progress bar and in messages.
         log_file: CSV with a row every so many steps and one an evaluation.
-        checkpoints: folder for the state of training under way, written every `checkpoint_seconds` and on a signal.
-        workers: threads that make batches ahead; the batches do not depend on it.
+        checkpoints: folder for the state of the training, written every `checkpoint_seconds` and on a signal.
+        workers: threads that make batches ahead; the batches do not depend on their number.
+        checkpoint_seconds: between two checkpoints.
         processes: those that share the work of each step; the first one evaluates and writes.
 
     Returns:
@@ -100,14 +118,13 @@ def train(
         ConvNovaError: a loss or a weight is not finite, or no score is.
         Interrupted: SIGTERM, SIGUSR1 or SIGINT (Ctrl-C) came; a checkpoint is written.
     """
-    return _Loop(model, objective, settings, seed, label, log_file, checkpoints, processes).run(
-        workers, checkpoint_seconds
-    )
+    trainer = Trainer(model, objective, settings, seed, label, log_file, checkpoints, processes)
+    return trainer.run(workers, checkpoint_seconds)
 
 
 @dataclass
-class _Loop:
-    """A training under way."""
+class Trainer:
+    """A training under way; the fields are arguments of `train`."""
 
     model: nn.Module
     objective: Objective
@@ -125,34 +142,25 @@ class _Loop:
         self.optimizer = AdamW(groups, betas=(settings.beta1, settings.beta2))
         self.history = History(**(load_state(self.checkpoints, model, self.optimizer) or {}))
         self.total = settings.epochs * self.objective.steps_per_epoch
-        self.every = max(1, self.total // LOG_ROWS)
-        self.losses = torch.zeros(self.every, device=self.device)
+        self.steps_per_row = max(1, self.total // LOG_ROWS)
+        self.losses = torch.zeros(self.steps_per_row, device=self.device)
         self.losses[: len(self.history.unlogged)] = torch.tensor(self.history.unlogged)
         if settings.compile:
             compile_in_place(model)
-        replayed = processes.world == 1 and not settings.compile
-        self.parallel, self.graphs = processes.parallel(model), Graphs.of(model) if replayed else None
-        self.began, self.written = time.monotonic() - self.history.seconds, time.monotonic()
+        self.parallel_model = processes.data_parallel(model)
+        self.graphs = None if processes.world > 1 or settings.compile else Graphs.of(model)
+        self.interruptible: Callable = nullcontext
+        self.started, self.log_written = time.monotonic() - self.history.seconds, time.monotonic()
 
     def run(self, workers: int, checkpoint_seconds: float) -> History:
-        """All steps that are left."""
-        history, saved = self.history, time.monotonic()
-        with progress(self.label, self.total, "steps", history.step) as bar, signals() as asked:
-            # among several processes none may leave before the others, and nothing may while it compiles
-            alone = self.processes.world == 1 and self.device.type == "cpu" and not self.settings.compile
-            leave = asked.leaving if alone else nullcontext
+        """Take all steps that are left; arguments and errors are those of `train`."""
+        history = self.history
+        with progress(self.label, self.total, "steps", history.step) as bar, catch_signals() as signal_state:
+            # Several processes must stop at the same step, and neither the compiler nor a GPU may be interrupted.
+            if self.processes.world == 1 and self.device.type == "cpu" and not self.settings.compile:
+                self.interruptible = signal_state.interruptible
             try:
-                left = range(history.step, self.total if self._goes_on(leave) else history.step)
-                for bases, batch in ahead(self._read, left, workers):
-                    self._step(batch, bases, leave)
-                    bar.update(1, f"loss {history.rows[-1]['loss']:.3f}" if history.rows else "")
-                    if not self._goes_on(leave):
-                        break
-                    if self.processes.any(asked.received):
-                        raise Stopped
-                    if time.monotonic() - saved > checkpoint_seconds:
-                        self._save()
-                        saved = time.monotonic()
+                self._steps(bar, signal_state, workers, checkpoint_seconds)
             except Stopped:
                 self._save()
                 place = f"step {history.step} of {self.total}"
@@ -161,59 +169,79 @@ class _Loop:
             raise ConvNovaError(f"{self.label}: no epoch had a finite score; lower the learning rate")
         return history
 
-    def _read(self, step: int) -> tuple[int, Batch]:
-        """The bases of a step, and what of them this process takes."""
-        batch = self.objective.batch(step)
-        own = (
-            batch.rows_for_rank(self.processes.rank, self.processes.world)
-            if self.graphs is None
-            else batch.pad_targets_to_multiple(SHAPE_MULTIPLE)
-        )
-        return batch.tokens.numel(), own.to(self.device)
+    def _steps(self, bar: Any, signal_state: SignalState, workers: int, checkpoint_seconds: float) -> None:
+        history, saved = self.history, time.monotonic()
+        if self._end_of_epoch():  # a checkpoint may lie between an epoch's last step and its evaluation
+            return
+        for bases, batch in ahead(self._read, range(history.step, self.total), workers):
+            self._step(batch, bases)
+            bar.update(1, f"loss {history.rows[-1]['loss']:.3f}" if history.rows else "")
+            if self._end_of_epoch():
+                return
+            if self.processes.any(signal_state.received):
+                raise Stopped
+            if time.monotonic() - saved > checkpoint_seconds:
+                self._save()
+                saved = time.monotonic()
 
-    def _step(self, batch: Batch, bases: int, leave: Callable[[], AbstractContextManager]) -> None:
-        history, settings = self.history, self.settings
-        place = (history.step,) if self.processes.first else (history.step, self.processes.rank)
-        at_once = min(history.max_sequences_in_memory, sequences_at_once(settings, batch.tokens, self.device))
-        loss, fitted = training_step(
-            self.parallel, self.objective, batch, self.optimizer, learning_rate(history.step, self.total, settings),
-            settings, at_once, self.processes, self.graphs, torch_seed(self.seed, "dropout", *place), leave,
-        )  # fmt: skip
-        history.max_sequences_in_memory = fitted if fitted < at_once else history.max_sequences_in_memory
-        self.losses[history.step % self.every] = loss
+    def _read(self, step: int) -> tuple[int, Batch]:
+        """The number of bases of a step, and this process's rows of it."""
+        batch = self.objective.batch(step)
+        if self.graphs is None:
+            rows = batch.rows_for_rank(self.processes.rank, self.processes.world)
+        else:
+            rows = batch.pad_targets_to_multiple(SHAPE_MULTIPLE)
+        return batch.tokens.numel(), rows.to(self.device)
+
+    def _step(self, batch: Batch, bases: int) -> None:
+        history = self.history
+        stream = (history.step,) if self.processes.first else (history.step, self.processes.rank)
+        plan = StepPlan(
+            self.settings,
+            learning_rate(history.step, self.total, self.settings),
+            min(history.max_sequences_in_memory, sequences_at_once(self.settings, batch.tokens, self.device)),
+            torch_seed(self.seed, "dropout", *stream),
+            self.processes,
+            self.graphs,
+            self.interruptible,
+        )
+        loss, fitted = training_step(self.parallel_model, self.objective, batch, self.optimizer, plan)
+        if fitted < plan.max_sequences:
+            history.max_sequences_in_memory = fitted
+        self.losses[history.step % self.steps_per_row] = loss
         history.step += 1
         history.bases += bases
-        history.seconds = time.monotonic() - self.began
-        row, epoch = history.step % self.every == 0, history.step % self.objective.steps_per_epoch == 0
-        if row or epoch or self.device.type == "cpu":  # a GPU is not waited for every step
+        history.seconds = time.monotonic() - self.started
+        row, epoch = history.step % self.steps_per_row == 0, history.step % self.objective.steps_per_epoch == 0
+        if row or epoch or self.device.type == "cpu":  # reading a loss waits for a GPU, so not every step
             self._check_losses()
         if row:
             self._log("train", self.losses.mean().item())
 
-    def _goes_on(self, leave: Callable[[], AbstractContextManager]) -> bool:
-        """Where an epoch has ended, score the model and keep its weights if it is the best so far.
+    def _end_of_epoch(self) -> bool:
+        """Where an epoch has ended, score the model and keep its weights if they are the best so far.
 
         Returns:
-            False after as many epochs without a better one as the settings allow.
+            Whether to end the training early: as many epochs as `patience` allows were no better.
         """
         history = self.history
-        epoch, place = divmod(history.step, self.objective.steps_per_epoch)
-        if place or len(history.evaluations) == epoch:
-            return True
+        epoch, steps_beyond = divmod(history.step, self.objective.steps_per_epoch)
+        if steps_beyond or len(history.evaluations) == epoch:
+            return False
         self.model.eval()
-        with leave(), torch.inference_mode(), in_precision(self.settings, self.device):
+        with self.interruptible(), torch.inference_mode(), in_precision(self.settings, self.device):
             result = self.processes.from_first(lambda: self.objective.evaluate(self.model))
         history.evaluations.append({"epoch": epoch, **result})
         if result["score"] > history.best_score:
             history.best_score, history.best_epoch = result["score"], epoch
             history.best_weights = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         log(f"epoch {epoch}: " + ", ".join(f"{name} {value:.4f}" for name, value in result.items()))
-        self.written = -math.inf
+        self.log_written = -math.inf
         self._log("valid", result.get("loss", math.nan))
-        return self.settings.patience is None or epoch - history.best_epoch < self.settings.patience
+        return self.settings.patience is not None and epoch - history.best_epoch >= self.settings.patience
 
     def _log(self, split: str, loss: float) -> None:
-        """Add a row to the log, and write it if that was not done lately."""
+        """Add a row to the log, and write the log if the last writing is long ago."""
         history = self.history
         memory = torch.cuda.max_memory_allocated() if self.device.type == "cuda" else peak_resident()
         values = (
@@ -223,23 +251,23 @@ class _Loop:
             (self.total - history.step) * history.seconds / history.step,
         )  # fmt: skip
         history.rows.append(dict(zip(LOG_COLUMNS, values, strict=True)))
-        if self.processes.first and time.monotonic() - self.written > LOG_SECONDS:
+        if self.processes.first and time.monotonic() - self.log_written > LOG_SECONDS:
             write_log(history, self.log_file)
-            self.written = time.monotonic()
+            self.log_written = time.monotonic()
 
     def _save(self) -> None:
-        """Write a checkpoint, unless what would be in it is spoilt."""
+        """Write a checkpoint, unless a loss or a weight is not finite."""
         if self.history.step:
             self._check_losses()
         if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
             raise self._diverged("a weight is not finite after", self.history.step - 1)
-        self.history.unlogged = self.losses[: self.history.step % self.every].tolist()
+        self.history.unlogged = self.losses[: self.history.step % self.steps_per_row].tolist()
         if self.processes.first:
             save_state(self.checkpoints, self.history.step, self.model, self.optimizer, vars(self.history))
 
     def _check_losses(self) -> None:
-        """The first loss since the last row that is not finite stops the training."""
-        losses = self.losses[: (self.history.step - 1) % self.every + 1]
+        """Stop the training at the first loss since the last row that is not finite."""
+        losses = self.losses[: (self.history.step - 1) % self.steps_per_row + 1]
         if not losses.isfinite().all():
             first = int(losses.isfinite().int().argmin())
             raise self._diverged(f"the loss is {losses[first]} at", self.history.step - len(losses) + first)
@@ -253,30 +281,36 @@ class _Loop:
 
 
 def ahead(make: Callable[[int], Any], steps: range, workers: int) -> Iterator[Any]:
-    """Yield `make(step)` for each step in order, made by threads before they are needed."""
+    """Results of `make`, made by threads before they are needed.
+
+    Args:
+        make: called with each step.
+        steps: in this order.
+        workers: number of threads; up to twice as many results wait.
+
+    Yields:
+        `make(step)` for each step, in order.
+    """
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        waiting = []
+        waiting: deque[Future] = deque()
         try:
             for step in steps:
                 waiting.append(pool.submit(make, step))
                 if len(waiting) > 2 * workers:
-                    yield waiting.pop(0).result()
+                    yield waiting.popleft().result()
             while waiting:
-                yield waiting.pop(0).result()
+                yield waiting.popleft().result()
         finally:
-            for future in waiting:
-                future.cancel()
+            pool.shutdown(cancel_futures=True)
 
 
 def write_log(history: History, path: Path) -> None:
     """Write the CSV log: one row every so many steps, and one an evaluation."""
-    lines = [",".join(LOG_COLUMNS)]
-    for row in history.rows:
-        lines.append(",".join(_cell(value) for value in row.values()))
-    write_text(path, "\n".join(lines) + "\n")
 
+    def cell(value: Any) -> str:
+        if not isinstance(value, float):
+            return str(value)
+        return "" if math.isnan(value) else f"{value:.6g}"
 
-def _cell(value: Any) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return "" if math.isnan(value) else f"{value:.6g}"
+    rows = [",".join(cell(value) for value in row.values()) for row in history.rows]
+    write_text(path, "\n".join([",".join(LOG_COLUMNS), *rows]) + "\n")

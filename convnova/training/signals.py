@@ -1,5 +1,4 @@
-"""SIGTERM and SIGUSR1, by which schedulers ask a job to end, and SIGINT, Ctrl-C: what it has done is kept, and it ends
-soon."""
+"""Signals that ask a job to end: SIGTERM and SIGUSR1 of schedulers, SIGINT of Ctrl-C. The job saves and ends soon."""
 
 import signal
 from collections.abc import Iterator
@@ -13,39 +12,39 @@ class Stopped(Exception):
     """A signal came."""
 
 
-class Signals:
-    """What has come. `received` is a flag to look at where it is a good moment to end."""
+class SignalState:
+    """Which signals have come: `received` is a flag to look at where it is a good moment to end."""
 
     def __init__(self) -> None:
         self.received = False
-        self._leaving = False
+        self._may_interrupt = False
 
     @contextmanager
-    def leaving(self) -> Iterator[None]:
-        """A block that can be left anywhere: a signal that comes in it, or had come before, raises `Stopped` there."""
-        self._leaving = True
+    def interruptible(self) -> Iterator[None]:
+        """A block that a signal ends at once, by `Stopped`; also one that had come before the block."""
+        self._may_interrupt = True
         try:
             if self.received:
                 raise Stopped
             yield
         finally:
-            self._leaving = False
+            self._may_interrupt = False
 
-    def receive(self, _number: int, _frame: FrameType | None) -> None:
-        """What Python calls, in the main thread."""
+    def handle(self, _number: int, _frame: FrameType | None) -> None:
+        """Note the signal; Python calls this in the main thread."""
         self.received = True
-        if self._leaving:
-            self._leaving = False
+        if self._may_interrupt:
+            self._may_interrupt = False  # a second signal does not interrupt the clean-up after the first
             raise Stopped
 
 
 @contextmanager
-def signals() -> Iterator[Signals]:
-    """A block in which the signals do not end the process."""
-    asked = Signals()
-    before = [signal.signal(number, asked.receive) for number in NUMBERS]
+def catch_signals() -> Iterator[SignalState]:
+    """A block in which the signals do not end the process; yields their state."""
+    state = SignalState()
+    previous = [signal.signal(number, state.handle) for number in NUMBERS]
     try:
-        yield asked
+        yield state
     finally:
-        for number, handler in zip(NUMBERS, before, strict=True):
+        for number, handler in zip(NUMBERS, previous, strict=True):
             signal.signal(number, handler)

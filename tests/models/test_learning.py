@@ -79,7 +79,7 @@ def assert_all_learn(model: torch.nn.Module, loss: torch.Tensor) -> None:
 @pytest.mark.parametrize("name", [slow_where(name, "caduceus" in name) for name in PLAIN])
 def test_masked_bases_are_guessed_better_than_by_their_frequencies(name, chromatin, tmp_path, monkeypatch):
     """The loss falls below the entropy of the hidden letters themselves, which takes a look at their surroundings."""
-    monkeypatch.setattr("convnova.training.pretrain.MOST_VALIDATION_WINDOWS", 100)
+    monkeypatch.setattr("convnova.training.pretrain.MAX_VALIDATION_WINDOWS", 100)
     settings = Pretraining(length=WINDOW, windows=192, batch_size=4, epochs=2, lr=1e-2, warmup=0.1)
     torch.manual_seed(0)
     model, objective = MaskedLanguageModel(build_backbone(*TINY[name])), MaskedLanguage(settings, *chromatin)

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 
 import convnova.models
+from convnova.cli.train import build_job_model
 from convnova.config.load import load
 from convnova.config.run import Job
 from convnova.data.batches import Padding, reverse_complement_batch
 from convnova.data.dna import COMPLEMENT, PAD
-from convnova.data.splits import split_rows
 from convnova.data.task_dataset import read_task
 from convnova.errors import ConvNovaError
 from convnova.models import build_backbone, build_predictor, configure, receptive_field
@@ -22,7 +22,6 @@ from convnova.models.layers import BatchNorm
 from convnova.models.transformer import rotated
 from convnova.models.weights import save_weights
 from convnova.runs.validate import validate
-from convnova.training.finetune import build
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 TINY = {
@@ -191,12 +190,11 @@ def test_fine_tuning_starts_from_the_pretrained_backbone(name, finished, tmp_pat
     state = {key: tensor.clone() for key, tensor in MaskedLanguageModel(backbone).state_dict().items()}
     save_weights(state, tmp_path / "weights.safetensors", {})
     data = read_task(finished / "resources/small/tasks/nucleotide_transformer/H3.safetensors")
-    splits = split_rows(data, config.task(job), job)
-    model = build(config, job, data, splits, tmp_path / "weights.safetensors").backbone
+    model = build_job_model(config, job, data, tmp_path / "weights.safetensors").backbone
     found, expected = model.state_dict(), backbone.state_dict()
     assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in found)
     with pytest.raises(ConvNovaError, match="expected pretrained weights, found None"):
-        build(config, job, data, splits, None)
+        build_job_model(config, job, data, None)
 
 
 def test_rotary_positions_tell_distances_and_nothing_else():

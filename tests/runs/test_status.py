@@ -89,7 +89,7 @@ def test_a_training_whose_loss_is_not_finite_is_failed_and_in_no_table(small):
 
 
 def test_a_mistake_of_the_program_is_in_the_log_too(small, monkeypatch):
-    def breaks(*arguments):
+    def breaks(*arguments, **options):
         raise RuntimeError("out of\nmemory")
 
     shutil.rmtree(FOLDER)

@@ -12,7 +12,7 @@ import workflow
 from convnova.cli.main import main
 from convnova.config.load import load, save
 from convnova.models.weights import load_weights
-from convnova.training.signals import Signals
+from convnova.training.signals import SignalState
 
 
 def pretrain(out: Path) -> int:
@@ -50,7 +50,7 @@ def remount(disk: Path, option: str) -> None:
 
 @contextlib.contextmanager
 def asked_to_stop():
-    asked = Signals()
+    asked = SignalState()
     asked.received = True
     yield asked
 
@@ -59,7 +59,7 @@ def asked_to_stop():
 def test_a_full_disk_is_one_line_and_the_next_run_ends_as_undisturbed(disk, monkeypatch, capsys, stopped):
     with monkeypatch.context() as patch:
         if stopped:
-            patch.setattr("convnova.training.loop.signals", asked_to_stop)
+            patch.setattr("convnova.training.loop.catch_signals", asked_to_stop)
         assert pretrain(disk / "out") == 1
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "error: " in line)
     assert "disk/out" in line and ("make room and run again" in line or "No space left" in line)

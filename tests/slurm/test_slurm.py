@@ -14,11 +14,11 @@ import yte
 
 import workflow
 from convnova.cli.main import main
+from convnova.cli.train import pretrain_backbone
 from convnova.config.load import load_file
 from convnova.errors import ConvNovaError
 from convnova.models.weights import load_weights
 from convnova.runs.slurm import check_slurm, sbatch_options
-from convnova.training.pretrain import pretrain
 
 SMALL = {"threads": 1, "pretrain_gb": 2, "finetune_gb": 2}
 TARGET = "results/own/pretrain/convnova/weights.safetensors"
@@ -129,7 +129,7 @@ def test_a_job_that_is_killed_is_submitted_once_more_and_ends_as_undisturbed(slu
     assert told.count("has been submitted with SLURM jobid") == 2 and "Trying to restart job" in told
     config = load_file(here / "results/own/config.yaml")
     with contextlib.chdir(there):
-        pretrain(config, "convnova", Path("resources/own/genomes/genome"), Path("alone"))
+        pretrain_backbone(config, "convnova", Path("resources/own/genomes/genome"), Path("alone"))
     weights = [load_weights(path)[0] for path in (here / TARGET, there / "alone/weights.safetensors")]
     for name, tensor in weights[1].items():
         torch.testing.assert_close(weights[0][name], tensor, atol=1e-4, rtol=1e-3)

@@ -1,14 +1,17 @@
-"""The lock on GPUs, which needs none: other processes are real ones."""
+"""The lock on GPUs, tested without any: other processes are real ones. Memory of a process: its peak, its end, what it
+keeps."""
 
+import json
 import os
+import platform
 import subprocess
 import sys
 
 import pytest
 
-from convnova.training.devices import visible
+from convnova.training.devices import visible_gpus
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="CUDA and abstract sockets are Linux's")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="CUDA, abstract sockets and /proc are Linux's")
 
 TAKE = """
 import os, signal, sys
@@ -55,20 +58,20 @@ def taken(process: subprocess.Popen) -> str:
     """The GPUs that the process has, which are those that CUDA sees."""
     line = process.stdout.readline()
     assert line, process.stderr.read()
-    told, seen = line.rstrip("\n").split(" ")
-    assert told in (seen, "None")
-    return told
+    names, visible = line.rstrip("\n").split(" ")
+    assert names in (visible, "None")
+    return names
 
 
 def test_processes_take_different_gpus_and_the_third_waits_until_one_is_killed(take, names):
     both = ",".join(names[:2])
     first, second = take(both), take(both)
-    told = {process: taken(process) for process in (first, second)}
-    assert sorted(told.values()) == names[:2]
+    locked = {process: taken(process) for process in (first, second)}
+    assert sorted(locked.values()) == names[:2]
     third = take(both)
     assert "waiting for 1 of the GPUs " in third.stderr.readline()
     first.kill()
-    assert taken(third) == told[first]
+    assert taken(third) == locked[first]
 
 
 def test_jobs_of_slurm_that_count_their_gpus_from_0_do_not_wait_for_each_other(take, names):
@@ -98,7 +101,7 @@ def test_processes_of_torchrun_have_the_gpu_of_their_rank(take, names):
     assert taken(take(all_, 4)) == all_
     assert [taken(take(all_, LOCAL_RANK=str(rank))) for rank in range(4)] == names
     refused = take(all_, LOCAL_RANK="4").stderr.read()
-    assert "refused: expected 5 GPUs, one for each process, found 4; ask for fewer with `--processes`" in refused
+    assert "refused: expected 5 GPUs" in refused and "found 4" in refused and "--processes" in refused
 
 
 def test_a_gpu_of_any_name_is_taken_and_where_none_is_visible_none_is(take):
@@ -106,7 +109,89 @@ def test_a_gpu_of_any_name_is_taken_and_where_none_is_visible_none_is(take):
     assert taken(take("")) == "None"
 
 
-@pytest.mark.parametrize("told, names", [("0,1", ["0", "1"]), ("", []), ("-1", []), ("NoDevFiles", [])])
-def test_what_the_environment_lets_see(monkeypatch, told, names):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", told)
-    assert visible() == names
+@pytest.mark.parametrize("variable, names", [("0,1", ["0", "1"]), ("", []), ("-1", []), ("NoDevFiles", [])])
+def test_visible_gpus_are_those_of_the_environment(monkeypatch, variable, names):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    assert visible_gpus() == names
+
+
+PARENT = """
+import json, subprocess, sys
+from convnova.training.devices import peak_resident
+before = peak_resident()
+held = bytearray(b"x") * 300_000_000
+child = subprocess.run([sys.executable, "-c", sys.argv[1]], capture_output=True, check=True).stdout
+print(json.dumps([before, peak_resident(), int(child)]))
+"""
+CHILD = "from convnova.training.devices import peak_resident; print(peak_resident())"
+
+
+def test_peak_memory_grows_with_what_is_held_and_a_child_begins_anew():
+    before, after, child = json.loads(subprocess.check_output([sys.executable, "-c", PARENT, CHILD]))
+    assert after - before > 250_000_000
+    assert 5_000_000 < child < 100_000_000
+
+
+HALVES = """
+import re
+from pathlib import Path
+import torch
+from convnova.training.devices import limit_to_available_memory
+size = 600 * int(re.search(r"MemAvailable:\\s+(\\d+)", Path("/proc/meminfo").read_text())[1])
+
+def hold() -> str:
+    try:
+        one, other = torch.empty(size, dtype=torch.uint8), torch.empty(size, dtype=torch.uint8)
+        return "granted"
+    except RuntimeError as error:
+        return "memory" if "memory" in str(error) else str(error)
+
+with limit_to_available_memory():
+    within = hold()
+print(within, hold())
+"""
+
+
+def test_what_there_is_no_memory_for_is_refused_rather_than_granted():
+    """Twice 0.6 of what is available, none of it used."""
+    assert subprocess.check_output([sys.executable, "-c", HALVES], text=True).split() == ["memory", "granted"]
+
+
+STEPS = """
+import resource, sys
+import torch
+from convnova.training.devices import load_torch
+if "kept" in sys.argv:
+    load_torch(1)
+
+def cleared() -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    activations = [torch.full((30 << 18,), 1.0) for _ in range(8)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+cleared()
+print(min(cleared() for _ in range(3)))
+"""
+
+
+@pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="not glibc: what is freed goes where it goes")
+def test_a_training_does_not_have_its_memory_cleared_again_at_every_step():
+    """Eight tensors of 30 MiB, made and freed again and again: 120 huge pages, or up to 61,440 of 4 KiB, or none.
+
+    The environment has glibc do at any time what it does at first, before it guesses what to keep.
+    """
+    at_first = os.environ | {"MALLOC_MMAP_THRESHOLD_": "131072"}
+
+    def cleared(how: str) -> int:
+        return int(subprocess.check_output([sys.executable, "-c", STEPS, how], env=at_first))
+
+    assert cleared("given back") > 50 > 10 > cleared("kept")
+
+
+@pytest.mark.parametrize("variable, deterministic", [("1", True), ("", False)])
+def test_deterministic_algorithms_alone_where_the_environment_says_so(variable, deterministic):
+    script = "from convnova.training.devices import load_torch; load_torch(1); import torch"
+    script += "; print(torch.are_deterministic_algorithms_enabled(), torch.get_num_threads())"
+    environment = os.environ | {"CONVNOVA_DETERMINISTIC": variable, "OMP_NUM_THREADS": "2"}
+    printed = subprocess.check_output([sys.executable, "-c", script], env=environment, text=True)
+    assert printed.split() == [str(deterministic), "1"]

@@ -2,12 +2,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy
 import pytest
-import torch
 
 from convnova.training import provenance
+from convnova.training.provenance import Provenance
 
 
 def rapl(folder: Path, first: int, second: int) -> None:
@@ -20,72 +20,25 @@ def rapl(folder: Path, first: int, second: int) -> None:
         (zone / "energy_uj").write_text(f"{microjoules}\n")
 
 
-def test_processors_energy_is_the_difference_of_all_packages(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "before, after, joules",
+    [((5_000_000, 7_000_000), (6_000_000, 9_500_000), {"processors": 3.5}), ((5_000_000, 8_000_000), (0, 9), {})],
+    ids=["all packages", "a counter that began again"],
+)
+def test_energy_is_the_difference_of_all_processors(tmp_path, monkeypatch, before, after, joules):
     monkeypatch.setattr(provenance, "RAPL", tmp_path)
-    rapl(tmp_path, 5_000_000, 7_000_000)
-    before = provenance.joules()
-    rapl(tmp_path, 6_000_000, 9_500_000)
-    assert before == {"processors": 12}
-    assert provenance.used(before) == {"processors": 3.5}
+    rapl(tmp_path, *before)
+    record = Provenance()
+    rapl(tmp_path, *after)
+    assert record.describe()["joules"] == joules
 
 
-def test_a_counter_that_began_again_or_is_not_there_gives_no_number(tmp_path, monkeypatch):
+def test_a_counter_that_is_missing_or_not_readable_gives_no_number(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "RAPL", tmp_path)
-    assert provenance.joules() == {} and provenance.used({"processors": 1.0}) == {}
+    assert provenance.joules() == {}
     rapl(tmp_path, 5_000_000, 7_000_000)
-    assert provenance.used({"processors": 13.0}) == {}
-
-
-def test_a_counter_that_this_user_may_not_read_is_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "RAPL", tmp_path)
-    rapl(tmp_path, 5_000_000, 7_000_000)
+    assert provenance.joules() == {"processors": 12} and Provenance(joules_before={}).describe()["joules"] == {}
     monkeypatch.setattr(provenance.os, "access", lambda path, mode: False)
-    assert provenance.joules() == {}
-
-
-class Driver:
-    """Stands in for NVIDIA's library, whose functions give 0 or the number of an error and write what they found."""
-
-    def __init__(self, millijoules: int, failed: int = 0):
-        self.millijoules, self.failed, self.asked = millijoules, failed, b""
-
-    def nvmlInit_v2(self) -> int:
-        return 0
-
-    def nvmlDeviceGetHandleByUUID(self, uuid: bytes, handle) -> int:
-        self.asked = uuid
-        return 0
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle, millijoules) -> int:
-        millijoules._obj.value = self.millijoules
-        return self.failed
-
-
-@pytest.fixture
-def with_gpu(tmp_path, monkeypatch):
-    """A machine on which torch sees one GPU."""
-    monkeypatch.setattr(provenance, "RAPL", tmp_path)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="0a1b-2c"))
-    return lambda driver: monkeypatch.setattr(provenance.ctypes, "CDLL", driver)
-
-
-def test_energy_of_the_gpu_that_torch_uses(with_gpu):
-    driver = Driver(5_000)
-    with_gpu(lambda name: driver)
-    before = provenance.joules()
-    driver.millijoules = 7_600
-    assert before == {"gpu": 5} and provenance.used(before) == {"gpu": 2.6}
-    assert driver.asked == b"GPU-0a1b-2c"
-
-
-def test_a_gpu_that_does_not_count_and_one_without_the_library_are_left_out(with_gpu):
-    def absent(name):
-        raise OSError(name)
-
-    with_gpu(lambda name: Driver(5_000, failed=3))
-    assert provenance.joules() == {}
-    with_gpu(absent)
     assert provenance.joules() == {}
 
 
@@ -102,41 +55,33 @@ def checkout(tmp_path, monkeypatch) -> Path:
 
 
 def test_commit_and_whether_files_differ_from_it(checkout):
-    known = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True).stdout.strip()
+    """Results do not count, files of the package that no commit has do."""
+    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=checkout, text=True).strip()
     (checkout / "results/scores.tsv").write_text("2\n")
-    clean = provenance.describe(time.time(), {}, "hash")
-    (checkout / "package.py").write_text("2\n")
-    changed = provenance.describe(time.time(), {}, "hash")
-    assert (clean["commit"], clean["dirty"]) == (known, False)
-    assert (changed["commit"], changed["dirty"]) == (known, True)
-
-
-def test_a_file_of_the_package_that_no_commit_has_is_a_difference(checkout):
-    assert provenance.git_commit()[1] is False
+    assert provenance.git_commit() == (commit, False)
     (checkout / "model.py").write_text("1\n")
-    assert provenance.git_commit()[1] is True
+    assert provenance.git_commit() == (commit, True)
+    (checkout / "model.py").unlink()
+    (checkout / "package.py").write_text("2\n")
+    described = Provenance().describe()
+    assert (described["commit"], described["dirty"]) == (commit, True)
 
 
-def test_the_command_can_be_pasted_into_a_shell(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/convnova", "finetune", "--out", "a folder/x"])
-    assert provenance.describe(time.time(), {}, "hash")["command"] == "convnova finetune --out 'a folder/x'"
-
-
-def test_wall_time_memory_and_machine_are_there():
-    told = provenance.describe(time.time() - 2, {}, "hash")
-    assert 2 <= told["seconds"] < 4
-    assert 10 < told["peak_memory_mb"] < 1e6
-    assert told["hardware"]["cores"] >= 1 and told["hardware"]["memory_gb"] > 0
-    assert told["joules"] == {}
-
-
-def test_memory_is_told_in_millions_of_bytes(monkeypatch):
-    monkeypatch.setattr(provenance, "peak_resident", lambda: 336_999_999)
-    assert provenance.describe(time.time(), {}, "hash")["peak_memory_mb"] == 336
-
-
-def test_outside_a_checkout_the_commit_is_what_the_container_was_built_with(tmp_path, monkeypatch):
+def test_outside_a_checkout_the_commit_is_the_containers(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
     assert provenance.git_commit() == ("", False)
     monkeypatch.setenv("CONVNOVA_COMMIT", "0123abc")
     assert provenance.git_commit() == ("0123abc", False)
+
+
+def test_command_time_memory_and_machine_are_described(tmp_path, monkeypatch):
+    """The command can be pasted into a shell; memory is in millions of bytes."""
+    monkeypatch.setattr(provenance, "RAPL", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/convnova", "finetune", "--out", "a folder/x"])
+    monkeypatch.setattr(provenance, "peak_resident", lambda: 336_999_999)
+    described = Provenance({"task": {"path": "a", "sha256": "b"}}, "hash", started=time.time() - 2).describe()
+    assert described["command"] == "convnova finetune --out 'a folder/x'"
+    assert (described["settings"], described["inputs"]["task"]["path"]) == ("hash", "a")
+    assert 2 <= described["seconds"] < 4 and described["peak_memory_mb"] == 336
+    assert described["hardware"]["cores"] >= 1 and described["hardware"]["memory_gb"] > 0
+    assert described["joules"] == {} and described["packages"]["numpy"] == numpy.__version__
