@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from convnova.cli.main import main
+from convnova.cli.train import pretrain_backbone
 from convnova.config.load import load
 from convnova.data.genome import tokenize_genome
 from convnova.models.weights import load_weights
 from convnova.training.loop import Interrupted, train
-from convnova.training.pretrain import MaskedLanguage, pretrain
+from convnova.training.pretrain import MaskedLanguage
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 
@@ -43,7 +44,7 @@ def genome(tmp_path_factory) -> Path:
 
 
 def run(config, genome: Path, out: Path) -> dict:
-    pretrain(config, "convnova", genome, out)
+    pretrain_backbone(config, "convnova", genome, out)
     return json.loads((out / "weights.json").read_text())
 
 
@@ -66,7 +67,7 @@ def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(genome, tmp_pa
         run(config(), genome, tmp_path / "parts")
     assert not (tmp_path / "parts" / "weights.safetensors").exists()
     monkeypatch.setattr("convnova.training.pretrain.train", partial(train, workers=3))
-    pretrain(config(), "convnova", genome, tmp_path / "parts")
+    pretrain_backbone(config(), "convnova", genome, tmp_path / "parts")
     assert re.search("continuing from .*/step-000000012", capsys.readouterr().err)
     assert json.loads((tmp_path / "parts" / "weights.json").read_text())["epochs"] == whole["epochs"]
     assert same_weights(tmp_path / "whole", tmp_path / "parts")
@@ -97,8 +98,8 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_from(genome, tmp_path, mo
 
 
 def same_weights(*folders: Path) -> bool:
-    one, other = (load_weights(folder / "weights.safetensors")[0] for folder in folders)
-    return all(torch.equal(one[name], other[name]) for name in one)
+    first, second = (load_weights(folder / "weights.safetensors")[0] for folder in folders)
+    return all(torch.equal(first[name], second[name]) for name in first)
 
 
 def stop_once(monkeypatch) -> None:
@@ -117,10 +118,8 @@ def stop_once(monkeypatch) -> None:
     "changes", [{"windows": 40}, {"coverage": "first"}, {"masking": "released"}, {"micro_batch": 5}]
 )
 def test_other_ways_to_read_the_genome(genome, tmp_path, changes):
-    about = run(config(epochs=1, **changes), genome, tmp_path)
-    bases = {"windows": 40, "coverage": 1}
-    (key,) = changes
-    assert about["bases"] == 128 * bases.get(key, 141)
+    windows = {"windows": 40, "coverage": 1}.get(*changes, 141)
+    assert run(config(epochs=1, **changes), genome, tmp_path)["bases"] == 128 * windows
 
 
 def test_micro_batches_change_nothing_but_rounding(genome, tmp_path):
@@ -149,16 +148,6 @@ def test_validation_hides_the_same_bases_every_time_and_others_in_every_batch():
 def test_a_backbone_that_the_config_does_not_have(genome, tmp_path, capsys):
     path = tmp_path / "c.yaml"
     path.write_text("genome: hg38\nmodels: [convnova]\n")
-    words = [
-        "pretrain",
-        "--config",
-        str(path),
-        "--backbone",
-        "convnoba",
-        "--genome",
-        str(genome),
-        "--out",
-        str(tmp_path),
-    ]
-    assert main(words) == 1
-    assert "backbone 'convnoba': did you mean 'convnova'?" in capsys.readouterr().err
+    words = ["--config", str(path), "--backbone", "convnoba", "--genome", str(genome), "--out", str(tmp_path)]
+    assert main(["pretrain", *words]) == 1
+    assert "did you mean 'convnova'?" in capsys.readouterr().err
