@@ -155,24 +155,24 @@ def compare_over_test_rows(
         raise ConvNovaError(f"expected scores of the same seeds and classes, found {a.shape} and {b.shape}")
     predicted_a, predicted_b = a.argmax(-1), b.argmax(-1)
     right_a, right_b = predicted_a == labels, predicted_b == labels
-    about = {"a": names[0], "b": names[1], "metric": metric, "items": "test rows", "n": len(labels)}
-    about["only_a"] = float((right_a & ~right_b).sum(1).mean())
-    about["only_b"] = float((right_b & ~right_a).sum(1).mean())
+    pair = {"a": names[0], "b": names[1], "metric": metric, "items": "test rows", "n": len(labels)}
+    pair["only_a"] = float((right_a & ~right_b).sum(1).mean())
+    pair["only_b"] = float((right_b & ~right_a).sum(1).mean())
     if metric == "auroc" and a.shape[2] == 2:
         by_seed, error = delong(labels, a[..., 1], b[..., 1])
         difference = float(by_seed.mean())
         reach = NormalDist().inv_cdf((1 + LEVEL) / 2) * error
         p = math.erfc(abs(difference) / error / math.sqrt(2)) if error else 1.0
-        return _result(about, "DeLong", by_seed, (difference - reach, difference + reach), p)
+        return _result(pair, "DeLong", by_seed, (difference - reach, difference + reach), p)
     if metric in CONFUSION_METRICS:
-        return _by_confusions(about, *_patterns(labels, predicted_a, predicted_b, a.shape[2]), resamples, seed)
+        return _by_confusions(pair, *_patterns(labels, predicted_a, predicted_b, a.shape[2]), resamples, seed)
 
     def differences(weights: np.ndarray) -> np.ndarray:
         of_a, of_b = (np.stack([mean_area(labels, of_seed, metric, weights) for of_seed in of], 1) for of in (a, b))
         return of_a - of_b
 
     n = len(labels)
-    return _by_bootstrap(about, differences, np.ones(n, np.int64), resampled_weights(n, resamples, seed))
+    return _by_bootstrap(pair, differences, np.ones(n, np.int64), resampled_weights(n, resamples, seed))
 
 
 def paired_over_sequences(
@@ -197,9 +197,9 @@ def paired_over_sequences(
         The difference of a minus b, its interval and its p value.
     """
     n = confusions_a.shape[1]
-    about = {"a": names[0], "b": names[1], "metric": metric, "items": "test sequences", "n": n}
+    pair = {"a": names[0], "b": names[1], "metric": metric, "items": "test sequences", "n": n}
     cells = np.concatenate([confusions_a, confusions_b]).swapaxes(0, 1)
-    return _by_confusions(about, np.ones(n, np.int64), cells, resamples, seed)
+    return _by_confusions(pair, np.ones(n, np.int64), cells, resamples, seed)
 
 
 def _patterns(
@@ -220,7 +220,7 @@ def _patterns(
 
 
 def _by_confusions(
-    about: dict[str, Any], counts: np.ndarray, cells: np.ndarray, resamples: int, seed: int
+    pair: dict[str, Any], counts: np.ndarray, cells: np.ndarray, resamples: int, seed: int
 ) -> PairedOverTestRows:
     """Paired bootstrap of a metric of confusion matrices.
 
@@ -232,18 +232,18 @@ def _by_confusions(
 
     def differences(weights: np.ndarray) -> np.ndarray:
         confusions = (weights.astype(np.float64) @ flat).reshape(-1, *cells.shape[1:])
-        a, b = np.split(from_confusion(about["metric"], confusions), 2, axis=1)
+        a, b = np.split(from_confusion(pair["metric"], confusions), 2, axis=1)
         return a - b
 
     # Drawing n rows with replacement draws the counts of kinds from a multinomial.
     generator, n = np.random.default_rng(seed), int(counts.sum())
     at_once = max(1, WEIGHTS_AT_ONCE // max(flat.shape))
     sizes = (min(at_once, resamples - start) for start in range(0, resamples, at_once))
-    return _by_bootstrap(about, differences, counts, (generator.multinomial(n, counts / n, size) for size in sizes))
+    return _by_bootstrap(pair, differences, counts, (generator.multinomial(n, counts / n, size) for size in sizes))
 
 
 def _by_bootstrap(
-    about: dict[str, Any],
+    pair: dict[str, Any],
     differences: Callable[[np.ndarray], np.ndarray],
     counts: np.ndarray,
     resampled: Iterable[np.ndarray],
@@ -260,15 +260,15 @@ def _by_bootstrap(
     # Twice the share of resamples on the other side of zero; 1 is added so that p is never 0.
     below, above = 1 + (defined <= 0).sum(), 1 + (defined >= 0).sum()
     p = float(min(1.0, 2 * min(below, above) / (len(defined) + 1)))
-    return _result(about, "paired bootstrap", differences(counts[None])[0], percentiles(drawn), p)
+    return _result(pair, "paired bootstrap", differences(counts[None])[0], percentiles(drawn), p)
 
 
 def _result(
-    about: dict[str, Any], test: str, by_seed: np.ndarray, ends: tuple[float, float], p: float
+    pair: dict[str, Any], test: str, by_seed: np.ndarray, ends: tuple[float, float], p: float
 ) -> PairedOverTestRows:
     higher, difference = int((by_seed > 0).sum()), float(by_seed.mean())
     return PairedOverTestRows(
-        **about, test=test, seeds=len(by_seed), higher=higher, difference=difference, low=ends[0], high=ends[1], p=p
+        **pair, test=test, seeds=len(by_seed), higher=higher, difference=difference, low=ends[0], high=ends[1], p=p
     )
 
 

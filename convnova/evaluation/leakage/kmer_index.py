@@ -240,10 +240,10 @@ def _raise_best(best: np.ndarray, needed: np.ndarray, keys: np.ndarray, block: n
     # Count pairs of query and reference, whole queries at a time, about BLOCK pairs together.
     pairs_before = np.cumsum(times) - times
     part = pairs_before[np.searchsorted(query, query)] // BLOCK
-    for chosen in np.split(np.arange(query.size), np.flatnonzero(np.diff(part)) + 1):
-        references = _row_of(block[ranges(begin[chosen], times[chosen])])
-        pairs = np.repeat(query[chosen], times[chosen]) << ROW_BITS | references
+    for kmers in np.split(np.arange(query.size), np.flatnonzero(np.diff(part)) + 1):
+        references = _row_of(block[ranges(begin[kmers], times[kmers])])
+        pairs = np.repeat(query[kmers], times[kmers]) << ROW_BITS | references
         pairs, counts = np.unique(pairs, return_counts=True)
-        of = pairs >> ROW_BITS
-        enough = counts >= needed[of]
-        np.maximum.at(best, of[enough], counts[enough])
+        of_query = pairs >> ROW_BITS
+        enough = counts >= needed[of_query]
+        np.maximum.at(best, of_query[enough], counts[enough])

@@ -52,22 +52,22 @@ def overlap_scores(config: RunConfig, genome: Path, datasets: Mapping[tuple[str,
         if dataset.kind != "classes":
             continue
         shared, lengths = overlapping_bases(dataset, chromosomes), dataset.split("test").lengths
-        about = {
+        of_task = {
             "suite": suite, "task": task, "metric": config.suites[suite].tasks[task].metric,
             "test_rows": len(shared), "placed": int((shared > UNPLACED).sum()),
             "leaking": int((shared > 0).sum()), "half_leaking": int((2 * shared >= lengths).sum()),
         }  # fmt: skip
-        log("{suite}/{task}: {leaking:,} of {placed:,} test rows with a place overlap training rows".format(**about))
+        log("{suite}/{task}: {leaking:,} of {placed:,} test rows with a place overlap training rows".format(**of_task))
         for model, content in config.models.items():
             for protocol in config.protocols:
                 jobs = [Job(suite, task, model, protocol, seed) for seed in config.seeds_of(suite, protocol)]
-                predictions = [found for job in jobs if (found := predictions_of(config, job))]
+                predictions = list(filter(None, (predictions_of(config, job) for job in jobs)))
                 if predictions:
-                    scores = pd.DataFrame([_scores(of_seed, shared, about["metric"]) for of_seed in predictions])
+                    scores = pd.DataFrame([_scores(of_seed, shared, of_task["metric"]) for of_seed in predictions])
                     gain = scores["clean"] - scores["score"]
                     of_model = {"model": content.title, "protocol": protocol, "seeds": len(scores)}
                     of_model |= {"clean_minus_all": gain.mean(), "sd": gain.std(ddof=1)}
-                    lines.append(about | of_model | scores.mean().to_dict())
+                    lines.append(of_task | of_model | scores.mean().to_dict())
     if not lines:
         raise ConvNovaError(f"{config.results}/runs: expected predictions of tasks of classes, found none")
     return pd.DataFrame(lines, columns=COLUMNS)

@@ -7,7 +7,7 @@ then says less about unseen places. Here are the numbers; `convnova.reporting.au
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,24 +81,17 @@ def audit(task: TaskDataset, pretraining: Pretraining | None = None) -> dict[str
         name: Fingerprints(_hashes(sequences(split)), _hashes(sequences(split), reverse=True), _hashes(_labels(split)))
         for name, split in splits.items()
     }
-    pairs = [("valid", "train"), ("test", "train"), ("test", "valid")]
     test = splits["test"]
-    chosen = sample(test)
-    rows = sequences(test, chosen)
+    sampled = sample(test)
+    rows = sequences(test, sampled)
     if len(rows) < len(test):
         log(f"test: {len(rows):,} of {len(test):,} rows, drawn at random, are compared with train")
     equal, reverse, *_ = duplicates(prints["test"], prints["train"])
     result: dict[str, Any] = {
         "kind": task.kind,
-        "splits": {
-            name: describe(task, name) | _count(task, duplicates(of_split)) for name, of_split in prints.items()
-        },
-        "across": {
-            f"{a} in {b}": _count(task, duplicates(prints[a], prints[b]))
-            for a, b in pairs
-            if a in prints and b in prints
-        },
-        "overlap": overlap(rows, sequences(splits["train"]), (equal | reverse)[chosen]),
+        "splits": {name: describe(task, name) | _count(task, duplicates(prints[name])) for name in splits},
+        "across": {f"{b} in {a}": _count(task, duplicates(prints[b], prints[a])) for a, b in combinations(prints, 2)},
+        "overlap": overlap(rows, sequences(splits["train"]), (equal | reverse)[sampled]),
     }
     log(f"test: {result['overlap']['any']:,} of {len(rows):,} rows repeat or overlap train rows")
     if pretraining:
@@ -149,12 +142,12 @@ def _balance(task: TaskDataset, split: TaskSplit) -> dict[str, Any]:
     }
 
 
-def sequences(split: TaskSplit, chosen: np.ndarray | None = None) -> Sequences:
+def sequences(split: TaskSplit, only: np.ndarray | None = None) -> Sequences:
     """The sequences of a split, or copies of some of its rows."""
-    if chosen is None or len(chosen) == len(split):
+    if only is None or len(only) == len(split):
         return Sequences(split.tokens, split.offsets)
-    parts = [split.tokens[split.offsets[row] : split.offsets[row + 1]] for row in chosen]
-    return Sequences(np.concatenate(parts), np.concatenate([[0], np.cumsum(split.lengths[chosen])]))
+    parts = [split.tokens[split.offsets[row] : split.offsets[row + 1]] for row in only]
+    return Sequences(np.concatenate(parts), np.concatenate([[0], np.cumsum(split.lengths[only])]))
 
 
 def _labels(split: TaskSplit) -> Sequences:
