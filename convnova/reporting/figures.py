@@ -1,13 +1,14 @@
-"""Figures of a run: scores as dots, one figure a suite, and the curve of pretraining; as PDF, SVG and PNG.
+"""Figures of a run: the scores of each suite as dots, and the curves of pretraining; as PDF, SVG and PNG.
 
-The same bytes each time: no dates, fixed identifiers. Colours: Okabe and Ito 2008, safe for colour-blind readers;
-every model has a marker of its own too.
+The same numbers give the same bytes: no dates, fixed identifiers. Colours are those of Okabe and Ito 2008, safe for
+colour-blind readers; every model has a marker too. What other figures use as well comes first.
 """
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -27,17 +28,13 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 MARKERS = ("o", "s", "^", "v", "P", "X")
 WIDE, NARROW = 7.2, 3.5
 """Inches: a page's width and a column's."""
-
 TITLE_LINE = 0.17
 """Inches from one line of the title to the next."""
-
-LONGEST_LINE = 22
-"""Letters of a task's name before it is broken."""
-
-LABEL_LINE = 26
-"""Letters of a line of a legend of two columns, or of a name beside a panel."""
-
-POINTS = 2000
+TASK_LETTERS = 22
+"""Of a task's name, before it is broken."""
+LEGEND_LETTERS = 26
+"""Of a line of a legend of two columns."""
+MAX_POINTS = 2000
 """Of a training curve; more would make files of many megabytes."""
 
 PROTOCOLS = {
@@ -47,7 +44,7 @@ PROTOCOLS = {
 }
 SIMULATED = "Simulated genome: not comparable with published numbers"
 GREY, SHADE, WARNING = "#5a5a5a", "#f1f3f5", "#9c2f00"
-
+HAIRLINE = {"color": "#dddddd", "linewidth": 0.5}
 STYLE = {
     "font.size": 7,
     "axes.titlesize": 7.5,
@@ -63,32 +60,11 @@ STYLE = {
 METADATA: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 
 
-def write_figures(scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig, out: str | Path) -> list[Path]:
-    """Write a dot figure of every suite of the config, as `<suite>.pdf`, `.svg` and `.png`.
-
-    A panel a protocol; tasks down; each seed a dot, their mean a tick; the published value an open diamond,
-    never for a simulated genome. Arguments as for `convnova.reporting.suite_tables.write_tables`.
-
-    Returns:
-        The files written.
-
-    Raises:
-        ConvNovaError: a score outside the config, missing, or there twice.
-    """
-    check(scores, config)
-    known = reference_values(published)
-    written: list[Path] = []
-    with matplotlib.rc_context(STYLE):
-        for suite in config.suites:
-            written += save(_suite_figure(scores[scores["suite"] == suite], known, config, suite), Path(out) / suite)
-    return written
-
-
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as `<stem>.pdf`, `.svg` and `.png`."""
+    """Write a figure as `<stem>.pdf`, `.svg` and `.png`, and return these paths."""
     paths = [stem.parent / f"{stem.name}.{form}" for form in METADATA]
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, not once a form
+    figure.set_layout_engine("none")  # the layout is computed once, not once a format
     for path, (form, metadata) in zip(paths, METADATA.items(), strict=True):
         with atomic(path) as temporary:
             figure.savefig(temporary, format=form, dpi=200, metadata=metadata)
@@ -96,7 +72,14 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
 
 def empty_figure(width: float, height: float, title: str, simulated: bool) -> Figure:
-    """An empty figure, which no global state knows of, with its title and, if need be, the warning on top."""
+    """Make a figure that is no part of pyplot's global state.
+
+    Args:
+        width: in inches.
+        height: in inches.
+        title: stands on top.
+        simulated: whether a warning stands below the title.
+    """
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     lines = [(title, {"fontsize": 9, "fontweight": "bold"})]
@@ -109,95 +92,111 @@ def empty_figure(width: float, height: float, title: str, simulated: bool) -> Fi
     return figure
 
 
-def _suite_figure(scores: pd.DataFrame, known: References, config: RunConfig, suite: str) -> Figure:
+def legend_entry(label: str, **style: Any) -> Line2D:
+    """An entry of a legend: a grey dot, but for what `style` changes."""
+    return Line2D([], [], label=label, **{"color": GREY, "linestyle": "", "marker": "o", "markersize": 4, **style})
+
+
+def look(config: RunConfig, model: str) -> dict[str, str]:
+    """Colour and marker of a model."""
+    index = list(config.models).index(model)
+    return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+
+
+def row_title(row: TableRow, rows: Sequence[TableRow]) -> str:
+    """The row's label, broken at an underscore where it is long, with its metric where rows differ in it."""
+    lines = [""]
+    for word in row.label.replace("_", "_ ").split():
+        if lines[-1] and len(lines[-1]) + len(word) > TASK_LETTERS:
+            lines.append("")
+        lines[-1] += word
+    metrics = {other.metric_title for other in rows}
+    return "\n".join(lines) + (f" · {row.metric_title}" if len(metrics) > 1 else "")
+
+
+def axis_title(rows: Sequence[TableRow]) -> str:
+    """The metric of the rows, where they have one in common."""
+    metrics = {row.metric_title for row in rows}
+    return metrics.pop() if len(metrics) == 1 else "score, by the metric beside each task"
+
+
+def write_figures(scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig, out: str | Path) -> list[Path]:
+    """Write a figure of every suite of the run, as `<suite>.pdf`, `.svg` and `.png`.
+
+    A panel a protocol; tasks from top to bottom; each seed a dot, their mean a tick; the published value an open
+    diamond, never for a simulated genome.
+
+    Args:
+        scores: see `convnova.reporting.scores.read_scores`.
+        published: see `convnova.reporting.published.read_published`.
+        config: the run.
+        out: a folder, made if need be.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ConvNovaError: a score outside the config, missing, or there twice.
+    """
+    check(scores, config)
+    references = reference_values(published)
+    written: list[Path] = []
+    with matplotlib.rc_context(STYLE):
+        for suite in config.suites:
+            of_suite = scores[scores["suite"] == suite]
+            simulated = config.simulated or bool(of_suite["simulated"].any())
+            figure = _suite_figure(of_suite, config, suite, None if simulated else references)
+            written += save(figure, Path(out) / suite)
+    return written
+
+
+def _suite_figure(scores: pd.DataFrame, config: RunConfig, suite: str, references: References | None) -> Figure:
+    """The figure of one suite; without `references` its genome is simulated."""
     rows, count = config.suites[suite].table_rows, len(config.protocols)
-    simulated = config.simulated or bool(scores["simulated"].any())
-    handles = _legend(config, None if simulated else suite)
+    entries = [legend_entry(title, **look(config, model)) for model, title in config.model_titles.items()]
+    entries.append(legend_entry("one seed", markersize=3, alpha=0.55))
+    entries.append(legend_entry("mean of seeds", marker="|", markersize=7))
+    comparison = COMPARISONS.get(suite)
+    has_published = any(model.published for model in config.models.values())
+    if references is not None and comparison and comparison.table and has_published:
+        entries.append(legend_entry(f"published ({comparison.table})", marker="D", fillstyle="none"))
     columns = 3 if count > 1 else 2
-    step = max(0.28, 0.065 * len(config.models) + 0.05)
-    height = 1.35 + 0.16 * math.ceil(len(handles) / columns) + step * len(rows)
-    figure = empty_figure(WIDE if count > 1 else NARROW, height, config.suite_titles[suite], simulated)
+    row_height = max(0.28, 0.065 * len(config.models) + 0.05)
+    height = 1.35 + 0.16 * math.ceil(len(entries) / columns) + row_height * len(rows)
+    figure = empty_figure(WIDE if count > 1 else NARROW, height, config.suite_titles[suite], references is None)
     panels = figure.subplots(1, count, sharey=True, sharex=True, squeeze=False)[0]
     for axes, protocol in zip(panels, config.protocols, strict=True):
-        _panel(axes, scores[scores["protocol"] == protocol], rows, config)
+        _draw_panel(axes, scores[scores["protocol"] == protocol], config, suite, references or {})
         axes.set_title(PROTOCOLS.get(protocol, protocol))
         axes.set_xlabel(axis_title(rows))
-        if not simulated:
-            _diamonds(axes, known, rows, config, suite)
     panels[0].set_yticks(range(len(rows)), [row_title(row, rows) for row in rows])
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, columnspacing=1.5)
+    figure.legend(handles=entries, loc="outside lower center", ncols=columns, frameon=False, columnspacing=1.5)
     return figure
 
 
-def row_title(row: TableRow, rows: Iterable[TableRow]) -> str:
-    """The row's name, broken at an underscore where it is long, with its metric where rows differ in it."""
-    lines = [""]
-    for word in row.label.replace("_", "_ ").split():
-        if lines[-1] and len(lines[-1]) + len(word) > LONGEST_LINE:
-            lines.append("")
-        lines[-1] += word
-    mixed = len({other.metric_title for other in rows}) > 1
-    return "\n".join(lines) + (f" · {row.metric_title}" if mixed else "")
-
-
-def axis_title(rows: list[TableRow]) -> str:
-    titles = dict.fromkeys(row.metric_title for row in rows)
-    return next(iter(titles)) if len(titles) == 1 else "score, by the metric beside each task"
-
-
-def look(config: RunConfig, model: str) -> tuple[str, str]:
-    """Colour and marker of a model."""
-    index = list(config.models).index(model)
-    return COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
-
-
-def _height(config: RunConfig, model: str) -> float:
-    """How far below the middle of its row a model stands, in rows."""
-    count = len(config.models)
-    return (list(config.models).index(model) - (count - 1) / 2) * 0.8 / count
-
-
-def _panel(axes: Axes, scores: pd.DataFrame, rows: list[TableRow], config: RunConfig) -> None:
-    """Seeds as dots and their mean as a tick, for every row and model; scores of one protocol."""
-    axes.grid(axis="x", color="#dddddd", linewidth=0.5)
+def _draw_panel(axes: Axes, scores: pd.DataFrame, config: RunConfig, suite: str, references: References) -> None:
+    """Draw the scores of one protocol: the models of a row stand a little below each other."""
+    rows = config.suites[suite].table_rows
+    axes.grid(axis="x", **HAIRLINE)
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)
     for index in range(0, len(rows), 2):
         axes.axhspan(index - 0.5, index + 0.5, color=SHADE, linewidth=0, zorder=0)
-    place = {(row.task, row.label): index for index, row in enumerate(rows)}
-    for model in config.models:
+    for number, (model, spec) in enumerate(config.models.items()):
+        shift = (number - (len(config.models) - 1) / 2) * 0.8 / len(config.models)
+        heights = {(row.task, row.label): index + shift for index, row in enumerate(rows)}
         runs = scores[scores["model"] == model]
-        where = [place[key] + _height(config, model) for key in zip(runs["task"], runs["row"], strict=True)]
-        colour, marker = look(config, model)
-        axes.scatter(runs["score"], where, s=9, c=colour, marker=marker, alpha=0.55, linewidths=0, zorder=3)
+        where = [heights[key] for key in zip(runs["task"], runs["row"], strict=True)]
+        style = look(config, model)
+        axes.scatter(runs["score"], where, s=9, **style, alpha=0.55, linewidths=0, zorder=3)
         means = runs["score"].groupby(where).mean()
-        axes.scatter(means, means.index, s=45, c=colour, marker="|", linewidths=1.4, zorder=4)
-
-
-def _diamonds(axes: Axes, known: References, rows: list[TableRow], config: RunConfig, suite: str) -> None:
-    """The published values, as open diamonds at the height of their model."""
-    for model in config.models:
-        cells = [known.get((suite, row.label, config.models[model].published)) for row in rows]
-        shown = [(cell.mean, index + _height(config, model)) for index, cell in enumerate(cells) if cell]
-        if shown:
-            style = {"facecolors": "none", "edgecolors": look(config, model)[0], "linewidths": 0.9}
-            axes.scatter(*zip(*shown, strict=True), s=22, marker="D", **style)
-
-
-def _legend(config: RunConfig, suite: str | None) -> list[Line2D]:
-    """Models, then what dots, ticks and, with a suite, diamonds mean."""
-    handles = []
-    for model, title in config.model_titles.items():
-        colour, marker = look(config, model)
-        handles.append(Line2D([], [], color=colour, marker=marker, linestyle="", markersize=4, label=title))
-    grey = {"color": GREY, "linestyle": ""}
-    handles.append(Line2D([], [], marker="o", markersize=3, alpha=0.55, label="one seed", **grey))
-    handles.append(Line2D([], [], marker="|", markersize=7, label="mean of seeds", **grey))
-    if suite in COMPARISONS and COMPARISONS[suite].table and any(model.published for model in config.models.values()):
-        label = f"published ({COMPARISONS[suite].table})"
-        handles.append(Line2D([], [], marker="D", markersize=4, fillstyle="none", label=label, **grey))
-    return handles
+        axes.scatter(means, means.index, s=45, color=style["color"], marker="|", linewidths=1.4, zorder=4)
+        values = {row: references.get((suite, row.label, spec.published)) for row in rows}
+        diamonds = [(value.mean, heights[row.task, row.label]) for row, value in values.items() if value]
+        if diamonds:
+            edge = {"facecolors": "none", "edgecolors": style["color"], "linewidths": 0.9}
+            axes.scatter(*zip(*diamonds, strict=True), s=22, marker="D", **edge)
 
 
 def write_pretraining(
@@ -218,27 +217,30 @@ def write_pretraining(
     Raises:
         ConvNovaError: a log is missing, lacks a column, or has no training step.
     """
-    read = {name: _read_log(path) for name, path in logs.items()}
-    unit, size = _unit(max(log["bases"].max() for log in read.values()))
-    grey = {"color": GREY, "linewidth": 1}
+    read = {name: _read_log(Path(path)) for name, path in logs.items()}
+    most = max(log["bases"].max() for log in read.values())
+    unit, size = next((pair for pair in (("Gb", 1e9), ("Mb", 1e6), ("kb", 1e3)) if most >= pair[1]), ("b", 1))
     with matplotlib.rc_context(STYLE):
         figure = empty_figure(NARROW, 2.9 + 0.15 * len(logs), "Pretraining", simulated)
         axes = figure.subplots()
-        handles = [
-            _curve(axes, log, titles[name], COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)], size)
-            for index, (name, log) in enumerate(read.items())
-        ]
-        handles.append(Line2D([], [], label="training, running mean", **grey))
-        handles.append(Line2D([], [], marker="o", markersize=4, label="validation", **grey | {"linestyle": ""}))
-        handles.append(axes.axhline(math.log(4), linestyle=(0, (4, 2)), label="ln 4: every base alike", **grey))
+        entries = []
+        for index, (name, log) in enumerate(read.items()):
+            style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+            style |= {"linestyle": "", "markersize": 4, "markeredgecolor": "white", "markeredgewidth": 0.5}
+            _draw_curve(axes, log.assign(bases=log["bases"] / size), style)
+            entries.append(legend_entry(textwrap.fill(titles[name], LEGEND_LETTERS), **style | {"linestyle": "-"}))
+        entries.append(legend_entry("training, running mean", linestyle="-", linewidth=1, marker=""))
+        entries.append(legend_entry("validation"))
+        line = {"color": GREY, "linewidth": 1, "linestyle": (0, (4, 2))}
+        entries.append(axes.axhline(math.log(4), label="ln 4: every base alike", **line))
         axes.set(xlabel=f"bases seen ({unit})", ylabel="loss a masked base (nats)", xlim=(0, None))
-        axes.grid(color="#dddddd", linewidth=0.5)
-        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, columnspacing=1.5)
+        axes.grid(**HAIRLINE)
+        figure.legend(handles=entries, loc="outside lower center", ncols=2, frameon=False, columnspacing=1.5)
         return save(figure, Path(out) / "pretraining")
 
 
 def _read_log(path: Path) -> pd.DataFrame:
-    if not Path(path).is_file():
+    if not path.is_file():
         raise ConvNovaError(f"{path}: expected the log of a pretraining, found nothing; run the pretraining first")
     log = pd.read_csv(path)
     missing = {"split", "loss", "bases"} - set(log.columns)
@@ -248,20 +250,11 @@ def _read_log(path: Path) -> pd.DataFrame:
     return log
 
 
-def _unit(most: float) -> tuple[str, float]:
-    """A unit that keeps the numbers of an axis short, and what it stands for."""
-    units = (("Gb", 1e9), ("Mb", 1e6), ("kb", 1e3))
-    return next(((name, size) for name, size in units if most >= size), ("b", 1))
-
-
-def _curve(axes: Axes, log: pd.DataFrame, title: str, colour: str, marker: str, unit: float) -> Line2D:
-    """Training loss, each step faint and a running mean over a fiftieth of them; validation as points."""
+def _draw_curve(axes: Axes, log: pd.DataFrame, style: dict[str, Any]) -> None:
+    """Draw training loss, each step faint and a running mean over a fiftieth of them, and validation as points."""
     train, valid = log[log["split"] == "train"], log[log["split"] == "valid"]
-    smooth = train["loss"].rolling(max(1, len(train) // 50), center=True, min_periods=1).mean()
-    shown = slice(None, None, math.ceil(len(train) / POINTS))
-    bases = train["bases"][shown] / unit
-    axes.plot(bases, train["loss"][shown], color=colour, linewidth=0.4, alpha=0.25)
-    axes.plot(bases, smooth[shown], color=colour, linewidth=1.1)
-    style = {"color": colour, "marker": marker, "markersize": 4, "markeredgecolor": "white", "markeredgewidth": 0.5}
-    axes.plot(valid["bases"] / unit, valid["loss"], linestyle="", zorder=3, **style)
-    return Line2D([], [], label=textwrap.fill(title, LABEL_LINE), **style)
+    mean = train["loss"].rolling(max(1, len(train) // 50), center=True, min_periods=1).mean()
+    every = slice(None, None, math.ceil(len(train) / MAX_POINTS))
+    axes.plot(train["bases"][every], train["loss"][every], color=style["color"], linewidth=0.4, alpha=0.25)
+    axes.plot(train["bases"][every], mean[every], color=style["color"], linewidth=1.1)
+    axes.plot(valid["bases"], valid["loss"], zorder=3, **style)

@@ -9,12 +9,13 @@ from made_up_scores import CONFIG, GOLDEN, NT, changed, only, thousand_runs
 
 from convnova.errors import ConvNovaError
 from convnova.reporting.comparison_figures import (
-    alike,
+    indistinct,
     learning,
     overview,
     ranks,
     write_comparisons,
 )
+from convnova.reporting.comparison_tables import pairs
 from convnova.reporting.figures import STYLE, look
 from convnova.reporting.scores import read_scores
 from convnova.runs.outputs import comparison_titles
@@ -48,7 +49,7 @@ def test_overview_has_every_mean_and_is_darkest_at_the_best_of_a_task():
     frame, config = thousand_runs()
     frame = frame[~((frame["model"] == "model_1") & (frame["row"] == "task_3"))]
     with matplotlib.rc_context(STYLE):
-        axes = overview(frame, config, "Means").axes[0]
+        axes = overview(frame, config).axes[0]
     heldout = frame[frame["protocol"] == "heldout"]
     means = {key: f"{value:.3f}" for key, value in heldout.groupby(["row", "model"])["score"].mean().items()}
     tasks, models = [row.label for row in config.suites[NT].table_rows], list(config.models)
@@ -67,7 +68,9 @@ def test_models_that_tests_do_not_tell_apart_are_joined():
     random = np.random.default_rng(0)
     level = dict(zip(models, (0.9, 0.9, 0.9, 0.5, 0.5, 0.2), strict=True))
     frame = frame.assign(score=[level[model] + random.normal(0, 0.01) for model in frame["model"]])
-    assert alike(models, frame, config, NT, "heldout") == [(0, 2), (3, 4)]
+    titles = list(config.model_titles.values())
+    assert indistinct(titles, pairs(frame, config, NT, "heldout")) == [(0, 2), (3, 4)]
+    assert indistinct(titles[:3], []) == [(0, 2)] and indistinct(titles[:1], []) == []
 
 
 @pytest.mark.parametrize(("tasks", "bars"), [(1, 0), (2, 1)])
@@ -78,9 +81,7 @@ def test_ranks_have_a_bar_of_what_is_not_told_apart_but_none_over_one_task(tasks
         suites={NT: dict(config.suites[NT]) | {"tasks": dict(list(config.suites[NT].tasks.items())[:tasks])}},
     )
     with matplotlib.rc_context(STYLE):
-        axes = ranks(
-            frame[frame["row"].isin([row.label for row in config.suites[NT].table_rows])], config, "Ranks"
-        ).axes[0]
+        axes = ranks(frame[frame["row"].isin(config.suites[NT].tasks)], config).axes[0]
     assert len(axes.get_lines()) == bars
 
 
@@ -90,11 +91,11 @@ def test_curves_are_those_of_the_metrics_files(scores, tmp_path):
     path.write_text(json.dumps({"epochs": epochs, "best_epoch": 2}))
     runs = scores[(scores["row"] == "H3") & (scores["model"] == "cnn")].assign(path=str(path))
     with matplotlib.rc_context(STYLE):
-        axes, *others = learning(runs, only(CONFIG, "convnova", "cnn"), "Curves").axes
+        axes, *others = learning(runs, only(CONFIG, "convnova", "cnn")).axes
     assert [panel.get_ylabel() for panel in (axes, *others)] == ["MCC", "F1 (macro)", "accuracy", "mean AUROC"]
     drawn = {tuple(line.get_ydata()) for line in axes.get_lines()}
     assert drawn == {(0.3, 0.5), (0.6, 0.4)}
-    assert {line.get_color() for line in axes.get_lines()} == {look(ONE, "cnn")[0]}
+    assert {line.get_color() for line in axes.get_lines()} == {look(ONE, "cnn")["color"]}
 
 
 def test_a_score_outside_the_plan_is_refused(scores, tmp_path):
