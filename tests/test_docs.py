@@ -63,3 +63,17 @@ def learns(model: torch.nn.Module) -> None:
         loss.backward()
         optimizer.step()
     assert all(parameter.grad.any() for parameter in model.parameters()) and loss < 1.0
+
+
+def test_the_architecture_page_names_what_there_is():
+    """Every file on the page is there, and every function named beside a file is defined in it."""
+    text = (ROOT / "docs/architecture.md").read_text()
+    rooms = "|".join(path.name for path in (ROOT / "convnova").iterdir() if path.is_dir())
+    files = re.findall(rf"`((?:{rooms})/[\w/]+\.py)`((?:: (?:`\w+`(?:, )?)+)?)", text)
+    assert len(files) > 30
+    for file, names in files:
+        code = (ROOT / "convnova" / file).read_text()
+        for name in re.findall(r"`(\w+)`", names):
+            assert re.search(rf"^(?:def|class) {name}\b|^{name}\b.* =", code, re.MULTILINE), f"{file}: {name}"
+    for path in re.findall(r"`((?:config|workflow|tests|slurm|profiles)/[\w./]*)`", text):
+        assert (ROOT / path).exists() or (ROOT / "convnova" / path).exists(), path
