@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from convnova.cli.main import main
-from convnova.config.load import load_file
+from convnova.config.load import load_config
 from convnova.config.run import Job, RunConfig
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "config"
@@ -41,7 +41,7 @@ def make() -> RunConfig:
     Path("mine.yaml").write_text(yaml.safe_dump(RUN, sort_keys=False))
     config_file = "results/small/config.yaml"
     assert convnova("config", "mine.yaml", "--catalogue", str(CATALOGUE), "--out", config_file) == 0
-    config = load_file(config_file)
+    config = load_config(config_file)
     write_mirror(config)
     with_config = ("--config", config_file)
     for source, files in {"hg38": ["hg38.ml.fa.gz", "sequences_human.bed"], **raw_files()}.items():

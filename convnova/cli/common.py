@@ -25,6 +25,6 @@ def of_run(commands: argparse._SubParsersAction, name: str, run: Callable, text:
 
 def config_of(options: argparse.Namespace) -> "RunConfig":
     """The config that `--config` names."""
-    from convnova.config.load import load_file
+    from convnova.config.load import load_config
 
-    return load_file(options.config)
+    return load_config(options.config)

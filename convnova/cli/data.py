@@ -72,10 +72,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def run_config(options: argparse.Namespace) -> None:
     """`convnova config`"""
-    from convnova.config.load import as_yaml, load_file, save
+    from convnova.config.load import as_yaml, load_config, save
     from convnova.runs.validate import validate
 
-    config = load_file(options.file, options.catalogue)
+    config = load_config(options.file, options.catalogue)
     validate(config, [str(options.file)])
     if options.out:
         save(config, options.out)

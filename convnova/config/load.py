@@ -39,7 +39,7 @@ def load(written: dict[str, Any], files: list[str] | None = None, catalogue: Pat
         raise ConvNovaError("; ".join(messages)) from error
 
 
-def load_file(path: str | Path, catalogue: Path = CATALOGUE) -> RunConfig:
+def load_config(path: str | Path, catalogue: Path = CATALOGUE) -> RunConfig:
     """Resolve a config file; the other files of a run are looked for beside its `results/<run>/config.yaml`."""
     config, path = load(read_yaml(path), [str(path)], catalogue), Path(path)
     return config.rooted_at(path.parents[2]) if path.parts[-3:] == ("results", config.run, "config.yaml") else config

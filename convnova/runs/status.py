@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from convnova.config.load import load_file
+from convnova.config.load import load_config
 from convnova.config.run import RunConfig
 from convnova.errors import ConvNovaError, nearest
 from convnova.log import log
@@ -62,14 +62,14 @@ def runs(asked: str | None) -> list[RunConfig]:
     if asked not in known and not Path(asked).is_file():
         message = nearest(asked, list(known)) if known else "there are no runs in results"
         raise ConvNovaError(f"{asked}: expected a config file or the name of a run; {message}")
-    return [load_file(known.get(asked, asked))]
+    return [load_config(known.get(asked, asked))]
 
 
 def _loaded(paths: Iterable[Path]) -> Iterator[RunConfig]:
     """The configs; one that this version cannot read is named and passed over."""
     for path in paths:
         try:
-            yield load_file(path)
+            yield load_config(path)
         except ConvNovaError as error:
             log(f"{path}: passed over: {error}")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from convnova.config.data_sources import Source
-from convnova.config.load import load_file
+from convnova.config.load import load_config
 from convnova.config.run import RunConfig
 from convnova.config.schema import files_of
 from convnova.data import array_file
@@ -61,7 +61,7 @@ def run_of(path: Path) -> Run:
     for folder in Path(path).absolute().parents:
         if folder.parent.name == "results":
             config = folder / "config.yaml"
-            return Run(folder.parents[1], load_file(config) if config.is_file() else None)
+            return Run(folder.parents[1], load_config(config) if config.is_file() else None)
     return Run(Path.cwd(), None)
 
 

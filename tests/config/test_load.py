@@ -8,7 +8,7 @@ import pytest
 import yaml
 from own_config import CATALOGUE, OWN, own_config
 
-from convnova.config.load import load, load_file, save
+from convnova.config.load import load, load_config, save
 from convnova.config.schema import files_of
 from convnova.errors import ConvNovaError, nearest
 from convnova.files import read_yaml
@@ -66,7 +66,7 @@ def test_a_mistake_is_named_with_file_key_value_and_the_nearest_right_one(tmp_pa
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(own_config(**changes)))
     with pytest.raises(ConvNovaError, match=f"^{re.escape(f'{path}: {words}')}") as caught:
-        load_file(path, CATALOGUE)
+        load_config(path, CATALOGUE)
     assert "\n" not in str(caught.value)
 
 
@@ -89,7 +89,7 @@ def test_nearest_lists_all_where_nothing_is_near():
 def test_a_resolved_config_comes_back_as_it_was(tmp_path):
     config = load(read_yaml(CATALOGUE / "config.yaml"), ["config.yaml"], CATALOGUE)
     save(config, tmp_path / "resolved.yaml")
-    assert load_file(tmp_path / "resolved.yaml") == config
+    assert load_config(tmp_path / "resolved.yaml") == config
     assert load(yaml.safe_load((tmp_path / "resolved.yaml").read_text())) == config
 
 
@@ -99,7 +99,7 @@ def test_a_runs_files_are_found_beside_its_config(tmp_path, monkeypatch):
     places = {"copies/results/x/config.yaml": "copies/results/x", "results/x/config.yaml": "results/x"}
     for place, results in (places | {"results/y/config.yaml": "results/x", "mine.yaml": "results/x"}).items():
         save(config, place)
-        assert load_file(place).results == Path(results), place
+        assert load_config(place).results == Path(results), place
 
 
 def test_a_genome_of_the_users_own_gets_a_name_from_its_file():

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from convnova.cli.main import main
-from convnova.config.load import load, load_file, save
+from convnova.config.load import load, load_config, save
 from convnova.config.run import Job
 from convnova.errors import ConvNovaError
 from convnova.reporting.hyperparameter_search import grid, winners
@@ -65,7 +65,7 @@ def test_every_combination_is_a_model_of_its_own_with_these_values_alone_changed
 
 
 def test_the_papers_search_is_over_rate_batch_weight_decay_and_blocks():
-    search = load_file(CATALOGUE / "search.yaml").search
+    search = load_config(CATALOGUE / "search.yaml").search
     tried = {**search.training, **search.settings}
     assert set(tried) == {"lr", "batch_size", "weight_decay", "blocks"}
     assert all(len(set(values)) == len(values) > 1 for values in tried.values())

@@ -7,7 +7,7 @@ import yaml
 
 from convnova.cli.main import main
 from convnova.config.hyperparameter_sources import BEND
-from convnova.config.load import load, load_file
+from convnova.config.load import load, load_config
 from convnova.config.run import Job
 from convnova.errors import ConvNovaError
 from convnova.reporting.hyperparameter_table import as_text
@@ -128,7 +128,7 @@ def test_what_the_run_changes_in_a_model_of_the_catalogue_is_not_credited_to_its
 
 def test_the_whole_of_the_paper_is_told_and_unknown_names_are_refused(capsys):
     assert main(["recipes", "--config", str(CATALOGUE / "paper.yaml")]) == 0
-    config = load_file(CATALOGUE / "paper.yaml")
+    config = load_config(CATALOGUE / "paper.yaml")
     tasks = sum(len(suite.tasks) for suite in config.suites.values())
     assert capsys.readouterr().out.count("\nweight_decay\t") == tasks * len(config.models)
     assert main(["recipes", "--config", str(CATALOGUE / "paper.yaml"), "--model", "legnat"]) == 1

@@ -11,7 +11,7 @@ import pytest
 from browser import needs_chromium, opened
 from small_run import CATALOGUE, SHARD, TABLE, convnova, finish
 
-from convnova.config.load import load_file, save
+from convnova.config.load import load_config, save
 from convnova.config.run import Job
 from convnova.errors import ConvNovaError
 from convnova.reporting.report import write_report
@@ -23,7 +23,7 @@ METRICS = Path(JOB.folder("small")) / "metrics.json"
 
 def made() -> str:
     """The page of the run in the working directory."""
-    write_report(load_file("results/small/config.yaml"), CATALOGUE / "published.csv", OUT)
+    write_report(load_config("results/small/config.yaml"), CATALOGUE / "published.csv", OUT)
     return OUT.read_text()
 
 
@@ -180,7 +180,7 @@ def test_without_the_table_of_test_items_its_absence_is_said(small):
 
 def with_models(*models: str) -> str:
     """The page after all other models were taken out of the config and the workflow's steps were run again."""
-    config = load_file("results/small/config.yaml")
+    config = load_config("results/small/config.yaml")
     save(
         config.model_copy(update={"models": {name: config.models[name] for name in models}}),
         config.results / "config.yaml",

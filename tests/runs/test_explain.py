@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small_run import SHARD, TABLE, WEIGHTS, convnova, finetune, finish
 
-from convnova.config.load import load_file
+from convnova.config.load import load_config
 from convnova.config.run import Job
 from convnova.errors import ConvNovaError
 from convnova.runs.explain import explain
@@ -93,7 +93,7 @@ def test_a_raw_file_that_changed_since_is_said(small):
 def test_a_config_that_changed_since_is_said_and_the_values_used_stay(small):
     config = Path("results/small/config.yaml")
     config.write_text(config.read_text().replace("  epochs: 1\n  batch_size: 16\n", "  epochs: 7\n  batch_size: 16\n"))
-    assert load_file(config).finetune.epochs == 7
+    assert load_config(config).finetune.epochs == 7
     text = explain([METRICS])
     assert "the run's config CHANGED SINCE: its hash is now" in text and "epochs 1, batch_size 16" in text
     config.write_text(config.read_text().replace("- 1\n- 2\n", "- 2\n"))
@@ -179,4 +179,4 @@ def test_a_run_without_one_result_explains_the_others(small):
     Path(METRICS).unlink()
     finish()
     assert explain([TABLE, "H3", "convnova", "heldout"]).count("of wall time") == 1
-    assert finetune(load_file("results/small/config.yaml"), JOB) == 0
+    assert finetune(load_config("results/small/config.yaml"), JOB) == 0

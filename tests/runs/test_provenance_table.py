@@ -7,7 +7,7 @@ import pytest
 from made_up_scores import MADE
 from small_run import SHARD, WEIGHTS, convnova, finish
 
-from convnova.config.load import load, load_file
+from convnova.config.load import load, load_config
 from convnova.config.run import Job
 from convnova.runs.outputs import ITEMS, extra_table_titles
 from convnova.runs.provenance_table import provenance_frame, provenance_row, provenance_sentence, read_provenance
@@ -59,7 +59,7 @@ def test_every_result_of_a_run_has_its_line(small):
 
 
 def test_every_table_for_reading_says_what_it_was_made_from(small):
-    config = load_file("results/small/config.yaml")
+    config = load_config("results/small/config.yaml")
     told = provenance_sentence(config, read_provenance(Path("results/small/tables/scores.tsv")))
     assert told.startswith("Made from 8 results by convnova ") and config.fingerprint(config) in told
     for name in (*config.suites, *extra_table_titles(config), ITEMS):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from small_run import RUN, SHARD, TABLE, WEIGHTS, convnova, finetune
 
-from convnova.config.load import load_file
+from convnova.config.load import load_config
 from convnova.config.run import Job
 from convnova.errors import ConvNovaError
 from convnova.runs.status import STOPPED, as_text, runs, steps
@@ -56,7 +56,7 @@ def test_a_failed_step_has_its_log_and_its_error(small):
     shutil.rmtree(FOLDER)
     shard = Path(SHARD)
     shard.write_bytes(shard.read_bytes()[:-9])
-    config = load_file("results/small/config.yaml")
+    config = load_config("results/small/config.yaml")
     assert finetune(config, JOB) == 1
     (state, detail) = states()[NAME]
     assert state == "failed" and "expected a whole safetensors file" in detail
@@ -70,7 +70,7 @@ def test_a_training_whose_loss_is_not_finite_is_failed_and_in_no_table(small):
     content = yaml.safe_load(path.read_text())
     content["models"]["cnn"]["training"] = {"lr": 1e30}
     path.write_text(yaml.safe_dump(content))
-    config = load_file(path)
+    config = load_config(path)
     shutil.rmtree(FOLDER)
     assert config.training(JOB).lr == 1e30 and finetune(config, JOB) == 1
     assert {file.name for file in FOLDER.glob("*")}.isdisjoint({"metrics.json", "predictions.parquet"})
@@ -95,7 +95,7 @@ def test_a_mistake_of_the_program_is_in_the_log_too(small, monkeypatch):
     shutil.rmtree(FOLDER)
     monkeypatch.setattr("convnova.training.finetune.finetune", breaks)
     with pytest.raises(RuntimeError):
-        finetune(load_file("results/small/config.yaml"), JOB)
+        finetune(load_config("results/small/config.yaml"), JOB)
     assert states()[NAME][0] == "failed" and states()[NAME][1].endswith("error: RuntimeError: out of memory")
 
 

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from own_config import CATALOGUE, own_config
 
-from convnova.config.load import load, load_file
+from convnova.config.load import load, load_config
 from convnova.errors import ConvNovaError
 from convnova.files import read_yaml
 from convnova.runs.validate import check_files, validate
@@ -35,7 +35,7 @@ def test_what_a_model_cannot_do_is_refused(tmp_path, changes, words):
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(own_config(**changes)))
     with pytest.raises(ConvNovaError, match=f"^{path}: {words}"):
-        validate(load_file(path, CATALOGUE), [str(path)])
+        validate(load_config(path, CATALOGUE), [str(path)])
 
 
 def test_a_length_that_a_model_cannot_be_measured_at_is_refused(monkeypatch):
@@ -63,4 +63,4 @@ def test_a_file_that_is_not_there_is_named_with_its_key(tmp_path):
     check_files(load(content, [], CATALOGUE), [])
     with pytest.raises(ConvNovaError, match=r"^genome.g.fasta = 'x/g.fa'.* found nothing"):
         check_files(load(content | {"genome": "x/g.fa"}, [], CATALOGUE), [])
-    check_files(load_file(CATALOGUE / "config.yaml"), [])  # files that are fetched need not be there
+    check_files(load_config(CATALOGUE / "config.yaml"), [])  # files that are fetched need not be there

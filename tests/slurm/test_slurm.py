@@ -15,7 +15,7 @@ import yte
 import workflow
 from convnova.cli.main import main
 from convnova.cli.train import pretrain_backbone
-from convnova.config.load import load_file
+from convnova.config.load import load_config
 from convnova.errors import ConvNovaError
 from convnova.models.weights import load_weights
 from convnova.runs.slurm import check_slurm, sbatch_options
@@ -127,7 +127,7 @@ def test_a_job_that_is_killed_is_submitted_once_more_and_ends_as_undisturbed(slu
         told = main_process.communicate(timeout=120)[0]
     assert main_process.returncode == 0, told
     assert told.count("has been submitted with SLURM jobid") == 2 and "Trying to restart job" in told
-    config = load_file(here / "results/own/config.yaml")
+    config = load_config(here / "results/own/config.yaml")
     with contextlib.chdir(there):
         pretrain_backbone(config, "convnova", Path("resources/own/genomes/genome"), Path("alone"))
     weights = [load_weights(path)[0] for path in (here / TARGET, there / "alone/weights.safetensors")]

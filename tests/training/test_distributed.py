@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from convnova.cli.train import pretrain_backbone
-from convnova.config.load import load, load_file, save
+from convnova.config.load import load, load_config, save
 from convnova.data.batches import Batch
 from convnova.data.genome import tokenize_genome
 from convnova.models.weights import load_weights
@@ -49,7 +49,7 @@ def start_two(folder: Path, out: str) -> subprocess.Popen:
 
 
 def run_one(folder: Path, out: str, micro_batch: int = 13) -> None:
-    pretrain_backbone(load_file(folder / f"{micro_batch}.yaml"), "convnova", folder / "shard", folder / out)
+    pretrain_backbone(load_config(folder / f"{micro_batch}.yaml"), "convnova", folder / "shard", folder / out)
 
 
 def losses(folder: Path) -> np.ndarray:
