@@ -40,7 +40,13 @@ def load(written: dict[str, Any], files: list[str] | None = None, catalogue: Pat
 
 
 def load_config(path: str | Path, catalogue: Path = CATALOGUE) -> RunConfig:
-    """Resolve a config file; the other files of a run are looked for beside its `results/<run>/config.yaml`."""
+    """Resolve a config file; the other files of a run are looked for beside its `results/<run>/config.yaml`.
+
+    Example:
+        >>> config = load_config("config/config.yaml")
+        >>> config.run, len(list(config.jobs()))
+        ('embedded', 108)
+    """
     config, path = load(read_yaml(path), [str(path)], catalogue), Path(path)
     return config.rooted_at(path.parents[2]) if path.parts[-3:] == ("results", config.run, "config.yaml") else config
 

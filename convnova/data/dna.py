@@ -56,7 +56,11 @@ def encode(sequence: str | bytes) -> tuple[np.ndarray, int]:
 
 
 def decode(tokens: np.ndarray) -> str:
-    """Turn tokens 0 to 4, uint8 (L,), back into L letters."""
+    """Turn tokens 0 to 4, uint8 (L,), back into L letters.
+
+    >>> decode(np.array([0, 1, 2, 3, 4], np.uint8))
+    'ACGTN'
+    """
     return TOKEN_TO_LETTER[tokens].tobytes().decode()
 
 
@@ -66,5 +70,9 @@ def complement(tokens: np.ndarray) -> np.ndarray:
 
 
 def reverse_complement(tokens: np.ndarray) -> np.ndarray:
-    """The opposite strand of tokens (..., L), read in its own direction: uint8, the same shape."""
+    """The opposite strand of tokens (..., L), read in its own direction: uint8, the same shape.
+
+    >>> decode(reverse_complement(encode("AACG")[0]))
+    'CGTT'
+    """
     return COMPLEMENT[tokens][..., ::-1]

@@ -204,7 +204,16 @@ def _report_overlap(bed: Path, intervals: list[Interval]) -> None:
 
 
 def read_genome(folder: Path) -> dict[str, np.ndarray]:
-    """Memory-map a genome: chromosome to its tokens, uint8 (bases,)."""
+    """Memory-map a genome: chromosome to its tokens, uint8 (bases,).
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     fasta = Path(folder, "genome.fa")
+        ...     _ = fasta.write_text("".join(f">chr{number}\\n{'ACGT' * 100}\\n" for number in range(20)))
+        ...     tokenize_genome(fasta, Path(folder, "genome"))
+        ...     read_genome(Path(folder, "genome"))["chr1"][:5]
+        array([0, 1, 2, 3, 0], dtype=uint8)
+    """
     return {name: np.asarray(tokens) for name, tokens in read_arrays(Path(folder, GENOME_FILE)).items()}
 
 

@@ -77,6 +77,19 @@ def read_task(path: Path) -> TaskDataset:
 
     Raises:
         ConvNovaError: the file is missing, or is no tokenized task.
+
+    Example:
+        >>> import tempfile
+        >>> from convnova.config.schema import Task
+        >>> from convnova.data.prepare_task import tokenize_task
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     table = Path(folder, "rows.csv")
+        ...     _ = table.write_text("sequence,label\\nACGT,no\\nTTT,yes\\n")
+        ...     task = Task(train=str(table), test=str(table))
+        ...     tokenize_task(task, "csv", {"train": table, "test": table}, Path(folder, "task.safetensors"))
+        ...     rows = read_task(Path(folder, "task.safetensors"))
+        ...     rows.classes, rows.split("test").lengths.tolist()
+        (['no', 'yes'], [4, 3])
     """
     tensors, metadata = read_arrays(path), read_metadata(path)
     if "splits" not in metadata:
