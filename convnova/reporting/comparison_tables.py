@@ -1,11 +1,8 @@
-"""Tables besides those of suites: each habit of scoring, whether models differ, and the papers' own."""
+"""Tables besides those of suites: protocols side by side, whether models differ, and the papers' own tables."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from convnova.config.run import RunConfig
@@ -13,9 +10,7 @@ from convnova.evaluation.model_comparison import PairedOverTasks, compare_over_t
 from convnova.reporting.comparison_sentences import over_tasks
 from convnova.reporting.paper_tables import paper_table
 from convnova.reporting.scores import ALTERNATIVE_SCORES
-from convnova.reporting.sheets import Sheet, change, mean_and_spread, p_value, receptive_field, text, write
-from convnova.reporting.suite_tables import NAN, signed
-from convnova.reporting.table_forms import Entry
+from convnova.reporting.table import Table, p_value, receptive_field, score_cell, signed
 from convnova.runs.outputs import extra_table_titles
 
 GAINS = {
@@ -27,96 +22,96 @@ GAINS = {
 """Columns of the table of protocols: each is what would have been reported, minus the heldout score."""
 
 
-def sheets(scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig) -> Iterator[Sheet]:
-    """Every table of a run besides those of its suites, in the order in which they are shown."""
-    own = {"protocols": protocols, "comparisons": comparisons}
+def comparison_tables(scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig) -> Iterator[Table]:
+    """Every table of a run besides those of its suites, in the order in which they are shown.
+
+    Args:
+        scores: see `convnova.reporting.scores.read_scores`.
+        published: see `convnova.reporting.published.read_published`.
+        config: of the run.
+    """
+    of_all_suites = {"protocols": protocols, "comparisons": comparisons}
     for name in extra_table_titles(config):
-        yield own[name](scores, config) if name in own else paper_table(name, scores, published, config)
-
-
-def write_sheets(
-    scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig, out: str | Path, made: str = ""
-) -> list[Path]:
-    """Write every sheet as `<name>.tsv`, `.md`, `.tex` and `.html`; arguments as for `tables.write_tables`."""
-    return [path for sheet in sheets(scores, published, config) for path in write(replace(sheet, made=made), out)]
+        if name in of_all_suites:
+            yield of_all_suites[name](scores, config)
+        else:
+            yield paper_table(name, scores, published, config)
 
 
 def gains(runs: pd.DataFrame) -> dict[str, float]:
-    """What other habits would have reported of one task and model, each minus the heldout mean; NaN if not known.
+    """What other scoring conventions would have reported of a task and model, minus the heldout mean; NaN if unknown.
 
     Args:
         runs: all of the task and model, of all protocols and seeds.
     """
     heldout = runs[runs["protocol"] == "heldout"]
-    released = runs.loc[runs["protocol"] == "released", "score"].mean()
-    found = {"released": released - heldout["score"].mean()}
-    return found | {name: float((heldout[name] - heldout["score"]).mean()) for name in ALTERNATIVE_SCORES}
+    released = runs.loc[runs["protocol"] == "released", "score"].mean() - heldout["score"].mean()
+    others = {name: float((heldout[name] - heldout["score"]).mean()) for name in ALTERNATIVE_SCORES}
+    return {"released": released} | others
 
 
-def protocols(scores: pd.DataFrame, config: RunConfig) -> Sheet:
+def protocols(scores: pd.DataFrame, config: RunConfig) -> Table:
     """Protocol against protocol, and what choosing the epoch on test and means over batches would have gained."""
     grouped = dict(list(scores.groupby(["suite", "row", "model"])))
-    lines, found = [], []
-    for suite, model in product(config.suites, config.models):
+    lines = []
+    for suite, (model, title) in product(config.suites, config.model_titles.items()):
         for row in config.suites[suite].table_rows:
             runs = grouped.get((suite, row.label, model), scores[:0])
-            line = [text(row.label), text(f"{config.model_titles[model]}, {row.metric_title}")]
+            line = {"task": row.label, "model, metric": f"{title}, {row.metric_title}"}
             for protocol in config.protocols:
                 values = runs.loc[runs["protocol"] == protocol, "score"].to_numpy(float)
-                spread = float(np.std(values, ddof=1)) if len(values) > 1 else NAN
-                line.append(mean_and_spread(values, len(config.seeds_of(suite, protocol)), spread))
-            found.append(gains(runs))
-            lines.append([*line, *[change(found[-1][name]) for name in GAINS.values()], receptive_field(runs)])
-    means = pd.DataFrame(found, columns=list(GAINS.values())).agg(["mean", "count"])
-    told = [
-        f"{title} {signed(means[n]['mean'])} ({means[n]['count']:.0f})"
-        for title, n in GAINS.items()
-        if means[n]["count"]
-    ]
-    return Sheet(
+                line[protocol] = score_cell(values, len(config.seeds_of(suite, protocol)))
+            gained = gains(runs)
+            line |= {head: gained[name] for head, name in GAINS.items()}
+            lines.append(line | {"receptive field": receptive_field(runs["receptive_field"])})
+    frame = pd.DataFrame(lines).set_index(["task", "model, metric"])
+    known = {head: frame[head].dropna() for head in GAINS}
+    parts = [f"{head} {signed(gained.mean())} ({len(gained)})" for head, gained in known.items() if len(gained)]
+    return Table(
         "protocols",
         extra_table_titles(config)["protocols"],
+        frame,
         "Mean ± standard deviation over seeds, by each protocol; then what would have been reported minus the heldout "
         "score: by released; of the same heldout training by its epoch that is best on test; and as the mean of the "
         "metric over batches of test, of the size of training, in the file's order and sorted by class.",
-        ("mean over tasks and models (how many): " + ", ".join(told) if told else "nothing to compare yet") + ".",
-        ["task", "model, metric", *config.protocols, *GAINS, "receptive field"],
-        lines,
+        ("mean over tasks and models (how many): " + ", ".join(parts) if parts else "nothing to compare yet") + ".",
         simulated=config.simulated,
+        formats=dict.fromkeys(GAINS, signed),
     )
 
 
-def comparisons(scores: pd.DataFrame, config: RunConfig) -> Sheet:
+def comparisons(scores: pd.DataFrame, config: RunConfig) -> Table:
     """Every pair of models over the tasks of a suite, by each protocol."""
-    lines, notes, different, count = [], [], 0, 0
+    lines, notes = [], []
     for suite, protocol in product(config.suites, config.protocols):
         runs = scores[scores["suite"] == suite]
-        fields = {title: receptive_field(runs[runs["model"] == model]) for model, title in config.model_titles.items()}
+        fields = {
+            title: receptive_field(runs.loc[runs["model"] == model, "receptive_field"])
+            for model, title in config.model_titles.items()
+        }
         for pair in pairs(scores, config, suite, protocol):
-            title = f"{config.suite_titles[suite]}, {protocol}"
-            line = [text(title), text(f"{pair.a} - {pair.b}"), *_numbers(pair)]
-            lines.append([*line, text(f"{fields[pair.a].text}, {fields[pair.b].text}")])
-            notes.append(f"{title}: {over_tasks(pair)}")
-            different, count = different + (pair.p_holm <= 0.05), count + 1
-    return Sheet(
+            place = f"{config.suite_titles[suite]}, {protocol}"
+            numbers = (pair.n, pair.wins, pair.losses, pair.difference, pair.effect, pair.p, pair.p_holm)
+            both = ", ".join(field.text if field else "" for field in (fields[pair.a], fields[pair.b]))
+            lines.append((place, f"{pair.a} - {pair.b}", *numbers, both))
+            notes.append(f"{place}: {pair.sentence()}")
+    heads = ["suite, protocol", "pair", "tasks", "won", "lost", "mean difference", "effect", "p", "p (Holm)"]
+    frame = pd.DataFrame(lines, columns=[*heads, "receptive fields"]).set_index(heads[:2])
+    return Table(
         "comparisons",
         extra_table_titles(config)["comparisons"],
-        "Wilcoxon signed-rank over the means of tasks, two-sided, adjusted by Holm over the pairs of a "
-        "suite and protocol; "
-        "effect: matched-pairs rank-biserial correlation.",
-        f"{different} of {count} pairs differ at the 5% level after Holm's adjustment.",
-        [
-            *("suite, protocol", "pair", "tasks", "won", "lost", "mean difference", "effect", "p", "p (Holm)"),
-            "receptive fields",
-        ],
-        lines,
+        frame,
+        "Wilcoxon signed-rank over the means of tasks, two-sided, adjusted by Holm over the pairs of a suite and "
+        "protocol; effect: matched-pairs rank-biserial correlation.",
+        f"{(frame['p (Holm)'] <= 0.05).sum()} of {len(frame)} pairs differ at the 5% level after Holm's adjustment.",
         notes,
         config.simulated,
+        {"mean difference": signed, "effect": signed, "p": p_value, "p (Holm)": p_value},
     )
 
 
 def pairs(scores: pd.DataFrame, config: RunConfig, suite: str, protocol: str) -> list[PairedOverTasks]:
-    """Every pair of models over the rows of a suite, by one protocol."""
+    """Every pair of models over the rows of a suite, by one protocol; arguments as for `means`."""
     return compare_over_tasks(
         {
             config.model_titles[model]: column.to_numpy()
@@ -126,12 +121,17 @@ def pairs(scores: pd.DataFrame, config: RunConfig, suite: str, protocol: str) ->
 
 
 def means(scores: pd.DataFrame, config: RunConfig, suite: str, protocol: str) -> pd.DataFrame:
-    """Mean over seeds, rows of the suite by models; NaN where nothing was run."""
+    """Means over seeds.
+
+    Args:
+        scores: see `convnova.reporting.scores.read_scores`.
+        config: of the run.
+        suite: its name.
+        protocol: heldout, released or cv.
+
+    Returns:
+        Rows of the suite by models; NaN where nothing was run.
+    """
     runs = scores[(scores["suite"] == suite) & (scores["protocol"] == protocol)]
     table = runs.pivot_table(index="row", columns="model", values="score") if len(runs) else pd.DataFrame()
     return table.reindex(index=[row.label for row in config.suites[suite].table_rows], columns=list(config.models))
-
-
-def _numbers(pair: PairedOverTasks) -> list[Entry]:
-    counts = [Entry(str(count), count) for count in (pair.n, pair.wins, pair.losses)]
-    return [*counts, change(pair.difference), change(pair.effect), p_value(pair.p), p_value(pair.p_holm)]

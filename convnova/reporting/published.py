@@ -202,6 +202,11 @@ class Verdict(NamedTuple):
     reason: str = ""
     """Why it is not comparable."""
 
+    @property
+    def footnote(self) -> str:
+        """The reason as a sentence without its full stop; nothing if there is none."""
+        return f"Not comparable: {self.reason}" if self.reason else ""
+
     def __str__(self) -> str:
         return f"{self.label} ({self.reason})" if self.reason else self.label
 

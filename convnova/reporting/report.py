@@ -12,15 +12,14 @@ from typing import Any
 from convnova.config.load import as_yaml
 from convnova.config.run import Job, RunConfig
 from convnova.files import read_json, write_text
-from convnova.reporting import audit_table, report_provenance, table_forms, test_row_comparison
-from convnova.reporting.comparison_tables import sheets
+from convnova.reporting import audit_table, report_provenance, test_row_comparison
+from convnova.reporting.comparison_tables import comparison_tables
 from convnova.reporting.pages import WARNING, escape, fill
 from convnova.reporting.published import read_published
-from convnova.reporting.render import html_notes as html_notes_of
-from convnova.reporting.render import html_table
+from convnova.reporting.render import html_notes, html_table
 from convnova.reporting.scores import read_scores
-from convnova.reporting.sheets import Sheet, html_notes, sortable_table
-from convnova.reporting.suite_tables import SIMULATED, Table, tables
+from convnova.reporting.suite_tables import suite_tables
+from convnova.reporting.table import SIMULATED, Table
 from convnova.runs.explain import code, machine, packages
 from convnova.runs.outputs import ITEMS, extra_table_titles, figure_titles, test_row_tasks
 from convnova.runs.provenance_table import wall_time
@@ -48,8 +47,8 @@ class Material:
 
     run: Run
     config: RunConfig
-    tables: list[Table]
-    sheets: list[Sheet]
+    suite_tables: list[Table]
+    other_tables: list[Table]
     results: dict[Job, dict[str, Any]]
     """The metrics of every fine-tuning in the tables."""
     steps: list[Step]
@@ -91,8 +90,8 @@ def gather(config: RunConfig, published: Path) -> Material:
     return Material(
         run=Run(config.local_path("").absolute(), config),
         config=config,
-        tables=list(tables(*given)),
-        sheets=[*sheets(*given), *_of_items(items, config)],
+        suite_tables=list(suite_tables(*given)),
+        other_tables=[*comparison_tables(*given), *_of_items(items, config)],
         results={job: read_json(config.folder(job) / "metrics.json") for job in jobs},
         steps=steps(config),
         audits=audit_table.read_audits([path for path in audits if path.is_file()]),
@@ -101,17 +100,17 @@ def gather(config: RunConfig, published: Path) -> Material:
     )
 
 
-def _of_items(path: Path, config: RunConfig) -> list[Sheet]:
+def _of_items(path: Path, config: RunConfig) -> list[Table]:
     """The table of test rows, without what an earlier config left in it."""
     tasks = test_row_tasks(config)
     if not tasks or not path.is_file():
         return []
-    table = test_row_comparison.read_items(path)
+    table = test_row_comparison.read_test_rows(path)
     ours = [
         (suite, task) in tasks and protocol in config.protocols and {a, b} <= {*config.models}
         for suite, task, protocol, a, b in table[["suite", "task", "protocol", "a", "b"]].itertuples(index=False)
     ]
-    return [test_row_comparison.sheet(table[ours], config)]
+    return [test_row_comparison.pair_table(table[ours], config)]
 
 
 def left_over(config: RunConfig) -> list[str]:
@@ -141,12 +140,12 @@ def page(material: Material) -> str:
         "OVERVIEW": _overview(material),
         "SAYS": _says(material),
         "MISSING": _missing(material) + _left(material.left),
-        "TABLES": "\n".join(_section(material, of) for of in (*material.tables, *material.sheets)),
+        "TABLES": "\n".join(_section(material, of) for of in (*material.suite_tables, *material.other_tables)),
         "FIGURES": "\n".join(_figure(material, name, title) for name, title in figure_titles(config).items()),
         "AUDIT": _audit(material.audits),
         "DATA": report_provenance.data(material.run, material.results),
         "NUMBERS": "\n".join(
-            report_provenance.numbers(material.run, table, material.results) for table in material.tables
+            report_provenance.numbers(material.run, table, material.results) for table in material.suite_tables
         ),
         "CONFIG": escape(as_yaml(config)),
         "AGAIN": escape(f"snakemake --cores all --configfile results/{config.run}/config.yaml"),
@@ -213,12 +212,8 @@ def _cost(made: list[dict[str, Any]]) -> list[str]:
 def _says(material: Material) -> str:
     """The summary line of every table, and of the audit."""
     lines = [
-        f'<li><a href="#table-{table.suite}">{escape(table.title)}</a>: {escape(table.summary)}</li>'
-        for table in material.tables
-    ]
-    lines += [
-        f'<li><a href="#table-{sheet.name}">{escape(sheet.title)}</a>: {escape(sheet.summary)}</li>'
-        for sheet in material.sheets
+        f'<li><a href="#table-{table.name}">{escape(table.title)}</a>: {escape(table.summary)}</li>'
+        for table in (*material.suite_tables, *material.other_tables)
     ]
     if material.audits:
         summary = audit_table.audit_table(material.audits, False).summary
@@ -267,17 +262,11 @@ def _count_table(found: list[Step]) -> str:
     return f'<div class="scroll" tabindex="0"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
 
 
-def _section(material: Material, of: Table | Sheet) -> str:
+def _section(material: Material, of: Table) -> str:
     """A table: of a suite, each score a link to its way back; of all suites together; or one of a paper."""
-    if isinstance(of, Table):
-        name, table, notes = (
-            of.suite,
-            table_forms.sortable_table(of, report_provenance.anchor(of)),
-            table_forms.html_notes(of),
-        )
-    else:
-        name, table = of.name, sortable_table(of)
-        notes = f"<details><summary>notes</summary>{html_notes(of)}</details>" * bool(of.notes)
+    name, notes = of.name, html_notes(of)
+    if name not in material.config.suites:
+        notes = f"<details><summary>notes</summary>{notes}</details>" if of.notes else ""
     downloads = [download(material.folder / "tables" / f"{name}.tsv", "TSV")]
     if name in figure_titles(material.config):
         downloads.append(f'<a href="#figure-{name}">figure</a>')
@@ -286,7 +275,7 @@ def _section(material: Material, of: Table | Sheet) -> str:
             f'<section id="table-{name}"><h3>{escape(of.title)}</h3>',
             WARNING * of.simulated,
             f'<p id="{name}-summary"><strong>Summary:</strong> {escape(of.summary)}</p>',
-            table,
+            html_table(of, links=True),
             f"<p class=note>{' · '.join(filter(None, downloads))}</p>",
             f'<p class=note id="{name}-caption">{escape(of.caption)}</p>',
             notes,
@@ -335,6 +324,6 @@ def _audit(audits: list[audit_table.Audit]) -> str:
             f'<p id="audit-summary"><strong>Summary:</strong> {escape(table.summary)}</p>',
             html_table(table),
             f'<p class=note id="audit-caption">{escape(table.caption)}</p>',
-            f"<details><summary>What that means for each task</summary>{html_notes_of(table)}</details>",
+            f"<details><summary>What that means for each task</summary>{html_notes(table)}</details>",
         ]
     )

@@ -1,40 +1,31 @@
 """The ways back on the page of a run: behind every number its fine-tunings, behind these their data."""
 
-from collections.abc import Callable
 from typing import Any
 
 from convnova.config.run import Job
 from convnova.config.schema import TableRow
 from convnova.reporting.pages import breakable, escape
-from convnova.reporting.suite_tables import Table
-from convnova.reporting.table_forms import scored
+from convnova.reporting.table import Table, mean_and_spread
 from convnova.runs.explain import code, command, machine, snakemake_line
 from convnova.runs.trace import CHANGED, GONE, Input, Run, inputs_of
 
 Results = dict[Job, dict[str, Any]]
 
 
-def anchor(table: Table) -> Callable[[TableRow, str, str], str]:
-    """Where the way back from a cell of the table begins, as an id on the page."""
-    places = {key: f"{table.suite}.{number}" for number, key in enumerate(table.cells, 1)}
-    return lambda row, model, protocol: places[row, model, protocol]
-
-
 def numbers(run: Run, table: Table, results: Results) -> str:
-    """The way back from every cell of a table, each closed until it is asked for."""
-    place = anchor(table)
-    cells = [_number(run, table, key, place(*key), results) for key in table.cells if table.cells[key].seeds]
+    """The way back from every cell of a suite's table, each closed until it is asked for."""
+    cells = [_number(run, line, results) for line in table.data.itertuples() if line.n]
     head = f"<summary>{escape(table.title)}: {len(cells)} numbers</summary>"
     return f"<details class=suite>{head}\n" + "\n".join(cells) + "\n</details>"
 
 
-def _number(run: Run, table: Table, key: tuple[TableRow, str, str], place: str, results: Results) -> str:
+def _number(run: Run, line: Any, results: Results) -> str:
     """One cell: its seeds with their scores, the code, the data, and the commands that make them again."""
-    (row, model, protocol), cell = key, table.cells[key]
-    jobs = [Job(table.suite, row.task, model, protocol, seed) for seed in cell.seeds]
+    row, place = TableRow(line.task, line.row, line.metric), f"{line.suite}.{line.Index}"
+    jobs = [Job(line.suite, row.task, line.model, line.protocol, int(seed)) for seed in line.seeds.split(",")]
     of_cell = {job: results[job] for job in jobs}
-    text = scored(cell.mean, cell.sd, len(cell.seeds), len(table.seeds[protocol]))
-    title = f"{row.label} · {table.models[model]} · {protocol}: {row.metric_title} {text}"
+    text = mean_and_spread(line.mean, line.sd, line.n, line.n_expected)
+    title = f"{row.label} · {line.title} · {line.protocol}: {row.metric_title} {text}"
     made = [metrics["provenance"] for metrics in of_cell.values()]
     lines = "<br>".join(escape(text) for text in dict.fromkeys([*map(code, made), *map(machine, made)]))
     return "\n".join(

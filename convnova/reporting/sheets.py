@@ -9,7 +9,8 @@ import pandas as pd
 
 from convnova.files import write_text
 from convnova.reporting.pages import WARNING, breakable, escape, fill, sortable
-from convnova.reporting.suite_tables import NAN, SHOWN, SIMULATED, signed
+from convnova.reporting.table import DECIMALS as SHOWN
+from convnova.reporting.table import NAN, SIMULATED, signed
 from convnova.reporting.table_forms import (
     Entry,
     fields_read,

@@ -1,19 +1,21 @@
-"""Tables of a run beside the published numbers: scores to one structure, which `table_forms` writes in four forms."""
+"""The table of each suite: scores of a run beside the published numbers.
+
+`suite_results` makes one tidy line a row, model and protocol: what the TSV holds. `suite_table` pivots it for reading:
+tasks down; across, for each model its protocols, their difference and the published value.
+"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from convnova.config.run import RunConfig
-from convnova.config.schema import METRICS, TableRow
-from convnova.files import write_text
+from convnova.config.schema import METRICS
 from convnova.reporting.published import (
     AGREEMENT,
     COMPARISONS,
-    Published,
+    References,
     Verdict,
     judge,
     reference_values,
@@ -21,235 +23,226 @@ from convnova.reporting.published import (
     why_not_comparable,
 )
 from convnova.reporting.scores import ALTERNATIVE_SCORES, check
-
-SIMULATED = (
-    "Simulated genome: these numbers come from a small made-up genome and show that the pipeline works. "
-    "They cannot be compared with the paper, nor with any real benchmark."
+from convnova.reporting.table import (
+    DECIMALS,
+    NAN,
+    Cell,
+    Table,
+    is_missing,
+    mean_and_spread,
+    receptive_field,
+    signed,
 )
-SHOWN = 3
-"""Decimals in the tables for reading; the TSV has six."""
 
-NAN = float("nan")
+MEANS = [*METRICS, "n_test", "parameters", "receptive_field", "seconds"]
+"""Columns of the scores whose mean over seeds is a column of the results."""
 
-
-@dataclass(frozen=True)
-class Cell:
-    """What is known of one row, model and protocol; numbers that are not known are NaN."""
-
-    seeds: tuple[int, ...] = ()
-    mean: float = NAN
-    sd: float = NAN
-    """Standard deviation over seeds (n - 1)."""
-    range: float = NAN
-    """Largest minus smallest over seeds."""
-    low: float = NAN
-    """Of the 95% bootstrap intervals over test rows, the mean over seeds of the lower ends."""
-    high: float = NAN
-    other: dict[str, float] = field(default_factory=dict)
-    """Means over seeds of every metric, of `<name>_gain` for each of `ALTERNATIVE_SCORES`, and of `n_test`,
-    `parameters`, `receptive_field` and `seconds`."""
-    published: Published | None = None
-    tolerance: float = NAN
-    verdict: Verdict = Verdict("not run")
-    best: bool = False
-    """Whether no model is better in this row and protocol, as printed; False with one model."""
-
-    @property
-    def difference(self) -> float:
-        """Ours minus the published value."""
-        return self.mean - self.published.mean if self.published else NAN
+COLUMNS = [
+    "suite", "task", "row", "metric", "model", "title", "protocol", "n", "n_expected", "seeds", "mean", "sd", "range",
+    "low", "high", "best", "released_minus_heldout", "published", "published_spread", "published_spread_kind",
+    "published_table", "published_model", "published_source", "published_confidence", "difference", "tolerance",
+    "verdict", *[f"{name}_gain" for name in ALTERNATIVE_SCORES], *MEANS, "simulated",
+]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Table:
-    """A suite's table: what all four forms are made from."""
-
-    suite: str
-    title: str
-    simulated: bool
-    rows: list[TableRow]
-    models: dict[str, str]
-    protocols: list[str]
-    seeds: dict[str, list[int]]
-    """Of each protocol."""
-    cells: dict[tuple[TableRow, str, str], Cell]
-    caption: str = ""
-    summary: str = ""
-    made: str = ""
-    """What it was made from: see `convnova.runs.provenance_table.sentence`."""
-
-    def gain(self, row: TableRow, model: str) -> float:
-        """The mean by `released` minus the mean by `heldout`: what choosing the epoch on test is worth."""
-        released, heldout = (self.cells.get((row, model, name), Cell()) for name in ("released", "heldout"))
-        return released.mean - heldout.mean
-
-    def receptive_fields(self, model: str) -> list[float]:
-        """Bases that an output of a model reads, of every cell that was run; infinite is the whole sequence."""
-        cells = [cell for (_, name, _), cell in self.cells.items() if name == model]
-        return [cell.other["receptive_field"] for cell in cells if cell.other]
-
-    def compared(self, row: TableRow, model: str) -> Cell:
-        """The cell by the protocol that the published numbers follow; if that was not run, the first."""
-        comparison = COMPARISONS.get(self.suite)
-        protocol = comparison.protocol if comparison else ""
-        return self.cells[row, model, protocol if protocol in self.protocols else self.protocols[0]]
-
-
-def write_tables(
-    scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig, out: str | Path, made: str = ""
-) -> list[Path]:
-    """Write one table a suite of the config, as `<suite>.tsv`, `.md`, `.tex` and `.html`; the same bytes each time.
+def suite_tables(scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig) -> Iterator[Table]:
+    """The tables of all suites, in the order of the config.
 
     Args:
         scores: see `convnova.reporting.scores.read_scores`.
         published: see `convnova.reporting.published.read_published`.
-        config: the run; what is missing of it is an empty cell.
-        out: a folder, made if need be.
-        made: what the results were made from, a note of each table: see `convnova.runs.provenance_table.sentence`.
-
-    Returns:
-        The files written.
+        config: of the run; what is missing of it is an empty cell.
 
     Raises:
         ConvNovaError: a score outside the config, missing, or there twice.
     """
-    from convnova.reporting.table_forms import FORMS
-
-    written = []
-    for table in tables(scores, published, config):
-        for suffix, form in FORMS.items():
-            written.append(Path(out) / f"{table.suite}.{suffix}")
-            write_text(written[-1], form(replace(table, made=made)))
-    return written
-
-
-def tables(scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig) -> Iterator[Table]:
-    """The tables of all suites; arguments and errors as for `write_tables`."""
     check(scores, config)
     known = reference_values(published)
-    groups = dict(list(scores.groupby(["suite", "task", "row", "model", "protocol"], sort=True)))
-    for suite, content in config.suites.items():
-        rows = content.table_rows
-        simulated = config.simulated or bool(scores.loc[scores["suite"] == suite, "simulated"].any())
-        cells = {}
-        for row in rows:
-            for model in config.models:
-                found = None if simulated else known.get((suite, row.label, config.models[model].published))
-                for protocol in config.protocols:
-                    runs = groups.get((suite, row.task, row.label, model, protocol))
-                    cell = Cell() if runs is None else _measured(runs, found.spread if found else NAN)
-                    cells[row, model, protocol] = _judged(cell, found, suite, row, protocol, simulated)
-        seeds = {protocol: config.seeds_of(suite, protocol) for protocol in config.protocols}
-        table = Table(
-            suite, config.suite_titles[suite], simulated, rows, config.model_titles, config.protocols, seeds, cells
-        )
-        table = replace(table, cells=_with_best(table))
-        yield replace(table, caption=caption(table), summary=summary(table))
+    for suite in config.suites:
+        yield suite_table(suite_results(suite, scores[scores["suite"] == suite], known, config), config)
 
 
-def _measured(runs: pd.DataFrame, spread: float) -> Cell:
-    """The cell of the runs of one row, model and protocol, one a seed; `spread` is the published one."""
-    runs = runs.sort_values("seed")
-    scores = runs["score"].to_numpy(float)
-    others = runs[[*METRICS, "n_test", "parameters", "receptive_field", "seconds"]].mean()
-    for name in ALTERNATIVE_SCORES:
-        others[f"{name}_gain"] = (runs[name] - runs["score"]).mean()
-    return Cell(
-        seeds=tuple(map(int, runs["seed"])),
-        mean=float(scores.mean()),
-        sd=float(scores.std(ddof=1)) if len(scores) > 1 else NAN,
-        range=float(np.ptp(scores)) if len(scores) > 1 else NAN,
-        low=float(runs["low"].mean()),
-        high=float(runs["high"].mean()),
-        other=others.to_dict(),
-        tolerance=tolerance(scores, float((runs["high"] - runs["low"]).mean() / 2), spread),
+def suite_results(suite: str, scores: pd.DataFrame, known: References, config: RunConfig) -> pd.DataFrame:
+    """A line for each row, model and protocol of a suite, whether it was run or not.
+
+    Args:
+        suite: its name.
+        scores: those of the suite.
+        known: the published numbers that the suite is compared with.
+        config: of the run.
+
+    Returns:
+        The columns of `COLUMNS`, numbered from 1: `sd` and `range` over seeds; `low` and `high`, the mean ends of the
+        95% intervals over test rows; `best` where no other model is better in the row and protocol, as printed.
+    """
+    simulated = config.simulated or bool(scores["simulated"].any())
+    runs_of = dict(list(scores.sort_values("seed").groupby(["task", "row", "model", "protocol"])))
+    lines = []
+    rows, models = config.suites[suite].table_rows, config.model_titles.items()
+    for row, (model, title), protocol in product(rows, models, config.protocols):
+        runs = runs_of.get((row.task, row.label, model, protocol), scores[:0])
+        seeds = ",".join(map(str, runs["seed"]))
+        line = {"suite": suite, "task": row.task, "row": row.label, "metric": row.metric, "model": model}
+        line |= {"title": title, "protocol": protocol, "n": len(runs), "seeds": seeds, "simulated": simulated}
+        line |= {"n_expected": len(config.seeds_of(suite, protocol))} | _statistics(runs)
+        number = None if simulated else known.get((suite, row.label, config.models[model].published))
+        half = (line["high"] - line["low"]) / 2
+        line["tolerance"] = tolerance(runs["score"].to_numpy(float), half, number.spread if number else NAN)
+        if number:
+            line |= {"published": number.mean, "published_spread": number.spread}
+            for name in ("spread_kind", "table", "model", "source", "confidence"):
+                line[f"published_{name}"] = " ".join(getattr(number, name).split())
+        reason = why_not_comparable(suite, number, protocol, row.metric, line["parameters"])
+        verdict = judge(number, reason, line["mean"], line["tolerance"])
+        line["verdict"] = Verdict("simulated genome") if simulated else verdict
+        lines.append(line)
+    results = pd.DataFrame(lines, index=range(1, len(lines) + 1), columns=COLUMNS)
+    results["difference"] = results["mean"] - results["published"].astype(float)
+    printed = results["mean"].map(lambda mean: round(mean, DECIMALS))
+    of_row = printed.groupby([results["task"], results["row"], results["protocol"]])
+    results["best"] = (printed == of_row.transform("max")) & (of_row.transform("count") > 1)
+    keys = ["task", "row", "model"]
+    means = results.pivot(index=keys, columns="protocol", values="mean").reindex(columns=["released", "heldout"])
+    gain = (means["released"] - means["heldout"]).rename("released_minus_heldout")
+    return results.drop(columns=gain.name).join(gain, on=keys)[COLUMNS]
+
+
+def _statistics(runs: pd.DataFrame) -> dict[str, float]:
+    """Of the runs of one row, model and protocol, one a seed: mean, spreads, and the means of all else."""
+    scores = runs["score"]
+    gains = {f"{name}_gain": (runs[name] - scores).mean() for name in ALTERNATIVE_SCORES}
+    spread = float(np.ptp(scores)) if len(scores) > 1 else NAN
+    return {"mean": scores.mean(), "sd": scores.std(), "range": spread, **runs[["low", "high", *MEANS]].mean(), **gains}
+
+
+def suite_table(results: pd.DataFrame, config: RunConfig) -> Table:
+    """The table of a suite.
+
+    Args:
+        results: of `suite_results`.
+        config: of the run.
+    """
+    suite, simulated = results["suite"].iloc[0], bool(results["simulated"].iloc[0])
+    lines = []
+    for row in config.suites[suite].table_rows:
+        cells = {("", "task"): row.label, ("", "metric"): row.metric_title}
+        for model, title in config.model_titles.items():
+            of_model = results[(results[["task", "row", "model"]] == [row.task, row.label, model]).all(axis=1)]
+            cells |= {(title, head): cell for head, cell in _cells(suite, of_model, simulated)}
+        lines.append(cells)
+    last = {("", "task"): "receptive field", ("", "metric"): "bp"}
+    for model, title in config.model_titles.items():
+        field = receptive_field(results.loc[results["model"] == model, "receptive_field"])
+        last[title, config.protocols[0]] = field.text if field else None
+    frame = pd.DataFrame([*lines, last], dtype=object)
+    frame.columns = pd.MultiIndex.from_tuples(frame.columns)
+    frame = frame.set_index([("", "task"), ("", "metric")]).rename_axis(index=["task", "metric"])
+    return Table(
+        suite,
+        config.suite_titles[suite],
+        frame,
+        _caption(suite, simulated, config),
+        _summary(results, len(config.suites[suite].table_rows)),
+        [*_sources(results, config), *_mean_areas(results, config)],
+        simulated,
+        data=results,
     )
 
 
-def _judged(cell: Cell, found: Published | None, suite: str, row: TableRow, protocol: str, simulated: bool) -> Cell:
-    """The cell with the published number and the verdict."""
-    if simulated:
-        return replace(cell, verdict=Verdict("simulated genome"))
-    reason = why_not_comparable(suite, found, protocol, row.metric, cell.other.get("parameters", NAN))
-    return replace(cell, published=found, verdict=judge(found, reason, cell.mean, cell.tolerance))
+def _cells(suite: str, of_model: pd.DataFrame, simulated: bool) -> Iterator[tuple[str, Cell | None]]:
+    """The cells of a row and model by their heads: each protocol, their difference, the published value."""
+    for line in of_model.itertuples():
+        text = mean_and_spread(line.mean, line.sd, line.n, line.n_expected)
+        yield line.protocol, Cell(text, line.mean, line.best, anchor=f"{suite}.{line.Index}" if line.n else "")
+    first = of_model.iloc[0]
+    if {"heldout", "released"} <= {*of_model["protocol"]}:
+        gain = first["released_minus_heldout"]
+        yield "released - heldout", None if is_missing(gain) else Cell(signed(gain), gain)
+    if not simulated:
+        comparison = COMPARISONS.get(suite)
+        as_published = of_model[of_model["protocol"] == comparison.protocol] if comparison else of_model[:0]
+        line = as_published.iloc[0] if len(as_published) else first
+        verdict = line["verdict"]
+        value = "" if is_missing(line["published"]) else mean_and_spread(line["published"], line["published_spread"])
+        text = ", ".join(filter(None, [value, verdict.label]))
+        yield "published", Cell(text, line["published"], footnote=verdict.footnote)
 
 
-def _with_best(table: Table) -> dict[tuple[TableRow, str, str], Cell]:
-    """The cells, those marked that no other model beats in the same row and protocol, as printed."""
-    cells = dict(table.cells)
-    for row in table.rows:
-        for protocol in table.protocols:
-            means = {model: round(table.cells[row, model, protocol].mean, SHOWN) for model in table.models}
-            known = [mean for mean in means.values() if mean == mean]
-            for model, mean in means.items():
-                best = len(known) > 1 and mean == max(known)
-                cells[row, model, protocol] = replace(cells[row, model, protocol], best=best)
-    return cells
+def _sources(results: pd.DataFrame, config: RunConfig) -> list[str]:
+    """Where the published numbers of each model come from and how surely, each source once."""
+    known = results.dropna(subset="published")
+    lines = [line for model in config.models for line in known[known["model"] == model].itertuples()]
+    return list(
+        dict.fromkeys(
+            f"Published, {line.title} ({line.published_confidence}): {line.published_source.split(';')[0]}."
+            for line in lines
+        )
+    )
 
 
-def caption(table: Table) -> str:
+def _mean_areas(results: pd.DataFrame, config: RunConfig) -> Iterator[str]:
+    """Beside the median AUROC of a group of labels its mean, a sentence a protocol."""
+    known = results.dropna(subset="auroc_mean")
+    for protocol in config.protocols:
+        areas: dict[str, list[str]] = {}
+        for line in known[known["protocol"] == protocol].itertuples():
+            areas.setdefault(line.row, []).append(f"{line.title} {line.auroc_mean:.{DECIMALS}f}")
+        if areas:
+            rows = "; ".join(f"{row}: {', '.join(texts)}" for row, texts in areas.items())
+            yield f"Mean AUROC over the labels of a group, {protocol}: {rows}."
+
+
+def _caption(suite: str, simulated: bool, config: RunConfig) -> str:
     """What the table shows, in full sentences."""
-    own = [seeds for protocol, seeds in table.seeds.items() if protocol != "cv"]
-    seeds = ", ".join(map(str, own[0] if own else table.seeds["cv"]))
-    several = f"mean ± standard deviation over the seeds {seeds}; where one is missing, n says how many there are."
-    sentences = [
-        f"{table.title}: " + (several if "," in seeds else f"one run, with seed {seeds}."),
-        "heldout: validation rows (the task's own, else a tenth of train) choose the epoch; test is scored once."
-        * ("heldout" in table.protocols),
-        f"cv: {len(table.seeds.get('cv', []))} of ten folds of train in turn choose the epoch; each scores test once."
-        * ("cv" in table.protocols),
-        "released: the epoch is chosen on test, as in the authors' released code." * ("released" in table.protocols),
-        "Bold: the best model of each row and protocol." * (len(table.models) > 1),
-    ]
-    comparison = COMPARISONS.get(table.suite)
-    if table.simulated:
-        sentences.insert(0, SIMULATED)
-    elif comparison and comparison.table:
-        sentences += [f"Published: {comparison.table}, held against {comparison.protocol}.", AGREEMENT]
-    return " ".join(filter(None, sentences))
+    others = [protocol for protocol in config.protocols if protocol != "cv"]
+    seeds = config.seeds_of(suite, [*others, "cv"][0])
+    listed, comparison = ", ".join(map(str, seeds)), COMPARISONS.get(suite)
+    several = f"Mean ± standard deviation over the seeds {listed}; where one is missing, n says how many there are."
+    sentences = [several if len(seeds) > 1 else f"One run, with seed {listed}."]
+    if "heldout" in others:
+        sentences.append(
+            "heldout: validation rows (the task's own, else a tenth of train) choose the epoch; test is scored once."
+        )
+    if "cv" in config.protocols:
+        folds = len(config.seeds_of(suite, "cv"))
+        sentences.append(f"cv: each of {folds} of ten folds of train chooses the epoch; each scores test once.")
+    if "released" in others:
+        sentences.append("released: the epoch is chosen on test, as in the authors' released code.")
+    if len(config.models) > 1:
+        sentences.append("Bold: the best model of each row and protocol.")
+    if not simulated and comparison and comparison.table:
+        sentences += [f"Published: {comparison.table}, compared with {comparison.protocol}.", AGREEMENT]
+    return " ".join(sentences)
 
 
-def signed(value: float) -> str:
-    """A difference as it is printed, with its sign; never -0.000."""
-    return f"{round(float(value), SHOWN) + 0.0:+.{SHOWN}f}"
+def _summary(results: pd.DataFrame, rows: int) -> str:
+    """The table in a sentence: what is run, who is best, what choosing on test gains, how it compares to the paper."""
+    run = results["n"].sum()
+    runs = results.assign(seed=results["seeds"].str.split(",")).explode("seed").query("n > 0")
+    trainings = len(runs.drop_duplicates(["task", "model", "protocol", "seed"]))
+    of_trainings = f", of {trainings} fine-tunings" if trainings != run else ""
+    parts = [f"{run} of {results['n_expected'].sum()} scores are in{of_trainings}"]
+    for protocol, best in results[results["best"]].groupby("protocol", sort=False):
+        counts = best["title"].value_counts(sort=False).reindex(results["title"].unique()).dropna()
+        wins = ", ".join(f"{title} {count:.0f}" for title, count in counts.items())
+        tied = len(best) > len(best.drop_duplicates(["task", "row"]))
+        ties = f" (ties in the {DECIMALS} decimals shown count for each)" if tied else ""
+        parts.append(f"best by {protocol}, in rows of {rows}: {wins}{ties}")
+    gains = results.drop_duplicates(["task", "row", "model"])["released_minus_heldout"].dropna()
+    if len(gains):
+        parts.append(f"released - heldout: {signed(gains.mean())} on average over {len(gains)} pairs")
+    return "; ".join([*parts, _comparison(results)]) + "."
 
 
-def summary(table: Table) -> str:
-    """The table in a line: what is run, who is best, what choosing on test is worth, how it stands to the paper."""
-    run = sum(len(cell.seeds) for cell in table.cells.values())
-    expected = sum(len(table.seeds[protocol]) for *_, protocol in table.cells)
-    fits = len({(row.task, *of, seed) for (row, *of), cell in table.cells.items() for seed in cell.seeds})
-    parts = [f"{run} of {expected} scores are in" + f", of {fits} fine-tunings" * (fits != run)]
-    if len(table.models) > 1:
-        for protocol in table.protocols:
-            wins = {
-                title: sum(table.cells[row, model, protocol].best for row in table.rows)
-                for model, title in table.models.items()
-            }
-            best = ", ".join(f"{title} {count}" for title, count in wins.items() if count)
-            if best:
-                ties = sum(wins.values()) > sum(_has_best(table, row, protocol) for row in table.rows)
-                ties_count = f" (ties in the {SHOWN} decimals shown count for each)" * ties
-                parts.append(f"best by {protocol}, in rows of {len(table.rows)}: {best}{ties_count}")
-    gains = [table.gain(row, model) for row in table.rows for model in table.models]
-    gains = [gain for gain in gains if gain == gain]
-    if gains:
-        parts.append(f"released - heldout: {signed(np.mean(gains))} on average over {len(gains)} pairs")
-    return "; ".join([*parts, *_standing(table)]) + "."
-
-
-def _has_best(table: Table, row: TableRow, protocol: str) -> bool:
-    return any(table.cells[row, model, protocol].best for model in table.models)
-
-
-def _standing(table: Table) -> list[str]:
+def _comparison(results: pd.DataFrame) -> str:
     """How many cells agree with the published ones, and the mean difference of those that may be compared."""
-    if table.simulated:
-        return ["no comparison with the paper: the genome is simulated"]
+    if results["simulated"].any():
+        return "no comparison with the paper: the genome is simulated"
     words = {"agrees": "agree", "above": "above", "below": "below"}
-    judged = [cell for cell in table.cells.values() if cell.verdict.label in words]
-    if not judged:
-        return ["nothing to compare with published numbers"]
-    counts = ", ".join(f"{sum(cell.verdict.label == label for cell in judged)} {word}" for label, word in words.items())
-    mean = signed(np.mean([cell.difference for cell in judged]))
-    return [f"of {len(judged)} cells beside published ones {counts}, mean difference {mean}"]
+    labels = results["verdict"].map(lambda verdict: verdict.label)
+    judged = results[labels.isin(words)]
+    if not len(judged):
+        return "nothing to compare with published numbers"
+    counts = ", ".join(f"{(labels == label).sum()} {word}" for label, word in words.items())
+    mean = signed(judged["difference"].mean())
+    return f"of {len(judged)} cells beside published ones {counts}, mean difference {mean}"

@@ -1,259 +1,191 @@
-import csv
 import math
 import time
-from html.parser import HTMLParser
 
 import pytest
-from browser import needs_chromium, opened
 from latex import compiled, needs_pdflatex
-from made_up_scores import CONFIG, CP, GB, GOLDEN, NT, changed, only, thousand_runs
+from made_up_scores import CONFIG, CP, GB, NT, changed, only, thousand_runs
 
 from convnova.config.schema import Simulate
 from convnova.errors import ConvNovaError
-from convnova.reporting.suite_tables import tables, write_tables
-from convnova.reporting.table_forms import TSV_COLUMNS, markdown
+from convnova.reporting.render import layout, render
+from convnova.reporting.suite_tables import COLUMNS, suite_tables
+from convnova.reporting.table import Table
 
 
 @pytest.fixture(scope="module")
-def written(scores, published, tmp_path_factory):
-    out = tmp_path_factory.mktemp("tables")
-    return {path.name: path.read_text() for path in write_tables(scores, published, CONFIG, out)}
+def tables(scores, published) -> dict[str, Table]:
+    return {table.name: table for table in suite_tables(scores, published, CONFIG)}
 
 
-def lines(text: str) -> dict[tuple[str, ...], dict[str, str]]:
-    found = csv.DictReader(text.splitlines(), delimiter="\t")
-    return {(line["row"], line["model"], line["protocol"]): line for line in found}
+def lines(table: Table) -> dict[tuple[str, str, str], dict]:
+    """The results by row, model and protocol."""
+    return {(line["row"], line["model"], line["protocol"]): line for line in table.data.to_dict("records")}
 
 
-@pytest.mark.parametrize("suffix", ["tsv", "md", "tex"])
-@pytest.mark.parametrize("suite", CONFIG.suites)
-def test_tables_equal_the_committed_ones(written, suite, suffix):
-    """After a change that is meant: read the difference, then copy the new file over the golden one."""
-    assert written[f"{suite}.{suffix}"] == (GOLDEN / f"{suite}.{suffix}").read_text()
+def texts(table: Table) -> list[list[str]]:
+    return [[cell.text for cell in row] for row in layout(table).rows]
 
 
-def test_tables_are_the_same_each_time(written, scores, published, tmp_path):
-    shuffled = scores.sample(frac=1, random_state=1)
-    assert {path.name: path.read_text() for path in write_tables(shuffled, published, CONFIG, tmp_path)} == written
+def test_tables_are_the_same_each_time(tables, scores, published):
+    for table in suite_tables(scores.sample(frac=1, random_state=1), published, CONFIG):
+        for form in ("tsv", "md"):
+            assert render(table, form) == render(tables[table.name], form)
 
 
-def test_numbers_of_a_cell_by_hand(written):
+def test_numbers_of_a_cell_by_hand(tables):
     """0.81, 0.82, 0.83: mean 0.82, standard deviation 0.01, range 0.02; published 0.815."""
-    cell = lines(written[f"{NT}.tsv"])["H3", "convnova", "released"]
-    known = {
-        "n": "3", "n_expected": "3", "seeds": "1,2,3", "mean": "0.82", "sd": "0.01", "range": "0.02", "low": "0.8",
-        "high": "0.84", "released_minus_heldout": "0.01", "published": "0.815", "published_table": "ConvNova Table 1",
-        "published_confidence": "copied", "difference": "0.005", "verdict": "agrees", "best": "true", "mcc": "0.82",
-        "f1_macro": "", "n_test": "1497", "parameters": "1690000", "seconds": "12", "simulated": "false",
+    cell = lines(tables[NT])["H3", "convnova", "released"]
+    numbers = {
+        "n": 3, "n_expected": 3, "mean": 0.82, "sd": 0.01, "range": 0.02, "low": 0.8, "high": 0.84,
+        "released_minus_heldout": 0.01, "published": 0.815, "difference": 0.005, "mcc": 0.82, "n_test": 1497,
+        "parameters": 1690000, "receptive_field": 193, "seconds": 12, "tolerance": 4.302653 * 0.01 * math.sqrt(4 / 3),
     }  # fmt: skip
-    assert {name: cell[name] for name in known} == known
-    assert float(cell["tolerance"]) == pytest.approx(4.302653 * 0.01 * math.sqrt(4 / 3), abs=1e-6)
+    assert {name: cell[name] for name in numbers} == pytest.approx(numbers, abs=1e-6)
+    words = {"seeds": "1,2,3", "published_table": "ConvNova Table 1", "published_confidence": "copied",
+             "title": "ConvNova", "metric": "mcc", "task": "H3", "best": True, "simulated": False}  # fmt: skip
+    assert {name: cell[name] for name in words} == words
+    assert str(cell["verdict"]) == "agrees" and math.isnan(cell["f1_macro"])
+    heldout = lines(tables[NT])["H3", "convnova", "heldout"]
+    gains = [heldout[f"{name}_gain"] for name in ("test_best", "per_batch", "per_batch_sorted")]
+    assert gains == pytest.approx([0.02, -0.002, -0.71])
 
 
-def test_receptive_fields_are_a_column_of_the_tsv_and_a_row_where_models_stand_side_by_side(written, scores, published):
-    assert {len(line.split("\t")) for line in written[f"{NT}.tsv"].splitlines()} == {len(TSV_COLUMNS)}
-    of_cell = {key[1:]: line["receptive_field"] for key, line in lines(written[f"{NT}.tsv"]).items() if key[0] == "H3"}
-    assert of_cell["convnova", "released"] == "193" and of_cell["cnn", "released"] == "inf"
-    assert of_cell["convnova_scratch", "heldout"] == ""
-    told = "| receptive field | bp | 193 bp |  |  |  | 193 bp |  |  |  | whole sequence |  |  |  |"
-    assert told in written[f"{NT}.md"].splitlines()
-    assert r"receptive field & bp & 193 bp &  & 193 bp &  \\" in written[f"{NT}.tex"].splitlines()
-    assert Page(written[f"{NT}.html"]).rows[-1][:4] == ["receptive field", "bp", "193 bp", ""]
+def test_the_tsv_has_a_line_a_row_model_and_protocol(tables):
+    rows = [line.split("\t") for line in render(tables[NT], "tsv").splitlines()]
+    assert rows[0] == COLUMNS and {len(row) for row in rows} == {len(COLUMNS)} and len(rows) == 1 + 2 * 3 * 2
+    line = dict(zip(COLUMNS, rows[2], strict=True))
+    assert (line["best"], line["simulated"], line["seeds"], line["difference"]) == ("true", "false", "1,2,3", "0.005")
+    assert "\t" not in line["published_source"] and line["published_source"].startswith("MergeDNA (arXiv 2511.14806)")
+    chromatin = [line.split("\t")[2] for line in render(tables[CP], "tsv").splitlines()[1:]]
+    assert set(chromatin) == {"DHS", "TF", "HM"}
+
+
+def test_models_stand_side_by_side_with_their_protocols_and_the_published_value(tables):
+    read = layout(tables[NT])
+    assert read.groups == [("", 2), ("ConvNova", 4), ("ConvNova (from scratch)", 4), ("CNN", 4)]
+    assert [head.text for head in read.heads[:6]] == [
+        "task", "metric", "heldout", "released", "released - heldout", "published",
+    ]  # fmt: skip
+    h3, promoter, last = texts(tables[NT])
+    assert h3 == [
+        "H3", "MCC", "0.810 ± 0.010", "0.820 ± 0.010", "+0.010", "0.815, agrees",
+        "(n=0 of 3)", "0.780 ± 0.000", "", "0.812 ± 0.017, below",
+        "0.710 ± 0.014 (n=2 of 3)", "0.730 ± 0.026", "+0.020", "not published",
+    ]  # fmt: skip
+    assert promoter[9] == "0.969 ± 0.003, not comparable [1]" and promoter[11] == "0.900 (n=1 of 3)"
+    assert last == ["receptive field", "bp", "193 bp", *3 * [""], "193 bp", *3 * [""], "whole sequence", *3 * [""]]
+    assert read.notes == [
+        "[1] Not comparable: other size: ours 0.99M parameters, published 1.7M.",
+        "Published, ConvNova (copied): MergeDNA (arXiv 2511.14806) Table 2.",
+        "Published, ConvNova (from scratch) (inferred): JanusDNA (arXiv 2505.17257v4) Table 2 column "
+        "'CONVNOVA (1.7M)'.",
+    ]
+
+
+def test_the_mean_areas_of_groups_are_a_note(tables):
+    assert texts(tables[CP])[0][:3] == ["DHS", "median AUROC", "0.912 ± 0.002"]
+    (note,) = [note for note in tables[CP].notes if note.startswith("Mean AUROC")]
+    assert note == "Mean AUROC over the labels of a group, heldout: DHS: ConvNova 0.900; TF: ConvNova 0.940."
+
+
+def test_receptive_fields_that_differ_are_a_range(scores, published):
     wider = scores["receptive_field"].where(scores["row"] != "H3", 27329)
-    (table, *_) = tables(scores.assign(receptive_field=wider), published, CONFIG)
-    assert "193 bp to 27329 bp" in markdown(table)
+    (table, *_) = suite_tables(scores.assign(receptive_field=wider), published, CONFIG)
+    assert texts(table)[-1][2] == "193 bp to 27329 bp"
 
 
-def test_verdicts_of_all_kinds(written):
-    verdicts = {key: line["verdict"] for suite in CONFIG.suites for key, line in lines(written[f"{suite}.tsv"]).items()}
+def test_a_cell_leads_to_its_line_of_the_results(tables):
+    anchors = [cell.anchor for row in layout(tables[NT]).rows for cell in row if cell.anchor]
+    numbers = [line.Index for line in tables[NT].data.itertuples() if line.n]
+    assert anchors == [f"{NT}.{number}" for number in numbers] and numbers[0] == 1 and len(numbers) == 10
+
+
+def test_verdicts_of_all_kinds(tables):
+    verdicts = {key: str(line["verdict"]) for table in tables.values() for key, line in lines(table).items()}
     assert verdicts["H3", "convnova", "released"] == "agrees"
     assert verdicts["H3", "convnova", "heldout"] == "not comparable (other protocol: published by released)"
     assert verdicts["H3", "convnova_scratch", "heldout"] == "not run"
     assert verdicts["H3", "convnova_scratch", "released"] == "below"
     assert verdicts["H3", "cnn", "released"] == "not published"
     assert verdicts["promoter_tata", "convnova", "released"] == "below"
-    assert verdicts["promoter_tata", "convnova_scratch", "released"] == (
-        "not comparable (other size: ours 0.99M parameters, published 1.7M)"
-    )
-    assert verdicts["human_enhancers_cohn", "convnova", "released"] == (
-        "not comparable (unknown settings: the sources do not say whether it was pretrained)"
-    )
+    assert "other size" in verdicts["promoter_tata", "convnova_scratch", "released"]
+    assert "unknown settings" in verdicts["human_enhancers_cohn", "convnova", "released"]
     assert verdicts["TF", "convnova", "heldout"] == "not comparable (the paper's numbers are not known)"
 
 
-def test_no_row_mixes_two_papers(written):
+def test_no_row_mixes_two_papers(tables):
     for suite, table in ((NT, "ConvNova Table 1"), (GB, "ConvNova Table 2"), (CP, "")):
-        assert {line["published_table"] for line in lines(written[f"{suite}.tsv"]).values()} <= {table, ""}
+        assert {*tables[suite].data["published_table"].dropna()} == {table} - {""}
 
 
-def test_a_missing_seed_shows(written):
-    assert lines(written[f"{NT}.tsv"])["H3", "cnn", "heldout"]["seeds"] == "1,3"
-    for suffix in ("md", "tex", "html"):
-        assert "(n=2 of 3)" in written[f"{NT}.{suffix}"]
-        assert "0.900 (n=1 of 3)" in written[f"{NT}.{suffix}"]
+def test_the_best_of_a_row_and_protocol_is_bold(tables):
+    bold = [[cell.text for cell in row if cell.bold] for row in layout(tables[NT]).rows]
+    assert bold == [["0.810 ± 0.010", "0.820 ± 0.010"], ["0.950 ± 0.010", "0.950 ± 0.000", "0.981 ± 0.001"], []]
 
 
-def test_what_was_not_run_has_an_empty_cell_that_says_so(written):
-    line = lines(written[f"{NT}.tsv"])["H3", "convnova_scratch", "heldout"]
-    assert (line["n"], line["mean"], line["sd"]) == ("0", "", "")
-    assert "(n=0 of 3)" in written[f"{NT}.md"]
-    assert {row for row, *_ in lines(written[f"{CP}.tsv"])} == {"DHS", "TF", "HM"}
+def test_equal_means_are_both_best_and_a_single_model_is_not(scores, published):
+    even = scores[(scores["suite"] == GB)].assign(score=0.7)
+    table = next(table for table in suite_tables(even, published, CONFIG) if table.name == GB)
+    assert table.data["best"].sum() == 2
+    (table, *_) = suite_tables(scores[scores["model"] == "convnova"], published, only(CONFIG, "convnova"))
+    assert not table.data["best"].any() and "Bold" not in table.caption and "best" not in table.summary
 
 
-def test_the_best_of_a_row_and_protocol_is_bold(written):
-    row = next(line for line in written[f"{NT}.md"].splitlines() if line.startswith("| H3 |"))
-    assert row.count("**") == 4
-    assert "**0.810 ± 0.010**" in row
-    assert "**0.820 ± 0.010**" in row
-    assert r"\textbf{0.820 $\pm$ 0.010}" in written[f"{NT}.tex"]
-    assert "<strong>0.820 ± 0.010</strong>" in written[f"{NT}.html"]
-
-
-def test_equal_means_are_both_bold_and_a_single_model_is_not(scores, published):
-    even = scores[(scores["suite"] == GB)].copy()
-    even["score"] = 0.7
-    table = next(table for table in tables(even, published, CONFIG) if table.suite == GB)
-    assert sum(cell.best for cell in table.cells.values()) == 2
-    alone = only(CONFIG, "convnova")
-    (table, *_) = tables(scores[scores["model"] == "convnova"], published, alone)
-    assert not any(cell.best for cell in table.cells.values())
-
-
-def test_summary_line_by_hand(written):
+def test_summary_by_hand(tables):
     """H3: 0.82 against 0.815; scratch 0.78 against 0.812; promoter_tata: 0.952 against 0.9634."""
-    summary = next(line for line in written[f"{NT}.md"].splitlines() if line.startswith("**Summary:**"))
-    assert "27 of 36 scores are in;" in summary
-    assert "best by released, in rows of 2: ConvNova 1, ConvNova (from scratch) 1" in summary
-    assert "of 3 cells beside published ones 1 agree, 0 above, 2 below, mean difference -0.013" in summary
-
-
-def test_the_summary_says_of_how_many_fine_tunings_scores_of_groups_are_and_that_ties_count_for_each(written):
-    """Chromatin profile: three fine-tunings, of two groups each. By heldout 0.950 twice for promoter_tata."""
-    told = {suite: next(x for x in written[f"{suite}.md"].splitlines() if "Summary" in x) for suite in CONFIG.suites}
-    assert "6 of 54 scores are in, of 3 fine-tunings;" in told[CP] and "fine-tunings" not in told[NT]
-    ties = "(ties in the 3 decimals shown count for each)"
-    assert f"by heldout, in rows of 2: ConvNova 2, ConvNova (from scratch) 1 {ties};" in told[NT]
-    assert told[NT].count(ties) == 1 and ties not in told[GB]
-
-
-@pytest.mark.parametrize("by_plan", [True, False])
-def test_a_simulated_genome_is_said_everywhere_and_compared_with_nothing(scores, published, tmp_path, by_plan):
-    config = changed(CONFIG, simulate=Simulate() if by_plan else None)
-    for path in write_tables(scores.assign(simulated=not by_plan), published, config, tmp_path):
-        text = path.read_text()
-        if path.suffix == ".tsv":
-            assert {line["verdict"] for line in lines(text).values()} == {"simulated genome"}
-            assert {line["published"] for line in lines(text).values()} == {""}
-        else:
-            assert "Simulated genome: these numbers come from a small made-up genome" in text.replace("\n", " ")
-            assert ": published" not in text and ">published" not in text and "& published" not in text
-            assert "cannot be compared with the paper" in text.replace("\n", " ")
-            assert "0.815" not in text
-
-
-def test_one_protocol_has_no_difference_and_says_why_it_is_not_compared(scores, published, tmp_path):
-    config = changed(CONFIG, protocols=["heldout"])
-    write_tables(scores[scores["protocol"] == "heldout"], published, config, tmp_path)
-    text = (tmp_path / f"{NT}.md").read_text()
-    assert "released - heldout" not in text
-    assert "0.815, not comparable [1]" in text
-    assert "[1] Not comparable: other protocol: published by released." in text
-
-
-def test_with_one_protocol_and_a_simulated_genome_there_is_nothing_to_compare(scores, published, tmp_path):
-    config = changed(CONFIG, protocols=["heldout"], simulate=Simulate())
-    write_tables(scores[scores["protocol"] == "heldout"], published, config, tmp_path)
-    assert (tmp_path / f"{NT}.tex").read_text().count(r"\begin{tabular}") == 2
-    assert (
-        "| task | metric | ConvNova: heldout | ConvNova (from scratch): heldout | CNN: heldout |"
-        in (tmp_path / f"{NT}.md").read_text()
+    assert tables[NT].summary == (
+        "27 of 36 scores are in; best by heldout, in rows of 2: ConvNova 2, ConvNova (from scratch) 1 (ties in the 3 "
+        "decimals shown count for each); best by released, in rows of 2: ConvNova 1, ConvNova (from scratch) 1; "
+        "released - heldout: +0.016 on average over 4 pairs; of 3 cells beside published ones 1 agree, 0 above, "
+        "2 below, mean difference -0.013."
     )
+    assert "ties" not in tables[GB].summary
+    assert tables[CP].summary.startswith("6 of 54 scores are in, of 3 fine-tunings;")
 
 
-class Page(HTMLParser):
-    """Tags, and the texts of the table's rows; an unclosed or crossed tag is an error."""
-
-    VOID = {"meta", "wbr", "br"}
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.open: list[str] = []
-        self.rows: list[list[str]] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if {"td", "th"} & set(self.open):
-            self.rows[-1][-1] += data
+def test_captions_say_what_was_run(tables, scores, published):
+    assert "over the seeds 1, 2, 3;" in tables[NT].caption and "ConvNova Table 1" in tables[NT].caption
+    assert "Published" not in tables[CP].caption
+    folds = changed(only(CONFIG, GB), protocols=["cv"])
+    (table,) = suite_tables(scores[:0], published, folds)
+    assert "over the seeds 1, 2, 3, 4, 5;" in table.caption and "5 of ten folds" in table.caption
+    assert "heldout" not in table.caption.split("compared")[0]
+    one = changed(only(CONFIG, GB), seeds=[7])
+    (table,) = suite_tables(scores[:0], published, one)
+    assert table.caption.startswith("One run, with seed 7.")
 
 
-def test_html_is_whole_and_needs_nothing_from_outside(written):
-    page = Page(written[f"{NT}.html"])
-    assert page.rows[0] == ["", "ConvNova", "ConvNova (from scratch)", "CNN"]
-    assert page.rows[1][:4] == ["task", "metric", "heldout", "released"]
-    assert page.rows[2][:4] == ["H3", "MCC", "0.810 ± 0.010", "0.820 ± 0.010"]
-    assert len(page.rows) == 5
-    assert all(len(row) == 2 + 3 * 4 for row in page.rows[1:])
-    assert not {"src", "href"} & {name for _, attributes in page.tags for name in attributes}
-    assert ("html", {"lang": "en"}) in page.tags
+@pytest.mark.parametrize("by_config", [True, False])
+def test_a_simulated_genome_is_compared_with_nothing(scores, published, by_config):
+    config = changed(CONFIG, simulate=Simulate() if by_config else None)
+    for table in suite_tables(scores.assign(simulated=not by_config), published, config):
+        assert table.simulated and table.data["simulated"].all() and table.data["published"].isna().all()
+        assert {str(verdict) for verdict in table.data["verdict"]} == {"simulated genome"}
+        assert "published" not in [head.text for head in layout(table).heads] and "Published" not in table.caption
+        assert "no comparison with the paper" in table.summary
 
 
-def test_names_with_special_letters_are_escaped(scores, published, tmp_path):
-    config = changed(CONFIG, models={**CONFIG.models, "cnn": {"title": "CNN <50% & C_1>", "architecture": "cnn"}})
-    write_tables(scores, published, config, tmp_path)
-    assert r"CNN $<$50\% \& C\_1$>$" in (tmp_path / f"{NT}.tex").read_text()
-    assert "CNN &lt;50% &amp; C_1&gt;" in (tmp_path / f"{NT}.html").read_text()
-    assert r"CNN \<50% & C_1\>" in (tmp_path / f"{NT}.md").read_text()
-
-
-@needs_chromium
-@pytest.mark.parametrize(("clicks", "first"), [(1, "promoter_tata"), (2, "H3")])
-def test_a_click_on_a_head_sorts_the_rows(written, tmp_path, clicks, first):
-    """The column `released` of ConvNova: falling first, then rising."""
-    click = "<script>" + "document.querySelectorAll('thead button')[3].click();" * clicks + "</script></body>"
-    (tmp_path / "page.html").write_text(written[f"{NT}.html"].replace("</body>", click))
-    dom, _ = opened(tmp_path / "page.html", tmp_path)
-    assert Page(dom).rows[2][0] == first
+def test_one_protocol_has_no_difference_and_says_why_it_is_not_compared(scores, published):
+    config = changed(CONFIG, protocols=["heldout"])
+    (table, *_) = suite_tables(scores[scores["protocol"] == "heldout"], published, config)
+    assert [head.text for head in layout(table).heads[2:4]] == ["heldout", "published"]
+    assert texts(table)[0][3] == "0.815, not comparable [1]" and "nothing to compare" in table.summary
+    assert layout(table).notes[0] == "[1] Not comparable: other protocol: published by released."
 
 
 @needs_pdflatex
-def test_latex_compiles_with_booktabs_alone(written, tmp_path):
-    compiled([written[f"{suite}.tex"] for suite in CONFIG.suites], tmp_path)
-    assert (tmp_path / "paper.pdf").stat().st_size > 10_000
+def test_latex_compiles_with_booktabs_alone(tables, tmp_path):
+    compiled([render(table, "tex") for table in tables.values()], tmp_path)
 
 
-def test_latex_has_as_many_cells_in_each_line_as_columns(written):
-    for suite in CONFIG.suites:
-        columns = 0
-        for line in written[f"{suite}.tex"].splitlines():
-            if line.startswith(r"\begin{tabular}"):
-                columns = line.count("l", 15) + line.count("r", 16)
-            elif line.endswith(r"\\") and r"\multicolumn" not in line:
-                assert line.count(" & ") == columns - 1
-
-
-def test_a_score_outside_the_plan_leaves_no_file_behind(scores, published, tmp_path):
+def test_a_score_outside_the_config_is_refused(scores, published):
     with pytest.raises(ConvNovaError, match="found seed 3"):
-        write_tables(scores, published, changed(CONFIG, seeds=[1, 2]), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+        next(suite_tables(scores, published, changed(CONFIG, seeds=[1, 2])))
 
 
-def test_a_thousand_runs_take_seconds(published, tmp_path):
+def test_a_thousand_runs_take_seconds(published):
     frame, config = thousand_runs()
     started = time.perf_counter()
-    write_tables(frame, published, config, tmp_path)
-    assert len(frame) == 1080
+    tables = list(suite_tables(frame, published, config))
+    assert len(frame) == 1080 and render(tables[0], "html")
     assert time.perf_counter() - started < 20

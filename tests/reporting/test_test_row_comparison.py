@@ -15,7 +15,8 @@ from convnova.cli.main import main
 from convnova.config.load import load, save
 from convnova.errors import ConvNovaError
 from convnova.evaluation.model_comparison import compare_over_test_rows, holm
-from convnova.reporting.test_row_comparison import read_items, sheet, write_items
+from convnova.reporting.render import layout
+from convnova.reporting.test_row_comparison import compare_test_rows, pair_table, read_test_rows
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 FILES = {"train": "train.csv", "test": "test.csv"}
@@ -78,8 +79,7 @@ def of_bases(config) -> dict:
 
 def test_pairs_of_models_by_the_mean_of_their_seeds(config):
     ones = of_classes(config)
-    write_items(config, Path("tables"))
-    table = read_items(Path("tables/items.tsv"))
+    table = compare_test_rows(config).data
     assert table[["a", "b"]].to_numpy().tolist() == [
         ["convnova_scratch", "cnn"], ["convnova_scratch", "legnet"], ["cnn", "legnet"],
     ]  # fmt: skip
@@ -110,34 +110,37 @@ def test_pairs_have_their_receptive_fields_by_the_metrics_beside_the_predictions
         if job.task == "one" and job.model != "legnet":
             about = {"receptive_field": 193 if job.model == "convnova_scratch" else None, "provenance": MADE}
             (Path(job.folder("x")) / "metrics.json").write_text(json.dumps(about))
-    write_items(config, Path("tables"))
-    told = ["193 bp, whole sequence", "193 bp, unknown", "whole sequence, unknown"]
-    assert read_items(Path("tables/items.tsv"))["receptive_fields"].tolist() == told
-    for form in ("md", "tex", "html"):
-        text = Path(f"tables/items.{form}").read_text()
-        assert "receptive" in text and all(words in text for words in told)
+    table = compare_test_rows(config)
+    fields = ["193 bp, whole sequence", "193 bp, unknown", "whole sequence, unknown"]
+    assert table.data["receptive_fields"].tolist() == table.frame["receptive fields"].tolist() == fields
+    assert "Made from 4 results by convnova 0.1" in table.notes[-1]
 
 
-def test_the_forms_for_reading_are_those_of_the_numbers(config):
+def test_the_table_for_reading_is_that_of_the_numbers(config):
     of_classes(config)
-    assert main(["tables", "test_rows", "--config", "config.yaml", "--out", "."]) == 0
-    found = read_items(Path("tables/items.tsv"))
-    again = sheet(found, config)
-    assert {path.name for path in Path("tables").iterdir()} == {
-        f"items.{form}" for form in ("tsv", "md", "tex", "html")
-    }
-    told = Path("tables/items.md").read_text().replace("\\", "")
-    line = next(line for line in told.splitlines() if line.startswith("| one, heldout |"))
-    assert line == f"| {' | '.join(cell.text for cell in again.lines[0])} |"
-    assert f"| 200 | 2 | +{found['difference'][0]:.3f} |" in line
-    assert f"- {found['sentence'][0]}" in told and again.summary in told
-    assert "Tasks of many labels are left out." in told
+    assert main(["items", "--config", "config.yaml", "--out", "tables"]) == 0
+    forms = {path.name for path in Path("tables").iterdir()}
+    assert forms == {f"items.{form}" for form in ("tsv", "md", "tex", "html")}
+    results = read_test_rows(Path("tables/items.tsv"))
+    table = pair_table(results, config)
+    first, row = layout(table).rows[0], results.iloc[0]
+    assert [cell.text for cell in first[:8]] == [
+        "one, heldout", "ConvNova (from scratch) - CNN", "MCC", "200", "2", f"+{row['difference']:.3f}",
+        f"{row['low']:+.3f} to {row['high']:+.3f}", "2 of 2",
+    ]  # fmt: skip
+    assert first[9].text == f"{row['p_holm']:.3f}" or first[9].text == "< 0.001"
+    assert first[10].text == f"{row['auroc_difference']:+.3f}"
+    assert list(table.notes) == results["sentence"].tolist()
+    different = (results["p_holm"] <= 0.05).sum()
+    assert table.summary.startswith(f"{different} of 3 pairs differ")
+    Path("tables/items.tsv").write_text("suite\ttask\n")
+    with pytest.raises(ConvNovaError, match="items.tsv: expected the columns .*protocol"):
+        read_test_rows(Path("tables/items.tsv"))
 
 
 def test_bases_are_pooled_and_sequences_drawn(config):
     predicted = of_bases(config)
-    write_items(config, Path("tables"))
-    table = read_items(Path("tables/items.tsv"))
+    table = compare_test_rows(config).data
     assert set(table["task"]) == {"bases"} and set(table["items"]) == {"test sequences"} and set(table["n"]) == {20}
     mccs = [matthews_corrcoef(predicted["labels"], predicted[model, 1]) for model in SKILL]
     seconds = [matthews_corrcoef(predicted["labels"], predicted[model, 2]) for model in SKILL]
@@ -154,17 +157,17 @@ def test_only_seeds_of_both_models_and_of_this_config_count(config, capsys):
     other = write(
         config, jobs["legnet", 1], {"label": LABELS, "score": [[0.5, 0.5]] * 200}, settings="0123456789abcdef"
     )
-    write_items(config, Path("tables"))
+    compared = compare_test_rows(config)
     told = capsys.readouterr().err
     assert f"left out: {gone}: missing" in told
     assert f"left out: {other}: made with other settings (hash 0123456789abcdef" in told
-    table = read_items(Path("tables/items.tsv"))
+    table = compared.data
     assert table[["a", "b", "seeds", "pairs"]].to_numpy().tolist() == [
         ["convnova_scratch", "cnn", 1, 2], ["convnova_scratch", "legnet", 1, 2],
     ]  # fmt: skip
     mcc = [matthews_corrcoef(LABELS, ones[model, 1] > 0.5) for model in ("convnova_scratch", "cnn")]
     assert table["difference"][0] == pytest.approx(mcc[0] - mcc[1], abs=1e-6)
-    assert "| 1 of 2 |" in Path("tables/items.md").read_text()
+    assert compared.frame["seeds"].iloc[0].text == "1 of 2"
 
 
 def test_predictions_of_other_rows_are_refused(config):
@@ -174,7 +177,7 @@ def test_predictions_of_other_rows_are_refused(config):
     with pytest.raises(
         ConvNovaError, match="cnn/heldout/seed=1/predictions.parquet: expected the test rows and labels of"
     ):
-        write_items(config, Path("tables"))
+        compare_test_rows(config)
 
 
 def test_without_two_models_there_is_nothing_to_compare(config, capsys):
@@ -184,8 +187,7 @@ def test_without_two_models_there_is_nothing_to_compare(config, capsys):
 
 def test_a_test_set_of_one_class_has_no_auroc(config):
     of_classes(config, labels=np.zeros(30, int))
-    write_items(config, Path("tables"))
-    assert read_items(Path("tables/items.tsv"))["auroc_p"].isna().all()
+    assert compare_test_rows(config).data["auroc_p"].isna().all()
 
 
 @pytest.mark.slow
@@ -209,7 +211,6 @@ def test_a_task_whose_test_rows_are_of_one_class_is_named_and_left_out(tmp_path,
     config = load(content | {"suites": {"mine": {"format": "csv", "tasks": tasks}}}, [], CATALOGUE)
     of_classes(config)
     of_classes(config, "lone", np.zeros(47, np.int64))
-    write_items(config, Path("tables"))
-    assert set(read_items(Path("tables/items.tsv"))["task"]) == {"one"}
+    assert set(compare_test_rows(config).data["task"]) == {"one"}
     told = f"left out: mine/lone, heldout: {metric} needs two test rows or more of either class"
     assert told in capsys.readouterr().err

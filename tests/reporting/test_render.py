@@ -1,0 +1,218 @@
+"""The renderer, on one table that has everything; the numbers of each table are tested beside the table."""
+
+import csv
+import io
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from browser import needs_chromium, opened
+from latex import compiled, needs_pdflatex
+
+from convnova.reporting.render import FORMATS, LETTERS_A_LINE, layout, render, tsv, write
+from convnova.reporting.table import (
+    Cell,
+    Table,
+    mean_and_spread,
+    p_value,
+    receptive_field,
+    score_cell,
+    signed,
+)  # fmt: skip
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def table() -> Table:
+    """Two levels of heads, numbers of each kind, cells of their own, footnotes, and letters that mean something."""
+    labels = pd.MultiIndex.from_tuples([("H3_a", "MCC"), ("a|b*", "50% [1]"), ("last", "")], names=["task", "metric"])
+    heads = pd.MultiIndex.from_product(
+        [["A <b> & _x_", "~^\\ $ # {long} `name` (from scratch)"], ["score", "n", "gain"]]
+    )
+    why = "Not comparable: other <size>, 5% & more"
+    rows = [
+        [Cell("0.150 ± 0.071", 0.15, True, anchor="mine.1"), 1234, -0.0001, score_cell([0.5], 2), 5, math.nan],
+        [Cell("0.9, no", 0.9, footnote=why), np.int64(7), np.float64(0.1), Cell("y", "y (z)", footnote=why), 6, 0.25],
+        [receptive_field([193, math.inf]), None, "text", Cell("z", footnote="Another"), 7, -1.0],
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, index=labels, columns=heads, dtype=object)
+    return Table(
+        "mine_x", "T <1> & _x_ 5%", frame, "Cap - of -0.1 $x$.", "One *sentence* | more.", ["note ~ 1^2 <a>"], True,
+        {"gain": signed},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_each_form_is_the_committed_one(table, form):
+    """After a change that is meant: read the difference, then write the new text to the golden file."""
+    text = re.sub(r"<(style|script)>.*?</\1>", "", render(table, form), flags=re.DOTALL)
+    assert text == (GOLDEN / f"table.{form}").read_text()
+
+
+def test_write_names_files_by_table_and_form(table, tmp_path):
+    paths = write(table, tmp_path / "new", ["md", "tsv"])
+    assert [path.name for path in paths] == ["mine_x.md", "mine_x.tsv"]
+    assert sorted(tmp_path.joinpath("new").iterdir()) == sorted(paths)
+    assert paths[0].read_text() == render(table, "md")
+
+
+def test_numbers_of_the_tsv_have_six_decimals_at_most_and_words_keep_what_they_are(table):
+    (first, second, third) = csv.DictReader(io.StringIO(tsv(table)), delimiter="\t")
+    assert list(first.values()) == ["H3_a", "MCC", "0.15", "1234", "-0.0001", "0.5", "5", ""]
+    assert second["A <b> & _x_: score"] == "0.9" and list(second.values())[-3] == "y (z)"
+    assert third["A <b> & _x_: score"] == "inf" and third["A <b> & _x_: n"] == ""
+    data = pd.DataFrame({"a": [1 / 3, 10.0], "b": [True, np.False_], "c": ["x", None]})
+    assert tsv(replace(table, data=data)) == "a\tb\tc\n0.333333\ttrue\tx\n10\tfalse\t\n"
+
+
+def test_a_layout_has_texts_and_numbered_footnotes(table):
+    read = layout(table)
+    assert [(head.text, head.group, head.is_label) for head in read.heads][1:4] == [
+        ("metric", "", True), ("score", "A <b> & _x_", False), ("n", "A <b> & _x_", False),
+    ]  # fmt: skip
+    assert read.groups == [("", 2), ("A <b> & _x_", 3), ("~^\\ $ # {long} `name` (from scratch)", 3)]
+    assert [cell.text for cell in read.rows[0]] == [
+        "H3_a", "MCC", "0.150 ± 0.071", "1,234", "+0.000", "0.500 (n=1 of 2)", "5", "",
+    ]  # fmt: skip
+    assert read.rows[1][2].text == "0.9, no [1]" and read.rows[1][5].text == "y [1]"
+    assert read.rows[2][2].text == "193 bp to whole sequence" and read.rows[2][5].text == "z [2]"
+    assert [note[:4] for note in read.notes] == ["[1] ", "[2] ", "note"]
+    assert read.notes[0] == "[1] Not comparable: other <size>, 5% & more."
+
+
+def test_texts_of_numbers():
+    assert [signed(x) for x in (0.01, -0.0001, -0.5)] == ["+0.010", "+0.000", "-0.500"]
+    assert [p_value(p) for p in (0.0009, 0.001, 1)] == ["< 0.001", "0.001", "1.000"]
+    assert mean_and_spread(0.8123, 0.01) == "0.812 ± 0.010"
+    assert mean_and_spread(0.8, math.nan, 2, 3) == "0.800 (n=2 of 3)"
+    assert mean_and_spread(math.nan, math.nan, 0, 3) == "(n=0 of 3)"
+
+
+def test_a_cell_of_scores():
+    assert score_cell([], 3) is None
+    assert score_cell([0.81, 0.83], 2) == Cell("0.820 ± 0.014", pytest.approx(0.82))
+    assert score_cell([0.5, 0.7, 0.9], 5, spread=0.4).text == "0.700 ± 0.400 (n=3 of 5)"
+
+
+@pytest.mark.parametrize(
+    ("fields", "text", "value"),
+    [
+        ([193, 193], "193 bp", 193),
+        ([193, 27329, math.nan], "193 bp to 27329 bp", 13761),
+        ([math.inf], "whole sequence", math.inf),
+    ],
+)
+def test_a_receptive_field(fields, text, value):
+    assert receptive_field(fields) == Cell(text, value)
+    assert receptive_field([math.nan]) is None
+
+
+def test_the_provenance_is_the_last_note(table):
+    assert table.with_provenance("Made.").notes == ["note ~ 1^2 <a>", "Made."]
+    assert table.with_provenance("").notes == ["note ~ 1^2 <a>"]
+
+
+def test_a_real_run_is_not_called_simulated(table):
+    for form in ("md", "tex", "html"):
+        assert "imulated" in render(table, form)
+        assert "imulated" not in render(replace(table, simulated=False), form)
+
+
+def test_markdown_has_as_many_cells_in_each_line(table):
+    lines = [line for line in render(table, "md").splitlines() if line.startswith("|")]
+    assert {len(re.split(r"(?<!\\)\|", line)) for line in lines} == {10} and len(lines) == 5
+
+
+class Page(HTMLParser):
+    """Tags, and the texts of the table's rows; an unclosed or crossed tag is an error."""
+
+    VOID = {"meta", "wbr", "br", "link"}
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.rows: list[list[str]] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+
+
+def test_html_is_whole_and_needs_nothing_from_outside(table):
+    page = Page(render(table, "html"))
+    assert page.rows[0] == ["", "A <b> & _x_", "~^\\ $ # {long} `name` (from scratch)"]
+    assert page.rows[2] == ["H3_a", "MCC", "0.150 ± 0.071", "1,234", "+0.000", "0.500 (n=1 of 2)", "5", ""]
+    assert all(len(row) == 8 for row in page.rows[1:])
+    addresses = [attributes[name] for _, attributes in page.tags for name in ("src", "href") if name in attributes]
+    assert addresses == ["data:,"]
+    named = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    described = {attributes[name] for _, attributes in page.tags for name in attributes if name.startswith("aria-")}
+    assert described and described <= named
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    ("column", "clicks", "first"), [(3, 1, "H3_a"), (3, 2, "a|b*"), (0, 1, "a|b*"), (0, 2, "last")]
+)
+def test_a_click_on_a_head_sorts_the_rows(table, tmp_path, column, clicks, first):
+    """Numbers fall at the first click, and what is none is last; labels rise."""
+    click = "<script>" + f"document.querySelectorAll('thead button')[{column}].click();" * clicks + "</script></body>"
+    (tmp_path / "page.html").write_text(render(table, "html").replace("</body>", click))
+    dom, _ = opened(tmp_path / "page.html", tmp_path)
+    assert Page(dom).rows[2][0] == first
+
+
+def test_latex_has_as_many_cells_in_each_line_as_columns(table):
+    columns, lines = 0, render(replace(table, frame=table.frame.droplevel(0, axis=1)), "tex").splitlines()
+    for line in lines:
+        if line.startswith(r"\begin{tabular}"):
+            columns = len(line.removeprefix(r"\begin{tabular}")) - 2
+        elif line.endswith(r"\\") and r"\multicolumn" not in line:
+            assert line.count(" & ") == columns - 1
+    assert columns
+
+
+def wide(rows: int) -> Table:
+    """Four groups of three heads, of which two groups fit a float."""
+    heads = pd.MultiIndex.from_product([[f"Model {i}" for i in range(4)], ["one", "two", "three"]])
+    labels = pd.Index([f"task {i}" for i in range(rows)], name="task")
+    return Table("wide", "Wide", pd.DataFrame("0.12345 ± 0.1", labels, heads), "Caption.", "Sum.", ["A note."])
+
+
+def test_latex_of_more_than_a_page_holds_goes_on_in_further_floats():
+    text = render(wide(60), "tex")
+    assert text.count(r"\begin{table*}") == 4 and text.count("(continued)") == 3
+    assert text.count(r"\label{tab:wide}") == 1
+    assert text.count("A note.") == 1 and text.index("A note.") > text.rindex(r"\end{table*}")
+    one = render(replace(wide(3), frame=wide(3).frame[["Model 1"]]), "tex")
+    assert one.count(r"\begin{table*}") == 1 and one.index("A note.") < one.index(r"\end{table*}")
+    heads = re.findall(r"\\multicolumn\{\d\}\{c\}\{(Model \d)\}", text)
+    assert heads == [f"Model {i}" for i in range(4)] * 2  # no group is torn
+    assert max(len(line) for line in text.splitlines() if line.startswith("task")) < LETTERS_A_LINE + 60
+
+
+@needs_pdflatex
+def test_latex_compiles_with_booktabs_alone(table, tmp_path):
+    compiled([render(table, "tex"), render(wide(60), "tex")], tmp_path)
+    assert (tmp_path / "paper.pdf").stat().st_size > 10_000
