@@ -51,23 +51,25 @@ def _scores(config: "RunConfig", published: Path, out: Path) -> None:
 
 
 def _comparisons(config: "RunConfig", published: Path, out: Path) -> None:
-    from convnova.reporting.comparison_tables import write_sheets
+    from convnova.reporting.comparison_tables import comparison_tables
     from convnova.reporting.published import read_published
+    from convnova.reporting.render import write
     from convnova.reporting.scores import read_scores
-    from convnova.reporting.suite_tables import write_tables
+    from convnova.reporting.suite_tables import suite_tables
     from convnova.runs.provenance_table import provenance_sentence, read_provenance
 
     scores = config.results / "tables" / "scores.tsv"
     given = (read_scores(scores), read_published(published), config)
     provenance = provenance_sentence(config, read_provenance(scores))
-    write_tables(*given, out / "tables", provenance)
-    write_sheets(*given, out / "tables", provenance)
+    for table in (*suite_tables(*given), *comparison_tables(*given)):
+        write(table.with_provenance(provenance), out / "tables")
 
 
 def _test_rows(config: "RunConfig", published: Path, out: Path) -> None:
-    from convnova.reporting.test_row_comparison import write_items
+    from convnova.reporting.render import write
+    from convnova.reporting.test_row_comparison import compare_test_rows
 
-    write_items(config, out / "tables")
+    write(compare_test_rows(config), out / "tables")
 
 
 def _ablation(config: "RunConfig", published: Path, out: Path) -> None:

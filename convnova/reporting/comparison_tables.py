@@ -94,7 +94,7 @@ def comparisons(scores: pd.DataFrame, config: RunConfig) -> Table:
             numbers = (pair.n, pair.wins, pair.losses, pair.difference, pair.effect, pair.p, pair.p_holm)
             both = ", ".join(field.text if field else "" for field in (fields[pair.a], fields[pair.b]))
             lines.append((place, f"{pair.a} - {pair.b}", *numbers, both))
-            notes.append(f"{place}: {pair.sentence()}")
+            notes.append(f"{place}: {over_tasks(pair)}")
     heads = ["suite, protocol", "pair", "tasks", "won", "lost", "mean difference", "effect", "p", "p (Holm)"]
     frame = pd.DataFrame(lines, columns=[*heads, "receptive fields"]).set_index(heads[:2])
     return Table(

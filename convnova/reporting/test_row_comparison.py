@@ -28,6 +28,7 @@ from convnova.evaluation.model_comparison import (
 from convnova.evaluation.prediction_file import Predictions, predictions_of
 from convnova.files import read_json
 from convnova.log import log
+from convnova.reporting.comparison_sentences import over_test_rows
 from convnova.reporting.table import Cell, Table, p_value, receptive_field, signed
 from convnova.runs.outputs import ITEMS, ITEMS_TITLE, test_row_tasks
 from convnova.runs.provenance_table import provenance_frame, provenance_row, provenance_sentence
@@ -142,7 +143,7 @@ def _pairs(config: RunConfig, suite: str, task: str, protocol: str) -> Iterator[
     first = next(iter(predictions[couples[0][0]].values()))
     two_classes = first.predicted.shape[1:] == (2,)
     lacks_a_class = two_classes and np.bincount(first.labels, minlength=2).min() < 2
-    if spec.metric in FROM_RANKING and lacks_a_class:
+    if spec.metric in RANKING_METRICS and lacks_a_class:
         log(f"left out: {suite}/{task}, {protocol}: {spec.metric} needs two test rows or more of either class")
         return
 
@@ -166,7 +167,7 @@ def _pairs(config: RunConfig, suite: str, task: str, protocol: str) -> Iterator[
         both = [result, *aurocs[place : place + 1]]
         for auroc in both[1:]:
             line |= {f"auroc_{name}": getattr(auroc, name) for name in ("difference", "low", "high", "p", "p_holm")}
-        yield line | {"sentence": f"{task}, {protocol}: {' '.join(result.sentence() for result in both)}"}
+        yield line | {"sentence": f"{task}, {protocol}: {' '.join(map(over_test_rows, both))}"}
 
 
 def _receptive_field(config: RunConfig, jobs: list[Job]) -> str:

@@ -118,7 +118,7 @@ def test_pairs_have_their_receptive_fields_by_the_metrics_beside_the_predictions
 
 def test_the_table_for_reading_is_that_of_the_numbers(config):
     of_classes(config)
-    assert main(["items", "--config", "config.yaml", "--out", "tables"]) == 0
+    assert main(["tables", "test_rows", "--config", "config.yaml", "--out", "."]) == 0
     forms = {path.name for path in Path("tables").iterdir()}
     assert forms == {f"items.{form}" for form in ("tsv", "md", "tex", "html")}
     results = read_test_rows(Path("tables/items.tsv"))
