@@ -1,8 +1,9 @@
 """Progress for people: a bar with rate and time left on a terminal, plain lines in a log file."""
 
+import io
+import logging
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -11,87 +12,82 @@ from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 10.0
 
-_log_file: TextIO | None = None
+
+class _Handler(logging.StreamHandler):
+    """Lines in a file, or on standard error, wherever that leads when a line is logged."""
+
+    def __init__(self, file: TextIO | None = None):
+        super().__init__(file)
+        self.file = file
+        self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = self.file or sys.stderr
+        super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        raise  # so that a full disk ends the step instead of its log
+
+
+_logger = logging.getLogger("convnova")
+_logger.setLevel(logging.INFO)
+_logger.propagate = False
+_logger.handlers = [_Handler()]
 
 
 @contextmanager
 def logging_to(path: str | Path | None) -> Iterator[None]:
-    """Write every line of `log` and `track` to the file `path` instead of to standard error."""
-    global _log_file
+    """Write every line of `log` and `progress` to the file `path` instead of to standard error."""
     if path is None:
         yield
         return
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8", buffering=1) as _log_file:
+    with open(path, "w", encoding="utf-8") as file:
+        before, _logger.handlers = _logger.handlers, [_Handler(file)]
         try:
             yield
         finally:
-            _log_file = None
+            _logger.handlers = before
 
 
 def log(message: str) -> None:
     """Print one line with the time of day, to the log file if there is one, else to standard error."""
-    print(f"{time.strftime('%H:%M:%S')} {message}", file=_log_file or sys.stderr, flush=True)
+    _logger.info(message)
 
 
-class Progress:
-    """Work under way: `update(n, remark)` after each piece; the remark is shown beside the bar."""
+class progress(tqdm):  # noqa: N801  # in use it is a function whose result closes itself, as tqdm's own
+    """Show how far work is: a bar on a terminal, elsewhere a line every ten seconds; short work has no line.
 
-    def __init__(self, label: str, total: float | None, unit: str, start: float = 0):
-        self.label, self.total, self.unit = label, total, unit
-        self.started = self.last = time.monotonic()
-        self.start = self.done = start
-        self.remark = ""
-        on_terminal = _log_file is None and sys.stderr.isatty()
-        self.bar = (
-            tqdm(desc=label, total=total, initial=start, unit=unit, unit_scale=True, dynamic_ncols=True)
-            if on_terminal
-            else None
-        )
+    Args:
+        label: what is being done.
+        total: units of all the work, if that is known.
+        unit: what is counted.
+        start: units that were done before.
+    """
+
+    monitor_interval = 0  # no thread beside the work
+
+    def __init__(self, label: str, total: float | None = None, unit: str = "", start: float = 0):
+        self.bar = _logger.handlers[0].file is None and sys.stderr.isatty()  # type: ignore[attr-defined]
+        of_total, left = (" of {total_fmt} ({percentage:.0f}%)", ", {remaining} left") if total else ("", "")
+        lines = {
+            "file": io.StringIO(),
+            "unit": f" {unit}",
+            "bar_format": f"{{desc}}: {{n_fmt}}{of_total}{{unit}}, {{rate_noinv_fmt}}{left}{{postfix}}",
+            **dict.fromkeys(("mininterval", "delay"), SECONDS_BETWEEN_LINES),
+            **{"miniters": 1, "smoothing": 0},
+        }
+        options = {"unit": unit, "dynamic_ncols": True} if self.bar else lines
+        super().__init__(desc=label, total=total, initial=start, unit_scale=True, **options)
 
     def update(self, amount: float = 1, remark: str = "") -> None:
-        """Say that `amount` more units are done."""
-        self.done += amount
-        self.remark = remark
-        if self.bar is not None:
-            self.bar.set_postfix_str(remark, refresh=False)
-            self.bar.update(amount)
-        elif time.monotonic() - self.last >= SECONDS_BETWEEN_LINES:
-            self.last = time.monotonic()
-            log(self.line())
+        """Say that `amount` more units are done; the remark is shown beside the bar or at the end of the line."""
+        self.set_postfix_str(remark, refresh=False)
+        super().update(amount)
 
-    def line(self) -> str:
-        """Where the work stands: done, rate, time left."""
-        rate = (self.done - self.start) / max(time.monotonic() - self.started, 1e-9)
-        of = left = ""
-        if self.total:
-            of = f" of {tqdm.format_sizeof(self.total)} ({self.done / self.total:.0%})"
-            left = f", {tqdm.format_interval((self.total - self.done) / rate)} left" if rate else ""
-        remark = f", {self.remark}" if self.remark else ""
-        done, speed = tqdm.format_sizeof(self.done), tqdm.format_sizeof(rate)
-        return f"{self.label}: {done}{of} {self.unit}, {speed} {self.unit}/s{left}{remark}"
-
-    def close(self) -> None:
-        """End the bar, or log the last line if the work took long enough to have logged one."""
-        if self.bar is not None:
-            self.bar.close()
-        elif self.last != self.started:
-            log(self.line())
-
-
-@contextmanager
-def progress(label: str, total: float | None = None, unit: str = "", start: float = 0) -> Iterator[Progress]:
-    """A `Progress` that is closed at the end of the block."""
-    work = Progress(label, total, unit, start)
-    try:
-        yield work
-    finally:
-        work.close()
-
-
-def track(items: Iterable, total: int | None = None, unit: str = "it", label: str = "") -> Iterator:
-    """Yield the items and show how far the work is."""
-    with progress(label, total, unit) as work:
-        for item in items:
-            yield item
-            work.update(1)
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Show the state of the work; called by tqdm, when it is time."""
+        if self.bar:
+            super().display(msg, pos)
+        else:
+            log(str(self))

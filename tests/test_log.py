@@ -5,7 +5,7 @@ import io
 import pytest
 
 import convnova.log as log_module
-from convnova.log import log, logging_to, track
+from convnova.log import log, logging_to, progress
 
 
 class Terminal(io.StringIO):
@@ -17,14 +17,15 @@ class Terminal(io.StringIO):
 def clock(monkeypatch):
     """Seconds that pass as the test says."""
     now = [100.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
     monkeypatch.setattr("tqdm.std.time", lambda: now[0])
     return now
 
 
 def work(clock: list[float], seconds: float) -> None:
-    for _ in track(range(40), 40, "rows", "reading"):
-        clock[0] += seconds
+    with progress("reading", 40, "rows") as bar:
+        for row in range(40):
+            clock[0] += seconds
+            bar.update(1, f"row {row}")
 
 
 def test_on_a_terminal_a_bar_has_rate_and_time_left(monkeypatch, clock):
@@ -43,7 +44,7 @@ def test_in_a_log_file_every_ten_seconds_a_plain_line(monkeypatch, clock, tmp_pa
     text = (tmp_path / "deep" / "work.log").read_text()
     lines = [line.split(" ", 1)[1] for line in text.splitlines()]
     assert "\r" not in text and len(lines) == 1 + 8 + 1
-    assert lines[0] == "begun" and lines[4] == "reading: 20.0 of 40.0 (50%) rows, 0.50 rows/s, 00:40 left"
+    assert lines[0] == "begun" and lines[4] == "reading: 20.0 of 40.0 (50%) rows, 0.50 rows/s, 00:40 left, row 19"
 
 
 def test_short_work_leaves_no_line(clock, capsys):
