@@ -4,14 +4,14 @@ import difflib
 
 
 class ConvNovaError(Exception):
-    """Something a user can mend.
+    """A mistake that a user can correct.
 
-    The message says what was expected, what was found, where, and what to do. The command line
-    prints it as one line and exits with code 1.
+    The message says what was expected, what was found, where, and what to do. The command line prints it as one line
+    and exits with code 1.
     """
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """Say which of the known names is meant, or list them."""
+    """A question whether the known name that is closest is meant, or a list of all of them."""
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"

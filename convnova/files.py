@@ -1,10 +1,9 @@
-"""Files that are there whole or not at all, and files read whatever their compression."""
+"""Files that are written whole or not at all, and files that are read plain or compressed."""
 
 import gzip
 import hashlib
 import json
-import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,25 +23,18 @@ GZIP_MAGIC = b"\x1f\x8b"
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; rename it to `path` only if the block succeeds.
 
-    The parent folder is made. On any exception, Ctrl-C included, the temporary file is removed and
-    whatever stood at `path` before stands there still.
+    The parent folder is made. After any exception, Ctrl-C included, the temporary file is removed and the file that was
+    at `path` before is still there.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    os.chmod(name, 0o666 & ~_umask())
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary.touch(exist_ok=False)
     try:
-        yield Path(name)
-        os.replace(name, path)
+        yield temporary
+        temporary.replace(path)
     finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -67,17 +59,15 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that a mapping has twice, of which only the last would count; one that `<<` brings may be there."""
+    """Refuses a key that a mapping has twice, of which only the last would count; a key from `<<` may be there too."""
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
-                place = f"{self.name} line {key.start_mark.line + 1}"
-                raise ConvNovaError(
-                    f"{place}: expected the key {key.value!r} once, found it again; keep one of the two"
-                )
+                line = f"{self.name} line {key.start_mark.line + 1}"
+                raise ConvNovaError(f"{line}: expected the key {key.value!r} once, found it again; keep one of the two")
             seen.add(key.value)
         return node
 
@@ -107,7 +97,7 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def write_tsv(path: str | Path, table: "pandas.DataFrame") -> None:
-    """Write `table` to `path` atomically, tab-separated, its fractions with six decimals."""
+    """Write `table` to `path` atomically: tab-separated, fractions with six decimals."""
     write_text(path, table.to_csv(sep="\t", index=False, float_format="%.6f", lineterminator="\n"))
 
 
@@ -118,17 +108,17 @@ def sha256(path: str | Path) -> str:
 
 
 def sha256_of_tree(path: str | Path) -> str:
-    """SHA-256 of a file; of a folder that of its files' names and hashes, hidden files left out."""
+    """SHA-256 of a file; for a folder, that of the names and hashes of its files, without hidden ones."""
     if Path(path).is_file():
         return sha256(path)
-    files = {file.relative_to(path): file for file in sorted(Path(path).rglob("*")) if file.is_file()}
-    shown = {name: file for name, file in files.items() if not any(part.startswith(".") for part in name.parts)}
-    return hashlib.sha256("".join(f"{sha256(file)} {name}\n" for name, file in shown.items()).encode()).hexdigest()
+    names = sorted(file.relative_to(path) for file in Path(path).rglob("*") if file.is_file())
+    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    return hashlib.sha256("".join(f"{sha256(Path(path, name))} {name}\n" for name in shown).encode()).hexdigest()
 
 
 @contextmanager
 def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a plain, gzip or bgzip file for reading; the content decides, not the name.
+    """Open a plain, gzip or bgzip file for reading; its first bytes decide, not its name.
 
     Raises:
         ConvNovaError: the file is missing, or its compressed data ends early or is damaged.
@@ -148,6 +138,5 @@ def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
             with igzip.IGzipFile(fileobj=raw) as stream:
                 yield stream  # type: ignore[misc]
         except (EOFError, gzip.BadGzipFile, isal_zlib.error) as error:
-            raise ConvNovaError(
-                f"{path}: expected gzip data, found a truncated or damaged file ({error}); fetch it again"
-            ) from error
+            message = f"expected gzip data, found a truncated or damaged file ({error}); fetch it again"
+            raise ConvNovaError(f"{path}: {message}") from error

@@ -1,7 +1,7 @@
-"""Randomness as arithmetic: every draw is a function of the seed, its purpose and where in training it is made.
+"""Randomness as arithmetic: every draw is a function of the seed, its purpose and its place in training.
 
-Nothing here has a state, so a run that was stopped goes on exactly as if it had not been, and batches do not
-depend on how many workers make them.
+Nothing here has a state. So a run that was stopped goes on exactly as if it had not been stopped, and batches do not
+depend on the number of workers.
 """
 
 import zlib
@@ -11,16 +11,31 @@ import numpy as np
 
 
 def generator(seed: int, purpose: str, *place: int) -> np.random.Generator:
-    """A fresh generator for one purpose at one place (epoch, step, rank, ...): same arguments, same draws."""
+    """A new generator; the same arguments give the same draws.
+
+    Args:
+        seed: of the run.
+        purpose: what is drawn, such as "order".
+        place: where in training, such as epoch, step and rank.
+    """
     return np.random.Generator(np.random.SFC64(np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), *place])))
 
 
 @lru_cache(maxsize=2)
 def order(count: int, seed: int, epoch: int) -> np.ndarray:
-    """The order in which an epoch visits `count` items: int64 (count,), read-only."""
-    items = generator(seed, "order", epoch).permutation(count)
-    items.flags.writeable = False
-    return items
+    """The order in which an epoch visits its rows.
+
+    Args:
+        count: number of rows.
+        seed: of the run.
+        epoch: number of the epoch.
+
+    Returns:
+        A permutation of the rows, int64 (count,), read-only.
+    """
+    rows = generator(seed, "order", epoch).permutation(count)
+    rows.flags.writeable = False
+    return rows
 
 
 def torch_seed(seed: int, purpose: str, *place: int) -> int:
