@@ -30,44 +30,30 @@ def write_mirror(out: str | Path, seed: int) -> None:
     """
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
     try:
-        folder = beside / "new"
-        _write_sources(folder, seed)
-        _write_checksums(folder)
+        folder = temporary / "new"
+        _write_sources(folder, make_genome(seed), seed)
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in paths]
+        (folder / CHECKSUMS).write_text("".join(lines))
         if out.exists():
-            os.replace(out, beside / "old")
+            os.replace(out, temporary / "old")
         os.replace(folder, out)
     finally:
-        shutil.rmtree(beside)
+        shutil.rmtree(temporary)
     log(f"{out}: simulated genome and data sets of seed {seed} written")
 
 
-def _write_sources(root: Path, seed: int) -> None:
-    genome = make_genome(seed)
-    basenji = _folder(root, BASENJI)
-    file_formats.write_genome(basenji / "hg38.ml.fa.gz", genome)
-    file_formats.write_intervals(basenji / "sequences_human.bed", task_rows.intervals(genome, seed))
-    _write_classification(root, genome, seed)
-    file_formats.write_gene_finding(_folder(root, BEND), task_rows.gene_finding(genome, seed))
-    bundle = _folder(root, DEEPSEA) / "deepsea_train_bundle.v0.9.tar.gz"
-    file_formats.write_deepsea(bundle, task_rows.chromatin_bins(genome, seed))
-
-
-def _write_classification(root: Path, genome: Genome, seed: int) -> None:
+def _write_sources(root: Path, genome: Genome, seed: int) -> None:
+    for name in (BASENJI, GENOMIC_BENCHMARKS, BEND, DEEPSEA):
+        (root / name).mkdir(parents=True)
+    file_formats.write_genome(root / BASENJI / "hg38.ml.fa.gz", genome)
+    file_formats.write_intervals(root / BASENJI / "sequences_human.bed", task_rows.intervals(genome, seed))
     for name, rows in task_rows.NUCLEOTIDE_TRANSFORMER.items():
-        file_formats.write_fna(_folder(root, f"{NUCLEOTIDE_TRANSFORMER}/{name}"), rows(genome, seed))
+        file_formats.write_fna(root / NUCLEOTIDE_TRANSFORMER / name, rows(genome, seed))
     for name, (rows, classes) in task_rows.GENOMIC_BENCHMARKS.items():
-        file_formats.write_zip(_folder(root, GENOMIC_BENCHMARKS) / f"{name}_v0.zip", rows(genome, seed), classes)
-
-
-def _folder(root: Path, path: str) -> Path:
-    folder = root / path
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _write_checksums(root: Path) -> None:
-    paths = sorted(path for path in root.rglob("*") if path.is_file())
-    lines = [f"{sha256(path)}  {path.relative_to(root).as_posix()}\n" for path in paths]
-    (root / CHECKSUMS).write_text("".join(lines))
+        file_formats.write_zip(root / GENOMIC_BENCHMARKS / f"{name}_v0.zip", rows(genome, seed), classes)
+    file_formats.write_gene_finding(root / BEND, task_rows.gene_finding(genome, seed))
+    bundle = root / DEEPSEA / "deepsea_train_bundle.v0.9.tar.gz"
+    file_formats.write_deepsea(bundle, task_rows.chromatin_bins(genome, seed))

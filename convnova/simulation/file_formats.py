@@ -37,7 +37,7 @@ def _gzipped(path: Path) -> Iterator[gzip.GzipFile]:
 
 
 def write_genome(path: Path, genome: Genome) -> None:
-    """A wrapped, soft-masked FASTA, gzipped."""
+    """Write a wrapped, soft-masked FASTA, gzipped."""
     with _gzipped(path) as stream:
         for name, tokens in genome.tokens.items():
             letters = genome.letters(Region(name, 0, len(tokens))).encode()
@@ -46,19 +46,26 @@ def write_genome(path: Path, genome: Genome) -> None:
 
 
 def write_intervals(path: Path, rows: Iterable[tuple[Region, str]]) -> None:
-    """A BED of chromosome, start, end and split, without header."""
+    """Write a BED of chromosome, start, end and split, without header."""
     path.write_text("".join(f"{r.chromosome}\t{r.start}\t{r.end}\t{split}\n" for r, split in rows))
 
 
 def write_fna(folder: Path, splits: Splits) -> None:
-    """`train.fna` and `test.fna` with headers `>name|label`."""
+    """Write `train.fna` and `test.fna` with headers `>name|label` to a new folder."""
+    folder.mkdir(parents=True)
     for split, rows in splits.items():
         text = "".join(f">{row.name}|{row.label}\n{row.sequence}\n" for row in rows)
         (folder / f"{split}.fna").write_text(text)
 
 
 def write_zip(path: Path, splits: Splits, classes: Sequence[str]) -> None:
-    """`<name>/<split>/<class>/<id>.txt` in `<name>_v0.zip`, one sequence a file without newline."""
+    """Write one sequence a file without newline.
+
+    Args:
+        path: `<name>_v0.zip`; its files are `<name>/<split>/<class>/<id>.txt`.
+        splits: rows of each split.
+        classes: names in the order of the rows' labels.
+    """
     name = path.name.removesuffix("_v0.zip")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for split, rows in splits.items():
@@ -69,14 +76,12 @@ def write_zip(path: Path, splits: Splits, classes: Sequence[str]) -> None:
 
 
 def write_gene_finding(folder: Path, rows: Sequence[tuple[Region, str, np.ndarray]]) -> None:
-    """`gene_finding.bed` with a header, and `gene_finding.hdf5` whose `labels` has one row a line of it."""
-    bend.write(
-        folder,
-        (
-            (region.chromosome, region.start, region.end, f"ENST{number:011d}.1", split, labels)
-            for number, (region, split, labels) in enumerate(rows)
-        ),
+    """Write `gene_finding.bed` with a header, and `gene_finding.hdf5` whose `labels` has one row a line of it."""
+    lines = (
+        (region.chromosome, region.start, region.end, f"ENST{number:011d}.1", split, labels)
+        for number, (region, split, labels) in enumerate(rows)
     )
+    bend.write(folder, lines)
 
 
 def _both_strands(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
@@ -106,7 +111,7 @@ def _matlab_5(split: str, bins: Bins) -> bytes:
 
 
 def write_deepsea(path: Path, splits: dict[str, Bins]) -> None:
-    """The bundle: `deepsea_train/train.mat` in MATLAB 7.3, `valid.mat` and `test.mat` in MATLAB 5."""
+    """Write the bundle: `deepsea_train/train.mat` in MATLAB 7.3, `valid.mat` and `test.mat` in MATLAB 5."""
     with _gzipped(path) as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for split, bins in splits.items():
             content = (_matlab_7 if split == "train" else _matlab_5)(split, bins)

@@ -13,7 +13,7 @@ DOWNSTREAM = 100
 """Bases of a locus after the transcript."""
 
 CORE_PROMOTER = (("TATAWAAG", -31), ("YYANWYY", -2), ("RGWYV", 28))
-"""TATA box, initiator and downstream element, with the place of their first base beside the start."""
+"""TATA box, initiator and downstream element, with the position of their first base relative to the start."""
 TATA_MOTIFS = ("GGGGCGGGG",) * 6 + ("AGCCAATCAG",) * 6
 CPG_MOTIFS = ("GCGCATGCGC", "ACCGGAAGTG", "AAGATGGCGG", "TCTCGCGAGA") * 2
 
@@ -39,12 +39,18 @@ BRANCH_POINT = "TACTAAC"
 
 @dataclass
 class Gene:
-    """A locus, read in the sense of its gene: transcription starts at UPSTREAM. Places count from 0, ends excluded."""
+    """A locus, read in the sense of its gene: transcription starts at UPSTREAM.
+
+    Attributes:
+        tokens: uint8 (bases,).
+        tata: whether the promoter has a TATA box.
+        coding: start and end, from 0 and half-open, of the coding parts of the exons, without the stop codon.
+        introns: start and end of the introns.
+    """
 
     tokens: np.ndarray
     tata: bool
     coding: list[tuple[int, int]]
-    """Coding parts of the exons, without the stop codon."""
     introns: list[tuple[int, int]]
 
 
@@ -89,14 +95,21 @@ def _promoter(tata: bool, rng: np.random.Generator) -> np.ndarray:
     """UPSTREAM + 60 bases around the start of transcription, which is at UPSTREAM."""
     tokens = draw_bases(UPSTREAM + 60, PROMOTER_COMPOSITION, rng)
     plant(tokens[50 : UPSTREAM - 40], TATA_MOTIFS if tata else CPG_MOTIFS, rng)
-    for motif, place in CORE_PROMOTER[0 if tata else 1 :]:
-        start = UPSTREAM + place + int(rng.integers(-1, 2))
+    for motif, position in CORE_PROMOTER[0 if tata else 1 :]:
+        start = UPSTREAM + position + int(rng.integers(-1, 2))
         tokens[start : start + len(motif)] = draw_motif(motif, rng)
     return tokens
 
 
 def make_gene(tata: bool, exons: int, intron_lengths: tuple[int, int], rng: np.random.Generator) -> Gene:
-    """A gene on the forward strand of its own locus, with as many coding exons and one intron fewer."""
+    """A gene on the forward strand of its locus.
+
+    Args:
+        tata: whether its promoter has a TATA box.
+        exons: how many coding exons it has; there is one intron fewer.
+        intron_lengths: least and, excluded, largest number of bases of an intron.
+        rng: random numbers.
+    """
     exon_lengths = rng.integers(*EXON_LENGTHS, size=exons)
     exon_lengths[-1] += -exon_lengths.sum() % 3
     cuts = np.cumsum(exon_lengths)[:-1]
@@ -106,11 +119,11 @@ def make_gene(tata: bool, exons: int, intron_lengths: tuple[int, int], rng: np.r
     coding_parts, introns = [], []
     end = sum(map(len, pieces))
     for number, exon in enumerate(np.split(coding, cuts), start=1):
-        last = number == exons
-        coding_parts.append((end, end + len(exon) - 3 * last))
+        is_last = number == exons
+        coding_parts.append((end, end + len(exon) - 3 * is_last))
         pieces.append(exon)
         end += len(exon)
-        if not last:
+        if not is_last:
             pieces.append(_intron(int(rng.integers(*intron_lengths)), rng))
             introns.append((end, end + len(pieces[-1])))
             end += len(pieces[-1])

@@ -1,6 +1,6 @@
 """The embedded genome: chromosomes with gaps, repeats and soft masking, and where everything lies on them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ MASKED_RUN_LENGTHS = (20, 120)
 
 
 class Region(NamedTuple):
-    """A place on the genome: counted from 0, the end excluded."""
+    """A part of a chromosome, 0-based and half-open."""
 
     chromosome: str
     start: int
@@ -34,18 +34,24 @@ class Region(NamedTuple):
 
 @dataclass
 class Genome:
-    """The sequence and all that was planted in it."""
+    """The sequence and all that was planted in it.
+
+    Attributes:
+        tokens: uint8 (bases,) of each chromosome, N included.
+        masked: bool (bases,) of each chromosome: the lower-case letters.
+        contigs: what lies between runs of N.
+        genes: each with its locus.
+        enhancers, domains: the latter of each histone mark.
+        bins: windows of 1,000 bp and the motifs, bool (30,), that each has.
+    """
 
     tokens: dict[str, np.ndarray]
-    """uint8 tokens of each chromosome, N included."""
     masked: dict[str, np.ndarray]
-    """bool: the lower-case letters."""
     contigs: list[Region]
     genes: list[tuple[Region, Gene]] = field(default_factory=list)
     enhancers: list[Region] = field(default_factory=list)
     domains: dict[str, list[Region]] = field(default_factory=dict)
     bins: list[tuple[Region, np.ndarray]] = field(default_factory=list)
-    """Windows of 1,000 bp and the motifs that each has."""
 
     def cut(self, region: Region) -> np.ndarray:
         """The tokens of a region, read in the direction of its strand."""
@@ -59,17 +65,22 @@ class Genome:
         return (upper + LOWER * self.masked[region.chromosome][part]).tobytes().decode()
 
     def features(self) -> list[Region]:
-        """Every place where something was planted."""
-        return [
-            *(place for place, _ in self.genes),
-            *self.enhancers,
-            *(domain for domains in self.domains.values() for domain in domains),
-            *(place for place, _ in self.bins),
-        ]
+        """Every region where something was planted."""
+        regions = [locus for locus, _ in self.genes] + self.enhancers
+        return (
+            regions
+            + [domain for group in self.domains.values() for domain in group]
+            + [region for region, _ in self.bins]
+        )
 
 
 def within(locus: Region, start: int, end: int) -> Region:
-    """The part of a locus from `start` to `end`, counted in the direction of the locus' strand."""
+    """A part of a locus.
+
+    Args:
+        locus: a region of either strand.
+        start, end: bases from the beginning of the locus, in the direction of its strand.
+    """
     if locus.strand == "-":
         return Region(locus.chromosome, locus.end - end, locus.end - start, "-")
     return Region(locus.chromosome, locus.start + start, locus.start + end, "+")
@@ -79,8 +90,7 @@ def make_genome(seed: int) -> Genome:
     """The whole genome of a seed."""
     genome = _bare_chromosomes(seed)
     _add_features(genome, seed)
-    spacers = _spacers(genome)
-    _add_repeats(genome, spacers, stream(seed, "repeats"))
+    _add_repeats(genome, _spacers(genome), stream(seed, "repeats"))
     _mask_runs(genome, stream(seed, "masked runs"))
     return genome
 
@@ -109,35 +119,30 @@ def _make_genes(seed: int) -> list[Gene]:
 
 
 def _add_features(genome: Genome, seed: int) -> None:
-    """Find a place for every feature, then write each kind with random numbers of its own."""
-    genes, bins = _make_genes(seed), _bin_homes()
+    """Lay out all features, then write each kind with its random numbers."""
+    genes, bin_homes = _make_genes(seed), _bin_homes()
     lengths = [len(gene.tokens) for gene in genes] + [ENHANCER_LENGTH] * sizes.ENHANCERS
     lengths += [DOMAIN_WINDOW * sizes.DOMAIN_WINDOWS] * (sizes.DOMAINS_PER_MARK * len(histone_marks.MARKS))
-    homes = [""] * len(lengths) + bins
-    lengths += [histone_marks.BIN_WINDOW] * len(bins)
-    places = iter(_lay_out(lengths, homes, genome.contigs, stream(seed, "layout")))
-    _write_genes(genome, genes, places, stream(seed, "strands"))
+    homes = [""] * len(lengths) + bin_homes
+    lengths += [histone_marks.BIN_WINDOW] * len(bin_homes)
+    regions = iter(_lay_out(lengths, homes, genome.contigs, stream(seed, "layout")))
+    rng = stream(seed, "strands")
+    for gene in genes:
+        locus = next(regions)._replace(strand="+-"[rng.integers(2)])
+        tokens = gene.tokens if locus.strand == "+" else reverse_complement(gene.tokens)
+        genome.tokens[locus.chromosome][locus.start : locus.end] = tokens
+        genome.genes.append((locus, gene))
     rng = stream(seed, "enhancers")
-    genome.enhancers = [next(places) for _ in range(sizes.ENHANCERS)]
+    genome.enhancers = [next(regions) for _ in range(sizes.ENHANCERS)]
     for enhancer in genome.enhancers:
         histone_marks.fill_enhancer(genome.cut(enhancer), rng)
     for mark in histone_marks.MARKS:
         rng = stream(seed, "mark", mark)
-        genome.domains[mark] = [next(places) for _ in range(sizes.DOMAINS_PER_MARK)]
+        genome.domains[mark] = [next(regions) for _ in range(sizes.DOMAINS_PER_MARK)]
         for domain in genome.domains[mark]:
             histone_marks.fill_domain(genome.cut(domain), mark, rng)
     rng = stream(seed, "bins")
-    genome.bins = [(place, histone_marks.fill_bin(genome.cut(place), rng)) for place in sorted(places)]
-
-
-def _write_genes(genome: Genome, genes: Sequence[Gene], places: Iterator[Region], rng: np.random.Generator) -> None:
-    """Write each gene to the next place, on a strand by chance."""
-    for gene in genes:
-        locus = next(places)._replace(strand="+-"[rng.integers(2)])
-        genome.tokens[locus.chromosome][locus.start : locus.end] = (
-            gene.tokens if locus.strand == "+" else reverse_complement(gene.tokens)
-        )
-        genome.genes.append((locus, gene))
+    genome.bins = [(region, histone_marks.fill_bin(genome.cut(region), rng)) for region in sorted(regions)]
 
 
 def _bin_homes() -> list[str]:
@@ -150,7 +155,14 @@ def _bin_homes() -> list[str]:
 def _lay_out(
     lengths: Sequence[int], homes: Sequence[str], contigs: Sequence[Region], rng: np.random.Generator
 ) -> list[Region]:
-    """Places for features of these lengths, apart from each other; a home is a chromosome, or empty for any."""
+    """A region for each feature, apart from all others.
+
+    Args:
+        lengths: bases of each feature.
+        homes: the chromosome that each must be on, empty for any.
+        contigs: where there is room.
+        rng: random numbers.
+    """
     size = np.array([contig.end - contig.start for contig in contigs], dtype=float)
     free = size.copy()
     members: list[list[int]] = [[] for _ in contigs]
@@ -159,7 +171,7 @@ def _lay_out(
         contig = int(np.argmax(np.where(allowed, free / size, -np.inf)))
         members[contig].append(index)
         free[contig] -= lengths[index]
-    places: dict[int, Region] = {}
+    regions: dict[int, Region] = {}
     for contig, indices, left in zip(contigs, members, free, strict=True):
         order = rng.permutation(indices)
         shares = rng.dirichlet(np.ones(len(indices) + 1))
@@ -167,9 +179,9 @@ def _lay_out(
         start = contig.start
         for index, spacer in zip(order, spacers, strict=False):
             start += int(spacer)
-            places[index] = Region(contig.chromosome, start, start + lengths[index])
+            regions[index] = Region(contig.chromosome, start, start + lengths[index])
             start += lengths[index]
-    return [places[index] for index in range(len(lengths))]
+    return [regions[index] for index in range(len(lengths))]
 
 
 def _spacers(genome: Genome) -> list[Region]:

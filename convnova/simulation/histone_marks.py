@@ -64,7 +64,13 @@ def fill_enhancer(tokens: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def fill_domain(tokens: np.ndarray, mark: str, rng: np.random.Generator) -> None:
-    """Turn background into a domain of the mark, in place: clusters of its motifs, and more A and T."""
+    """Turn background into a domain of a histone mark: clusters of its motifs, and more A and T.
+
+    Args:
+        tokens: uint8 (bases,), changed in place.
+        mark: one of `MARKS`.
+        rng: random numbers.
+    """
     tilt(tokens, MARK_TILT, MARK_COMPOSITION, rng)
     count = MARK_INSTANCES * len(tokens) // 500
     plant(tokens, [MARKS[mark][which] for which in rng.integers(len(MARKS[mark]), size=count)], rng)

@@ -23,7 +23,7 @@ CPG_DEPLETION = 0.35
 
 
 def stream(seed: int, *names: str) -> np.random.Generator:
-    """Random numbers of their own for each name, so that one part changes without the others.
+    """Independent random numbers for each seed and name, so that one part changes without the others.
 
     >>> bool(stream(1, "genes").random() == stream(1, "genes").random() != stream(1, "marks").random())
     True
@@ -59,13 +59,29 @@ def background(length: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def draw_bases(length: int, composition: Sequence[float], rng: np.random.Generator) -> np.ndarray:
-    """Independent bases, `composition` giving the shares of A, C, G and T: uint8 (length,)."""
+    """Independent bases.
+
+    Args:
+        length: number of bases.
+        composition: shares of A, C, G and T.
+        rng: random numbers.
+
+    Returns:
+        tokens, uint8 (length,).
+    """
     limits = np.cumsum(composition[:3]) / sum(composition)
     return np.searchsorted(limits, rng.random(length)).astype(np.uint8)
 
 
 def tilt(tokens: np.ndarray, share: float, composition: Sequence[float], rng: np.random.Generator) -> None:
-    """Redraw a share of the bases, in place, from a composition of A, C, G and T."""
+    """Redraw some of the bases.
+
+    Args:
+        tokens: uint8 (bases,), changed in place.
+        share: of the bases to redraw, 0 to 1.
+        composition: shares of A, C, G and T to draw from.
+        rng: random numbers.
+    """
     chosen = np.flatnonzero(rng.random(len(tokens)) < share)
     tokens[chosen] = draw_bases(len(chosen), composition, rng)
 
@@ -83,21 +99,19 @@ def draw_motif(consensus: str, rng: np.random.Generator) -> np.ndarray:
     return (rng.random(len(consensus))[:, None] > _limits(consensus)).sum(axis=1).astype(np.uint8)
 
 
-def plant(
-    tokens: np.ndarray, motifs: Sequence[str], rng: np.random.Generator, both_strands: bool = True
-) -> list[tuple[int, int]]:
-    """Write instances of the motifs into `tokens`, in place, in random order and one to each equal part.
+def plant(tokens: np.ndarray, motifs: Sequence[str], rng: np.random.Generator, both_strands: bool = True) -> None:
+    """Write instances of motifs in random order, one to each of as many equal parts.
 
-    Returns:
-        Start and end of each instance.
+    Args:
+        tokens: uint8 (bases,), changed in place.
+        motifs: the IUPAC consensus of each instance.
+        rng: random numbers.
+        both_strands: whether an instance may lie on either strand.
     """
     edges = np.linspace(0, len(tokens), len(motifs) + 1).astype(int)
-    places = []
     for part, which in enumerate(rng.permutation(len(motifs))):
         instance = draw_motif(motifs[which], rng)
         if both_strands and rng.random() < 0.5:
             instance = reverse_complement(instance)
         start = int(rng.integers(edges[part], max(edges[part + 1] - len(instance), edges[part]) + 1))
         tokens[start : start + len(instance)] = instance
-        places.append((start, start + len(instance)))
-    return places
