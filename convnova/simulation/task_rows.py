@@ -1,6 +1,7 @@
 """The rows of every task, cut from the embedded genome by coordinates."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -39,8 +40,17 @@ class Row(NamedTuple):
 Splits = dict[str, list[Row]]
 
 
-def row(genome: Genome, region: Region, label: int) -> Row:
-    """The upper-case sequence of a region, named by its coordinates."""
+def cut_row(genome: Genome, region: Region, label: int) -> Row:
+    """The sequence of a region, named by its coordinates.
+
+    Args:
+        genome: what to cut it from.
+        region: on either strand; it is read in its direction.
+        label: id of its class.
+
+    Returns:
+        a row in upper case.
+    """
     return Row(_name(region), decode(genome.cut(region)), label)
 
 
@@ -48,24 +58,30 @@ def _name(region: Region) -> str:
     return f"{region.chromosome}:{region.start}-{region.end}:{region.strand}"
 
 
-def _split(items: Sequence, rows: sizes.Rows, share: float, rng: np.random.Generator) -> dict[str, list]:
-    """Draw a share of the rows of train and of test from the items, none twice."""
+def _draw(population: Sequence, rows: sizes.Rows, share: float, rng: np.random.Generator) -> dict[str, list]:
+    """Draw a share of the rows of train and of test from a population, none twice."""
     train, test = round(rows.train * share), round(rows.test * share)
-    chosen = [items[index] for index in rng.choice(len(items), size=train + test, replace=False)]
-    return {"train": chosen[:train], "test": chosen[train:]}
+    drawn = [population[index] for index in rng.choice(len(population), size=train + test, replace=False)]
+    return {"train": drawn[:train], "test": drawn[train:]}
 
 
-def _mixed(rows: list[Row], rng: np.random.Generator) -> list[Row]:
+def _mix(rows: list[Row], rng: np.random.Generator) -> list[Row]:
     return [rows[index] for index in rng.permutation(len(rows))]
 
 
 def empty_windows(genome: Genome, width: int, avoid: Sequence[Region]) -> list[Region]:
-    """Windows side by side on the forward strand that hold no N and touch no region of `avoid`."""
-    taken = {name: tokens == N for name, tokens in genome.tokens.items()}
+    """Windows side by side on the forward strand that hold no N.
+
+    Args:
+        genome: what they lie on.
+        width: bases a window.
+        avoid: regions that no window touches.
+    """
+    is_taken = {name: tokens == N for name, tokens in genome.tokens.items()}
     for region in avoid:
-        taken[region.chromosome][max(region.start, 0) : region.end] = True
+        is_taken[region.chromosome][max(region.start, 0) : region.end] = True
     windows = []
-    for name, positions in taken.items():
+    for name, positions in is_taken.items():
         cells = positions[: len(positions) // width * width].reshape(-1, width)
         windows += [Region(name, int(i) * width, int(i + 1) * width) for i in np.flatnonzero(~cells.any(axis=1))]
     return windows
@@ -76,22 +92,17 @@ def promoter_tata(genome: Genome, seed: int) -> Splits:
     rng = stream(seed, "promoter_tata")
     genes = [located for located in genome.genes if located[1].tata]
     splits = {}
-    for split, chosen in _split(genes, sizes.PROMOTER_TATA, 0.5, rng).items():
+    for split, drawn in _draw(genes, sizes.PROMOTER_TATA, 0.5, rng).items():
         rows = []
-        for locus, _ in chosen:
+        for locus, _ in drawn:
             promoter = within(locus, UPSTREAM - PROMOTER_BEFORE, UPSTREAM + PROMOTER_AFTER)
-            rows.append(row(genome, promoter, 1))
-            rows.append(Row(_name(promoter) + ":shuffled", decode(_shuffle_pieces(genome.cut(promoter), rng)), 0))
-        splits[split] = _mixed(rows, rng)
+            pieces = genome.cut(promoter).copy().reshape(PIECES, -1)
+            chosen = rng.choice(PIECES, size=SHUFFLED_PIECES, replace=False)
+            pieces[chosen] = rng.permutation(pieces[chosen].reshape(-1)).reshape(SHUFFLED_PIECES, -1)
+            negative = Row(_name(promoter) + ":shuffled", decode(pieces.reshape(-1)), 0)
+            rows += [cut_row(genome, promoter, 1), negative]
+        splits[split] = _mix(rows, rng)
     return splits
-
-
-def _shuffle_pieces(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The sequence with the bases of most of its pieces shuffled among those pieces."""
-    pieces = tokens.copy().reshape(PIECES, -1)
-    chosen = rng.choice(PIECES, size=SHUFFLED_PIECES, replace=False)
-    pieces[chosen] = rng.permutation(pieces[chosen].reshape(-1)).reshape(SHUFFLED_PIECES, -1)
-    return pieces.reshape(-1)
 
 
 def _splice_sites(located: Located, label: int) -> list[Region]:
@@ -105,15 +116,15 @@ def splice_sites_all(genome: Genome, seed: int) -> Splits:
     """400 bp: 0 an acceptor with AG at 198:200, 1 a donor with GT at 200:202, 2 such a pair that is neither."""
     rng = stream(seed, "splice_sites_all")
     true = [site for located in genome.genes for label in (ACCEPTOR, DONOR) for site in _splice_sites(located, label)]
-    decoys = _split(_decoys(genome, true, rng), sizes.SPLICE_SITES, 1 / 3, rng)
+    decoys = _draw(_decoys(genome, true, rng), sizes.SPLICE_SITES, 1 / 3, rng)
     splits = {}
-    for split, genes in _split(genome.genes, sizes.SPLICE_SITES, 1.0, rng).items():
-        rows = [row(genome, decoy, NEITHER) for decoy in decoys[split]]
+    for split, genes in _draw(genome.genes, sizes.SPLICE_SITES, 1.0, rng).items():
+        rows = [cut_row(genome, decoy, NEITHER) for decoy in decoys[split]]
         for label in (ACCEPTOR, DONOR):
             sites = [site for located in genes for site in _splice_sites(located, label)]
-            chosen = rng.choice(len(sites), size=len(decoys[split]), replace=False)
-            rows += [row(genome, sites[index], label) for index in chosen]
-        splits[split] = _mixed(rows, rng)
+            drawn = rng.choice(len(sites), size=len(decoys[split]), replace=False)
+            rows += [cut_row(genome, sites[index], label) for index in drawn]
+        splits[split] = _mix(rows, rng)
     return splits
 
 
@@ -122,11 +133,11 @@ def _decoys(genome: Genome, true: Sequence[Region], rng: np.random.Generator) ->
     decoys = []
     for cell in empty_windows(genome, 2 * SPLICE_HALF + DECOY_SEARCH, true):
         cell = cell._replace(strand="+-"[rng.integers(2)])
-        pair, place = ((A, G), SPLICE_HALF - 2) if rng.random() < 0.5 else ((G, T), SPLICE_HALF)
-        tokens = genome.cut(cell)[place : place + DECOY_SEARCH]
-        found = np.flatnonzero((tokens[:-1] == pair[0]) & (tokens[1:] == pair[1]))
-        if len(found):
-            decoys.append(within(cell, int(found[0]), int(found[0]) + 2 * SPLICE_HALF))
+        pair, position = ((A, G), SPLICE_HALF - 2) if rng.random() < 0.5 else ((G, T), SPLICE_HALF)
+        tokens = genome.cut(cell)[position : position + DECOY_SEARCH]
+        starts = np.flatnonzero((tokens[:-1] == pair[0]) & (tokens[1:] == pair[1]))
+        if len(starts):
+            decoys.append(within(cell, int(starts[0]), int(starts[0]) + 2 * SPLICE_HALF))
     return decoys
 
 
@@ -134,36 +145,36 @@ def enhancers(genome: Genome, seed: int) -> Splits:
     """200 bp: 1 a cluster of motifs, 0 background; what is soft-masked stays lower case in train."""
     rng = stream(seed, "enhancers")
     outside = empty_windows(genome, ENHANCER_LENGTH, genome.features())
-    positives = _split(genome.enhancers, sizes.ENHANCER_ROWS, 0.5, rng)
-    negatives = _split(outside, sizes.ENHANCER_ROWS, 0.5, rng)
-    return {
-        split: _mixed(
-            [
-                Row(_name(region), genome.letters(region) if split == "train" else decode(genome.cut(region)), label)
-                for label, regions in enumerate((negatives[split], positives[split]))
-                for region in regions
-            ],
-            rng,
-        )
-        for split in positives
-    }
+    positives = _draw(genome.enhancers, sizes.ENHANCER_ROWS, 0.5, rng)
+    negatives = _draw(outside, sizes.ENHANCER_ROWS, 0.5, rng)
+    splits = {}
+    for split in positives:
+        letters = genome.letters if split == "train" else lambda region: decode(genome.cut(region))
+        labelled = [(region, 0) for region in negatives[split]] + [(region, 1) for region in positives[split]]
+        splits[split] = _mix([Row(_name(region), letters(region), label) for region, label in labelled], rng)
+    return splits
 
 
 def histone_mark(genome: Genome, seed: int, mark: str) -> Splits:
-    """500 bp of the forward strand: 1 in a domain of the mark, 0 anywhere else; a few rows are cut short."""
+    """500 bp of the forward strand: 1 in a domain of the mark, 0 anywhere else; a few rows are cut short.
+
+    Args:
+        genome: what to cut them from.
+        seed: of the run.
+        mark: one of `histone_marks.MARKS`.
+    """
     rng = stream(seed, "histone mark", mark)
-    domains = _split(genome.domains[mark], sizes.MARK_ROWS, 0.5 / sizes.DOMAIN_WINDOWS, rng)
-    outside = _split(empty_windows(genome, DOMAIN_WINDOW, genome.domains[mark]), sizes.MARK_ROWS, 0.5, rng)
+    domains = _draw(genome.domains[mark], sizes.MARK_ROWS, 0.5 / sizes.DOMAIN_WINDOWS, rng)
+    outside = _draw(empty_windows(genome, DOMAIN_WINDOW, genome.domains[mark]), sizes.MARK_ROWS, 0.5, rng)
     splits = {}
-    for split, chosen in domains.items():
-        rows = [row(genome, region, 0) for region in outside[split]]
-        for domain in chosen:
+    for split, drawn in domains.items():
+        rows = [cut_row(genome, region, 0) for region in outside[split]]
+        for domain in drawn:
             starts = range(domain.start, domain.end, DOMAIN_WINDOW)
-            rows += [row(genome, Region(domain.chromosome, start, start + DOMAIN_WINDOW), 1) for start in starts]
-        rows = _mixed(rows, rng)
+            rows += [cut_row(genome, Region(domain.chromosome, start, start + DOMAIN_WINDOW), 1) for start in starts]
+        splits[split] = rows = _mix(rows, rng)
         for index, length in enumerate(SHORT_ROWS):
             rows[index] = rows[index]._replace(sequence=rows[index].sequence[:length])
-        splits[split] = rows
     return splits
 
 
@@ -171,18 +182,16 @@ def human_nontata_promoters(genome: Genome, seed: int) -> Splits:
     """251 bp: 1 from TSS-200 to TSS+50 without TATA box, 0 a piece of a gene after its first exon."""
     rng = stream(seed, "human_nontata_promoters")
     length = NONTATA_BEFORE + NONTATA_AFTER
-    genes = _split([item for item in genome.genes if not item[1].tata], sizes.NONTATA_PROMOTERS, 0.5, rng)
-    others = _split([item for item in genome.genes if item[1].tata], sizes.NONTATA_PROMOTERS, 0.5, rng)
+    genes = _draw([located for located in genome.genes if not located[1].tata], sizes.NONTATA_PROMOTERS, 0.5, rng)
+    others = _draw([located for located in genome.genes if located[1].tata], sizes.NONTATA_PROMOTERS, 0.5, rng)
     splits = {}
     for split in genes:
-        rows = [
-            row(genome, within(locus, UPSTREAM - NONTATA_BEFORE, UPSTREAM + NONTATA_AFTER), 1)
-            for locus, _ in genes[split]
-        ]
+        promoters = [within(locus, UPSTREAM - NONTATA_BEFORE, UPSTREAM + NONTATA_AFTER) for locus, _ in genes[split]]
+        rows = [cut_row(genome, promoter, 1) for promoter in promoters]
         for locus, gene in others[split]:
             start = int(rng.integers(gene.introns[0][0], len(gene.tokens) - length))
-            rows.append(row(genome, within(locus, start, start + length), 0))
-        splits[split] = _mixed(rows, rng)
+            rows.append(cut_row(genome, within(locus, start, start + length), 0))
+        splits[split] = _mix(rows, rng)
     return splits
 
 
@@ -190,15 +199,15 @@ def demo_coding_vs_intergenomic_seqs(genome: Genome, seed: int) -> Splits:
     """200 bp: 0 of a spliced coding sequence, 1 of the genome between the genes."""
     rng = stream(seed, "demo_coding_vs_intergenomic_seqs")
     between = empty_windows(genome, CODING_LENGTH, [locus for locus, _ in genome.genes])
-    intergenic = _split(between, sizes.CODING_VS_INTERGENIC, 0.5, rng)
+    intergenic = _draw(between, sizes.CODING_VS_INTERGENIC, 0.5, rng)
     splits = {}
-    for split, genes in _split(genome.genes, sizes.CODING_VS_INTERGENIC, 0.5, rng).items():
-        rows = [row(genome, region, 1) for region in intergenic[split]]
+    for split, genes in _draw(genome.genes, sizes.CODING_VS_INTERGENIC, 0.5, rng).items():
+        rows = [cut_row(genome, region, 1) for region in intergenic[split]]
         for locus, gene in genes:
             coding = np.concatenate([genome.cut(within(locus, start, end)) for start, end in gene.coding])
             start = int(rng.integers(len(coding) - CODING_LENGTH))
             rows.append(Row(_name(locus), decode(coding[start : start + CODING_LENGTH]), 0))
-        splits[split] = _mixed(rows, rng)
+        splits[split] = _mix(rows, rng)
     return splits
 
 
@@ -206,7 +215,7 @@ NUCLEOTIDE_TRANSFORMER: dict[str, Callable[[Genome, int], Splits]] = {
     "promoter_tata": promoter_tata,
     "splice_sites_all": splice_sites_all,
     "enhancers": enhancers,
-    **{mark: (lambda genome, seed, mark=mark: histone_mark(genome, seed, mark)) for mark in histone_marks.MARKS},
+    **{mark: partial(histone_mark, mark=mark) for mark in histone_marks.MARKS},
 }
 GENOMIC_BENCHMARKS: dict[str, tuple[Callable[[Genome, int], Splits], tuple[str, str]]] = {
     "demo_coding_vs_intergenomic_seqs": (demo_coding_vs_intergenomic_seqs, ("coding_seqs", "intergenomic_seqs")),
@@ -215,7 +224,7 @@ GENOMIC_BENCHMARKS: dict[str, tuple[Callable[[Genome, int], Splits], tuple[str, 
 
 
 def gene_labels(gene: Gene) -> np.ndarray:
-    """The class of each base of a gene on the forward strand: uint8 (L,).
+    """The class of each base of a gene on the forward strand: int64 (L,).
 
     0 coding, 1 donor, 2 intron, 3 acceptor, 8 other. Donor and acceptor are one base each: the
     intron's first and last. Classes: BEND, https://github.com/frederikkemarin/BEND
@@ -235,21 +244,21 @@ def gene_finding(genome: Genome, seed: int) -> list[tuple[Region, str, np.ndarra
     Labels of a gene on the reverse strand are those of the forward strand plus 4.
     """
     rng = stream(seed, "gene_finding")
-    rows = sizes.GENE_FINDING
-    length = [len(gene.tokens) for _, gene in genome.genes]
-    usual = [i for i, size in enumerate(length) if SHORTEST_LOCUS <= size <= LONGEST_LOCUS]
-    long = [i for i, size in enumerate(length) if size > LONGEST_LOCUS]
-    chosen = [*rng.choice(long, LONG_LOCI, replace=False), *rng.choice(usual, sum(rows) - LONG_LOCI, replace=False)]
-    splits = rng.permutation(["train"] * rows.train + ["valid"] * rows.valid + ["test"] * rows.test)
-    found = []
-    for index, split in zip(chosen, splits, strict=True):
+    counts = sizes.GENE_FINDING
+    lengths = [len(gene.tokens) for _, gene in genome.genes]
+    usual = [i for i, length in enumerate(lengths) if SHORTEST_LOCUS <= length <= LONGEST_LOCUS]
+    long = [i for i, length in enumerate(lengths) if length > LONGEST_LOCUS]
+    drawn = [*rng.choice(long, LONG_LOCI, replace=False), *rng.choice(usual, sum(counts) - LONG_LOCI, replace=False)]
+    splits = rng.permutation(["train"] * counts.train + ["valid"] * counts.valid + ["test"] * counts.test)
+    rows = []
+    for index, split in zip(drawn, splits, strict=True):
         locus, gene = genome.genes[index]
         labels = gene_labels(gene)
         if locus.strand == "-":
             labels = np.where(labels < 8, labels + 4, 8)[::-1]
-        trim = int(rng.integers(min(60, length[index] - SHORTEST_LOCUS + 1)))
-        found.append((Region(locus.chromosome, locus.start + trim, locus.end), str(split), labels[trim:]))
-    return found
+        trim = int(rng.integers(min(60, lengths[index] - SHORTEST_LOCUS + 1)))
+        rows.append((Region(locus.chromosome, locus.start + trim, locus.end), str(split), labels[trim:]))
+    return rows
 
 
 class Bins(NamedTuple):
@@ -280,12 +289,12 @@ def intervals(genome: Genome, seed: int) -> list[tuple[Region, str]]:
     """
     rng = stream(seed, "intervals")
     by_size = sorted(genome.contigs, key=lambda contig: contig.end - contig.start)
-    found = []
+    rows = []
     for split, contigs in (("train", by_size[2:]), ("valid", by_size[:1]), ("test", by_size[1:2])):
         regions = [
             Region(contig.chromosome, start, start + INTERVAL)
             for contig in contigs
             for start in range(contig.start, contig.end - INTERVAL + 1, STRIDE)
         ]
-        found += [(regions[index], split) for index in rng.permutation(len(regions))]
-    return found
+        rows += [(regions[index], split) for index in rng.permutation(len(regions))]
+    return rows
