@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 
 from convnova.data.batches import (
     IGNORE_INDEX,
+    Batch,
     LabelledSequences,
     Padding,
     augment_reverse_complement,
@@ -11,7 +13,6 @@ from convnova.data.batches import (
     rows_of_step,
 )
 from convnova.data.dna import decode, encode
-from convnova.data.splits import folds_of, hold_out
 from convnova.randomness import order
 
 
@@ -82,26 +83,6 @@ def test_rows_of_a_part_are_rows_of_the_split():
     assert [decode(line) for line in batch.tokens.numpy()] == ["TTT", "CCC"]
 
 
-def test_hold_out_is_stratified_and_a_function_of_the_seed():
-    labels = np.array([0] * 700 + [1] * 200 + [2] * 100)
-    kept, held = hold_out(labels, 0.1, seed=3)
-    assert np.bincount(labels[held]).tolist() == [70, 20, 10]
-    assert sorted([*kept, *held]) == list(range(1000))
-    assert (hold_out(labels, 0.1, seed=3)[1] == held).all()
-    assert not (hold_out(labels, 0.1, seed=4)[1] == held).all()
-
-
-def test_hold_out_of_few_rows_holds_out_one():
-    kept, held = hold_out(np.array([0, 1, 1]), 0.1, seed=0)
-    assert (len(kept), len(held)) == (2, 1)
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_hold_out_never_returns_a_row_twice(count):
-    kept, held = hold_out(np.zeros(count), 0.1, seed=0)
-    assert len(set(kept) & set(held)) == 0
-
-
 @pytest.mark.parametrize("padding", [Padding(), Padding(8, counted=True, left=True), Padding(8, counted=True)])
 def test_either_strand_is_the_sequence_or_its_reverse_complement(padding):
     data = labelled(["AACGT", "ACC", "GATTACA", "TTTT"] * 50, [0] * 200)
@@ -121,13 +102,31 @@ def test_either_strand_is_the_sequence_or_its_reverse_complement(padding):
     assert not (augment_reverse_complement(before, data.lengths[items], padding, 1, 8).tokens == after.tokens).all()
 
 
-def test_folds_partition_the_rows_evenly_in_every_class():
-    labels = np.array([0] * 703 + [1] * 208 + [2] * 94)[np.random.default_rng(0).permutation(1005)]
-    found = folds_of(labels)
-    assert sorted(set(found)) == list(range(1, 11))
-    assert set(np.bincount(found)[1:]) == {100, 101}
-    for label in range(3):
-        counts = np.bincount(found[labels == label], minlength=11)[1:]
-        assert counts.max() - counts.min() <= 1
-    assert (folds_of(labels) == found).all()
-    assert (np.diff(np.flatnonzero(found == 1)) > 0).all() and not (found == np.arange(1005) % 10 + 1).all()
+def with_positions(rows: int, every: int) -> Batch:
+    """Rows of four tokens, their number in the batch; every so many of them is a target, its number plus 100."""
+    tokens = torch.arange(rows * 4).view(rows, 4)
+    positions = torch.arange(0, rows * 4, every)
+    return Batch(tokens, positions + 100, len(positions), positions, "rows")
+
+
+@pytest.mark.parametrize("every, size", [(3, 2), (1, 3), (7, 1), (5, 5)])
+def test_parts_of_a_batch_have_its_rows_and_targets_in_order(every, size):
+    batch = with_positions(5, every)
+    parts = list(batch.split(size))
+    assert [len(part.tokens) for part in parts] == [size] * (5 // size) + [5 % size] * (5 % size > 0)
+    assert torch.equal(torch.cat([part.tokens for part in parts]), batch.tokens)
+    for part in parts:
+        assert torch.equal(part.tokens.flatten()[part.target_positions] + 100, part.targets)
+        assert part.count == batch.count and part.rows == "rows"
+    assert torch.equal(torch.cat([part.targets for part in parts]), batch.targets)
+    assert [part.targets.tolist() for part in Batch(batch.tokens, torch.arange(5), 5).split(3)] == [[0, 1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("rows, world", [(13, 2), (8, 3), (1, 4), (5, 4)])
+def test_processes_share_a_batch_without_rest(rows, world):
+    batch = with_positions(rows, 3)
+    shares = [batch.rows_for_rank(rank, world) for rank in range(world)]
+    counted = [share for share in shares if share.count]
+    assert torch.equal(torch.cat([share.tokens for share in counted]), batch.tokens)
+    assert torch.equal(torch.cat([share.targets for share in counted]), batch.targets)
+    assert all(len(share.tokens) for share in shares) and {share.count for share in counted} == {batch.count}

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convnova.data.splits import split_rows
+from convnova.data.splits import folds_of, hold_out, split_rows
 from convnova.data.task_dataset import TaskDataset, TaskSplit
 from convnova.errors import ConvNovaError
 
@@ -54,3 +54,35 @@ def test_held_out_rows_are_of_the_seed_and_at_most_max_length_bases_are_read():
 def test_too_few_training_rows_are_refused(protocol, least):
     with pytest.raises(ConvNovaError, match=rf"task.safetensors: .* {least} training rows, found 1"):
         split_rows(dataset(train=1, test=4), protocol, 5)
+
+
+def test_hold_out_is_stratified_and_a_function_of_the_seed():
+    labels = np.array([0] * 700 + [1] * 200 + [2] * 100)
+    kept, held = hold_out(labels, 0.1, seed=3)
+    assert np.bincount(labels[held]).tolist() == [70, 20, 10]
+    assert sorted([*kept, *held]) == list(range(1000))
+    assert (hold_out(labels, 0.1, seed=3)[1] == held).all()
+    assert not (hold_out(labels, 0.1, seed=4)[1] == held).all()
+
+
+def test_hold_out_of_few_rows_holds_out_one():
+    kept, held = hold_out(np.array([0, 1, 1]), 0.1, seed=0)
+    assert (len(kept), len(held)) == (2, 1)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_hold_out_never_returns_a_row_twice(count):
+    kept, held = hold_out(np.zeros(count), 0.1, seed=0)
+    assert len(set(kept) & set(held)) == 0
+
+
+def test_folds_partition_the_rows_evenly_in_every_class():
+    labels = np.array([0] * 703 + [1] * 208 + [2] * 94)[np.random.default_rng(0).permutation(1005)]
+    found = folds_of(labels)
+    assert sorted(set(found)) == list(range(1, 11))
+    assert set(np.bincount(found)[1:]) == {100, 101}
+    for label in range(3):
+        counts = np.bincount(found[labels == label], minlength=11)[1:]
+        assert counts.max() - counts.min() <= 1
+    assert (folds_of(labels) == found).all()
+    assert (np.diff(np.flatnonzero(found == 1)) > 0).all() and not (found == np.arange(1005) % 10 + 1).all()

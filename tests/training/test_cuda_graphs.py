@@ -52,12 +52,12 @@ def trained(folder, *settings) -> list[torch.Tensor]:
     return [parameter.detach() for parameter in model.parameters()]
 
 
-def distance(one: Iterable[torch.Tensor], other: Iterable[torch.Tensor]) -> float:
-    return sum(float((a - b).detach().square().sum()) for a, b in zip(one, other, strict=True)) ** 0.5
+def distance(first: Iterable[torch.Tensor], second: Iterable[torch.Tensor]) -> float:
+    return sum(float((a - b).detach().square().sum()) for a, b in zip(first, second, strict=True)) ** 0.5
 
 
-def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 @needs_gpu
@@ -121,9 +121,8 @@ def test_a_batch_is_filled_with_positions_that_have_no_loss():
     assert len(filled.target_positions) == len(filled.targets) == 1024 and filled.count == batch.count
     assert (filled.target_positions.diff() > 0).all()
     real = filled.targets != IGNORE_INDEX
-    assert torch.equal(filled.target_positions[real], batch.target_positions) and torch.equal(
-        filled.targets[real], batch.targets
-    )
+    assert torch.equal(filled.target_positions[real], batch.target_positions)
+    assert torch.equal(filled.targets[real], batch.targets)
     model = MaskedLanguageModel(Backbone(Config(width=8, kernel=5, blocks=2)))
     assert torch.allclose(Guessing().loss(model, filled), Guessing().loss(model, batch))
     assert batch.pad_targets_to_multiple(len(batch.target_positions)) is batch

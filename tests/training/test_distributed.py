@@ -14,7 +14,6 @@ import torch
 
 from convnova.cli.train import pretrain_backbone
 from convnova.config.load import load, load_config, save
-from convnova.data.batches import Batch
 from convnova.data.genome import tokenize_genome
 from convnova.models.weights import load_weights
 
@@ -86,18 +85,3 @@ def test_two_processes_stop_together_and_one_goes_on(folder, capsys):
     run_one(folder, "stopped", micro_batch=3)
     assert f"continuing from {checkpoint}" in capsys.readouterr().err
     assert losses(folder / "stopped").shape == (55,)
-
-
-@pytest.mark.parametrize("rows, world", [(13, 2), (8, 3), (1, 4), (5, 4)])
-def test_processes_share_a_batch_without_rest(rows, world):
-    tokens = torch.arange(rows * 4).view(rows, 4)
-    at = torch.arange(0, rows * 4, 3)
-    batch = Batch(tokens, tokens.flatten()[at], len(at), at)
-    shares = [batch.rows_for_rank(rank, world) for rank in range(world)]
-    counted = [share for share in shares if share.count]
-    assert torch.equal(torch.cat([share.tokens for share in counted]), tokens)
-    assert (
-        torch.cat([share.tokens.flatten()[share.target_positions] for share in counted]).tolist()
-        == batch.targets.tolist()
-    )
-    assert all(len(share.tokens) for share in shares) and {share.count for share in counted} == {len(at)}

@@ -14,20 +14,13 @@ from convnova.config.hyperparameters import Training
 from convnova.training.optimization import learning_rate, parameter_groups, sequences_at_once
 
 
-def test_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path):
-    whole, _ = run(tmp_path / "whole", model=network(dropout=0))
-    parts, _ = run(
-        tmp_path / "parts", settings=SETTINGS.model_copy(update={"micro_batch": 5}), model=network(dropout=0)
+def test_micro_batches_give_the_gradient_and_the_logged_loss_of_the_whole_batch(tmp_path):
+    (whole, history), (parts, history_of_parts) = (
+        run(tmp_path / str(size), settings=SETTINGS.model_copy(update={"micro_batch": size}), model=network(dropout=0))
+        for size in (None, 5)
     )
     torch.testing.assert_close(weights(parts), weights(whole), atol=1e-5, rtol=1e-5)
-
-
-def test_the_logged_loss_is_that_of_the_whole_batch_also_in_micro_batches(tmp_path):
-    logged = []
-    for micro_batch in (None, 5):
-        settings = SETTINGS.model_copy(update={"micro_batch": micro_batch})
-        _, history = run(tmp_path / str(micro_batch), settings=settings, model=network(dropout=0))
-        logged.append([row["loss"] for row in history.rows])
+    logged = [[row["loss"] for row in each.rows] for each in (history, history_of_parts)]
     assert logged[1] == pytest.approx(logged[0], rel=1e-4)
 
 
@@ -117,21 +110,18 @@ def test_a_batch_too_large_for_memory_is_split_with_the_same_result(tmp_path):
 
 def test_one_step_is_pytorchs_own_adamw(tmp_path):
     settings = Training(epochs=1, lr=0.01, weight_decay=0.1, warmup=0, clip=0.5, final_lr=1)
-    own, _ = run(tmp_path, settings=settings, model=network(dropout=0))
-    other, task = network(dropout=0), Regression()
-    named = dict(other.named_parameters())
-    decayed = [named["0.weight"], named["2.weight"]]
-    plain = [named["0.bias"], named["2.bias"]]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0}], lr=0.01
-    )
+    ours, _ = run(tmp_path, settings=settings, model=network(dropout=0))
+    expected, task = network(dropout=0), Regression()
+    decayed, plain = ([expected[0].weight, expected[2].weight], [expected[0].bias, expected[2].bias])
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0}]
+    optimizer = torch.optim.AdamW(groups, lr=0.01)
     for step in range(10):
         optimizer.zero_grad()
         batch = task.batch(step)
-        F.mse_loss(other(batch.tokens)[:, 0], batch.targets).backward()
-        nn.utils.clip_grad_norm_(other.parameters(), 0.5)
+        F.mse_loss(expected(batch.tokens)[:, 0], batch.targets).backward()
+        nn.utils.clip_grad_norm_(expected.parameters(), 0.5)
         optimizer.step()
-    torch.testing.assert_close(weights(own), weights(other), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(weights(ours), weights(expected), atol=1e-6, rtol=1e-5)
 
 
 def test_learning_rate_rises_then_falls_to_its_share():
