@@ -1,5 +1,6 @@
 """From what a user wrote to a resolved `RunConfig`: names are looked up in the catalogue, mistakes are named."""
 
+import itertools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -191,11 +192,11 @@ class _Resolver:
         registry = load_sources(self.catalogue / "sources.yaml")
         users: list[tuple[str | None, Genome | Task]] = [(genome.source, genome) for genome in genomes.values()]
         users += [(suite.source, task) for suite in suites.values() for task in suite.tasks.values()]
-        needed: dict[str, set[str]] = {source: set() for source, _ in users if source in registry}
+        needed: dict[str, list[str]] = {}
         for source, user in users:
-            if source in needed:
-                for name in user.files().values():
-                    needed[source].update(schema.files_of(name, registry[source].files))
+            if source in registry:
+                names = [schema.files_of(name, registry[source].files) for name in user.files().values()]
+                needed.setdefault(source, []).extend(itertools.chain(*names))
         sources = {}
         for source, names in needed.items():
             files = {name: file for name, file in registry[source].files.items() if name in names}
