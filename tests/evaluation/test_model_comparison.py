@@ -126,10 +126,9 @@ def test_a_better_model_is_seen_over_rows(metric, classes):
     found = compare_over_test_rows(labels, better, worse, metric, ("ConvNova", "CNN"))
     known = classification(labels, better)[metric] - classification(labels, worse)[metric]
     assert found.difference == pytest.approx(known, abs=1e-12)
-    assert found.low <= known <= found.high
-    assert found.low > 0
-    assert found.p < 0.01
+    assert 0 < found.low <= known <= found.high and found.p < 0.01
     assert found.only_a == ((better.argmax(1) == labels) & (worse.argmax(1) != labels)).sum()
+    assert (found.n, found.seeds, found.pairs, found.items) == (1500, 1, 1, "test rows")
     assert found.test == ("DeLong" if metric == "auroc" and classes == 2 else "paired bootstrap")
 
 

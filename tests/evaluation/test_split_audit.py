@@ -7,33 +7,36 @@ import json
 import math
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
-import h5py
 import numpy as np
 import pytest
-import scipy.io
-from dna_strings import exact_places, kmers, mutated, opposite, random_rows, yeast
+from dna_strings import exact_places, kmers, mutated, opposite, random_rows, sequences, yeast
 
 from convnova.cli.main import main
-from convnova.config.schema import Task
 from convnova.data.genome import tokenize_genome
-from convnova.data.prepare_task import tokenize_task
-from convnova.data.task_dataset import TaskDataset, read_task
+from convnova.data.task_dataset import TaskDataset, TaskSplit
 from convnova.evaluation.leakage import split_audit as audit_module
 from convnova.evaluation.leakage.kmer_index import shares_kmer
-from convnova.evaluation.leakage.split_audit import KMER, SHARED_RUN, Pretraining, audit, sample, sequences
+from convnova.evaluation.leakage.split_audit import KMER, SHARED_RUN, audit, sample
 
 Row = tuple[str, str]
 """Sequence and label."""
 
 
-def made(folder: Path, **splits: list[Row]) -> TaskDataset:
-    files = {}
+def dataset(kind: str = "classes", **splits: list[tuple[str, Any]]) -> TaskDataset:
+    """A tokenized task of rows with a class, a class a base or several labels each."""
+    names = sorted({label for rows in splits.values() for _, label in rows}) if kind == "classes" else list("012")
+    tokenized = {}
     for split, rows in splits.items():
-        files[split] = folder / f"{split}.csv"
-        files[split].write_text("sequence,label\n" + "".join(f"{sequence},{label}\n" for sequence, label in rows))
-    tokenize_task(Task(), "csv", files, folder / "task.st")
-    return read_task(folder / "task.st")
+        tokens, offsets = sequences([sequence for sequence, _ in rows])
+        labels = [label for _, label in rows]
+        if kind == "classes":
+            labels = np.array([names.index(label) for label in labels])
+        else:
+            labels = np.concatenate(labels).astype(np.int8) if kind == "per_base" else np.array(labels, np.uint8)
+        tokenized[split] = TaskSplit(tokens, offsets, labels)
+    return TaskDataset(Path("task.st"), kind, names, tokenized, {"splits": {name: {"others": 7} for name in splits}})
 
 
 def duplicates_by_hand(rows: list[Row], known: list[Row], same: bool) -> dict[str, int]:
@@ -60,7 +63,7 @@ def labelled(rng, sequences: list[str]) -> list[Row]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_duplicates_within_and_across_splits(seed, tmp_path):
+def test_duplicates_within_and_across_splits(seed):
     """Few short sequences over and over, palindromes and opposite strands among them, with labels at random."""
     rng = np.random.default_rng(seed)
     pool = random_rows(rng, 25, 4, 7) + ["ACGT", "AACGTT", "NNNN", "NNNNN", "ANCT"]
@@ -69,7 +72,7 @@ def test_duplicates_within_and_across_splits(seed, tmp_path):
         name: labelled(rng, [str(rng.choice(pool)) for _ in range(count)] + ["GATTACA", "TGTAATC"][: count // 20])
         for name, count in (("train", 60), ("valid", 15), ("test", 25))
     }
-    found = audit(made(tmp_path, **splits))
+    found = audit(dataset(**splits))
     for name, rows in splits.items():
         expected = duplicates_by_hand(rows, rows, same=True)
         assert {key: found["splits"][name][key] for key in expected} == expected
@@ -81,12 +84,12 @@ def test_duplicates_within_and_across_splits(seed, tmp_path):
     assert found["across"]["test in train"]["equal_other_label"] > 0
 
 
-def test_what_a_split_holds(tmp_path):
-    train = [("ACGTR", "a"), ("NNN", "b"), ("ACGNNC", "b"), ("aacc", "b")]
-    task = made(tmp_path, train=train, test=[("ACG", "a"), ("NN", "a"), ("ACGTACGTT", "b")])
+def test_what_a_split_holds():
+    train = [("ACGTN", "a"), ("NNN", "b"), ("ACGNNC", "b"), ("aacc", "b")]
+    task = dataset(train=train, test=[("ACG", "a"), ("NN", "a"), ("ACGTACGTT", "b")])
     splits = audit(task)["splits"]
     expected = {
-        "rows": 4, "bases": 18, "shortest": 3, "median": 4.5, "longest": 6, "N": 6, "other_letters": 1,
+        "rows": 4, "bases": 18, "shortest": 3, "median": 4.5, "longest": 6, "N": 6, "other_letters": 7,
         "rows_with_N": 3, "all_N": 1, "classes": {"a": 1, "b": 3},
     }  # fmt: skip
     assert {key: splits["train"][key] for key in expected} == expected
@@ -95,14 +98,14 @@ def test_what_a_split_holds(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_overlaps_by_sets_of_kmers(seed, tmp_path):
+def test_overlaps_by_sets_of_kmers(seed):
     rng = np.random.default_rng(seed)
     train = random_rows(rng, 30, 100, 400) + ["ACGT" * 60, "N" * 200]
     test = random_rows(rng, 20, 15, 300) + ["N" * 200, "ACGT" * 30]
     for number, text in enumerate(train[:30]):
         test.append(mutated(rng, text if number % 2 else opposite(text), (0, 0.01, 0.02, 0.04)[number % 4]))
         test.append(random_rows(rng, 1, 80, 80)[0] + text[number : number + 90 + number])
-    found = audit(made(tmp_path, train=labelled(rng, train), test=labelled(rng, test)))["overlap"]
+    found = audit(dataset(train=labelled(rng, train), test=labelled(rng, test)))["overlap"]
     short, long = ([set(kmers(text, length)) for text in train] for length in (KMER, SHARED_RUN))
     share = [max((len(of_row & other) / len(of_row) for other in short), default=0) if of_row else math.nan
              for of_row in (set(kmers(text, KMER)) for text in test)]  # fmt: skip
@@ -120,10 +123,10 @@ def test_overlaps_by_sets_of_kmers(seed, tmp_path):
     assert found["any"] > found["shared_run"]
 
 
-def test_a_large_test_split_is_sampled(tmp_path, monkeypatch):
+def test_a_large_test_split_is_sampled(monkeypatch):
     rng = np.random.default_rng(1)
     train = random_rows(rng, 50, 200, 200)
-    task = made(tmp_path, train=labelled(rng, train), test=labelled(rng, train[:25] + random_rows(rng, 75, 200, 200)))
+    task = dataset(train=labelled(rng, train), test=labelled(rng, train[:25] + random_rows(rng, 75, 200, 200)))
     assert sample(task.split("test")).tolist() == list(range(100))
     assert audit(task)["overlap"]["any"] == 25
     monkeypatch.setattr(audit_module, "SAMPLED_BASES", 200 * 40)
@@ -134,51 +137,31 @@ def test_a_large_test_split_is_sampled(tmp_path, monkeypatch):
     assert found["across"]["test in train"]["equal"] == 25
 
 
-def test_labels_a_base(tmp_path):
-    rng = np.random.default_rng(2)
-    (text,) = random_rows(rng, 1, 3000, 3000)
-    (tmp_path / "genome.fa").write_text(f">chr1\n{text}\n")
-    tokenize_genome(tmp_path / "genome.fa", tmp_path / "genome")
-    parts = [(0, 400, "train"), (500, 900, "train"), (0, 400, "test"), (700, 1000, "test"), (2000, 2300, "test")]
-    files = {"intervals": tmp_path / "genes.bed", "labels": tmp_path / "genes.hdf5"}
-    lines = [f"chr1\t{start}\t{end}\t{split}\n" for start, end, split in parts]
-    files["intervals"].write_text("chromosome\tstart\tend\tsplit\n" + "".join(lines))
-    with h5py.File(files["labels"], "w") as file:
-        rows = file.create_dataset("labels", len(parts), dtype=h5py.vlen_dtype(np.int8))
-        for number, (start, end, _) in enumerate(parts):
-            rows[number] = np.arange(start, end) % 3
-        rows[2] = rows[2] * 0
-    tokenize_task(Task(kind="per_base"), "bend", files, tmp_path / "a.st", tmp_path / "genome")
-    pretraining = Pretraining("mine", tmp_path / "genome", None, "bend", files)
-    found = audit(read_task(tmp_path / "a.st"), pretraining)
+def test_labels_a_base():
+    """Two test rows overlap train: one is a train row with other labels, one has the last 200 bases of another."""
+    (text,) = random_rows(np.random.default_rng(2), 1, 3000, 3000)
+    train, test = ([(text[a:b], np.arange(a, b) % 3) for a, b in cuts] for cuts in (
+        [(0, 400), (500, 900)], [(0, 400), (700, 1000), (2000, 2300)],
+    ))  # fmt: skip
+    test[0] = (test[0][0], np.zeros(400))
+    found = audit(dataset("per_base", train=train, test=test))
     assert found["splits"]["train"]["classes"] == {"0": 134 + 133, "1": 133 + 133, "2": 133 + 134}
     assert found["across"]["test in train"] == {
         "equal": 1, "reverse": 0, "equal_other_label": 1, "reverse_other_label": None,
     }  # fmt: skip
     assert (found["overlap"]["near_duplicates"], found["overlap"]["shared_run"], found["overlap"]["any"]) == (2, 2, 2)
-    assert found["pretraining"] == {
-        "genome": "mine", "by": "coordinates", "rows": 3, "placed": 3, "read": 3, "train": 3, "valid": 0, "test": 0,
-    }  # fmt: skip
 
 
-def test_many_labels(tmp_path):
+def test_many_labels():
     """Opposite strands in train, as in the real bundle; label 0 is the same in all test rows, label 2 in train."""
-    hot = np.eye(4, dtype=np.uint8)[np.random.default_rng(3).integers(0, 4, (6, 50))].transpose(0, 2, 1)
-    turned = hot[:2, [3, 2, 1, 0]][:, :, ::-1]  # the channels are A, G, C, T
-    inputs = {"train": np.concatenate([hot[:2], turned]), "test": hot[[0, 1, 4, 5]]}
-    labels = {
-        "train": [[1, 0, 1], [0, 1, 1], [1, 0, 1], [0, 1, 1]],
-        "test": [[0, 1, 1], [0, 1, 1], [0, 0, 0], [0, 0, 1]],
-    }
-    files = {split: tmp_path / f"{split}.mat" for split in inputs}
-    for split, path in files.items():
-        scipy.io.savemat(path, {f"{split}xdata": inputs[split], f"{split}data": np.array(labels[split], np.uint8)})
-    tokenize_task(Task(kind="multilabel", metric="auroc"), "deepsea", files, tmp_path / "a.st")
-    found = audit(read_task(tmp_path / "a.st"))
+    rows = random_rows(np.random.default_rng(3), 6, 50, 50)
+    train = [(rows[0], [1, 0, 1]), (rows[1], [0, 1, 1]), (opposite(rows[0]), [1, 0, 1]), (opposite(rows[1]), [0, 1, 1])]
+    test = [(rows[0], [0, 1, 1]), (rows[1], [0, 1, 1]), (rows[4], [0, 0, 0]), (rows[5], [0, 0, 1])]
+    found = audit(dataset("multilabel", train=train, test=test))
     assert found["splits"]["train"]["labels"] == {"count": 3, "constant": 1, "least_median_largest": [0.5, 0.5, 1]}
     assert found["splits"]["test"]["labels"] == {"count": 3, "constant": 1, "least_median_largest": [0, 0.5, 0.75]}
-    assert (found["splits"]["train"]["equal"], found["splits"]["train"]["reverse"]) == (0, 4)
-    assert found["splits"]["train"]["reverse_other_label"] == 0
+    of_train = found["splits"]["train"]
+    assert (of_train["equal"], of_train["reverse"], of_train["reverse_other_label"]) == (0, 4, 0)
     assert found["across"]["test in train"] == {
         "equal": 2, "reverse": 0, "equal_other_label": 1, "reverse_other_label": 0,
     }  # fmt: skip
@@ -248,13 +231,12 @@ def test_what_the_command_refuses(own_run, capsys, task, named):
     assert not out.exists()
 
 
-def test_real_promoters(shared, tmp_path):
+def test_real_promoters(shared):
     """As counted with the letters themselves: 6 of 613 test sequences are train sequences."""
     names = {"train": "train", "valid": "dev", "test": "test"}
-    files = {split: shared / f"data/gue_promoter/prom_300_tata/{name}.csv.gz" for split, name in names.items()}
-    rows = {split: table(path) for split, path in files.items()}
-    tokenize_task(Task(), "csv", files, tmp_path / "a.st")
-    found = audit(read_task(tmp_path / "a.st"))
+    folder = shared / "data/gue_promoter/prom_300_tata"
+    rows = {split: table(folder / f"{name}.csv.gz") for split, name in names.items()}
+    found = audit(dataset(**rows))
     assert found["across"]["test in train"]["equal"] == 6
     for name, counts in found["across"].items():
         a, b = name.split(" in ")
@@ -267,11 +249,11 @@ def table(path: Path) -> list[Row]:
         return [(line["sequence"], line["label"]) for line in csv.DictReader(file)]
 
 
-def test_real_histone_windows_that_overlap_in_the_genome(shared, tmp_path):
+def test_real_histone_windows_that_overlap_in_the_genome(shared):
     """Rows that lie 100 bases or more over each other in the yeast genome share as many; and few others do."""
     folder = shared / "data/gue_emp_yeast_histone/H3"
-    files = {"train": folder / "dev.csv.gz", "test": folder / "test.csv.gz"}
-    train, test = ([sequence for sequence, _ in table(path)] for path in files.values())
+    rows = {"train": table(folder / "dev.csv.gz"), "test": table(folder / "test.csv.gz")}
+    train, test = ([sequence for sequence, _ in of_split] for of_split in rows.values())
     places = defaultdict(list)
     for hit in exact_places(train + test, yeast(shared)):
         places[hit.row < len(train), hit.chrom].append(hit)
@@ -281,17 +263,14 @@ def test_real_histone_windows_that_overlap_in_the_genome(shared, tmp_path):
         for hit, other in itertools.product(hits, places.get((True, chrom), []))
         if not is_train and min(hit.end, other.end) - max(hit.start, other.start) >= SHARED_RUN
     }
-    tokenize_task(Task(classes=["0", "1"]), "csv", files, tmp_path / "a.st")
-    task = read_task(tmp_path / "a.st")
-    shared_runs = shares_kmer(sequences(task.split("test")), sequences(task.split("train")), SHARED_RUN)
-    found = set(np.flatnonzero(shared_runs).tolist())
+    found = set(np.flatnonzero(shares_kmer(sequences(test), sequences(train), SHARED_RUN)).tolist())
     assert len(by_place) > 100
     assert by_place <= found
     assert len(found - by_place) < 0.15 * len(found)
-    assert audit(task)["overlap"]["any"] == len(found) == 164
+    assert audit(dataset(**rows))["overlap"]["any"] == len(found) == 164
 
 
-def test_real_enhancers_of_liu_2016(shared, tmp_path):
+def test_real_enhancers_of_liu_2016(shared):
     """All strong enhancers of the test set stand among the strong ones of the training set."""
     splits: dict[str, list[Row]] = {}
     for split in ("train", "test"):
@@ -299,7 +278,7 @@ def test_real_enhancers_of_liu_2016(shared, tmp_path):
             text = (shared / f"data/enhancers_liu2016/{split}_{label}_enhancers.txt").read_text()
             records = [record.split("\n", 1)[1].replace("\n", "") for record in text.split(">")[1:]]
             splits.setdefault(split, []).extend((record.upper(), label) for record in records)
-    found = audit(made(tmp_path, **splits))
+    found = audit(dataset(**splits))
     assert found["across"]["test in train"] == duplicates_by_hand(splits["test"], splits["train"], same=False)
     assert found["across"]["test in train"] == {
         "equal": 100, "reverse": 0, "equal_other_label": 0, "reverse_other_label": 0,
