@@ -1,40 +1,40 @@
 """Published numbers, each with its source, and the verdict when one of ours is set beside one of them."""
 
 import csv
+import math
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+from pydantic import Field, StringConstraints
 
+from convnova.config.strict import ConfigMistake, Strict
 from convnova.errors import ConvNovaError
 
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Score = Annotated[float, Field(ge=-1, le=1)]
 
-class Published(NamedTuple):
+
+class Published(Strict):
     """One published number: a row of `published.csv`."""
 
-    table: str
-    """The paper and the table in it."""
-    suite: str
-    task: str
-    model: str
-    pretrained: str
-    """yes, no, or empty where the sources do not say."""
-    params: str
-    """The number of parameters as printed, such as 386K."""
-    metric: str
-    mean: float
-    spread: float
-    """NaN if there is none."""
+    table: Text = Field(description="the paper and the table in it")
+    suite: Text
+    task: Text
+    model: Text
+    pretrained: str = Field(description="yes, no, or empty where the sources do not say")
+    params: str = Field(description="the number of parameters as printed, such as 386K")
+    metric: Text
+    mean: Score
+    spread: Score = math.nan
     spread_kind: str
-    source: str
-    confidence: str
-    """One of `CONFIDENCE`."""
+    source: Text
+    confidence: Literal["owner", "quoted", "copied", "inferred"]
 
 
-COLUMNS = list(Published._fields)
-CONFIDENCE = ("owner", "quoted", "copied", "inferred")
+COLUMNS = list(Published.model_fields)
 
 
 class Comparison(NamedTuple):
@@ -75,47 +75,30 @@ def read_published(path: str | Path) -> pd.DataFrame:
     """Read `published.csv`; every number in it must say where it comes from.
 
     Returns:
-        The columns of `COLUMNS`; `mean` and `spread` (NaN if empty) as floats, the others as text.
+        The fields of `Published`, a row a number.
 
     Raises:
-        ConvNovaError: a row without table, model, metric or source, with a mean outside -1..1, or with an
-            unknown confidence, or that repeats another; names the line.
+        ConvNovaError: the file is missing, has other columns, or a row is wrong or repeats another; names the line.
     """
     path = Path(path)
     if not path.is_file():
         raise ConvNovaError(f"{path}: expected the published numbers, found nothing")
-    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    rows: dict[tuple[str, ...], Published] = {}
     with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
+        reader = csv.DictReader(stream, restval="")
         if reader.fieldnames != COLUMNS:
             found = ", ".join(reader.fieldnames or [])
             raise ConvNovaError(f"{path}: expected the columns {', '.join(COLUMNS)}; found {found}")
-        for row in reader:
-            key = tuple(row[name] for name in ("table", "suite", "task", "model", "metric"))
-            if mistake := _mistake(row) or ("another row with the same key" if key in rows else ""):
-                raise ConvNovaError(f"{path}: line {reader.line_num}: {mistake}; fix or remove the row")
+        for line in reader:
+            try:
+                row = Published.read({key: text for key, text in line.items() if text or key != "spread"})
+            except ConfigMistake as error:
+                raise ConvNovaError(f"{path}: line {reader.line_num}: {error}; fix or remove the row") from error
+            key = (row.table, row.suite, row.task, row.model, row.metric)
+            if key in rows:
+                raise ConvNovaError(f"{path}: line {reader.line_num}: {'/'.join(key)}: there twice; remove a row")
             rows[key] = row
-    frame = pd.DataFrame(list(rows.values()), columns=COLUMNS)
-    return frame.assign(mean=frame["mean"].astype(float), spread=pd.to_numeric(frame["spread"]).astype(float))
-
-
-def _mistake(row: dict[str, str]) -> str:
-    """What is wrong with a row, or nothing."""
-    if None in row or None in row.values():
-        return f"expected {len(COLUMNS)} columns, found another number"
-    for name in ("table", "suite", "task", "model", "metric", "source"):
-        if not row[name].strip():
-            return f"expected a {name}, found none"
-    if row["confidence"] not in CONFIDENCE:
-        return f"expected a confidence of {', '.join(CONFIDENCE)}; found {row['confidence']!r}"
-    for name in ("mean", "spread") if row["spread"] else ("mean",):
-        try:
-            value = float(row[name])
-        except ValueError:
-            return f"expected a number as {name}, found {row[name]!r}"
-        if not -1 <= value <= 1:
-            return f"expected a {name} between -1 and 1, found {row[name]}"
-    return ""
+    return pd.DataFrame([row.model_dump() for row in rows.values()], columns=COLUMNS)
 
 
 References = dict[tuple[str, str, str | None], Published]
@@ -123,7 +106,7 @@ References = dict[tuple[str, str, str | None], Published]
 
 def reference_values(published: pd.DataFrame) -> References:
     """Suite, row and published name of a model to the number, from the one table that the suite is compared with."""
-    rows = map(Published._make, published[COLUMNS].itertuples(index=False))
+    rows = [Published.model_construct(**row) for row in published.to_dict("records")]
     return {
         (row.suite, row.task, row.model): row
         for row in rows
@@ -138,7 +121,7 @@ def parse_size(text: str) -> float:
     386000.0
     """
     found = re.fullmatch(r"([\d.]+)([KMB])", text)
-    return float(found[1]) * {"K": 1e3, "M": 1e6, "B": 1e9}[found[2]] if found else float("nan")
+    return float(found[1]) * {"K": 1e3, "M": 1e6, "B": 1e9}[found[2]] if found else math.nan
 
 
 def tolerance(scores: np.ndarray, half_interval: float, spread: float) -> float:
@@ -159,7 +142,7 @@ def tolerance(scores: np.ndarray, half_interval: float, spread: float) -> float:
 
         quantile = stdtrit(len(scores) - 1, 0.975)
         ours = float(quantile * np.std(scores, ddof=1) * np.sqrt(1 + 1 / len(scores)))
-    return float("nan") if np.isnan(ours) else float(np.nanmax([ours, spread, HALF_A_DIGIT]))
+    return math.nan if np.isnan(ours) else float(np.nanmax([ours, spread, HALF_A_DIGIT]))
 
 
 def why_not_comparable(suite: str, found: Published | None, protocol: str, metric: str, size: float) -> str:

@@ -35,14 +35,17 @@ def test_every_published_number_has_a_source(published):
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("MergeDNA Table 2", "", "line 3: .*source"),
-        ("0.815", "", "line 3: .*number as mean"),
-        ("0.815", "81.5", "line 3: .*81.5"),
-        ("0.815", "nan", "line 3: .*mean between"),
-        ("copied", "sure", "line 3: .*confidence.*'sure'"),
-        (",copied", "", "line 3: .*12 columns"),
-        ("H3,", "H4,", "line 3: .*same key"),
-        ("0.815,", "0.815,wide", "line 3: .*spread.*'wide'"),
+        ("MergeDNA Table 2", "", "line 3: source"),
+        ("0.815", "", "line 3: mean = ''"),
+        ("0.815", "81.5", "line 3: mean = '81.5'"),
+        ("0.815", "nan", "line 3: mean = 'nan'"),
+        ("copied", "sure", "line 3: confidence = 'sure'.*owner, quoted"),
+        (",copied", "", "line 3: confidence = ''"),
+        ("H3,", "H4,", "line 3: .*H4.*twice"),
+        ("0.815", "-1.1", "line 3: mean = '-1.1'"),
+        ("copied", "copied,more", "line 3: .*'more'"),
+        ("0.815,", "0.815,2", "line 3: spread = '2'"),
+        ("0.815,", "0.815,wide", "line 3: spread = 'wide'"),
     ],
 )
 def test_a_row_that_cannot_be_trusted_is_refused_by_its_line(tmp_path, before, after, said):
