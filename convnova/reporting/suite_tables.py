@@ -6,6 +6,7 @@ tasks down; across, for each model its protocols, their difference and the publi
 
 from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,8 +104,9 @@ def suite_results(suite: str, scores: pd.DataFrame, known: References, config: R
     results["best"] = (printed == of_row.transform("max")) & (of_row.transform("count") > 1)
     keys = ["task", "row", "model"]
     means = results.pivot(index=keys, columns="protocol", values="mean").reindex(columns=["released", "heldout"])
-    gain = (means["released"] - means["heldout"]).rename("released_minus_heldout")
-    return results.drop(columns=gain.name).join(gain, on=keys)[COLUMNS]
+    gain = means["released"] - means["heldout"]
+    results["released_minus_heldout"] = gain.reindex(pd.MultiIndex.from_frame(results[keys])).to_numpy()
+    return results
 
 
 def _statistics(runs: pd.DataFrame) -> dict[str, float]:
@@ -123,73 +125,62 @@ def suite_table(results: pd.DataFrame, config: RunConfig) -> Table:
         config: of the run.
     """
     suite, simulated = results["suite"].iloc[0], bool(results["simulated"].iloc[0])
-    lines = []
-    for row in config.suites[suite].table_rows:
-        cells = {("", "task"): row.label, ("", "metric"): row.metric_title}
-        for model, title in config.model_titles.items():
-            of_model = results[(results[["task", "row", "model"]] == [row.task, row.label, model]).all(axis=1)]
-            cells |= {(title, head): cell for head, cell in _cells(suite, of_model, simulated)}
-        lines.append(cells)
-    last = {("", "task"): "receptive field", ("", "metric"): "bp"}
+    rows, lines_of = config.suites[suite].table_rows, dict(list(results.groupby(["task", "row", "model"])))
+    # A column has two heads: the model, which labels do not have, and what stands in it.
+    last: dict[tuple[str, str], Any] = {("", "task"): "receptive field", ("", "metric"): "bp"}
     for model, title in config.model_titles.items():
         field = receptive_field(results.loc[results["model"] == model, "receptive_field"])
         last[title, config.protocols[0]] = field.text if field else None
+    lines = []
+    for row in rows:
+        line: dict[tuple[str, str], Any] = {("", "task"): row.label, ("", "metric"): row.metric_title}
+        for model, title in config.model_titles.items():
+            cells = _cells(lines_of[row.task, row.label, model], simulated)
+            line |= {(title, head): cell for head, cell in cells}
+        lines.append(line)
     frame = pd.DataFrame([*lines, last], dtype=object)
     frame.columns = pd.MultiIndex.from_tuples(frame.columns)
-    frame = frame.set_index([("", "task"), ("", "metric")]).rename_axis(index=["task", "metric"])
     return Table(
         suite,
         config.suite_titles[suite],
-        frame,
+        frame.set_index([("", "task"), ("", "metric")]).rename_axis(index=["task", "metric"]),
         _caption(suite, simulated, config),
-        _summary(results, len(config.suites[suite].table_rows)),
-        [*_sources(results, config), *_mean_areas(results, config)],
+        _summary(results, len(rows)),
+        [*dict.fromkeys(_sources(results)), *_mean_areas(results)],
         simulated,
-        data=results,
+        {"released - heldout": signed},
+        results,
     )
 
 
-def _cells(suite: str, of_model: pd.DataFrame, simulated: bool) -> Iterator[tuple[str, Cell | None]]:
+def _cells(results: pd.DataFrame, simulated: bool) -> Iterator[tuple[str, Cell | float]]:
     """The cells of a row and model by their heads: each protocol, their difference, the published value."""
-    for line in of_model.itertuples():
+    lines = {line.protocol: line for line in results.itertuples()}
+    for protocol, line in lines.items():
         text = mean_and_spread(line.mean, line.sd, line.n, line.n_expected)
-        yield line.protocol, Cell(text, line.mean, line.best, anchor=f"{suite}.{line.Index}" if line.n else "")
-    first = of_model.iloc[0]
-    if {"heldout", "released"} <= {*of_model["protocol"]}:
-        gain = first["released_minus_heldout"]
-        yield "released - heldout", None if is_missing(gain) else Cell(signed(gain), gain)
+        yield protocol, Cell(text, line.mean, line.best, anchor=f"{line.suite}.{line.Index}" if line.n else "")
+    first = next(iter(lines.values()))
+    if {"heldout", "released"} <= set(lines):
+        yield "released - heldout", first.released_minus_heldout
     if not simulated:
-        comparison = COMPARISONS.get(suite)
-        as_published = of_model[of_model["protocol"] == comparison.protocol] if comparison else of_model[:0]
-        line = as_published.iloc[0] if len(as_published) else first
-        verdict = line["verdict"]
-        value = "" if is_missing(line["published"]) else mean_and_spread(line["published"], line["published_spread"])
-        text = ", ".join(filter(None, [value, verdict.label]))
-        yield "published", Cell(text, line["published"], footnote=verdict.footnote)
+        line = lines.get(COMPARISONS[first.suite].protocol, first) if first.suite in COMPARISONS else first
+        value = "" if is_missing(line.published) else mean_and_spread(line.published, line.published_spread)
+        text = ", ".join(filter(None, [value, line.verdict.label]))
+        yield "published", Cell(text, line.published, footnote=line.verdict.footnote)
 
 
-def _sources(results: pd.DataFrame, config: RunConfig) -> list[str]:
-    """Where the published numbers of each model come from and how surely, each source once."""
-    known = results.dropna(subset="published")
-    lines = [line for model in config.models for line in known[known["model"] == model].itertuples()]
-    return list(
-        dict.fromkeys(
-            f"Published, {line.title} ({line.published_confidence}): {line.published_source.split(';')[0]}."
-            for line in lines
-        )
-    )
+def _sources(results: pd.DataFrame) -> Iterator[str]:
+    """Where the published numbers come from and how surely."""
+    for line in results.dropna(subset="published").itertuples():
+        source = line.published_source.split(";")[0]
+        yield f"Published, {line.title} ({line.published_confidence}): {source}."
 
 
-def _mean_areas(results: pd.DataFrame, config: RunConfig) -> Iterator[str]:
+def _mean_areas(results: pd.DataFrame) -> Iterator[str]:
     """Beside the median AUROC of a group of labels its mean, a sentence a protocol."""
-    known = results.dropna(subset="auroc_mean")
-    for protocol in config.protocols:
-        areas: dict[str, list[str]] = {}
-        for line in known[known["protocol"] == protocol].itertuples():
-            areas.setdefault(line.row, []).append(f"{line.title} {line.auroc_mean:.{DECIMALS}f}")
-        if areas:
-            rows = "; ".join(f"{row}: {', '.join(texts)}" for row, texts in areas.items())
-            yield f"Mean AUROC over the labels of a group, {protocol}: {rows}."
+    for protocol, known in results.dropna(subset="auroc_mean").groupby("protocol", sort=False):
+        areas = "; ".join(f"{line.row}, {line.title} {line.auroc_mean:.{DECIMALS}f}" for line in known.itertuples())
+        yield f"Mean AUROC over the labels of a group, {protocol}: {areas}."
 
 
 def _caption(suite: str, simulated: bool, config: RunConfig) -> str:

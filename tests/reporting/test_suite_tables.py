@@ -85,7 +85,7 @@ def test_models_stand_side_by_side_with_their_protocols_and_the_published_value(
 def test_the_mean_areas_of_groups_are_a_note(tables):
     assert texts(tables[CP])[0][:3] == ["DHS", "median AUROC", "0.912 ± 0.002"]
     (note,) = [note for note in tables[CP].notes if note.startswith("Mean AUROC")]
-    assert note == "Mean AUROC over the labels of a group, heldout: DHS: ConvNova 0.900; TF: ConvNova 0.940."
+    assert note == "Mean AUROC over the labels of a group, heldout: DHS, ConvNova 0.900; TF, ConvNova 0.940."
 
 
 def test_receptive_fields_that_differ_are_a_range(scores, published):
