@@ -13,7 +13,8 @@ import pandas as pd
 
 from convnova.config.run import Job, RunConfig
 from convnova.config.schema import METRIC_TITLES
-from convnova.reporting.published import OUR_METRIC, Verdict, judge, tolerance, why_not_comparable
+from convnova.reporting.published import OUR_METRIC
+from convnova.reporting.suite_tables import judge_runs
 from convnova.reporting.table import NAN, Cell, Table, receptive_field, score_cell, signed
 from convnova.runs.outputs import LONG_RANGE, PAPER_TABLES, PaperTable, extra_table_titles
 
@@ -43,44 +44,55 @@ def paper_table(name: str, scores: pd.DataFrame, published: pd.DataFrame, config
 def _beside_published(name: str, scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig) -> Table:
     """One published table, ours to the right of it."""
     table = PAPER_TABLES[name]
-    scores = scores[(scores["suite"] == table.suite)].sort_values("seed")
-    runs_of = dict(list(scores[scores["protocol"] == table.protocol].groupby(["row", "model"])))
-    expected = len(config.seeds_of(table.suite, table.protocol))
-    theirs = [] if config.simulated else list(dict.fromkeys(published["model"]))
-    lines, judged = [], []
-    for task, of_task in published.groupby("task", sort=False):
-        metric = of_task["metric"].iloc[0]
-        metric = table.f1 if metric == "f1" else OUR_METRIC.get(metric, metric)
-        known = {number.model: number for number in of_task.itertuples(index=False)}
-        best = max(number.mean for number in known.values())
-        line: dict[str, Any] = {"task": task, "metric": METRIC_TITLES[metric]}
-        line |= {model: Cell(f"{x.mean:.3f}", x.mean, x.mean == best) for model, x in known.items() if model in theirs}
-        for model, title in config.model_titles.items():
-            runs = runs_of.get((task, model), scores[:0])
-            values = runs[metric].dropna().to_numpy(float)
-            spread = float(np.ptp(values)) if table.protocol == "cv" and len(values) > 1 else None
-            line[f"ours: {title}"] = score_cell(values, expected, spread)
-            if config.models[model].published in theirs:
-                verdict, difference = _judged(table, known.get(config.models[model].published), runs, metric)
-                judged += [] if np.isnan(difference) else [(verdict.label, difference)]
-                line[f"difference: {title}"] = difference
-                line[f"verdict: {title}"] = Cell(verdict.label, str(verdict), footnote=verdict.footnote)
-        lines.append(line)
-    lines.append(_receptive_fields(scores, config.model_titles, "ours: "))
-    frame = _frame(lines, list(dict.fromkeys(["task", "metric", *theirs, *lines[0]])))
-    ours = frame.filter(regex="^ours: ").iloc[:-1]
-    protocol = BY_CV if table.protocol == "cv" else BY_TEST
-    theirs_and_ours = f"Left, as published in {table.published}; bold: its best column. Right, ours"
+    scores = scores[scores["suite"] == table.suite].sort_values("seed")
+    theirs = [] if config.simulated else list(published["model"].unique())
+    ours = pd.DataFrame(_ours(table, scores, published, config))
+    lines: dict[str, dict[str, Any]] = {}
+    for line in ours.itertuples():
+        cells = lines.setdefault(line.task, {"task": line.task, "metric": METRIC_TITLES[line.metric]})
+        cells[f"ours: {line.title}"] = line.score
+        if line.published in theirs:
+            cells[f"difference: {line.title}"] = line.difference
+            cells[f"verdict: {line.title}"] = Cell(
+                line.verdict.label, str(line.verdict), footnote=line.verdict.footnote
+            )
+    best = published.groupby("task")["mean"].max()
+    for number in published[published["model"].isin(theirs)].itertuples():
+        lines[number.task][number.model] = Cell(f"{number.mean:.3f}", number.mean, number.mean == best[number.task])
+    heads = [head for head in next(iter(lines.values())) if head not in theirs]
+    last = _receptive_fields(scores, config.model_titles, "ours: ")
+    left = f"Left, as published in {table.published}; bold: its best column. Right, ours" if theirs else "Ours"
     return Table(
         name,
         extra_table_titles(config)[name],
-        frame,
-        f"{'Ours' if config.simulated else theirs_and_ours} by {protocol}",
-        _summary(config, judged, int(ours.notna().to_numpy().sum()), ours.size),
-        [] if config.simulated else list(dict.fromkeys(_sources(published))),
+        _frame([*lines.values(), last], [*heads[:2], *theirs, *heads[2:]]),
+        f"{left} by {BY_CV if table.protocol == 'cv' else BY_TEST}",
+        _summary(ours, config.simulated),
+        list(dict.fromkeys(_sources(published))) if theirs else [],
         config.simulated,
-        {head: signed for head in frame if head.startswith("difference: ")},
+        {head: signed for head in heads if head.startswith("difference: ")},
     )
+
+
+def _ours(
+    table: PaperTable, scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig
+) -> Iterator[dict[str, Any]]:
+    """A line a task of a published table and model of ours: task, metric, title, score, verdict and so on."""
+    runs_of = dict(list(scores[scores["protocol"] == table.protocol].groupby(["row", "model"])))
+    numbers = {(number.task, number.model): number for number in published.itertuples(index=False)}
+    metrics = published.drop_duplicates("task").set_index("task")["metric"]
+    for (task, metric), (model, title) in product(metrics.items(), config.model_titles.items()):
+        metric = table.f1 if metric == "f1" else OUR_METRIC.get(metric, metric)
+        runs, name = runs_of.get((task, model), scores[:0]), config.models[model].published
+        values, number = runs[metric].dropna(), numbers.get((task, name))
+        spread = float(np.ptp(values)) if table.protocol == "cv" and len(values) > 1 else None
+        score = score_cell(values.to_numpy(float), len(config.seeds_of(table.suite, table.protocol)), spread)
+        verdict, _ = judge_runs(number, table.suite, table.protocol, metric, runs, values)
+        comparable = not verdict.label.startswith("not")
+        yield {
+            "task": task, "metric": metric, "title": title, "published": name, "score": score, "verdict": verdict,
+            "difference": values.mean() - number.mean if number and comparable else NAN,
+        }  # fmt: skip
 
 
 def _frame(lines: list[dict[str, Any]], heads: list[str]) -> pd.DataFrame:
@@ -97,36 +109,17 @@ def _receptive_fields(scores: pd.DataFrame, models: dict[str, str], prefix: str 
     return line
 
 
-def _judged(table: PaperTable, number: Any, runs: pd.DataFrame, metric: str) -> tuple[Verdict, float]:
-    """The verdict on ours beside a published number, and ours minus that; NaN if they cannot be compared.
-
-    Args:
-        table: the published table.
-        number: a row of the published numbers; None if there is none.
-        runs: ours of the task and model, one a seed.
-        metric: of ours.
-    """
-    values = runs[metric].dropna().to_numpy(float)
-    if number is None or not len(values):
-        return Verdict("not published" if number is None else "not run"), NAN
-    reason = why_not_comparable(table.suite, number, table.protocol, metric, float(runs["parameters"].mean()))
-    half = float((runs["high"] - runs["low"]).mean() / 2)
-    verdict = judge(number, reason, float(values.mean()), tolerance(values, half, number.spread))
-    return verdict, NAN if verdict.label.startswith("not") else float(values.mean() - number.mean)
-
-
-def _summary(config: RunConfig, judged: list[tuple[str, float]], run: int, cells: int) -> str:
+def _summary(ours: pd.DataFrame, simulated: bool) -> str:
     """How many of ours are run, how many agree with the published ones, and by how much they differ."""
-    parts = [f"{run} of {cells} cells of ours are run"]
-    if config.simulated:
-        parts.append("no comparison with the paper: the genome is simulated")
-    elif judged:
-        agree = sum(word == "agrees" for word, _ in judged)
-        difference = signed(np.mean([difference for _, difference in judged]))
-        parts.append(f"{agree} of {len(judged)} agree, mean difference {difference}")
+    run, judged = ours["score"].notna().sum(), ours.dropna(subset="difference")
+    if simulated:
+        comparison = "no comparison with the paper: the genome is simulated"
+    elif len(judged):
+        agree = sum(verdict.label == "agrees" for verdict in judged["verdict"])
+        comparison = f"{agree} of {len(judged)} agree, mean difference {signed(judged['difference'].mean())}"
     else:
-        parts.append("none may be compared with a published one")
-    return "; ".join(parts) + "."
+        comparison = "none may be compared with a published one"
+    return f"{run} of {len(ours)} cells of ours are run; {comparison}."
 
 
 def _sources(published: pd.DataFrame) -> Iterator[str]:

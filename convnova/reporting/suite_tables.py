@@ -16,6 +16,7 @@ from convnova.config.schema import METRICS
 from convnova.reporting.published import (
     AGREEMENT,
     COMPARISONS,
+    Published,
     References,
     Verdict,
     judge,
@@ -87,15 +88,13 @@ def suite_results(suite: str, scores: pd.DataFrame, known: References, config: R
         line |= {"title": title, "protocol": protocol, "n": len(runs), "seeds": seeds, "simulated": simulated}
         line |= {"n_expected": len(config.seeds_of(suite, protocol))} | _statistics(runs)
         number = None if simulated else known.get((suite, row.label, config.models[model].published))
-        half = (line["high"] - line["low"]) / 2
-        line["tolerance"] = tolerance(runs["score"].to_numpy(float), half, number.spread if number else NAN)
+        line["verdict"], line["tolerance"] = judge_runs(number, suite, protocol, row.metric, runs, runs["score"])
+        if simulated:
+            line["verdict"] = Verdict("simulated genome")
         if number:
             line |= {"published": number.mean, "published_spread": number.spread}
             for name in ("spread_kind", "table", "model", "source", "confidence"):
                 line[f"published_{name}"] = " ".join(getattr(number, name).split())
-        reason = why_not_comparable(suite, number, protocol, row.metric, line["parameters"])
-        verdict = judge(number, reason, line["mean"], line["tolerance"])
-        line["verdict"] = Verdict("simulated genome") if simulated else verdict
         lines.append(line)
     results = pd.DataFrame(lines, index=range(1, len(lines) + 1), columns=COLUMNS)
     results["difference"] = results["mean"] - results["published"].astype(float)
@@ -115,6 +114,28 @@ def _statistics(runs: pd.DataFrame) -> dict[str, float]:
     gains = {f"{name}_gain": (runs[name] - scores).mean() for name in ALTERNATIVE_SCORES}
     spread = float(np.ptp(scores)) if len(scores) > 1 else NAN
     return {"mean": scores.mean(), "sd": scores.std(), "range": spread, **runs[["low", "high", *MEANS]].mean(), **gains}
+
+
+def judge_runs(
+    number: Published | None, suite: str, protocol: str, metric: str, runs: pd.DataFrame, scores: pd.Series
+) -> tuple[Verdict, float]:
+    """Compare our runs of a row, model and protocol with the published number.
+
+    Args:
+        number: the published number, or None.
+        suite: the suite of both.
+        protocol: ours.
+        metric: ours.
+        runs: their rows of the scores, one a seed.
+        scores: by the metric, one a seed.
+
+    Returns:
+        The verdict, and how far the published mean may lie from ours and still agree.
+    """
+    half = float((runs["high"] - runs["low"]).mean() / 2)
+    margin = tolerance(scores.dropna().to_numpy(float), half, number.spread if number else NAN)
+    reason = why_not_comparable(suite, number, protocol, metric, float(runs["parameters"].mean()))
+    return judge(number, reason, float(scores.mean()), margin), margin
 
 
 def suite_table(results: pd.DataFrame, config: RunConfig) -> Table:
