@@ -234,13 +234,3 @@ ENVIRONMENTS = {
     ),
 }
 HTML.filters["breakable"] = lambda text: Markup(str(Markup.escape(text)).replace("_", "_<wbr>"))
-
-
-def html_table(table: Table, links: bool = False) -> Markup:
-    """The table alone as HTML, for a page with its summary and caption; `links` lead to the anchors of cells."""
-    return HTML.get_template("table_macros.html").module.table(table, links)
-
-
-def html_notes(table: Table) -> Markup:
-    """Its notes as HTML, a paragraph each."""
-    return HTML.get_template("table_macros.html").module.notes(table)

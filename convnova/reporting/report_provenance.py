@@ -1,136 +1,108 @@
-"""The ways back on the page of a run: behind every number its fine-tunings, behind these their data."""
+"""The provenance of every number on the page of a run: its fine-tunings by their traces, and the data behind these."""
 
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from convnova.config.run import Job
+from convnova.config.run import Job, RunConfig
 from convnova.config.schema import TableRow
-from convnova.reporting.pages import breakable, escape
 from convnova.reporting.table import Table, mean_and_spread
-from convnova.runs.explain import code, command, machine, snakemake_line
-from convnova.runs.trace import CHANGED, GONE, Input, Run, inputs_of
+from convnova.runs.trace import Input, Trace
 
-Results = dict[Job, dict[str, Any]]
-
-
-def numbers(run: Run, table: Table, results: Results) -> str:
-    """The way back from every cell of a suite's table, each closed until it is asked for."""
-    cells = [_number(run, line, results) for line in table.data.itertuples() if line.n]
-    head = f"<summary>{escape(table.title)}: {len(cells)} numbers</summary>"
-    return f"<details class=suite>{head}\n" + "\n".join(cells) + "\n</details>"
+Traces = dict[Job, Trace]
 
 
-def _number(run: Run, line: Any, results: Results) -> str:
-    """One cell: its seeds with their scores, the code, the data, and the commands that make them again."""
-    row, place = TableRow(line.task, line.row, line.metric), f"{line.suite}.{line.Index}"
-    jobs = [Job(line.suite, row.task, line.model, line.protocol, int(seed)) for seed in line.seeds.split(",")]
-    of_cell = {job: results[job] for job in jobs}
-    text = mean_and_spread(line.mean, line.sd, line.n, line.n_expected)
-    title = f"{row.label} · {line.title} · {line.protocol}: {row.metric_title} {text}"
-    made = [metrics["provenance"] for metrics in of_cell.values()]
-    lines = "<br>".join(escape(text) for text in dict.fromkeys([*map(code, made), *map(machine, made)]))
-    return "\n".join(
-        [
-            f'<details class=number id="{place}"><summary>{escape(title)}</summary>',
-            _seeds(row, of_cell),
-            f"<p>{lines}</p>",
-            f"<p>Made from {_made_from(run, jobs[0], made[0])}.</p>",
-            *[_again(run, job, metrics["provenance"]) for job, metrics in of_cell.items()],
-            "</details>",
-        ]
-    )
+@dataclass(frozen=True)
+class Number:
+    """A score of a table, and the fine-tunings that it is the mean of."""
+
+    anchor: str
+    """Its id on the page."""
+    title: str
+    traces: list[Trace]
+    seeds: list[dict[str, str]]
+    """A line a seed: head to text."""
+    made_by: list[str]
+    """Code and machines, each once."""
+    made_from: list[tuple[str, str, str]]
+    """Of the tokenized task, and of the pretraining if there is one: title, id on the page and sha256."""
 
 
-def _seeds(row: TableRow, of_cell: Results) -> str:
-    """A line a seed."""
-    heads = ("seed", row.metric_title, "95% interval", "best epoch", "test rows", "wall time", "peak memory", "started")
-    lines = []
-    for job, metrics in of_cell.items():
-        part = metrics.get("groups", {}).get(row.label, metrics)
-        low_high = metrics["interval"] if part is metrics else None
-        made = metrics["provenance"]
-        texts = (
-            str(job.seed),
-            f"{part[row.metric]:.6f}",
-            "{:.3f} to {:.3f}".format(*low_high) if low_high else "",
-            f"{metrics['best_epoch']} of {len(metrics['epochs'])}",
-            f"{metrics['rows']['test']:,}",
-            f"{made['seconds']:.1f} s",
-            f"{made['peak_memory_mb']:,} MB",
-            made["started"],
+@dataclass(frozen=True)
+class DataFile:
+    """A tokenized task or the weights of a pretraining, with all that it was made from."""
+
+    anchor: str
+    """Its id on the page."""
+    title: str
+    file: Input
+    versions: int
+    """How many different files of that path the results were made from."""
+
+
+def numbers(table: Table, traces: Traces, config: RunConfig) -> Iterator[Number]:
+    """Every number of the table of a suite.
+
+    Args:
+        table: see `convnova.reporting.suite_tables.suite_table`.
+        traces: those of all fine-tunings of the run.
+        config: the config of the run.
+    """
+    for line in table.data.itertuples():
+        if not line.n:
+            continue
+        jobs = [Job(line.suite, line.task, line.model, line.protocol, int(seed)) for seed in line.seeds.split(",")]
+        of_seeds, row = [traces[job] for job in jobs], TableRow(line.task, line.row, line.metric)
+        score = mean_and_spread(line.mean, line.sd, line.n, line.n_expected)
+        files = [(file, _anchor(file, jobs[0], config)) for file in of_seeds[0].inputs]
+        yield Number(
+            anchor=f"{line.suite}.{line.Index}",
+            title=f"{row.label} · {line.title} · {line.protocol}: {row.metric_title} {score}",
+            traces=of_seeds,
+            seeds=[_seed(trace.record, row) for trace in of_seeds],
+            made_by=list(dict.fromkeys([trace.code for trace in of_seeds] + [trace.machine for trace in of_seeds])),
+            made_from=[
+                (
+                    f"the data of {line.task}" if file.role == "task" else f"the {anchor.replace('.', ' ', 1)}",
+                    anchor,
+                    file.sha256,
+                )
+                for file, anchor in files
+            ],
         )
-        lines.append("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in texts) + "</tr>")
-    head = "".join(f"<th scope=col>{escape(text)}</th>" for text in heads)
-    body = "\n".join(lines)
-    return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _made_from(run: Run, job: Job, provenance: dict[str, Any]) -> str:
-    """Links to the task's data and to the pretraining."""
-    inputs = provenance["inputs"]
-    links = [
-        f'<a href="#{_data_place(job)}">the data of {escape(job.task)}</a> (sha256 {inputs["task"]["sha256"][:12]}…)'
-    ]
-    if "weights" in inputs and run.config:
-        backbone = run.config.backbone(job.model, job.suite)
-        sha256 = inputs["weights"]["sha256"][:12]
-        links.append(
-            f'<a href="#pretraining.{escape(backbone)}">the pretraining {escape(backbone)}</a> (sha256 {sha256}…)'
-        )
-    return " and ".join(links)
-
-
-def _again(run: Run, job: Job, provenance: dict[str, Any]) -> str:
-    """Where a fine-tuning's result lies, and the two commands that make it again."""
-    path = run.root / job.folder(run.config.run if run.config else "") / "metrics.json"
-    commands = "".join(f"<pre>{escape(line)}</pre>" for line in (snakemake_line(run, path), command(provenance)))
-    return f"<p>Seed {job.seed}: <code>{escape(run.relative_path(path))}</code></p>{commands}"
-
-
-def _data_place(job: Job) -> str:
-    return f"data.{job.suite}.{job.task}"
-
-
-def data(run: Run, results: Results) -> str:
-    """The files behind the results: the shard of every task and the weights of every pretraining, down to addresses."""
-    parts: dict[str, str] = {}
-    for job, metrics in results.items():
-        weights = "weights" in metrics["provenance"]["inputs"] and run.config
-        backbone = run.config.backbone(job.model, job.suite) if weights and run.config else ""
-        places = {"task": (_data_place(job), f"{job.suite}/{job.task}")}
-        if backbone:
-            places["weights"] = (f"pretraining.{backbone}", f"pretraining {backbone}")
-        if any(place not in parts for place, _ in places.values()):
-            for found in inputs_of(run, metrics["provenance"], job.suite, job.task):
-                place, title = places[found.role]
-                parts.setdefault(place, _part(run, found, place, title, _different_shards(results, found)))
-    return "\n".join(parts[place] for place in sorted(parts, key=lambda place: place.startswith("pretraining.")))
-
-
-def _different_shards(results: Results, found: Input) -> int:
-    """From how many different files of one path the results were made."""
-    recorded = {
-        entry["sha256"]
-        for metrics in results.values()
-        for entry in metrics["provenance"]["inputs"].values()
-        if found.path.match(entry["path"])
+def _seed(metrics: dict, row: TableRow) -> dict[str, str]:
+    """The score and the cost of one fine-tuning: head to text."""
+    part, made = metrics.get("groups", {}).get(row.label, metrics), metrics["provenance"]
+    interval = metrics["interval"] if part is metrics else None
+    return {
+        "seed": str(metrics["seed"]),
+        row.metric_title: f"{part[row.metric]:.6f}",
+        "95% interval": "{:.3f} to {:.3f}".format(*interval) if interval else "",
+        "best epoch": f"{metrics['best_epoch']} of {len(metrics['epochs'])}",
+        "test rows": f"{metrics['rows']['test']:,}",
+        "wall time": f"{made['seconds']:.1f} s",
+        "peak memory": f"{made['peak_memory_mb']:,} MB",
+        "started": made["started"],
     }
-    return len(recorded)
 
 
-def _part(run: Run, found: Input, place: str, title: str, different: int) -> str:
-    """One shard or pretraining, closed until it is asked for."""
-    warning = f"<p class=warning>Results were made from {different} different files of this name.</p>" * (different > 1)
-    body = f"{warning}<ul class=inputs>{_input(run, found)}</ul>"
-    return f'<details id="{escape(place)}"><summary>{breakable(title)}</summary>{body}</details>'
+def _anchor(file: Input, job: Job, config: RunConfig) -> str:
+    """Where on the page an input of a fine-tuning is described."""
+    if file.role == "task":
+        return f"data.{job.suite}.{job.task}"
+    return f"pretraining.{config.backbone(job.model, job.suite)}"
 
 
-def _input(run: Run, found: Input) -> str:
-    """A file with its checksum, what became of it, its addresses, and the files it was made from."""
-    loud = found.state.startswith((CHANGED, GONE))
-    state = f"<strong class=changed>{escape(found.state)}</strong>" if loud else escape(found.state)
-    lines = [f"{escape(found.role)}: <code>{escape(run.relative_path(found.path))}</code>"]
-    lines.append(f"sha256 <code>{found.sha256}</code>, {state}" if found.sha256 else state)
-    lines += [f'<a href="{escape(url)}" rel="noreferrer">{escape(url)}</a>' for url in found.urls]
-    lines += [escape(note) for note in found.notes]
-    below = "".join(_input(run, other) for other in found.inputs)
-    return f"<li>{'<br>'.join(lines)}{f'<ul>{below}</ul>' if below else ''}</li>"
+def data_files(traces: Traces, config: RunConfig) -> list[DataFile]:
+    """The files that the fine-tunings of a run read: first the tokenized tasks, then the pretrainings."""
+    files, versions = {}, defaultdict(set)
+    for job, trace in traces.items():
+        for file in trace.inputs:
+            anchor = _anchor(file, job, config)
+            title = f"{job.suite}/{job.task}" if file.role == "task" else anchor.replace(".", " ", 1)
+            files.setdefault(anchor, (title, file))
+            versions[file.path].add(file.sha256)
+    parts = [DataFile(anchor, title, file, len(versions[file.path])) for anchor, (title, file) in files.items()]
+    return sorted(parts, key=lambda part: part.file.role != "task")

@@ -13,7 +13,7 @@ from convnova.config.schema import METRICS
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
 from convnova.log import log
-from convnova.runs import provenance_table
+from convnova.runs.provenance_table import NAME, provenance_frame
 
 KEYS = ["suite", "task", "row", "model", "protocol", "seed"]
 ALTERNATIVE_SCORES = ["test_best", "per_batch", "per_batch_sorted"]
@@ -37,14 +37,14 @@ def write_scores(config: RunConfig, out: Path) -> None:
     Raises:
         ConvNovaError: none of the run's results is there.
     """
-    rows, provenance = [], []
+    rows, provenance = [], {}
     for job in config.jobs():
         if (metrics := read_metrics(config, job)) is None:
             continue
         score = metrics.get(metrics["metric"])
         if isinstance(score, int | float) and math.isfinite(score):
             rows += _rows(config, job, metrics)
-            provenance.append(provenance_table.provenance_row(job, metrics["provenance"]))
+            provenance[job] = metrics["provenance"]
         else:
             log(f"left out: {config.folder(job)}/metrics.json: {metrics['metric']} is {score}")
     if not rows:
@@ -53,9 +53,8 @@ def write_scores(config: RunConfig, out: Path) -> None:
     # As objects: whole numbers stay whole in a column that has empty cells, and fractions keep every digit.
     table = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
     write_text(out, table.to_csv(sep="\t", index=False, lineterminator="\n"))
-    provenance_table.write_provenance(
-        provenance_table.provenance_frame(provenance), out.with_name(provenance_table.NAME)
-    )
+    made_from = provenance_frame(provenance).to_csv(sep="\t", index=False, lineterminator="\n")
+    write_text(out.with_name(NAME), made_from)
 
 
 def read_metrics(config: RunConfig, job: Job) -> dict[str, Any] | None:

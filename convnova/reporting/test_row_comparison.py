@@ -31,7 +31,7 @@ from convnova.log import log
 from convnova.reporting.comparison_sentences import over_test_rows
 from convnova.reporting.table import Cell, Table, p_value, receptive_field, signed
 from convnova.runs.outputs import ITEMS, ITEMS_TITLE, test_row_tasks
-from convnova.runs.provenance_table import provenance_frame, provenance_row, provenance_sentence
+from convnova.runs.provenance_table import provenance_frame, provenance_sentence
 
 RESAMPLES = 5000
 """Enough that p can be below 5% after Holm's adjustment over 100 pairs."""
@@ -67,7 +67,7 @@ def compare_test_rows(config: RunConfig) -> Table:
     if not lines:
         raise ConvNovaError(f"{config.results}/runs: expected predictions of two models for a task, found none")
     paths = {job: config.folder(job) / "metrics.json" for job in config.jobs() if job[:2] in tasks}
-    made = [provenance_row(job, read_json(path)["provenance"]) for job, path in paths.items() if path.is_file()]
+    made = {job: read_json(path)["provenance"] for job, path in paths.items() if path.is_file()}
     table = pair_table(pd.DataFrame(lines, columns=COLUMNS), config)
     return table.with_provenance(provenance_sentence(config, provenance_frame(made)))
 

@@ -1,51 +1,43 @@
 """What tables were made from: a line a result with its code, data, machine and cost, and a sentence for them all."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from convnova.config.run import Job, RunConfig
-from convnova.files import write_text
 
 NAME = "provenance.tsv"
+"""The table's file, beside `scores.tsv`."""
+
 COLUMNS = [
     *Job._fields, "settings", "convnova", "commit", "dirty", "task_sha256", "weights_sha256", "packages", "machine",
     "started", "seconds", "peak_memory_mb", "peak_gpu_memory_mb", "joules_processors", "joules_gpu",
 ]  # fmt: skip
-SHORT = 12
-"""Letters of a commit in a sentence."""
+COMMIT_LETTERS = 12
+"""Of a commit in a sentence."""
 
 
-def provenance_row(job: Job, provenance: dict[str, Any]) -> dict[str, Any]:
-    """What the metrics file of a fine-tuning says of its making."""
-    inputs, hardware = provenance["inputs"], provenance["hardware"]
-    packages = {"python": provenance["python"], **provenance["packages"]}
-    return (
-        job._asdict()
-        | {name: provenance[name] for name in COLUMNS if name in provenance and name != "packages"}
-        | {f"{role}_sha256": inputs[role]["sha256"] for role in ("task", "weights") if role in inputs}
-        | {f"joules_{name}": joules for name, joules in provenance["joules"].items()}
-        | {"packages": ", ".join(f"{name} {number}" for name, number in packages.items())}
-        | {"machine": f"{provenance['host']}: {hardware['processor']}, {hardware['gpu'] or 'no GPU'}"}
-    )
-
-
-def provenance_frame(lines: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """The lines of results, in their order."""
-    return pd.DataFrame(list(lines), columns=COLUMNS)
-
-
-def write_provenance(found: pd.DataFrame, out: Path) -> None:
-    """Write the table beside `scores.tsv`."""
-    write_text(out, found.to_csv(sep="\t", index=False, lineterminator="\n"))
+def provenance_frame(results: Mapping[Job, dict[str, Any]]) -> pd.DataFrame:
+    """A line for each fine-tuning, by the `provenance` of its `metrics.json`."""
+    lines = []
+    for job, made in results.items():
+        packages = {"python": made["python"], **made["packages"]}
+        hardware = made["hardware"]
+        line = made | job._asdict()
+        line |= {f"{role}_sha256": entry["sha256"] for role, entry in made["inputs"].items()}
+        line |= {f"joules_{name}": joules for name, joules in made["joules"].items()}
+        line["packages"] = ", ".join(f"{name} {version}" for name, version in packages.items())
+        line["machine"] = f"{made['host']}: {hardware['processor']}, {hardware['gpu'] or 'no GPU'}"
+        lines.append(line)
+    return pd.DataFrame(lines, columns=COLUMNS)
 
 
 def read_provenance(scores: Path) -> pd.DataFrame:
     """The table beside `scores.tsv`; without a line where there is none."""
     path = scores.with_name(NAME)
-    return pd.read_csv(path, sep="\t") if path.is_file() else provenance_frame([])
+    return pd.read_csv(path, sep="\t") if path.is_file() else provenance_frame({})
 
 
 def wall_time(seconds: float) -> str:
@@ -53,21 +45,25 @@ def wall_time(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
 
 
-def provenance_sentence(config: RunConfig, found: pd.DataFrame) -> str:
-    """What a table was made from; nothing without results."""
-    if not len(found):
+def provenance_sentence(config: RunConfig, provenance: pd.DataFrame) -> str:
+    """What a table was made from; nothing without results.
+
+    Args:
+        config: the run.
+        provenance: of `provenance_frame` or `read_provenance`.
+    """
+    if provenance.empty:
         return ""
-    codes = found[["convnova", "commit", "dirty"]].drop_duplicates().itertuples(index=False)
-    code = "; ".join(
-        f"convnova {of.convnova}, commit {'unknown' if pd.isna(of.commit) else str(of.commit)[:SHORT]}"
-        + " with uncommitted changes" * bool(of.dirty)
-        for of in codes
-    )
-    joules = found[["joules_processors", "joules_gpu"]].sum().sum()
+    codes = []
+    for version, commit, dirty in provenance[["convnova", "commit", "dirty"]].drop_duplicates().itertuples(index=False):
+        code = f"convnova {version}, commit {'unknown' if pd.isna(commit) else str(commit)[:COMMIT_LETTERS]}"
+        codes.append(f"{code} with uncommitted changes" if dirty else code)
+    joules = provenance[["joules_processors", "joules_gpu"]].sum().sum()
     return (
-        f"Made from {len(found)} result{'s' * (len(found) != 1)} by {code}; config {config.fingerprint(config)}; "
-        f"{'; '.join(dict.fromkeys(found['machine']))}; {wall_time(found['seconds'].sum())} of wall time together, "
-        f"at most {found['peak_memory_mb'].max():,.0f} MB"
-        + (f", {joules:,.0f} J" if joules else ", energy not told by the machine")
+        f"Made from {len(provenance)} result{'s' if len(provenance) != 1 else ''} by {'; '.join(codes)}; "
+        f"config {config.fingerprint(config)}; {'; '.join(provenance['machine'].unique())}; "
+        f"{wall_time(provenance['seconds'].sum())} of wall time together, "
+        f"at most {provenance['peak_memory_mb'].max():,.0f} MB, "
+        + (f"{joules:,.0f} J" if joules else "energy not reported by the machine")
         + f". Settings, data and checkpoint (sha256), seed, packages and cost of each: {NAME}."
     )

@@ -1,27 +1,37 @@
-"""The way back from a result: each file that went into it, with its checksum, down to the addresses it came from.
+"""The provenance of a result as plain data: from its score to the addresses that its files were fetched from.
 
-What was read is recorded in the result and in its shards; where that came from is said by the run's
-`results/<run>/config.yaml`.
+`convnova explain` prints a trace as text; the report shows parts of the same trace as HTML. What a training read is
+recorded in its result and in the tokenized files; where raw files came from follows from `results/<run>/config.yaml`.
 """
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from enum import StrEnum
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from convnova.config.data_sources import Source
 from convnova.config.load import load_config
-from convnova.config.run import RunConfig
-from convnova.config.schema import files_of
+from convnova.config.run import Job, RunConfig
+from convnova.config.schema import METRICS, files_of
 from convnova.data import array_file
 from convnova.errors import ConvNovaError
 from convnova.files import read_json, sha256_of_tree
 
-UNCHANGED, CHANGED, GONE = "unchanged since", "CHANGED SINCE", "NOT THERE ANY MORE"
-STORED = "kept in a storage, not looked at"
-COPIES = ".snakemake"
+STORAGE_COPIES = ".snakemake"
 """The folder in which Snakemake has copies of a storage's files, as long as a step needs them."""
+
+
+class FileState(StrEnum):
+    """A file now, compared with the checksum that was recorded when it was read."""
+
+    UNCHANGED = "unchanged since"
+    CHANGED = "CHANGED SINCE"
+    MISSING = "NO LONGER THERE"
+    STORED = "kept in a storage, not looked at"
+    NOT_RECORDED = "its checksum was not recorded"
+    UNLOCATED = "the run's config is not there or has no such task, so neither place nor address is known"
 
 
 @dataclass(frozen=True)
@@ -31,25 +41,76 @@ class Run:
     root: Path
     config: RunConfig | None
 
+    @cached_property
+    def jobs(self) -> frozenset[Job]:
+        """The fine-tunings of the config."""
+        return frozenset(self.config.jobs() if self.config else ())
+
     def relative_path(self, path: Path) -> str:
         """A path as it is written in commands: relative to the root, if it lies there."""
         absolute = Path(path).absolute()
         return str(absolute.relative_to(self.root)) if absolute.is_relative_to(self.root) else str(path)
 
+    def snakemake_command(self, result: str) -> str:
+        """The command that makes a result again, whether it is there or not, after everything that it needs."""
+        config = f"results/{self.config.run}/config.yaml" if self.config else "THE_CONFIG_OF_THE_RUN"
+        return shlex.join(["snakemake", "--cores", "all", "--configfile", config, "--force", result])
+
 
 @dataclass(frozen=True)
 class Input:
-    """A file that went into a result, and the files that it was made from in its turn."""
+    """A file that went into a result, and the files that it was made from."""
 
     role: str
-    path: Path
+    path: str
     sha256: str
     """As recorded when it was read; empty where nothing recorded it."""
-    state: str
-    """What has become of it since, in words that begin with one of the three above where that is known."""
+    state: FileState
+    sha256_now: str = ""
+    """Where it has changed."""
     urls: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     inputs: list["Input"] = field(default_factory=list)
+
+    @property
+    def differs(self) -> bool:
+        """Whether the file is known not to be any more what was read."""
+        return self.state in (FileState.CHANGED, FileState.MISSING)
+
+    @property
+    def state_text(self) -> str:
+        """The state, with the new checksum of a file that has changed."""
+        return f"{self.state}: its sha256 is now {self.sha256_now}" if self.sha256_now else self.state
+
+    def walk(self) -> Iterator["Input"]:
+        """This file, then those that it was made from, all the way down."""
+        yield self
+        for below in self.inputs:
+            yield from below.walk()
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One result and what it was made from: sentences for people, and a tree of files."""
+
+    path: str
+    """Of the result, relative to the run's root."""
+    record: dict[str, Any]
+    """The content of the `metrics.json` or the `weights.json`."""
+    scores: list[str]
+    settings: list[str]
+    inputs: list[Input]
+    code: str
+    machine: str
+    packages: str
+    cost: list[str]
+    commands: list[str]
+    """By Snakemake, with everything that the result needs; and the step alone."""
+
+    @property
+    def differences(self) -> list[str]:
+        """A line for each file that is known not to be any more what was read."""
+        return [f"{file.path}: {file.state_text}" for top in self.inputs for file in top.walk() if file.differs]
 
 
 def run_of(path: Path) -> Run:
@@ -65,107 +126,164 @@ def run_of(path: Path) -> Run:
     return Run(Path.cwd(), None)
 
 
-def inputs_of(run: Run, provenance: dict[str, Any], suite: str = "", task: str = "") -> list[Input]:
-    """The files that a result was made from, each with its own, down to what was fetched.
+def read_trace(path: Path, run: Run | None = None) -> Trace:
+    """The trace of a result.
 
     Args:
-        provenance: that part of a `metrics.json` or of a `weights.json`.
-        suite, task: whose shard the input `task` is.
+        path: the `metrics.json` of a fine-tuning, or the `weights.json` of a pretraining.
+        run: the run that it belongs to, where that is known already.
+
+    Raises:
+        ConvNovaError: the file is missing or is no such result.
     """
-    found = []
-    for role, entry in provenance["inputs"].items():
-        path, recorded = run.root / entry["path"], entry["sha256"]
-        below = {"task": lambda path: _of_task(run, path, suite, task), "weights": lambda path: _of_weights(run, path)}
-        inputs = below.get(role, lambda path: _of_genome(run, path))(path) if path.is_file() else []
-        found.append(Input(role, path, recorded, state(path, recorded), inputs=inputs))
-    return found
+    record, run = read_json(path), run or run_of(path)
+    try:
+        is_finetuning, made = path.name == "metrics.json", record["provenance"]
+        result = run.relative_path(path if is_finetuning else path.with_name("weights.safetensors"))
+        scores, settings = _finetuning(run, record) if is_finetuning else _pretraining(record)
+        model = f"{record['architecture']}: {_pairs(record['settings'])}; {record['parameters']:,} parameters"
+        commit = f"commit {made['commit']}" if made["commit"] else "not run from a checkout"
+        hardware, (program, _, words) = made["hardware"], made["command"].partition(" ")
+        memory = {"peak memory": made["peak_memory_mb"], "of the GPU": made["peak_gpu_memory_mb"]}
+        used = [f"{name} {amount:,} MB" for name, amount in memory.items() if amount is not None]
+        energy = [f"energy of the {name}: {joules:,} J" for name, joules in made["joules"].items()]
+        return Trace(
+            path=result,
+            record=record,
+            scores=scores,
+            settings=[model, *settings],
+            inputs=_inputs(run, made["inputs"], record.get("suite", ""), record.get("task", "")),
+            code=f"convnova {made['convnova']}, {commit}{', WITH UNCOMMITTED CHANGES' if made['dirty'] else ''}",
+            machine=f"{made['host']}: {hardware['processor']}, {hardware['cores']} cores ({hardware['threads']} used), "
+            f"{hardware['memory_gb']} GB, {hardware['gpu'] or 'no GPU'}",
+            packages=f"python {made['python']}, {_pairs(made['packages'])}",
+            cost=[
+                f"{made['started']}, in {made['seconds']} s of wall time",
+                ", ".join([*used, *(energy or ["energy not reported by the machine"])]),
+            ],
+            commands=[run.snakemake_command(result), f"{Path(program).name} {words}"],
+        )
+    except KeyError as error:
+        raise ConvNovaError(f"{path}: expected the JSON of a fine-tuning or a pretraining, found no {error}") from error
 
 
-def flat(inputs: list[Input]) -> Iterator[Input]:
-    """Every input, each before those it was made from."""
-    for found in inputs:
-        yield found
-        yield from flat(found.inputs)
+def _finetuning(run: Run, metrics: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Scores and settings of a fine-tuning."""
+    job, metric, rows = Job(*(metrics[key] for key in Job._fields)), metrics["metric"], metrics["rows"]
+    parts = {f"{name}: ": part for name, part in metrics.get("groups", {}).items()} or {"": metrics}
+    scores = [
+        f"{name}{metric} {part[metric]:.6f} on {rows['test']:,} test rows"
+        for name, part in parts.items()
+        if metric in part
+    ]
+    if metrics["interval"]:
+        scores[0] += ", 95% bootstrap interval {:.6f} to {:.6f}".format(*metrics["interval"])
+    others = {name: metrics.get(name) for name in METRICS if name != metric}
+    if others := {name: f"{value:.6f}" for name, value in others.items() if value is not None}:
+        scores.append(f"also {_pairs(others)}")
+    chosen_on = "test" if job.protocol == "released" else f"{rows['valid']:,} validation rows"
+    scores.append(f"epoch {metrics['best_epoch']} of {len(metrics['epochs'])}, the best on {chosen_on}")
+    used, now = metrics["provenance"]["settings"], run.config.job_fingerprint(job) if job in run.jobs else ""
+    if run.config is None:
+        config_state = "; no config of a run lies beside this result"
+    elif now == used:
+        config_state = ", as the run's config says"
+    else:
+        reason = f"its hash is now {now}" if now else "it has no such fine-tuning any more"
+        config_state = f"; the run's config {FileState.CHANGED}: {reason}"
+    return scores, ["training: " + _pairs(metrics["training"]), f"hash {used}{config_state}"]
 
 
-def state(path: Path, recorded: str) -> str:
-    """Whether a file or a folder is still what it was when its checksum was recorded."""
+def _pretraining(record: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Scores and settings of a pretraining."""
+    best = next(epoch for epoch in record["epochs"] if epoch["epoch"] == record["best_epoch"])
+    scores = [
+        f"masked cross entropy {best['loss']:.6f} nats, accuracy {best['accuracy']:.4f} over validation windows",
+        f"epoch {best['epoch']} of {len(record['epochs'])}, the best on validation; {record['bases']:,} bases",
+    ]
+    return scores, ["pretraining: " + _pairs(record["pretraining"])]
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    """`lr 0.004, batch_size 8`; what is None is left out."""
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
+
+
+def _inputs(run: Run, recorded: dict[str, dict[str, str]], suite: str, task: str) -> list[Input]:
+    """The files that a result was made from, each with those that it was made from itself, down to what was fetched."""
+    inputs = []
+    for role, entry in recorded.items():
+        path = run.root / entry["path"]
+        below, record = [], path.with_suffix(".json")
+        if role == "weights" and path.is_file() and record.is_file():
+            below = _inputs(run, read_json(record)["provenance"]["inputs"], "", "")
+        elif role != "weights":
+            below = _raw_inputs(run, path, _locations(run.config, role, suite, task))
+        inputs.append(_input(run, role, path, entry["sha256"], inputs=below))
+    return inputs
+
+
+def _input(run: Run, role: str, path: Path, recorded: str, **details: Any) -> Input:
+    """A file and its state: whether it still has the recorded checksum."""
+    name = run.relative_path(path)
     if not path.exists():
-        return STORED if COPIES in path.parts else GONE
+        state = FileState.STORED if STORAGE_COPIES in path.parts else FileState.MISSING
+        return Input(role, name, recorded, state, **details)
     if not recorded:
-        return "its checksum was not recorded"
+        return Input(role, name, recorded, FileState.NOT_RECORDED, **details)
     now = _sha256(path, path.stat().st_mtime_ns if path.is_file() else None)
-    return UNCHANGED if now == recorded else f"{CHANGED}: its sha256 is now {now}"
+    if now == recorded:
+        return Input(role, name, recorded, FileState.UNCHANGED, **details)
+    return Input(role, name, recorded, FileState.CHANGED, now, **details)
 
 
 @lru_cache(maxsize=4096)
-def _sha256(path: Path, changed: int | None) -> str:
-    """Computed once for a file that many results read; `changed` is when it was last written."""
+def _sha256(path: Path, modified: int | None) -> str:
+    """Computed once for a file that many results read; `modified` is when it was last written."""
     return sha256_of_tree(path)
 
 
-def _of_task(run: Run, shard: Path, suite: str, task: str) -> list[Input]:
-    """The files of a tokenized task, and the genome that its intervals point into."""
-    recorded = _recorded(shard)
-    if run.config is None or task not in getattr(run.config.suites.get(suite), "tasks", {}):
-        return _without_config(recorded)
-    spec = run.config.suites[suite]
-    names = spec.tasks[task].files()
-    found = [
-        _raw(run, role, names[role], spec.source, entry["sha256"]) for role, entry in recorded.items() if role in names
-    ]
-    if spec.genome and "genome" in recorded:
-        genome = run.config.genomes[spec.genome]
-        found.append(_raw(run, "genome", genome.fasta, genome.source, recorded["genome"]["sha256"]))
-    return found
+Location = tuple[str, str | None]
+"""The name of a raw file and that of its source, or a path of the user's own and None."""
 
 
-def _of_genome(run: Run, shard: Path) -> list[Input]:
-    """FASTA and, where there was one, BED of a tokenized genome."""
-    recorded = _recorded(shard)
-    genome = run.config.genomes.get(run.config.genome or "") if run.config else None
-    if genome is None:
-        return _without_config(recorded)
-    names = {"fasta": genome.fasta, "bed": genome.bed}
-    return [
-        _raw(run, role, name, genome.source, entry["sha256"])
-        for role, entry in recorded.items()
-        if (name := names.get(role))
-    ]
+def _locations(config: RunConfig | None, role: str, suite: str, task: str) -> dict[str, Location] | None:
+    """Role to location of the raw files of a tokenized task or genome; None where the config does not know."""
+    if config is None:
+        return None
+    spec = config.suites.get(suite)
+    if role == "task":
+        if spec is None or task not in spec.tasks:
+            return None
+        files = {role: (name, spec.source) for role, name in spec.tasks[task].files().items()}
+        genome = config.genomes[spec.genome] if spec.genome else None
+        return files | ({"genome": (genome.fasta, genome.source)} if genome else {})
+    genome = config.genomes.get(config.genome or "")
+    names = {"fasta": genome.fasta, "bed": genome.bed} if genome else {}
+    return {role: (name, genome.source) for role, name in names.items() if name} or None
 
 
-def _of_weights(run: Run, weights: Path) -> list[Input]:
-    """The tokenized genome that a pretraining read."""
-    about = weights.with_suffix(".json")
-    return inputs_of(run, read_json(about)["provenance"]) if about.is_file() else []
-
-
-def _recorded(shard: Path) -> dict[str, dict[str, str]]:
-    """Role to name and sha256 of what a shard was made from; nothing for a file that is no shard."""
+def _raw_inputs(run: Run, tokenized: Path, locations: dict[str, Location] | None) -> list[Input]:
+    """The raw files, or folders of them, whose checksums a tokenized file has recorded."""
     try:
-        return array_file.read_metadata(shard).get("inputs", {})
-    except ConvNovaError:
-        return {}
+        recorded = array_file.read_metadata(tokenized).get("inputs", {})
+    except ConvNovaError:  # it is gone, or it is no tokenized file
+        return []
+    if locations is None:
+        return [Input(role, entry["name"], entry["sha256"], FileState.UNLOCATED) for role, entry in recorded.items()]
+    return [
+        _raw_input(run, role, *locations[role], entry["sha256"])
+        for role, entry in recorded.items()
+        if role in locations
+    ]
 
 
-def _without_config(recorded: dict[str, dict[str, str]]) -> list[Input]:
-    why = "the run's config is not there or has no such task, so neither place nor address is known"
-    return [Input(role, Path(entry["name"]), entry["sha256"], why) for role, entry in recorded.items()]
-
-
-def _raw(run: Run, role: str, name: str, source_name: str | None, recorded: str) -> Input:
-    """A raw file, or a folder of them: where it lies and where it came from."""
-    assert run.config is not None
+def _raw_input(run: Run, role: str, name: str, source_name: str | None, recorded: str) -> Input:
+    """A raw file with its addresses, title and licence of its source, when and from where it came, its checksums."""
     path = run.root / run.config.path_of(name, source_name)
     if source_name is None:
-        return Input(role, path, recorded, state(path, recorded), notes=["a file of the user's own"])
+        return _input(run, role, path, recorded, notes=["a file of the user's own"])
     source = run.config.sources[source_name]
-    urls = [source.urls(file)[0] for file in files_of(name, source.files)]
-    return Input(role, path, recorded, state(path, recorded), urls, _notes(path, source, name, recorded))
-
-
-def _notes(path: Path, source: Source, name: str, recorded: str) -> list[str]:
-    """What is known of a fetched file: title and licence of its source, when and from where it came, its checksums."""
     notes = [f"{source.title}; licence: {source.licence}"]
     lock = path.parent / f".{path.name}.lock.json"
     if lock.is_file():
@@ -177,4 +295,5 @@ def _notes(path: Path, source: Source, name: str, recorded: str) -> list[str]:
     if published and (published.sha256 or published.md5):
         known = f"sha256 {published.sha256}" if published.sha256 else f"md5 {published.md5}"
         notes.append(f"published checksum: {known}")
-    return notes
+    urls = [source.urls(file)[0] for file in files_of(name, source.files)]
+    return _input(run, role, path, recorded, urls=urls, notes=notes)

@@ -98,23 +98,23 @@ def test_each_score_leads_to_its_seeds_code_data_and_commands(page):
     cells = list(csv.DictReader(Path(TABLE).read_text().splitlines(), delimiter="\t"))
     assert len(scores) == len(cells) == 4
     for place, cell in zip(scores, cells, strict=True):
-        told = page.texts[place]
-        assert f"{float(cell['mean']):.3f} ± {float(cell['sd']):.3f}" in told
+        text = page.texts[place]
+        assert f"{float(cell['mean']):.3f} ± {float(cell['sd']):.3f}" in text
         for seed in cell["seeds"].split(","):
             folder = f"results/small/runs/nucleotide_transformer/H3/{cell['model']}/{cell['protocol']}/seed={seed}"
             metrics = json.loads(Path(folder, "metrics.json").read_text())
-            assert f"{metrics['mcc']:.6f}" in told
-            assert f"--force {folder}/metrics.json" in told and metrics["provenance"]["command"] in told
-            assert metrics["provenance"]["commit"] in told
+            assert f"{metrics['mcc']:.6f}" in text
+            assert f"--force {folder}/metrics.json" in text and metrics["provenance"]["command"] in text
+            assert metrics["provenance"]["commit"] in text
             for entry in metrics["provenance"]["inputs"].values():
-                assert entry["sha256"][:12] in told
+                assert entry["sha256"][:12] in text
 
 
 def test_data_leads_to_addresses_and_checksums(page):
-    told = page.texts["data.nucleotide_transformer.H3"]
-    shard = json.loads(METRICS.read_text())["provenance"]["inputs"]["task"]
-    assert shard["path"] in told and shard["sha256"] in told and "unchanged since" in told
-    assert "licence: CC BY-NC-SA 4.0" in told
+    text = page.texts["data.nucleotide_transformer.H3"]
+    task = json.loads(METRICS.read_text())["provenance"]["inputs"]["task"]
+    assert task["path"] in text and task["sha256"] in text and "unchanged since" in text
+    assert "licence: CC BY-NC-SA 4.0" in text
     assert "https://storage.googleapis.com/basenji_barnyard2/hg38.ml.fa.gz" in page.texts["pretraining.convnova"]
 
 
@@ -124,6 +124,20 @@ def test_what_was_run_and_what_it_says(page):
     assert "8 fine-tunings" in text and "simulated, in place of the real files (simulation seed 1)" in text
     assert "8 of 8 scores are in; best by heldout, in rows of 1:" in text
     assert text.count("Simulated") >= 5
+    assert "ConvNova: pretrained, width 4, kernel 3" in text and "CNN: from scratch, " in text
+    assert "energy" not in text.split('<h2 id="says">')[0]
+
+
+def test_energy_and_size_are_summed_up_and_large_files_are_only_named(small, monkeypatch):
+    monkeypatch.setattr("convnova.reporting.report.LARGEST_DOWNLOAD", 1000)
+    other = METRICS.parent.with_name("seed=1") / METRICS.name
+    for path, joules, parameters in ((METRICS, 1500, 7), (other, 2000, 1_000_000)):
+        metrics = json.loads(path.read_text())
+        metrics["provenance"]["joules"] = {"gpu": joules}
+        path.write_text(json.dumps(metrics | {"parameters": parameters}))
+    text = made()
+    assert "energy of the gpu: 3,500 J in 2 of them" in text and ", 7 to 1,000,000 parameters" in text
+    assert "PDF: <code>results/small/figures/nucleotide_transformer.pdf</code>" in text
 
 
 def test_a_real_run_is_not_called_simulated(small):
@@ -180,20 +194,19 @@ def test_without_the_table_of_test_items_its_absence_is_said(small):
 
 def with_models(*models: str) -> str:
     """The page after all other models were taken out of the config and the workflow's steps were run again."""
-    config = load_config("results/small/config.yaml")
-    save(
-        config.model_copy(update={"models": {name: config.models[name] for name in models}}),
-        config.results / "config.yaml",
-    )
-    finish()
+    file = "results/small/config.yaml"
+    config = load_config(file)
+    save(config.model_copy(update={"models": {name: config.models[name] for name in models}}), Path(file))
+    words = ("--config", file, "--published", str(CATALOGUE / "published.csv"))
+    assert convnova("tables", *words, "scores", "comparisons") == convnova("figures", *words) == 0
     return made()
 
 
 def test_a_model_taken_out_of_the_config_leaves_a_page_that_names_what_is_left(small):
     assert "Left from an earlier config" not in made()
     page, text = Page(with_models("convnova")), OUT.read_text()
-    (told,) = re.findall("<p>Left from an earlier config.*", text)
-    assert set(re.findall("<code>(.*?)</code>", told)) == {
+    (paragraph,) = re.findall("<p>Left from an earlier config.*", text)
+    assert set(re.findall("<code>(.*?)</code>", paragraph)) == {
         "tables/comparisons.*", "tables/convnova_ablations.*", "tables/items.*", "figures/overview.*",
         "figures/ranks.*", "figures/differences.*",
     }  # fmt: skip
@@ -213,10 +226,10 @@ def test_pairs_of_an_earlier_config_are_not_shown(small):
 
 def test_data_that_changed_since_stands_out(small):
     Path(SHARD).write_bytes(Path(SHARD).read_bytes()[:-1] + b"\1")
-    assert "<strong class=changed>CHANGED SINCE: its sha256 is now " in made()
+    assert '<strong class="changed">CHANGED SINCE: its sha256 is now ' in made()
 
 
-def test_results_of_two_shards_are_said(small):
+def test_results_of_two_tokenized_files_are_said(small):
     content = json.loads(METRICS.read_text())
     content["provenance"]["inputs"]["task"]["sha256"] = 64 * "0"
     METRICS.write_text(json.dumps(content))
@@ -225,39 +238,39 @@ def test_results_of_two_shards_are_said(small):
 
 def test_the_command_writes_it_and_names_what_it_needs(small, capsys):
     words = ("--config", "results/small/config.yaml", "--published", str(CATALOGUE / "published.csv"))
-    assert convnova("report", *words, "--out", "by_hand.html") == 0
-    assert Path("by_hand.html").read_text() == made()
+    assert convnova("report", *words, "--out", "by_hand") == 0
+    assert Path("by_hand/report.html").read_text() == made()
     METRICS.unlink()
     with pytest.raises(ConvNovaError, match="metrics.json: expected the JSON of a result"):
         made()
     Path("results/small/tables/scores.tsv").unlink()
-    assert convnova("report", *words, "--out", "by_hand.html") == 1
+    assert convnova("report", *words, "--out", "by_hand") == 1
     assert "make it with `convnova tables scores`" in capsys.readouterr().err
 
 
 SCRIPT = """
-const told = {};
+const result = {};
 const scores = document.querySelector("#table-nucleotide_transformer table");
 scores.querySelectorAll("thead button")[2].click();
-told.sorted = scores.querySelector("[aria-sort]").textContent;
-told.others = document.querySelectorAll("[aria-sort]").length;
+result.sorted = scores.querySelector("[aria-sort]").textContent;
+result.others = document.querySelectorAll("[aria-sort]").length;
 const link = scores.querySelector("tbody a");
-told.before = document.querySelector(link.getAttribute("href").replace(".", "\\\\.")).open;
+result.before = document.querySelector(link.getAttribute("href").replace(".", "\\\\.")).open;
 link.click();
 addEventListener("hashchange", () => setTimeout(() => {
-  const found = document.getElementById(location.hash.slice(1));
-  told.after = found.open && found.parentElement.open;
-  told.top = Math.abs(found.getBoundingClientRect().top) < innerHeight;
-  told.width = document.documentElement.scrollWidth - innerWidth;
-  told.figures = [...document.images].filter(image => image.complete && image.naturalWidth > 100).length;
-  told.loaded = performance.getEntriesByType("resource").map(entry => entry.name);
-  document.title = JSON.stringify(told);
+  const target = document.getElementById(location.hash.slice(1));
+  result.after = target.open && target.parentElement.open;
+  result.top = Math.abs(target.getBoundingClientRect().top) < innerHeight;
+  result.width = document.documentElement.scrollWidth - innerWidth;
+  result.figures = [...document.images].filter(image => image.complete && image.naturalWidth > 100).length;
+  result.loaded = performance.getEntriesByType("resource").map(entry => entry.name);
+  document.title = JSON.stringify(result);
 }, 50));
 """
 
 
 def in_browser(path: Path, folder: Path, width: int) -> tuple[dict, str]:
-    """What the script told of a page, in a frame as wide as a phone or a desktop, and what the console said."""
+    """What the script found out about a page, in a frame as wide as a phone or a desktop, and what the console said."""
     framed = f"""<iframe src="{path.as_uri()}" style="border:0;width:{width}px;height:900px"></iframe><script>
 const frame = document.querySelector("iframe");
 const wait = () => frame.contentDocument.title.startsWith("{{")
@@ -276,16 +289,16 @@ frame.onload = wait;
 def test_in_a_browser_it_sorts_opens_what_is_asked_for_and_fits(small, width):
     text = made().replace("</body>", f"<script>{SCRIPT}</script></body>")
     Path("page.html").write_text(text)
-    told, console = in_browser(small / "page.html", small, width)
+    result, console = in_browser(small / "page.html", small, width)
     assert console == ""
-    assert told["sorted"] == "heldout" and told["others"] == 1
-    assert (told["before"], told["after"], told["top"]) == (False, True, True)
-    assert told["width"] <= 0 and told["figures"] == 6 and told["loaded"] == []
+    assert result["sorted"] == "heldout" and result["others"] == 1
+    assert (result["before"], result["after"], result["top"]) == (False, True, True)
+    assert result["width"] <= 0 and result["figures"] == 6 and result["loaded"] == []
 
 
 @needs_chromium
 def test_a_mistake_on_the_page_would_be_seen(small):
     broken = "<script>setTimeout(() => nothing.at.all, 0)</script><p style='width:2000px'>wide</p>"
     Path("page.html").write_text(made().replace("</body>", f"{broken}<script>{SCRIPT}</script></body>"))
-    told, console = in_browser(small / "page.html", small, 390)
-    assert "nothing is not defined" in console and told["width"] > 0
+    result, console = in_browser(small / "page.html", small, 390)
+    assert "nothing is not defined" in console and result["width"] > 0

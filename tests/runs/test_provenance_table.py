@@ -10,7 +10,7 @@ from small_run import SHARD, WEIGHTS, convnova, finish
 from convnova.config.load import load, load_config
 from convnova.config.run import Job
 from convnova.runs.outputs import ITEMS, extra_table_titles
-from convnova.runs.provenance_table import provenance_frame, provenance_row, provenance_sentence, read_provenance
+from convnova.runs.provenance_table import provenance_frame, provenance_sentence, read_provenance
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 JOBS = [Job("nucleotide_transformer", "H3", "cnn", "heldout", seed) for seed in (1, 2)]
@@ -21,25 +21,22 @@ def config():
     return load({"run": "x", "models": ["cnn"], "suites": {"nucleotide_transformer": ["H3"]}}, [], CATALOGUE)
 
 
+def sentence(config, *changes: dict) -> str:
+    """The sentence for a result a change of the made-up provenance."""
+    made = {job: MADE | change for job, change in zip(JOBS, changes, strict=False)}
+    return provenance_sentence(config, provenance_frame(made))
+
+
 def test_the_sentence_sums_up_all_results(config):
-    told = provenance_sentence(
-        config,
-        provenance_frame(
-            [provenance_row(JOBS[0], MADE), provenance_row(JOBS[1], MADE | {"seconds": 30.0, "dirty": True})]
-        ),
-    )
-    assert told.startswith(
+    assert sentence(config, {}, {"seconds": 30.0, "dirty": True, "peak_memory_mb": 900}).startswith(
         "Made from 2 results by convnova 0.1, commit aaaaaaaaaaaa; convnova 0.1, commit aaaaaaaaaaaa with uncommitted "
         f"changes; config {config.fingerprint(config)}; h: P, G; 1.5 min of wall time together, at most 1,500 MB, 40 J."
     )
-    assert "1 result by" in provenance_sentence(config, provenance_frame([provenance_row(JOBS[0], MADE)]))
-    assert "energy not told" in provenance_sentence(
-        config, provenance_frame([provenance_row(JOBS[0], MADE | {"joules": {}})])
-    )
-    assert "; 2.4 s of wall time together" in provenance_sentence(
-        config, provenance_frame([provenance_row(JOBS[0], MADE | {"seconds": 2.36})])
-    )
-    assert provenance_sentence(config, provenance_frame([])) == ""
+    assert "1 result by" in sentence(config, {})
+    assert "commit unknown" in sentence(config, {"commit": None})
+    assert "MB, energy not reported" in sentence(config, {"joules": {}})
+    assert "; 2.4 s of wall time together" in sentence(config, {"seconds": 2.36})
+    assert sentence(config) == ""
 
 
 def test_every_result_of_a_run_has_its_line(small):

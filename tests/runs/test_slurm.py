@@ -1,0 +1,77 @@
+"""What is asked of Slurm and what becomes of its answers, with commands that only pretend; a real one: tests/slurm."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from convnova.errors import ConvNovaError
+from convnova.runs.slurm import check_slurm, sbatch_options
+
+SBATCH = """
+case "$*" in *--mem=900000*) echo "sbatch: error: x" >&2; echo "allocation failure: no such node" >&2; exit 1;; esac
+"""
+SINFO = """printf 'short|30:00\\ncpu*|4:00:00\\nlong|1-12:30:00\\ngpu|infinite\\n'"""
+SQUEUE = """
+[ -e cancelled ] || printf '7|{here}|rule_pretrain\\n8|{here}|mine\\n9|/elsewhere|rule_pretrain\\n'"""
+
+
+@pytest.fixture
+def calls(tmp_path, monkeypatch) -> Path:
+    """A file with a line a call; the working directory is another one, whose jobs 7 and 8 are in the queue."""
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path / "run")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    scripts = {"sbatch": SBATCH, "sinfo": SINFO, "squeue": SQUEUE.format(here=Path.cwd()), "scancel": "touch cancelled"}
+    for name, script in scripts.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {name} $* >> {tmp_path}/calls\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    return tmp_path / "calls"
+
+
+def test_resources_become_options():
+    resources = {"gpu": 2, "mem_mb": 4000, "runtime": 90, "slurm_partition": "", "slurm_account": None}
+    assert sbatch_options(resources, 4) == {"gpus": 2, "cpus-per-task": 4, "mem": 4000, "time": 90}
+    named = {"gpu": 1, "gpu_model": "a100", "slurm_partition": "p", "slurm_account": "lab"}
+    assert sbatch_options(named, 1) == {"partition": "p", "account": "lab", "gpus": "a100:1", "cpus-per-task": 1}
+    assert "gpus" not in sbatch_options({"gpu": 0, "gpu_model": "a100"}, 1)
+
+
+def test_each_kind_of_job_is_asked_about_once_and_old_jobs_of_the_folder_are_cancelled(calls):
+    check_slurm([("a", {"mem": 10}), ("b", {"mem": 10}), ("c", {"partition": "gpu", "time": 10**6})], Path.cwd())
+    asked = calls.read_text().splitlines()
+    assert [line for line in asked if line.startswith("sbatch")] == [
+        f"sbatch --test-only --ntasks=1 --nodes=1 {words} --wrap true"
+        for words in ("--mem=10", "--partition=gpu --time=1000000")
+    ]
+    assert [line for line in asked if line.startswith("scancel")] == ["scancel 7"]
+
+
+@pytest.mark.parametrize(
+    "options, minutes",
+    [({}, 240), ({"partition": "cpu"}, 240), ({"partition": "short"}, 30), ({"partition": "long"}, 2190)],
+)
+def test_a_job_longer_than_its_partition_allows_is_refused(calls, options, minutes):
+    check_slurm([("finetune", options | {"time": minutes})], Path.cwd())
+    with pytest.raises(ConvNovaError, match=f"rule finetune .*--time={minutes + 1}.* {minutes} minutes.*longest_hours"):
+        check_slurm([("finetune", options | {"time": minutes + 1})], Path.cwd())
+
+
+def test_all_refusals_are_one_line_that_names_keys_of_the_profile(calls):
+    requests = [("pretrain", {"mem": 900_000}), ("audit", {}), ("finetune", {"mem": 900_000, "cpus-per-task": 2})]
+    with pytest.raises(ConvNovaError) as caught:
+        check_slurm(requests, Path.cwd())
+    message = str(caught.value)
+    assert message.count("no such node") == 2 and message.count("`largest_gb`") == 1 and "`threads`" in message
+    assert "rule pretrain " in message and "rule finetune " in message and "audit" not in message
+    assert "scancel" not in calls.read_text()
+
+
+def test_jobs_that_do_not_end_and_a_controller_that_does_not_answer_are_errors(calls, monkeypatch):
+    (calls.parent / "scancel").write_text("#!/bin/sh\n")
+    monkeypatch.setattr("convnova.runs.slurm.SECONDS_TO_END", 0)
+    with pytest.raises(ConvNovaError, match="jobs 7 of an earlier run"):
+        check_slurm([], Path.cwd())
+    (calls.parent / "sbatch").write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2\nexit 1\n")
+    with pytest.raises(ConvNovaError, match="controller does not answer sbatch"):
+        check_slurm([("all", {})], Path.cwd())
