@@ -143,8 +143,10 @@ def test_what_cannot_be_compared_is_refused():
     labels, scores = made_up(1, 50)
     with pytest.raises(ConvNovaError, match=r"\(1, 50, 2\) and \(1, 50, 3\)"):
         compare_over_test_rows(labels, scores, np.full((50, 3), 1 / 3), "mcc")
-    with pytest.raises(ConvNovaError, match="found 0 and 50"):
-        compare_over_test_rows(np.zeros(50, int), scores, scores, "auroc")
+    for positives in (0, 1):
+        with pytest.raises(ConvNovaError, match=f"found {positives} and {50 - positives}"):
+            compare_over_test_rows((np.arange(50) < positives).astype(int), scores, scores, "auroc")
+    assert compare_over_test_rows((np.arange(50) < 2).astype(int), scores, scores, "auroc").p == 1
 
 
 @pytest.mark.parametrize("metric", ["mcc", "auroc", "auprc"])
