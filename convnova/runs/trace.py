@@ -31,7 +31,7 @@ class FileState(StrEnum):
     MISSING = "NO LONGER THERE"
     STORED = "kept in a storage, not looked at"
     NOT_RECORDED = "its checksum was not recorded"
-    UNLOCATED = "the run's config is not there or has no such task, so neither place nor address is known"
+    UNLOCATED = "the run's config is not there or does not name it, so neither place nor address is known"
 
 
 @dataclass(frozen=True)
@@ -247,34 +247,33 @@ Location = tuple[str, str | None]
 """The name of a raw file and that of its source, or a path of the user's own and None."""
 
 
-def _locations(config: RunConfig | None, role: str, suite: str, task: str) -> dict[str, Location] | None:
-    """Role to location of the raw files of a tokenized task or genome; None where the config does not know."""
+def _locations(config: RunConfig | None, role: str, suite: str, task: str) -> dict[str, Location]:
+    """Role to location of the raw files of a tokenized task or genome; empty where the config does not know them."""
     if config is None:
-        return None
-    spec = config.suites.get(suite)
-    if role == "task":
-        if spec is None or task not in spec.tasks:
-            return None
-        files = {role: (name, spec.source) for role, name in spec.tasks[task].files().items()}
-        genome = config.genomes[spec.genome] if spec.genome else None
-        return files | ({"genome": (genome.fasta, genome.source)} if genome else {})
-    genome = config.genomes.get(config.genome or "")
-    names = {"fasta": genome.fasta, "bed": genome.bed} if genome else {}
-    return {role: (name, genome.source) for role, name in names.items() if name} or None
+        return {}
+    if role != "task":
+        genome = config.genomes.get(config.genome or "")
+        names = {"fasta": genome.fasta, "bed": genome.bed} if genome else {}
+        return {role: (name, genome.source) for role, name in names.items() if name}
+    if suite not in config.suites or task not in config.suites[suite].tasks:
+        return {}
+    spec = config.suites[suite]
+    files = {role: (name, spec.source) for role, name in spec.tasks[task].files().items()}
+    genome = config.genomes[spec.genome] if spec.genome else None
+    return files | ({"genome": (genome.fasta, genome.source)} if genome else {})
 
 
-def _raw_inputs(run: Run, tokenized: Path, locations: dict[str, Location] | None) -> list[Input]:
+def _raw_inputs(run: Run, tokenized: Path, locations: dict[str, Location]) -> list[Input]:
     """The raw files, or folders of them, whose checksums a tokenized file has recorded."""
     try:
         recorded = array_file.read_metadata(tokenized).get("inputs", {})
     except ConvNovaError:  # it is gone, or it is no tokenized file
         return []
-    if locations is None:
-        return [Input(role, entry["name"], entry["sha256"], FileState.UNLOCATED) for role, entry in recorded.items()]
     return [
         _raw_input(run, role, *locations[role], entry["sha256"])
-        for role, entry in recorded.items()
         if role in locations
+        else Input(role, entry["name"], entry["sha256"], FileState.UNLOCATED)
+        for role, entry in recorded.items()
     ]
 
 
