@@ -1,4 +1,4 @@
-"""Task shards: what is in them, what is reported, and what is refused."""
+"""Tokenized tasks: what is in them, what is reported, and what is refused."""
 
 import hashlib
 import itertools
@@ -8,7 +8,6 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
-from safetensors.numpy import load_file
 
 from convnova.config.schema import Task
 from convnova.data.dna import decode
@@ -65,19 +64,6 @@ def test_the_rows_of_each_class_are_told_and_a_class_without_any(tmp_path, capsy
     lines = capsys.readouterr().err
     assert "train: rows of each class: a 1, b 2, c 0" in lines and "test: rows of each class: a 1, b 0, c 1" in lines
     assert "warning: train: no rows of the class c;" in lines and "warning: test: no rows of the class b;" in lines
-
-
-def test_the_shard_is_a_safetensors_file_that_others_read(tmp_path):
-    tokenize_task(Task(), "csv", own_files(tmp_path), tmp_path / "a.st")
-    tensors = load_file(tmp_path / "a.st")
-    assert tensors["train.tokens"].tolist() == [0, 1, 2, 3, 2, 2]
-    assert tensors["train.offsets"].tolist() == [0, 4, 6]
-    assert tensors["train.labels"].tolist() == [1, 0]
-    assert {name: str(tensor.dtype) for name, tensor in tensors.items()} == {
-        f"{split}.{part}": dtype
-        for split in ("train", "test")
-        for part, dtype in (("tokens", "uint8"), ("offsets", "int64"), ("labels", "int64"))
-    }
 
 
 def test_ids_follow_the_config_not_the_files(tmp_path):

@@ -3,17 +3,14 @@
 import h5py
 import numpy as np
 import pytest
+from reading import GENOME, read, spelled
 
-from convnova.config.schema import Task
-from convnova.data.dna import decode, encode
-from convnova.data.readers import READERS, TaskFiles, bend
+from convnova.data.readers import bend
 from convnova.errors import ConvNovaError
 
-GENOME = {"chr1": encode("ACGTTGCANNAAGGCC")[0]}
 HEADER = "chromosome\tstart\tend\ttranscript_id\tsplit\n"
 LINES = "chr1\t0\t4\tENST1\ttrain\nchr1\t4\t9\tENST2\ttest\nchr1\t10\t12\tENST3\ttrain\nchr1\t2\t4\tENST4\tvalid\n"
 LABELS = [[0, 1, 2, 3], [8, 8, 8, 8, 7], [4, 5], [6, 6]]
-TASK = Task(kind="per_base")
 
 
 def write(folder, lines=LINES, labels=LABELS, header=HEADER, name="labels"):
@@ -23,15 +20,6 @@ def write(folder, lines=LINES, labels=LABELS, header=HEADER, name="labels"):
         for number, row in enumerate(labels):
             rows[number] = row
     return {"intervals": folder / "gene_finding.bed", "labels": folder / "gene_finding.hdf5"}
-
-
-def spelled(files, genome=GENOME):
-    found = {}
-    for part in READERS["bend"](TaskFiles(TASK, files, None, genome=genome)):
-        borders = np.cumsum(part.lengths)[:-1]
-        rows = zip(np.split(part.tokens, borders), np.split(part.labels, borders), strict=True)
-        found.setdefault(part.split, []).extend((decode(tokens), labels.tolist()) for tokens, labels in rows)
-    return found
 
 
 EXPECTED = {
@@ -44,15 +32,14 @@ EXPECTED = {
 @pytest.mark.parametrize("rows_a_piece", [1, 3, 256])
 def test_every_base_has_its_label(tmp_path, monkeypatch, rows_a_piece):
     monkeypatch.setattr(bend, "ROWS_A_PIECE", rows_a_piece)
-    files = write(tmp_path)
-    assert spelled(files) == EXPECTED
-    assert all(part.labels.dtype == np.int8 for part in READERS["bend"](TaskFiles(TASK, files, None, genome=GENOME)))
+    parts = read("bend", write(tmp_path), GENOME)
+    assert spelled(parts) == EXPECTED and all(part.labels.dtype == np.int8 for part in parts)
 
 
 def test_the_strand_column_is_not_used(tmp_path):
     lines = "chr1\t0\t4\t-\ttrain\n"
     files = write(tmp_path, lines, LABELS[:1], "chromosome\tstart\tend\tstrand\tsplit\n")
-    assert spelled(files) == {"train": [("ACGT", [0, 1, 2, 3])]}
+    assert spelled(read("bend", files, GENOME)) == {"train": [("ACGT", [0, 1, 2, 3])]}
 
 
 @pytest.mark.parametrize(
@@ -71,17 +58,17 @@ def test_the_strand_column_is_not_used(tmp_path):
 )
 def test_files_that_do_not_fit_together(tmp_path, change, message):
     with pytest.raises(ConvNovaError, match=message):
-        spelled(write(tmp_path, **change))
+        read("bend", write(tmp_path, **change), GENOME)
 
 
 def test_missing_parts(tmp_path):
     files = write(tmp_path)
     with pytest.raises(ConvNovaError, match="expected a genome"):
-        spelled(files, None)
+        read("bend", files)
     with pytest.raises(ConvNovaError, match="expected files in the roles intervals and labels, found intervals"):
-        spelled({"intervals": files["intervals"]})
+        read("bend", {"intervals": files["intervals"]}, GENOME)
     whole = files["labels"].read_bytes()
     for content in (b"<html>", whole[: len(whole) // 2]):
         files["labels"].write_bytes(content)
         with pytest.raises(ConvNovaError, match="hdf5: expected an HDF5 file"):
-            spelled(files)
+            read("bend", files, GENOME)

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import scipy.io
 import yaml
+from reading import GENOME, read, spelled
 
-from convnova.config.schema import Task
-from convnova.data.dna import decode, encode
-from convnova.data.readers import READERS, TaskFiles, deepsea
+from convnova.data.dna import encode
+from convnova.data.readers import deepsea
 from convnova.errors import ConvNovaError
 
 CATALOGUE = Path(__file__).resolve().parents[3] / "config"
-TASK = Task(kind="multilabel", metric="auroc")
 SEQUENCES = ["ACGTN", "GGCAT", "NNNNA", "TTTTT"]
 LABELS = [[0, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 1]]
 
@@ -40,15 +39,6 @@ def matlab_7(path, split, sequences=SEQUENCES, labels=LABELS, chunks=None):
     return path
 
 
-def spelled(files, genome=None, scratch=None):
-    found = {}
-    for part in READERS["deepsea"](TaskFiles(TASK, files, scratch, genome=genome)):
-        texts = [decode(tokens) for tokens in np.split(part.tokens, np.cumsum(part.lengths)[:-1])]
-        assert part.labels.dtype == np.uint8
-        found.setdefault(part.split, []).extend(zip(texts, part.labels.tolist(), strict=True))
-    return found
-
-
 ROWS = list(zip(SEQUENCES, LABELS, strict=True))
 
 
@@ -58,7 +48,7 @@ def test_both_kinds_of_matlab_files(tmp_path, monkeypatch, size, chunks):
     monkeypatch.setattr(deepsea, "WINDOWS_A_PIECE", size)
     train = matlab_7(tmp_path / "train.mat", "train", chunks=chunks)
     valid = matlab_5(tmp_path / "valid.mat", "valid", SEQUENCES[:2], LABELS[:2])
-    assert spelled({"train": train, "valid": valid}) == {"train": ROWS, "valid": ROWS[:2]}
+    assert spelled(read("deepsea", {"train": train, "valid": valid})) == {"train": ROWS, "valid": ROWS[:2]}
 
 
 @pytest.mark.parametrize("folder", ["deepsea_train", "DeepSEA_data"])
@@ -71,16 +61,19 @@ def test_the_bundle_is_unpacked_into_scratch(tmp_path, folder):
     (source / "1_train.lua").write_text("-- code")
     with tarfile.open(tmp_path / "bundle.tar.gz", "w:gz") as archive:
         archive.add(source, folder)
-    assert spelled({"archive": tmp_path / "bundle.tar.gz"}, scratch=scratch) == {"train": ROWS, "test": ROWS[:1]}
+    assert spelled(read("deepsea", {"archive": tmp_path / "bundle.tar.gz"}, scratch=scratch)) == {
+        "train": ROWS,
+        "test": ROWS[:1],
+    }
     assert sorted(path.name for path in scratch.iterdir()) == ["test.mat", "train.mat"]
     cut = tmp_path / "cut.tar.gz"
     cut.write_bytes((tmp_path / "bundle.tar.gz").read_bytes()[:-200])
     with pytest.raises(ConvNovaError, match="expected a whole zip or tar"):
-        spelled({"archive": cut}, scratch=scratch)
+        read("deepsea", {"archive": cut}, scratch=scratch)
     with tarfile.open(tmp_path / "code.tar.gz", "w:gz") as archive:
         archive.add(source / "1_train.lua", "deepsea_train/1_train.lua")
     with pytest.raises(ConvNovaError, match="expected train.mat, valid.mat and test.mat in the bundle"):
-        spelled({"archive": tmp_path / "code.tar.gz"}, scratch=scratch)
+        read("deepsea", {"archive": tmp_path / "code.tar.gz"}, scratch=scratch)
 
 
 def test_wrong_channels_and_sizes(tmp_path, monkeypatch):
@@ -95,7 +88,7 @@ def test_wrong_channels_and_sizes(tmp_path, monkeypatch):
     ):
         matlab_5(path, "test", **changed)
         with pytest.raises(ConvNovaError, match=message):
-            spelled({"test": path})
+            read("deepsea", {"test": path})
 
 
 def test_columns_that_are_not_one_hot(tmp_path):
@@ -104,7 +97,7 @@ def test_columns_that_are_not_one_hot(tmp_path):
         hot[2, :, 4] = [1, wrong, 0, 0]
         matlab_5(tmp_path / "test.mat", "test", testxdata=hot)
         with pytest.raises(ConvNovaError, match="row 3: expected 0 and at most one 1 in the channels AGCT"):
-            spelled({"test": tmp_path / "test.mat"})
+            read("deepsea", {"test": tmp_path / "test.mat"})
 
 
 def test_damaged_matlab_files(tmp_path):
@@ -112,9 +105,9 @@ def test_damaged_matlab_files(tmp_path):
     for content in (seven.read_bytes()[:2000], five.read_bytes()[:150], b"<html>", b""):
         (tmp_path / "train.mat").write_bytes(content)
         with pytest.raises(ConvNovaError, match="train.mat: expected a"):
-            spelled({"train": tmp_path / "train.mat"})
+            read("deepsea", {"train": tmp_path / "train.mat"})
     with pytest.raises(ConvNovaError, match="expected a .mat file, found nothing"):
-        spelled({"train": tmp_path / "absent.mat"})
+        read("deepsea", {"train": tmp_path / "absent.mat"})
 
 
 def test_tables_of_coordinates(tmp_path):
@@ -124,7 +117,7 @@ def test_tables_of_coordinates(tmp_path):
     (tmp_path / "test.csv").write_text(text.replace("True", "1").replace("False", "0"))
     rows = [("ACGT", [1, 0]), ("TTCC", [0, 0]), ("NNAA", [1, 1])]
     files = {"train": tmp_path / "train.csv.gz", "test": tmp_path / "test.csv"}
-    assert spelled(files, genome) == {"train": rows, "test": rows}
+    assert spelled(read("deepsea", files, genome)) == {"train": rows, "test": rows}
 
 
 @pytest.mark.parametrize(
@@ -145,9 +138,9 @@ def test_tables_of_coordinates(tmp_path):
 def test_wrong_tables_of_coordinates(tmp_path, text, message):
     (tmp_path / "train.csv").write_text(text)
     with pytest.raises(ConvNovaError, match=message):
-        spelled({"train": tmp_path / "train.csv"}, {"chr1": encode("ACGTTGCANNAAGGCC")[0]})
+        read("deepsea", {"train": tmp_path / "train.csv"}, GENOME)
     with pytest.raises(ConvNovaError, match="expected a genome"):
-        spelled({"train": tmp_path / "train.csv"})
+        read("deepsea", {"train": tmp_path / "train.csv"})
 
 
 def test_the_919_labels_lie_in_three_groups(shared):
@@ -169,5 +162,5 @@ def test_real_windows_there_and_back(shared, tmp_path):
     sequences, labels = zip(*rows, strict=True)
     train = matlab_7(tmp_path / "train.mat", "train", sequences, labels)
     test = matlab_5(tmp_path / "test.mat", "test", sequences, labels)
-    assert spelled({"train": train, "test": test}) == {"train": rows, "test": rows}
+    assert spelled(read("deepsea", {"train": train, "test": test})) == {"train": rows, "test": rows}
     assert len(rows) == 100 and len(labels[0]) == 919

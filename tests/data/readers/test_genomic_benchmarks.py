@@ -9,14 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reading import GENOME, read, spelled
 
-from convnova.config.schema import Task
-from convnova.data.dna import decode, encode
 from convnova.data.genome import read_genome, tokenize_genome
-from convnova.data.readers import READERS, TaskFiles
 from convnova.errors import ConvNovaError
 
-GENOME = {"chr1": encode("ACGTTGCANNAAGGCC")[0], "chrM": encode("TTTTCCCC")[0]}
 HEADER = "id,region,start,end,strand\n"
 TABLES = {
     "train/positive.csv.gz": "0,chr1,0,4,+\n1,1,4,10,-\n",
@@ -32,14 +29,13 @@ EXPECTED = {
 }
 
 
-def spelled(files, genome=None):
-    found = {}
-    for part in READERS["genomic_benchmarks"](TaskFiles(Task(), files, None, genome=genome)):
-        for tokens, label in zip(
-            np.split(part.tokens, np.cumsum(part.lengths)[:-1]), part.labels.tolist(), strict=True
-        ):
-            found.setdefault((part.split, label), []).append(decode(tokens))
-    return found
+def by_class(files, genome=None):
+    """(split, class) to sequences."""
+    rows = {}
+    for split, pairs in spelled(read("genomic_benchmarks", files, genome)).items():
+        for sequence, label in pairs:
+            rows.setdefault((split, label), []).append(sequence)
+    return rows
 
 
 def write_zip(path, files):
@@ -67,7 +63,7 @@ def test_zip_of_sequences(tmp_path, capsys):
         "mini_v0/test/positive/": "",
         "mini_v0/metadata.yaml": "version: 0",
     }
-    found = spelled({"archive": write_zip(tmp_path / "mini_v0.zip", files)})
+    found = by_class({"archive": write_zip(tmp_path / "mini_v0.zip", files)})
     assert found == {
         ("train", "positive"): ["ACGT", "TTNN"],
         ("train", "negative"): ["GG"],
@@ -80,7 +76,7 @@ def test_zip_of_sequences(tmp_path, capsys):
 def test_a_zip_that_leaves_its_folder(tmp_path, name):
     path = write_zip(tmp_path / "evil.zip", {"a/train/positive/1.txt": "ACGT", name: "ACGT"})
     with pytest.raises(ConvNovaError, match="expected names within the archive, found .*do not trust this file"):
-        spelled({"archive": path})
+        by_class({"archive": path})
 
 
 def test_a_damaged_zip(tmp_path):
@@ -90,9 +86,9 @@ def test_a_damaged_zip(tmp_path):
     for content in (whole[: len(whole) // 2], bytes(flipped), b"<html>", b""):
         (tmp_path / "a.zip").write_bytes(content)
         with pytest.raises(ConvNovaError, match="a.zip: expected a whole zip or tar, found a damaged file"):
-            spelled({"archive": tmp_path / "a.zip"})
+            by_class({"archive": tmp_path / "a.zip"})
     with pytest.raises(ConvNovaError, match="expected a zip, a tar or a folder, found nothing"):
-        spelled({"archive": tmp_path / "absent.zip"})
+        by_class({"archive": tmp_path / "absent.zip"})
 
 
 def test_a_zip_with_a_password(tmp_path):
@@ -102,17 +98,17 @@ def test_a_zip_with_a_password(tmp_path):
         content[content.index(header) + flags] |= 1
     path.write_bytes(content)
     with pytest.raises(ConvNovaError, match="a.zip: expected a zip to read.*password"):
-        spelled({"archive": path})
+        by_class({"archive": path})
 
 
 def test_intervals_in_folder_zip_and_tar(tmp_path):
     folder = write_tables(tmp_path / "mini", TABLES)
-    assert spelled({"intervals": folder}, GENOME) == EXPECTED
+    assert by_class({"intervals": folder}, GENOME) == EXPECTED
     zipped = write_zip(tmp_path / "a.zip", {f"mini/{name}": (folder / name).read_bytes() for name in TABLES})
-    assert spelled({"intervals": zipped}, GENOME) == EXPECTED
+    assert by_class({"intervals": zipped}, GENOME) == EXPECTED
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
         archive.add(folder, "mini")
-    assert spelled({"intervals": tmp_path / "a.tar.gz"}, GENOME) == EXPECTED
+    assert by_class({"intervals": tmp_path / "a.tar.gz"}, GENOME) == EXPECTED
 
 
 def test_a_tar_that_leaves_its_folder_or_is_cut(tmp_path):
@@ -121,10 +117,10 @@ def test_a_tar_that_leaves_its_folder_or_is_cut(tmp_path):
         entry.size = len(HEADER)
         archive.addfile(entry, io.BytesIO(HEADER.encode()))
     with pytest.raises(ConvNovaError, match="expected names within the archive"):
-        spelled({"intervals": tmp_path / "evil.tar.gz"}, GENOME)
+        by_class({"intervals": tmp_path / "evil.tar.gz"}, GENOME)
     (tmp_path / "cut.tar.gz").write_bytes((tmp_path / "evil.tar.gz").read_bytes()[:60])
     with pytest.raises(ConvNovaError, match="cut.tar.gz: expected a whole zip or tar"):
-        spelled({"intervals": tmp_path / "cut.tar.gz"}, GENOME)
+        by_class({"intervals": tmp_path / "cut.tar.gz"}, GENOME)
 
 
 @pytest.mark.parametrize(
@@ -142,9 +138,9 @@ def test_a_tar_that_leaves_its_folder_or_is_cut(tmp_path):
 def test_wrong_intervals(tmp_path, text, message):
     folder = write_tables(tmp_path / "mini", {"train/a.csv.gz": text})
     with pytest.raises(ConvNovaError, match=message):
-        spelled({"intervals": folder}, GENOME)
+        by_class({"intervals": folder}, GENOME)
     with pytest.raises(ConvNovaError, match="expected a genome"):
-        spelled({"intervals": folder})
+        by_class({"intervals": folder})
 
 
 def test_the_225_intervals_of_the_first_megabase_base_for_base(shared, tmp_path):
@@ -162,7 +158,7 @@ def test_the_225_intervals_of_the_first_megabase_base_for_base(shared, tmp_path)
     tokenize_genome(shared / "data/genome_human_slices/hg38_chr1_0_1000000.fa.gz", tmp_path / "genome")
     genome, found = read_genome(tmp_path / "genome"), {}
     for dataset in sorted({row["dataset"] for row in rows}):
-        for (split, label), texts in spelled({"intervals": tmp_path / "sets" / dataset}, genome).items():
+        for (split, label), texts in by_class({"intervals": tmp_path / "sets" / dataset}, genome).items():
             found[dataset, split, label] = texts
     assert found == expected
     assert sum(map(len, found.values())) == 225
@@ -183,7 +179,7 @@ def test_published_counts_of_interval_sets(shared, name, counts, lengths):
     genome = {f"chr{number}": blank for number in [*range(1, 23), "X", "Y", "M"]}
     found, seen = {}, []
     files = {"intervals": shared / "data/genomic_benchmarks_intervals" / name}
-    for part in READERS["genomic_benchmarks"](TaskFiles(Task(), files, None, genome=genome)):
+    for part in read("genomic_benchmarks", files, genome):
         key = part.split, part.labels[0]
         found[key] = found.get(key, 0) + len(part.lengths)
         seen.append(part.lengths)

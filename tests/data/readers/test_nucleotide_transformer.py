@@ -2,29 +2,19 @@
 
 import gzip
 
-import numpy as np
 import pyarrow
 import pytest
 from pyarrow import parquet
+from reading import read, spelled
 
-from convnova.config.schema import Task
-from convnova.data.dna import decode
-from convnova.data.readers import READERS, TaskFiles
 from convnova.errors import ConvNovaError
-
-
-def spelled(files):
-    found = {}
-    for part in READERS["nucleotide_transformer"](TaskFiles(Task(), files, None)):
-        texts = [decode(tokens) for tokens in np.split(part.tokens, np.cumsum(part.lengths)[:-1])]
-        found.setdefault(part.split, []).extend(zip(texts, part.labels.tolist(), strict=True))
-    return found
 
 
 def test_fasta(tmp_path):
     (tmp_path / "train.fna").write_text(">YBR063C_YBR063C_367930|0\nACGTN\n>chr1|x|2\nac\ngt\n")
     (tmp_path / "test.fna.gz").write_bytes(gzip.compress(b">iYAL001C|1\nTTTT\n"))
-    assert spelled({"train": tmp_path / "train.fna", "test": tmp_path / "test.fna.gz"}) == {
+    files = {"train": tmp_path / "train.fna", "test": tmp_path / "test.fna.gz"}
+    assert spelled(read("nucleotide_transformer", files)) == {
         "train": [("ACGTN", "0"), ("ACGT", "2")],
         "test": [("TTTT", "1")],
     }
@@ -35,8 +25,8 @@ def test_parquet_with_and_without_task(tmp_path):
     parquet.write_table(pyarrow.table(columns), tmp_path / "train.parquet")
     parquet.write_table(pyarrow.table({**columns, "task": ["H3", "H3"]}), tmp_path / "test.parquet")
     expected = [("ACGTN", "0"), ("ACGT", "2")]
-    found = spelled({"train": tmp_path / "train.parquet", "test": tmp_path / "test.parquet"})
-    assert found == {"train": expected, "test": expected}
+    files = {split: tmp_path / f"{split}.parquet" for split in ("train", "test")}
+    assert spelled(read("nucleotide_transformer", files)) == {"train": expected, "test": expected}
 
 
 @pytest.mark.parametrize(
@@ -56,7 +46,7 @@ def test_parquet_with_and_without_task(tmp_path):
 def test_wrong_parquet(tmp_path, columns, message):
     parquet.write_table(pyarrow.table(columns), tmp_path / "train.parquet")
     with pytest.raises(ConvNovaError, match=message):
-        spelled({"train": tmp_path / "train.parquet"})
+        read("nucleotide_transformer", {"train": tmp_path / "train.parquet"})
 
 
 def test_no_parquet_at_all(tmp_path):
@@ -65,5 +55,5 @@ def test_no_parquet_at_all(tmp_path):
     for content in (b"<html>not found</html>", whole[:-20], b""):
         (tmp_path / "train.parquet").write_bytes(content)
         with pytest.raises(ConvNovaError, match="expected a parquet file") as error:
-            spelled({"train": tmp_path / "train.parquet"})
+            read("nucleotide_transformer", {"train": tmp_path / "train.parquet"})
         assert "\n" not in str(error.value)

@@ -6,28 +6,10 @@ import re
 
 import numpy as np
 import pytest
+from reading import GENOME, read, spelled
 
-from convnova.config.schema import Task
-from convnova.data.dna import decode, encode
-from convnova.data.readers import READERS, TaskFiles, rows
+from convnova.data.readers import rows
 from convnova.errors import ConvNovaError
-
-GENOME = {"chr1": encode("ACGTTGCANNAAGGCC")[0], "chrM": encode("TTTTCCCC")[0]}
-
-
-def read(name, files, genome=None):
-    return list(READERS[name](TaskFiles(Task(), files, None, genome=genome)))
-
-
-def spelled(found, split="train"):
-    """(sequence, label) of every row of a split."""
-    pairs = []
-    for part in found:
-        if part.split == split:
-            ends = np.cumsum(part.lengths)
-            texts = [decode(part.tokens[end - length : end]) for end, length in zip(ends, part.lengths, strict=True)]
-            pairs += zip(texts, part.labels.tolist(), strict=True)
-    return pairs
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -40,7 +22,7 @@ def test_tables(tmp_path, capsys, separator, end):
     (tmp_path / "test.tsv.gz").write_bytes(gzip.compress(text.encode()))
     found = read("csv", {"train": tmp_path / "train.csv", "test": tmp_path / "test.tsv.gz"})
     expected = [("ACGT", "a"), ("GGN", "b"), ("TTN", "a")]
-    assert spelled(found) == spelled(found, "test") == expected
+    assert spelled(found) == {"train": expected, "test": expected}
     assert [part.others for part in found] == [1, 1]
     assert "train.csv: columns passed over: note" in capsys.readouterr().err
 
@@ -48,7 +30,7 @@ def test_tables(tmp_path, capsys, separator, end):
 def test_a_quoted_comma_and_a_long_sequence(tmp_path):
     """Longer than the 131,072 characters that Python's csv module allows by default."""
     (tmp_path / "train.csv").write_text(f'note,sequence,label\n"a, b",{"ACGT" * 50_000},1\n')
-    assert spelled(read("csv", {"train": tmp_path / "train.csv"})) == [("ACGT" * 50_000, "1")]
+    assert spelled(read("csv", {"train": tmp_path / "train.csv"}))["train"] == [("ACGT" * 50_000, "1")]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +58,7 @@ def test_rows_are_numbered_through_all_pieces(tmp_path, monkeypatch):
         read("csv", {"train": tmp_path / "train.csv"})
     (tmp_path / "train.csv").write_text("sequence,label\n" + "".join(f"{'ACGT' * n},{n}\n" for n in range(1, 30)))
     found = read("csv", {"train": tmp_path / "train.csv"})
-    assert spelled(found) == [("ACGT" * n, str(n)) for n in range(1, 30)]
+    assert spelled(found)["train"] == [("ACGT" * n, str(n)) for n in range(1, 30)]
     assert len(found) > 10
 
 
@@ -85,7 +67,7 @@ def test_fasta_with_labels(tmp_path):
     for name, content in (("a.fa", text.encode()), ("a.fa.gz", gzip.compress(text.encode()))):
         (tmp_path / name).write_bytes(content)
         found = read("fasta", {"valid": tmp_path / name})
-        assert spelled(found, "valid") == [("ACGTACGTN", "1"), ("GNG", "0")]
+        assert spelled(found)["valid"] == [("ACGTACGTN", "1"), ("GNG", "0")]
 
 
 @pytest.mark.parametrize(
@@ -107,8 +89,8 @@ def test_bed_with_labels(tmp_path):
     (tmp_path / "plain.bed").write_text("chr1\t0\t4\tpeak\n1 4 10 none 0 -\nMT\t2\t6\tpeak\t7\t+\n")
     (tmp_path / "header.bed").write_text("#chrom\tstart\tend\tstrand\tlabel\nchr1\t10\t16\t-\tpeak\n")
     found = read("bed", {"train": tmp_path / "plain.bed", "test": tmp_path / "header.bed"}, GENOME)
-    assert spelled(found) == [("ACGT", "peak"), ("NNTGCA", "none"), ("TTCC", "peak")]
-    assert spelled(found, "test") == [("GGCCTT", "peak")]
+    assert spelled(found)["train"] == [("ACGT", "peak"), ("NNTGCA", "none"), ("TTCC", "peak")]
+    assert spelled(found)["test"] == [("GGCCTT", "peak")]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +130,9 @@ def test_counts_of_every_gue_file(shared):
 def test_every_tata_promoter_of_epdnew_is_a_positive_of_gue(shared):
     folder = shared / "data/gue_promoter/prom_300_tata"
     found = [
-        row for name in ("train", "dev", "test") for row in spelled(read("csv", {"train": folder / f"{name}.csv.gz"}))
+        row
+        for name in ("train", "dev", "test")
+        for row in spelled(read("csv", {"train": folder / f"{name}.csv.gz"}))["train"]
     ]
     packed = (shared / "data/promoters_epdnew_human/TATAprom_pos.txt.gz").read_bytes()
     promoters = gzip.decompress(packed).decode().split()
@@ -165,7 +149,7 @@ def test_lower_case_enhancers(shared, tmp_path, name, count):
     """Half of the letters are lower case in the file, and none of them becomes N."""
     text = (shared / f"data/enhancers_liu2016/train_{name}_enhancers.txt").read_text()
     (tmp_path / "a.fa").write_text(re.sub(r"(>\S+)", rf"\1|{name}", text))
-    found = spelled(read("fasta", {"train": tmp_path / "a.fa"}))
+    found = spelled(read("fasta", {"train": tmp_path / "a.fa"}))["train"]
     assert found == [(letters.upper(), name) for letters in re.findall(r">\S+\s+(\w+)", text)]
     assert len(found) == count
     assert any(letter.islower() for letter in text.split("\n", 1)[1])

@@ -1,0 +1,28 @@
+"""Rows as a reader yields them, spelled out."""
+
+import numpy as np
+
+from convnova.config.schema import Task
+from convnova.data.dna import decode, encode
+from convnova.data.readers import READERS, SequenceRows, TaskFiles
+
+GENOME = {"chr1": encode("ACGTTGCANNAAGGCC")[0], "chrM": encode("TTTTCCCC")[0]}
+
+
+def read(name, files, genome=None, scratch=None) -> list[SequenceRows]:
+    """All that the reader of a format yields."""
+    kind = {"bend": "per_base", "deepsea": "multilabel"}.get(name, "classes")
+    metric = "auroc" if kind == "multilabel" else "mcc"
+    return list(READERS[name](TaskFiles(Task(kind=kind, metric=metric), files, scratch, genome=genome)))
+
+
+def spelled(parts: list[SequenceRows]) -> dict[str, list[tuple]]:
+    """Split to the sequence and the label, or labels, of each row."""
+    rows = {}
+    for part in parts:
+        ends = np.cumsum(part.lengths)[:-1]
+        a_label_a_base = part.labels.dtype == np.int8
+        labels = [row.tolist() for row in np.split(part.labels, ends)] if a_label_a_base else part.labels.tolist()
+        texts = map(decode, np.split(part.tokens, ends))
+        rows.setdefault(part.split, []).extend(zip(texts, labels, strict=True))
+    return rows
