@@ -1,12 +1,12 @@
-"""What choosing the epoch on test, means over batches and padding that counts are worth, on real tasks.
+"""How much choosing the epoch on test, means over batches and padding that counts change scores, on real tasks.
 
     python benchmarks/biases.py --data DIR --out DIR --cores 2
 
 Reads from --data the GUE copies of a yeast histone mark and of TATA promoters (dev as train, test), and the yeast
-genome with its annotation; from these it cuts two tasks of its own whose sequences differ in length. Writes the configs
-of three runs to --out: `biases` (heldout and released), `biases_padding` (a study of padding and its side, by
+genome with its annotation; from these it cuts two more tasks whose sequences differ in length. Writes the configs
+of three runs to --out: `biases` (heldout and released), `biases_padding` (an ablation of padding and its side, by
 validation score, on the two tasks) and `biases_padding_embedded` (the same on the simulated genome), and runs the
-workflow on each. Run it where the Snakefile lies; what it says is in `results/biases/tables/protocols.md` and
+workflow on each. Run it where the Snakefile lies; the results are in `results/biases/tables/protocols.md` and
 `results/biases_padding*/tables/study.md`.
 """
 
@@ -21,6 +21,7 @@ import numpy as np
 import yaml
 
 from convnova.data.fasta import pieces
+from convnova.data.intervals import Interval, merge
 
 CSV = {
     "H3": {"train": "gue_emp_yeast_histone/H3/dev.csv.gz", "test": "gue_emp_yeast_histone/H3/test.csv.gz"},
@@ -39,34 +40,23 @@ FINETUNE = {"epochs": 5, "batch_size": 32, "lr": 4.0e-3, "warmup": 0.1}
 
 def chromosomes(fasta: Path) -> dict[str, str]:
     """Name to upper-case sequence."""
-    found: dict[str, list[str]] = {}
+    parts: dict[str, list[str]] = {}
     for piece in pieces(fasta):
-        found.setdefault(piece.header.split()[0], []).append(piece.letters.decode().replace("\n", "").upper())
-    return {name: "".join(parts) for name, parts in found.items()}
+        parts.setdefault(piece.header.split()[0], []).append(piece.letters.decode().replace("\n", "").upper())
+    return {name: "".join(letters) for name, letters in parts.items()}
 
 
 def genes(annotation: Path) -> dict[str, list[tuple[int, int, str]]]:
     """Chromosome to start, end and strand of its genes, 0-based and half-open, ascending."""
-    names, found = {}, {}
+    names, intervals = {}, {}
     with gzip.open(annotation, "rt") as stream:
         for line in stream:
             fields = line.rstrip("\n").split("\t")
             if len(fields) == 9 and fields[2] == "region" and (name := re.search(r"chromosome=(\w+)", fields[8])):
                 names[fields[0]] = name[1]
             if len(fields) == 9 and fields[2] == "gene" and fields[0] in names:
-                found.setdefault(names[fields[0]], []).append((int(fields[3]) - 1, int(fields[4]), fields[6]))
-    return {name: sorted(intervals) for name, intervals in found.items()}
-
-
-def merged(intervals: list[tuple[int, int, str]]) -> list[tuple[int, int]]:
-    """Those that overlap or touch as one."""
-    joined: list[tuple[int, int]] = []
-    for start, end, _ in intervals:
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((start, end))
-    return joined
+                intervals.setdefault(names[fields[0]], []).append((int(fields[3]) - 1, int(fields[4]), fields[6]))
+    return {name: sorted(parts) for name, parts in intervals.items()}
 
 
 def write_tasks(data: Path, out: Path) -> dict[str, dict[str, str]]:
@@ -76,20 +66,20 @@ def write_tasks(data: Path, out: Path) -> dict[str, dict[str, str]]:
     strands: a piece of a gene as its messenger reads (1) or as the opposite strand does (0), by chance.
     """
     sequences = chromosomes(data / "genome_yeast_R64/Saccharomyces_cerevisiae.R64-1-1.dna.toplevel.fa.gz")
-    found = genes(data / "genome_yeast_R64/GCA_000146045.2_R64.annotation.gff.gz")
+    intervals = genes(data / "genome_yeast_R64/GCA_000146045.2_R64.annotation.gff.gz")
     return {
-        "genes": _write(out, "genes", inside_or_between(sequences, found)),
-        "strands": _write(out, "strands", strands_of_genes(sequences, found)),
+        "genes": _write(out, "genes", inside_or_between(sequences, intervals)),
+        "strands": _write(out, "strands", strands_of_genes(sequences, intervals)),
     }
 
 
-def inside_or_between(sequences: dict[str, str], found: dict[str, list[tuple[int, int, str]]]) -> dict[str, list[str]]:
+def inside_or_between(sequences: dict[str, str], genes: dict[str, list[tuple[int, int, str]]]) -> dict[str, list[str]]:
     """Lines of the task `genes`, by split."""
     random = np.random.default_rng(1)
     rows: dict[str, list[str]] = {"train": [], "test": []}
-    for name, intervals in found.items():
-        joined = merged(intervals)
-        for (first, left), (right, _) in zip(joined, joined[1:], strict=False):
+    for name, intervals in genes.items():
+        joined = merge(Interval(name, start, end) for start, end, _ in intervals)
+        for (_, first, left, _), (_, right, *_) in zip(joined, joined[1:], strict=False):
             length = right - left
             if not SHORTEST <= length <= LONGEST or left - first < length:
                 continue
@@ -99,11 +89,11 @@ def inside_or_between(sequences: dict[str, str], found: dict[str, list[tuple[int
     return {split: [lines[row] for row in random.permutation(len(lines))] for split, lines in rows.items()}
 
 
-def strands_of_genes(sequences: dict[str, str], found: dict[str, list[tuple[int, int, str]]]) -> dict[str, list[str]]:
+def strands_of_genes(sequences: dict[str, str], genes: dict[str, list[tuple[int, int, str]]]) -> dict[str, list[str]]:
     """Lines of the task `strands`, by split."""
     random = np.random.default_rng(2)
     rows: dict[str, list[str]] = {"train": [], "test": []}
-    for name, intervals in found.items():
+    for name, intervals in genes.items():
         for start, end, strand in intervals:
             length, label = int(random.integers(SHORTEST, LONGEST + 1)), int(random.integers(2))
             if end - start < length:
@@ -135,7 +125,12 @@ def configs(data: Path, out: Path) -> dict[str, dict]:
         for style, title in styles.items()
     }
     real = {"title": "Real tasks", "format": "csv"}
-    study = {"models": padded, "base": "masked", "protocols": ["heldout"], "seeds": [1, 2, 3, 4, 5, 6]}
+    ablation = {
+        "models": padded,
+        "ablation": {"baseline": "masked"},
+        "protocols": ["heldout"],
+        "seeds": [1, 2, 3, 4, 5, 6],
+    }
     embedded = {"nucleotide_transformer": {"tasks": ["H3", "H4"], "training": EMBEDDED}}
     return {
         "biases": {
@@ -144,8 +139,8 @@ def configs(data: Path, out: Path) -> dict[str, dict]:
             "suites": {"real": real | {"tasks": tasks | {"genes": lengths["genes"]}}},
             "finetune": FINETUNE,
         },
-        "biases_padding": study | {"suites": {"real": real | {"tasks": lengths, "training": FINETUNE}}},
-        "biases_padding_embedded": study | {"simulate": {"seed": 1}, "suites": embedded},
+        "biases_padding": ablation | {"suites": {"real": real | {"tasks": lengths, "training": FINETUNE}}},
+        "biases_padding_embedded": ablation | {"simulate": {"seed": 1}, "suites": embedded},
     }
 
 
@@ -157,10 +152,10 @@ def main() -> None:
     parser.add_argument("--cores", default="2")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    found = configs(options.data, options.out)
-    for name, content in found.items():
+    runs = configs(options.data, options.out)
+    for name, content in runs.items():
         (options.out / f"{name}.yaml").write_text(yaml.safe_dump({"run": name, **content}, sort_keys=False))
-    for name in found:
+    for name in runs:
         command = [shutil.which("snakemake") or "snakemake", "--cores", options.cores, "--keep-going", "--configfile"]
         subprocess.run([*command, str(options.out / f"{name}.yaml")], check=True)
 
