@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -48,8 +48,6 @@ CAPTION = (
     "pairs of a task and protocol. Tested is the chance in the test rows, not that of training: for this see by how "
     "many seeds the first is higher. Tasks of many labels are left out."
 )
-
-BySeed = dict[int, Predictions]
 
 
 def compare_test_rows(config: RunConfig) -> Table:
@@ -91,8 +89,7 @@ def pair_table(results: pd.DataFrame, config: RunConfig) -> Table:
         results: the columns of `COLUMNS`, a line a task, protocol and pair of models.
         config: of the run, for the titles of models.
     """
-    titles = {name: model.title for name, model in config.models.items()}
-    lines = []
+    titles, lines = config.model_titles, []
     for row in results.itertuples(index=False):
         seeds = f"{row.seeds}" if row.seeds == row.seeds_expected else f"{row.seeds} of {row.seeds_expected}"
         lines.append(
@@ -127,77 +124,73 @@ def pair_table(results: pd.DataFrame, config: RunConfig) -> Table:
     )
 
 
+class SavedModel(NamedTuple):
+    """What is saved of a model on a task, by one protocol."""
+
+    name: str
+    title: str
+    predictions: dict[int, Predictions]
+    """By seed."""
+    receptive_field: str
+
+
+def _saved(config: RunConfig, suite: str, task: str, model: str, protocol: str) -> SavedModel:
+    """Predictions of every seed, and the receptive field by the metrics beside them: `unknown` without any."""
+    jobs = [Job(suite, task, model, protocol, seed) for seed in config.seeds_of(suite, protocol)]
+    predictions = {job.seed: saved for job in jobs if (saved := predictions_of(config, job))}
+    paths = [path for job in jobs if (path := config.folder(job) / "metrics.json").is_file()]
+    field = receptive_field(read_json(path)["receptive_field"] or math.inf for path in paths)
+    return SavedModel(model, config.models[model].title, predictions, field.text if field else "unknown")
+
+
 def _pairs(config: RunConfig, suite: str, task: str, protocol: str) -> Iterator[dict[str, Any]]:
     """A line a pair of models with a seed in common."""
-    spec, jobs = config.suites[suite].tasks[task], {}
-    for model in config.models:
-        jobs[model] = [Job(suite, task, model, protocol, seed) for seed in config.seeds_of(suite, protocol)]
-    predictions = {
-        model: {job.seed: saved for job in of_model if (saved := predictions_of(config, job))}
-        for model, of_model in jobs.items()
-    }
-    _check_same_rows([saved for of_model in predictions.values() for saved in of_model.values()])
-    couples = [(a, b) for a, b in combinations(predictions, 2) if predictions[a].keys() & predictions[b].keys()]
+    spec = config.suites[suite].tasks[task]
+    models = [_saved(config, suite, task, model, protocol) for model in config.models]
+    couples = [(a, b) for a, b in combinations(models, 2) if a.predictions.keys() & b.predictions.keys()]
+    first, *others = [saved for model in models for saved in model.predictions.values()] or [None]
+    for other in others:
+        if not np.array_equal(other.rows, first.rows) or not np.array_equal(other.labels, first.labels):
+            raise ConvNovaError(
+                f"{other.path}: expected the test rows and labels of {first.path}, found others; run the older again"
+            )
     if not couples:
         return
-    first = next(iter(predictions[couples[0][0]].values()))
     two_classes = first.predicted.shape[1:] == (2,)
     lacks_a_class = two_classes and np.bincount(first.labels, minlength=2).min() < 2
     if spec.metric in RANKING_METRICS and lacks_a_class:
         log(f"left out: {suite}/{task}, {protocol}: {spec.metric} needs two test rows or more of either class")
         return
-
-    def compare(metric: str) -> list[PairedOverTestRows]:
-        """Every couple by one metric, adjusted for one another."""
-        return with_holm(
-            [
-                _compared(
-                    spec.kind, metric, predictions[a], predictions[b], (config.models[a].title, config.models[b].title)
-                )
-                for a, b in couples
-            ]
-        )
-
-    results = compare(spec.metric)
-    aurocs = compare("auroc") if spec.metric != "auroc" and two_classes and not lacks_a_class else []
-    fields = {model: _receptive_field(config, of_model) for model, of_model in jobs.items()}
-    for place, ((a, b), result) in enumerate(zip(couples, results, strict=True)):
-        line = vars(result) | {"suite": suite, "task": task, "protocol": protocol, "a": a, "b": b}
-        line |= {"seeds_expected": len(jobs[a]), "metric": spec.metric, "receptive_fields": f"{fields[a]}, {fields[b]}"}
-        both = [result, *aurocs[place : place + 1]]
-        for auroc in both[1:]:
+    with_auroc = spec.metric != "auroc" and two_classes and not lacks_a_class
+    results = _compare(couples, spec.kind, spec.metric)
+    aurocs = _compare(couples, spec.kind, "auroc") if with_auroc else [None] * len(couples)
+    for (a, b), result, auroc in zip(couples, results, aurocs, strict=True):
+        line = vars(result) | {"suite": suite, "task": task, "protocol": protocol, "a": a.name, "b": b.name}
+        line |= {"metric": spec.metric, "seeds_expected": len(config.seeds_of(suite, protocol))}
+        line |= {"receptive_fields": f"{a.receptive_field}, {b.receptive_field}"}
+        sentence = f"{task}, {protocol}: {over_test_rows(result)}"
+        if auroc:
             line |= {f"auroc_{name}": getattr(auroc, name) for name in ("difference", "low", "high", "p", "p_holm")}
-        yield line | {"sentence": f"{task}, {protocol}: {' '.join(map(over_test_rows, both))}"}
+            sentence += f" {over_test_rows(auroc)}"
+        yield line | {"sentence": sentence}
 
 
-def _receptive_field(config: RunConfig, jobs: list[Job]) -> str:
-    """A model's receptive field on a task, by the metrics beside its predictions; `unknown` without them."""
-    paths = [path for job in jobs if (path := config.folder(job) / "metrics.json").is_file()]
-    cell = receptive_field(read_json(path)["receptive_field"] or math.inf for path in paths)
-    return cell.text if cell else "unknown"
-
-
-def _check_same_rows(predictions: list[Predictions]) -> None:
-    for other in predictions[1:]:
-        first = predictions[0]
-        if not np.array_equal(other.rows, first.rows) or not np.array_equal(other.labels, first.labels):
-            raise ConvNovaError(
-                f"{other.path}: expected the test rows and labels of {first.path}, found others; run the older again"
-            )
-
-
-def _compared(kind: str, metric: str, a: BySeed, b: BySeed, titles: tuple[str, str]) -> PairedOverTestRows:
-    """Two models by the seeds that both have."""
-    seeds = [seed for seed in a if seed in b]
-    of_a, of_b = ([model[seed] for seed in seeds] for model in (a, b))
-    if kind == "classes":
-        scores = (np.stack([saved.predicted for saved in of_model]) for of_model in (of_a, of_b))
-        result = compare_over_test_rows(of_a[0].labels, *scores, metric, titles, RESAMPLES)
-    else:
-        classes = 1 + max(int(max(saved.labels.max(), saved.predicted.max())) for saved in (*of_a, *of_b))
-        counts = (np.stack([confusions(saved, classes) for saved in of_model]) for of_model in (of_a, of_b))
-        result = paired_over_sequences(*counts, metric, titles, RESAMPLES)
-    return replace(result, metric=METRIC_TITLES[metric])
+def _compare(couples: list[tuple[SavedModel, SavedModel]], kind: str, metric: str) -> list[PairedOverTestRows]:
+    """Each couple by the seeds that both have; p values are adjusted for one another."""
+    results = []
+    for a, b in couples:
+        seeds = [seed for seed in a.predictions if seed in b.predictions]
+        both = [[model.predictions[seed] for seed in seeds] for model in (a, b)]
+        if kind == "classes":
+            scores = (np.stack([saved.predicted for saved in of_model]) for of_model in both)
+            labels = both[0][0].labels
+            result = compare_over_test_rows(labels, *scores, metric, (a.title, b.title), RESAMPLES)
+        else:
+            classes = 1 + max(int(max(saved.labels.max(), saved.predicted.max())) for saved in sum(both, []))
+            counts = (np.stack([confusions(saved, classes) for saved in of_model]) for of_model in both)
+            result = paired_over_sequences(*counts, metric, (a.title, b.title), RESAMPLES)
+        results.append(replace(result, metric=METRIC_TITLES[metric]))
+    return with_holm(results)
 
 
 def confusions(predictions: Predictions, classes: int) -> np.ndarray:
