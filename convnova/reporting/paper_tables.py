@@ -38,7 +38,8 @@ def paper_table(name: str, scores: pd.DataFrame, published: pd.DataFrame, config
     if name in PAPER_TABLES:
         return _beside_published(name, scores, published[published["table"] == PAPER_TABLES[name].published], config)
     ours = {"convnova_tables_3_10": _long_range, "convnova_table_9": _blocks, "convnova_ablations": _ablations}
-    return ours[name](scores, config)
+    frame, caption, summary = ours[name](scores, config)
+    return Table(name, extra_table_titles(config)[name], frame, caption, summary, simulated=config.simulated)
 
 
 def _beside_published(name: str, scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig) -> Table:
@@ -129,7 +130,11 @@ def _sources(published: pd.DataFrame) -> Iterator[str]:
         yield f"Published, {number.model} ({number.confidence}): {source}."
 
 
-def _long_range(scores: pd.DataFrame, config: RunConfig) -> Table:
+Parts = tuple[pd.DataFrame, str, str]
+"""Frame, caption and summary of a table."""
+
+
+def _long_range(scores: pd.DataFrame, config: RunConfig) -> Parts:
     """The tasks of the paper's long-range tables."""
     suites = [suite for suite in LONG_RANGE if suite in config.suites]
     runs_of = dict(list(scores.sort_values("seed").groupby(["suite", "row", "model", "protocol"])))
@@ -143,24 +148,18 @@ def _long_range(scores: pd.DataFrame, config: RunConfig) -> Table:
             lines.append(line)
         fields = _receptive_fields(scores[scores["suite"] == suite], config.model_titles)
         last.append(fields | {"task": f"receptive field, {config.suite_titles[suite]}"})
-    name, models = "convnova_tables_3_10", list(config.model_titles.values())
-    return Table(
-        name,
-        extra_table_titles(config)[name],
-        _frame([*lines, *last], ["task", "metric", "protocol", *models]),
-        f"{UNKNOWN} Mean ± standard deviation over seeds.",
-        _filled(pd.DataFrame(lines)[models]),
-        simulated=config.simulated,
-    )
+    models = list(config.model_titles.values())
+    frame = _frame([*lines, *last], ["task", "metric", "protocol", *models])
+    return frame, f"{UNKNOWN} Mean ± standard deviation over seeds.", _filled(pd.DataFrame(lines)[models])
 
 
 def _filled(cells: pd.DataFrame) -> str:
     return f"{cells.notna().to_numpy().sum()} of {cells.size} cells are run; nothing published to compare with."
 
 
-def _blocks(scores: pd.DataFrame, config: RunConfig) -> Table:
+def _blocks(scores: pd.DataFrame, config: RunConfig) -> Parts:
     """How many blocks each model has on each task."""
-    name, suite = "convnova_table_9", "nucleotide_transformer"
+    suite = "nucleotide_transformer"
     models = {model: title for model, title in config.model_titles.items() if "blocks" in config.settings(model, suite)}
     lines = []
     for row in config.suites[suite].table_rows:
@@ -170,18 +169,16 @@ def _blocks(scores: pd.DataFrame, config: RunConfig) -> Table:
             line[title] = config.job_settings(job)["blocks"]
         lines.append(line)
     lines.append(_receptive_fields(scores[scores["suite"] == suite], models))
-    return Table(
-        name,
-        extra_table_titles(config)[name],
-        _frame(lines, ["task", "metric", *models.values()]),
+    caption = (
         "The paper sets the number of blocks by task (5 to 10, as it is quoted); its numbers are not known, so only "
-        "ours are here.",
-        f"{len(lines) - 1} task{'s' if len(lines) != 2 else ''}; nothing published to compare with.",
-        simulated=config.simulated,
+        "ours are here."
     )
+    tasks = f"{len(lines) - 1} task{'s' if len(lines) != 2 else ''}"
+    frame = _frame(lines, ["task", "metric", *models.values()])
+    return frame, caption, f"{tasks}; nothing published to compare with."
 
 
-def _ablations(scores: pd.DataFrame, config: RunConfig) -> Table:
+def _ablations(scores: pd.DataFrame, config: RunConfig) -> Parts:
     """Models down, what differs between them and their mean score in each suite across."""
     settings = {model: config.settings(model, next(iter(config.suites))) for model in config.models}
     keys = dict.fromkeys(key for of_model in settings.values() for key in of_model)
@@ -199,13 +196,6 @@ def _ablations(scores: pd.DataFrame, config: RunConfig) -> Table:
                 of_rows = runs[runs["protocol"] == protocol].groupby("row")["score"].mean()
                 line[f"{suite_title}: {protocol}"] = of_rows.mean() if len(of_rows) else None
         lines.append(line)
-    name = "convnova_ablations"
     frame = _frame(lines, list(lines[0]))
-    return Table(
-        name,
-        extra_table_titles(config)[name],
-        frame,
-        f"{UNKNOWN} Every model of the run: what differs, and the mean of its tasks' means, each by its own metric.",
-        _filled(frame),
-        simulated=config.simulated,
-    )
+    means = "Every model of the run: what differs, and the mean of its tasks' means, each by its own metric."
+    return frame, f"{UNKNOWN} {means}", _filled(frame)
