@@ -2,8 +2,9 @@
 
 A module `convnova.models.<architecture>` has a dataclass `Config` with `receptive_field` (bases that an output sees at
 most; None for the whole sequence) and a class `Backbone(Config)` with `width` and
-`forward(tokens (B, L), at=None) -> (B, L, width)`, or (M, width) at flat positions; or, where features of single bases
-are not what it makes, a function `predictor(config, kind, outputs, length, **options)` that returns the whole network.
+`forward(tokens (B, L), positions=None) -> (B, L, width)`, or (M, width) at flat positions; or, where features of single
+bases are not what it makes, a function `predictor(config, kind, outputs, length, **options)` that returns the whole
+network.
 `Config.longest`, where there is one, is the longest sequence it can read; `Config.receptive_field_per_base`, where
 there is one, is that of predictions of single bases; `check(config)` tries what can be tried before any job;
 `Backbone.recordable`, where it is true, lets steps on a GPU be replayed (`convnova.training.cuda_graphs`). See

@@ -70,9 +70,9 @@ class Step(nn.Module):
         self.conv = Convolution(inputs, outputs, taps, dilation, bias=False)
         self.norm = BatchNorm(outputs)
 
-    def forward(self, x: Tensor, inside: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, is_base: Tensor | None) -> Tensor:
         """x and the result are zero where there is no base."""
-        return self.norm(self.conv(F.gelu(x)), inside)
+        return self.norm(self.conv(F.gelu(x)), is_base)
 
 
 class Backbone(nn.Module):
@@ -92,13 +92,13 @@ class Backbone(nn.Module):
             nn.init.zeros_(last.norm.weight)  # each block is the identity at first
         self.end = Step(config.width, self.width, 1)
 
-    def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
-        inside = padding_mask(tokens)
-        x, inside = max_pool(self.stem_norm(self.stem(one_hot(tokens, self.stem.weight.dtype)), inside), inside, 2)
+        is_base = padding_mask(tokens)
+        x, is_base = max_pool(self.stem_norm(self.stem(one_hot(tokens, self.stem.weight.dtype)), is_base), is_base, 2)
         for step in self.tower:
-            x, inside = max_pool(step(x, inside), inside, 2)
+            x, is_base = max_pool(step(x, is_base), is_base, 2)
         for dilated, last in self.dilated:
-            x = x + F.dropout(last(dilated(x, inside), inside), self.config.dropout, self.training)
-        x = F.gelu(self.end(x, inside))
-        return select_positions(repeated(x, self.config.bin, tokens.shape[1]), at)
+            x = x + F.dropout(last(dilated(x, is_base), is_base), self.config.dropout, self.training)
+        x = F.gelu(self.end(x, is_base))
+        return select_positions(repeated(x, self.config.bin, tokens.shape[1]), positions)

@@ -67,10 +67,10 @@ class Direction(nn.Module):
         with torch.no_grad():
             self.step.bias.copy_(steps + torch.log(-torch.expm1(-steps)))  # the inverse of softplus
 
-    def forward(self, u: Tensor, inside: Tensor | None) -> Tensor:
+    def forward(self, u: Tensor, is_base: Tensor | None) -> Tensor:
         """What is read at padding is zero, so the state stays zero until the first base."""
-        u = F.pad(masked(u, inside).transpose(1, 2), (self.conv.kernel_size[0] - 1, 0))
-        u = masked(F.silu(self.conv(u).transpose(1, 2)), inside)
+        u = F.pad(masked(u, is_base).transpose(1, 2), (self.conv.kernel_size[0] - 1, 0))
+        u = masked(F.silu(self.conv(u).transpose(1, 2)), is_base)
         step, b, c = self.select(u).split(self.sizes, -1)
         return selective_scan(u, F.softplus(self.step(step)), -self.a_log.exp(), b, c, self.d)
 
@@ -85,11 +85,11 @@ class BiMamba(nn.Module):
         rank = math.ceil(config.width / 16)
         self.rightward, self.leftward = Direction(inner, rank, config), Direction(inner, rank, config)
 
-    def forward(self, x: Tensor, inside: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, is_base: Tensor | None) -> Tensor:
         """Rows of padded positions have no meaning."""
         u, z = self.enter(x).chunk(2, -1)
-        backward = None if inside is None else inside.flip(1)
-        y = self.rightward(u, inside) + self.leftward(u.flip(1), backward).flip(1)
+        backward = None if is_base is None else is_base.flip(1)
+        y = self.rightward(u, is_base) + self.leftward(u.flip(1), backward).flip(1)
         return self.leave(y * F.silu(z))
 
 
@@ -105,20 +105,20 @@ class Backbone(nn.Module):
         self.norms = nn.ModuleList(nn.RMSNorm(config.width, 1e-5) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.width, 1e-5)
 
-    def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
         tokens = tokens.long()
-        inside = padding_mask(tokens)
+        is_base = padding_mask(tokens)
         if not self.both_strands:
-            return select_positions(self._one_strand(tokens, inside), at)
+            return select_positions(self._one_strand(tokens, is_base), positions)
         complement = torch.as_tensor(COMPLEMENT, device=tokens.device).long()
         other = complement[tokens].flip(1)
-        twice = None if inside is None else torch.cat([inside, inside.flip(1)])
+        twice = None if is_base is None else torch.cat([is_base, is_base.flip(1)])
         own, opposite = self._one_strand(torch.cat([tokens, other]), twice).chunk(2)
-        return select_positions(torch.cat([own, opposite.flip(1)], -1), at)
+        return select_positions(torch.cat([own, opposite.flip(1)], -1), positions)
 
-    def _one_strand(self, tokens: Tensor, inside: Tensor | None) -> Tensor:
+    def _one_strand(self, tokens: Tensor, is_base: Tensor | None) -> Tensor:
         x = self.embedding(tokens)
         for norm, layer in zip(self.norms, self.layers, strict=True):
-            x = x + layer(norm(x), inside)
+            x = x + layer(norm(x), is_base)
         return self.norm(x)

@@ -66,10 +66,10 @@ class PerBaseCNN(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (B, L, outputs) of (B, L) tokens."""
-        inside = padding_mask(tokens)
-        x = masked(self.embedding(tokens.long()), inside)
+        is_base = padding_mask(tokens)
+        x = masked(self.embedding(tokens.long()), is_base)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = norm(convolution(x), inside).relu()
+            x = norm(convolution(x), is_base).relu()
         return self.head(x)
 
 

@@ -47,9 +47,9 @@ class Block(nn.Module):
         self.widen, self.narrow = nn.Linear(width, inner), nn.Linear(inner, width)
         self.gamma = nn.Parameter(torch.full((width,), 1e-6))
 
-    def forward(self, x: Tensor, inside: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, is_base: Tensor | None) -> Tensor:
         """Rows of padded positions have no meaning."""
-        h = self.norm(self.depthwise(masked(x, inside)))
+        h = self.norm(self.depthwise(masked(x, is_base)))
         return x + self.gamma * self.narrow(F.gelu(self.widen(h)))
 
 
@@ -63,9 +63,9 @@ class Backbone(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(self.width)
 
-    def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
-        inside, x = padding_mask(tokens), self.stem_norm(self.stem(one_hot(tokens, self.stem.weight.dtype)))
+        is_base, x = padding_mask(tokens), self.stem_norm(self.stem(one_hot(tokens, self.stem.weight.dtype)))
         for block in self.blocks:
-            x = block(x, inside)
-        return self.norm(select_positions(x, at))
+            x = block(x, is_base)
+        return self.norm(select_positions(x, positions))

@@ -9,16 +9,13 @@
     x = x + MLP(x)                                              the tail
     x = Conv_1(GELU(Conv_1(x)))                                 only with `final_conv`
 
-Everything lies channels last, (B, L, d), also in the convolutions. B is sequences, L positions, d `width`.
-Positions of the token OUTSIDE are padding: zeros to every convolution, as what lies beyond a sequence's end is.
+Shapes: B sequences, L positions, d = `width` channels. Everything lies channels last, (B, L, d), also in the
+convolutions. Positions of the token PAD are padding: zeros to every convolution, as what lies beyond a sequence's end.
 """
 
 import copy
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,16 +26,14 @@ from convnova.data.dna import PAD
 from convnova.errors import ConvNovaError
 from convnova.models.heads import VOCABULARY
 from convnova.models.kernels import cpu, hopper
-from convnova.models.kernels.winograd import GROUP, Pointwise, convolve, five_products_pay, float32_on_cpu, linear
 
 STEM_KERNEL = 9
 LARGEST_DILATION = 1024
 SECOND_BRANCHES = ("complement", "reverse_complement", "none")
 GATES = ("product", "sum", "none")
-CACHED = 1 << 20
-"""Numbers of one activation of a piece of a batch, in prediction on a CPU: few enough for its caches, and for malloc to
-keep the memory of what is freed, of which the kernel would clear every page anew."""
-LONGEST = 1 << 20
+CPU_ACTIVATION = 1 << 20
+"""Numbers of one activation when predicting on a CPU: few enough for its caches, and for malloc to reuse the memory."""
+GPU_POSITIONS = 1 << 20
 """Bases that a GPU predicts at once."""
 
 
@@ -105,7 +100,7 @@ class GatedConvolutionBlock(nn.Module):
     """One block: a dilated convolution of the sequence branch, multiplied by a gate from the second branch."""
 
     fast = True
-    """Compute in the way that suits the machine (`sparing` on a CPU, `fused` on a GPU), not as the equations stand."""
+    """Compute with `kernels` where they apply. Set to False, the block is computed as written here."""
 
     def __init__(self, config: Config, dilation: int):
         super().__init__()
@@ -115,64 +110,97 @@ class GatedConvolutionBlock(nn.Module):
         self.norm, self.gate_norm = nn.LayerNorm(width), nn.LayerNorm(width) if gated else None
         self.conv = nn.Conv1d(width, width, config.kernel)
         self.gate_conv = nn.Conv1d(width, width, config.kernel) if gated else None
-        self.ffn = nn.Sequential(Pointwise(width, width), nn.GELU(), nn.LayerNorm(width)) if config.ffn else None
+        self.ffn = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width)) if config.ffn else None
 
     def forward(
-        self, x: Tensor, c: Tensor | None, inside: Tensor | None, at: Tensor | None = None, last: bool = False
+        self,
+        x: Tensor,
+        c: Tensor | None,
+        is_base: Tensor | None,
+        positions: Tensor | None = None,
+        last: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Update both branches.
 
         Args:
-            x, c: (B, L, d), the sequence branch and the second branch, or None where the gate reads x.
-            inside: (B, L, 1), 0 at padding and 1 elsewhere, or None without padding.
-            at: (M,) different positions b * L + l at which alone the result is wanted, of the `last` block.
-            last: the second branch is not wanted.
+            x: (B, L, d), the sequence branch.
+            c: (B, L, d), the second branch, or None where the gate reads x.
+            is_base: (B, L, 1), 0 at padding and 1 elsewhere, or None without padding.
+            positions: (M,) different positions b * L + l; with them the result is computed there alone, and the block
+                must be the last.
+            last: the block is the last, which needs no second branch after it.
 
         Returns:
-            x: (B, L, d), or (M, d) with `at`. c: (B, L, d), or None if there is none or it is not wanted.
+            x: (B, L, d), or (M, d) with `positions`. c: (B, L, d), or None without a second branch or after the last.
         """
-        last, read = last or c is None, x if c is None else c
-        regular = self.gate == "product" and not (self.training and self.dropout)
-        if self.fast and regular and hopper.applies(x, x.shape[-1]):
-            return hopper.gated_convolution(self, x, read, inside, at, last)
-        x, gate = self._update(x, read, inside, at)
+        last, gate_input = last or c is None, x if c is None else c
+        plain_gate = self.gate == "product" and not (self.training and self.dropout)
+        if self.fast and plain_gate and hopper.applies(x, x.shape[-1]):
+            return hopper.gated_convolution(self, x, gate_input, is_base, positions, last)
+        h = F.gelu(self._convolve(x, self.norm, self.conv, is_base, positions))
+        if positions is not None:
+            x = x.flatten(0, 1)[positions]  # (M, d)
+        gate = None
+        if self.gate == "none":
+            x = x + h
+        else:
+            gate = torch.sigmoid(self._convolve(gate_input, self.gate_norm, self.gate_conv, is_base, positions))
+            x = x + h + gate if self.gate == "sum" else torch.addcmul(x, h, gate)
         if self.ffn is not None:
             x = x + self.ffn(x)
         return x, None if last else c + gate
 
-    def _update(self, x: Tensor, c: Tensor, inside: Tensor | None, at: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        h = self._convolve(self.conv, self.norm, x, inside, at)
-        chosen = x if at is None else x.flatten(0, 1)[at]
-        if self.gate == "none":
-            return chosen + F.gelu(h), None
-        a = self._convolve(self.gate_conv, self.gate_norm, c, inside, at)
-        if self.gate == "product" and self.fast and float32_on_cpu(x):
-            return cpu.GatedUpdate.apply(chosen, h, a)
-        gate = torch.sigmoid(a)
-        return chosen + F.gelu(h) + gate if self.gate == "sum" else torch.addcmul(chosen, F.gelu(h), gate), gate
-
     def _convolve(
-        self, conv: nn.Conv1d, norm: nn.LayerNorm, x: Tensor, inside: Tensor | None, at: Tensor | None
+        self, x: Tensor, norm: nn.LayerNorm, conv: nn.Conv1d, is_base: Tensor | None, positions: Tensor | None
     ) -> Tensor:
-        x = F.dropout(x, self.dropout, self.training)
-        if self.fast and at is None and float32_on_cpu(x):
-            parameters = norm.weight, norm.bias, conv.weight, conv.bias
-            return cpu.NormedConvolution.apply(x, *parameters, inside, self.dilation)
-        h = norm(x) if inside is None else norm(x) * inside
-        if at is None:
-            return convolve(h, conv.weight, conv.bias, self.dilation)
-        return convolve_at(h, conv, self.dilation, at)
+        h = norm(F.dropout(x, self.dropout, self.training))
+        h = h if is_base is None else h * is_base
+        if positions is None:
+            return convolve(h, conv.weight, conv.bias, self.dilation, self.fast)
+        return convolve_at(h, conv.weight, conv.bias, self.dilation, positions)
 
 
-def convolve_at(h: Tensor, conv: nn.Conv1d, dilation: int, at: Tensor) -> Tensor:
-    """The rows `at` (M,) of `convolve(h)` as one matrix product over gathered taps: (M, d)."""
-    taps, length = conv.kernel_size[0], h.shape[1]
+def convolve(h: Tensor, weight: Tensor, bias: Tensor, dilation: int, fast: bool = True) -> Tensor:
+    """Convolve along L with zeros outside, keeping the length; channels stay last in memory.
+
+    Args:
+        h: (B, L, d_in).
+        weight: (d_out, d_in, k), as of `torch.nn.Conv1d`, k odd.
+        bias: (d_out,).
+        dilation: positions from tap to tap.
+        fast: use `kernels.cpu` where it applies.
+
+    Returns:
+        (B, L, d_out).
+    """
+    if fast and cpu.applies(h):
+        return cpu.convolve(h, weight, bias, dilation)
+    image = h.unsqueeze(1).permute(0, 3, 1, 2)  # (B, d_in, 1, L)
+    zeros = dilation * (weight.shape[2] // 2)
+    y = F.conv2d(image, weight.unsqueeze(2), bias, padding=(0, zeros), dilation=(1, dilation))  # (B, d_out, 1, L)
+    return y.permute(0, 2, 3, 1).squeeze(1)
+
+
+def convolve_at(h: Tensor, weight: Tensor, bias: Tensor, dilation: int, positions: Tensor) -> Tensor:
+    """The rows `positions` (M,) of `convolve(h, ...)`, as one matrix product over gathered taps.
+
+    Args:
+        h: (B, L, d_in).
+        weight: (d_out, d_in, k).
+        bias: (d_out,).
+        dilation: positions from tap to tap.
+        positions: (M,) positions b * L + l.
+
+    Returns:
+        (M, d_out).
+    """
+    length, taps = h.shape[1], weight.shape[2]
     reach = dilation * (taps // 2)
-    padded = F.pad(h, (0, 0, reach, reach)).flatten(0, 1)  # (B * (L + 2 reach), d)
-    first = at + torch.div(at, length, rounding_mode="floor") * (2 * reach)
-    rows = first[:, None] + dilation * torch.arange(taps, device=at.device)  # (M, k)
-    gathered = padded[rows].flatten(1)  # (M, k d)
-    return F.linear(gathered, conv.weight.permute(0, 2, 1).flatten(1), conv.bias)
+    padded = F.pad(h, (0, 0, reach, reach)).flatten(0, 1)  # (B * (L + 2 reach), d_in)
+    first = positions + torch.div(positions, length, rounding_mode="floor") * (2 * reach)
+    rows = first[:, None] + dilation * torch.arange(taps, device=positions.device)  # (M, k)
+    gathered = padded.index_select(0, rows.flatten()).view(len(rows), taps * h.shape[2])  # (M, k d_in)
+    return F.linear(gathered, weight.permute(0, 2, 1).flatten(1), bias)
 
 
 class Backbone(nn.Module):
@@ -199,111 +227,101 @@ class Backbone(nn.Module):
         blocks = (GatedConvolutionBlock(config, dilation) for dilation in config.dilations[:: config.stacks])
         self.blocks = nn.ModuleList(copy.deepcopy(block) for block in blocks for _ in range(config.stacks))
         self.tail = nn.Sequential(
-            Pointwise(self.width, inner),
+            nn.Linear(self.width, inner),
             nn.GELU(),
-            Pointwise(inner, inner),
+            nn.Linear(inner, inner),
             nn.LayerNorm(inner),
-            Pointwise(inner, inner),
+            nn.Linear(inner, inner),
             nn.GELU(),
-            Pointwise(inner, self.width),
+            nn.Linear(inner, self.width),
             nn.LayerNorm(self.width),
         )
-        pointwise = (Pointwise(self.width, self.width), nn.GELU(), Pointwise(self.width, self.width))
-        self.final_conv = nn.Sequential(*pointwise) if config.final_conv else None
+        final = (nn.Linear(self.width, self.width), nn.GELU(), nn.Linear(self.width, self.width))
+        self.final_conv = nn.Sequential(*final) if config.final_conv else None
 
-    def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """Features of every base, or of some.
 
         Args:
-            tokens: (B, L) of any integer type, A C G T N = 0..4; OUTSIDE = 5 is padding, at the right end only.
-            at: (M,) positions b * L + l; with it the last block and the tail are computed there alone.
+            tokens: (B, L) of any integer type, A C G T N = 0..4; PAD = 5 is padding, at the right end only.
+            positions: (M,) positions b * L + l; with them the last block and the tail are computed there alone.
 
         Returns:
-            (B, L, d), or (M, d) with `at`. Rows of padded positions have no meaning.
+            (B, L, d), or (M, d) with `positions`. Rows of padded positions have no meaning.
         """
-        if at is not None or torch.is_grad_enabled():
-            return self._features(tokens, at)
-        piece = CACHED // self.width if tokens.device.type == "cpu" else LONGEST
-        if self.config.receptive_field is not None and tokens.shape[1] > 2 * piece > 8 * self._overlap()[0]:
+        if positions is not None or torch.is_grad_enabled():
+            return self._features(tokens, positions)
+        piece = CPU_ACTIVATION // self.width if tokens.device.type == "cpu" else GPU_POSITIONS
+        if self.config.receptive_field is not None and tokens.shape[1] > 2 * piece > 8 * self.config.reach:
             return self.in_windows(tokens, piece)
-        return torch.cat([self._features(group, None) for group in tokens.split(max(1, piece // tokens.shape[1]))])
+        groups = tokens.split(max(1, piece // tokens.shape[1]))
+        return torch.cat([self._features(group, None) for group in groups])
 
     def in_windows(self, tokens: Tensor, window: int) -> Tensor:
-        """As `forward`, for sequences of any length: windows that overlap by what a position sees, to the same result.
+        """As `forward`, for sequences of any length, by windows that overlap by what a position sees.
 
         Args:
-            tokens: (B, L). window: positions in memory at once, or a few less.
+            tokens: (B, L).
+            window: positions in memory at once.
+
+        Returns:
+            (B, L, d).
 
         Raises:
             ConvNovaError: too short a window, or a second branch that reads from the other end.
         """
-        overlap, grain = self._overlap()
-        parts, step = [], (window - 2 * overlap) // grain * grain
+        reach = self.config.reach
+        step = window - 2 * reach
         if step < 1 or self.config.receptive_field is None:
             raise ConvNovaError(
-                f"window = {window}: expected {2 * overlap + grain} bases or more, the receptive field and what its "
-                f"sums are grouped by, and no second branch from the other end, found {self.config.second_branch}; "
-                "predict the sequence as a whole"
+                f"window = {window}: expected {2 * reach + 1} bases or more, the receptive field, and no second branch "
+                f"from the other end, found {self.config.second_branch}; predict the sequence as a whole"
             )
+        parts = []
         for start in range(0, tokens.shape[1], step):
-            first = max(0, start - overlap)
-            features = self._features(tokens[:, first : start + step + overlap], None)
+            first = max(0, start - reach)
+            features = self._features(tokens[:, first : start + step + reach], None)
             parts.append(features[:, start - first : start - first + step])
         return torch.cat(parts, 1)
 
-    def _overlap(self) -> tuple[int, int]:
-        """Bases to either side that a window needs, and of which number it begins at a multiple: with those its sums
-        by five products are the whole's, rounding included."""
-        config = self.config
-        by_five = [d for d in config.dilations if five_products_pay(config.width, config.kernel, d)]
-        grain = math.lcm(*(GROUP * dilation for dilation in by_five))
-        return -(-(config.reach + (GROUP - 1) * sum(by_five)) // grain) * grain, grain
-
-    def _features(self, tokens: Tensor, at: Tensor | None) -> Tensor:
-        call = again if self.checkpointing and torch.is_grad_enabled() else _call
-        x, c = call(self._stems, tokens)
+    def _features(self, tokens: Tensor, positions: Tensor | None) -> Tensor:
+        call = recompute if self.checkpointing and torch.is_grad_enabled() else lambda f, *inputs: f(*inputs)
+        x, c = call(self.stems, tokens)
         padding = tokens == PAD
-        # a GPU is not waited for, to learn whether there is any
-        inside = (~padding).unsqueeze(-1).to(x.dtype) if tokens.is_cuda or padding.any() else None
+        # any() would wait for a GPU
+        is_base = (~padding).unsqueeze(-1).to(x.dtype) if tokens.is_cuda or padding.any() else None
         *earlier, last = self.blocks
         for block in earlier:
-            x, c = call(block, x, c, inside)
-        x, _ = call(last, x, c, inside, at, True)
-        return call(self._finish, x)
+            x, c = call(block, x, c, is_base)
+        x, _ = call(last, x, c, is_base, positions, True)
+        return call(self.finish, x)
 
-    def _finish(self, x: Tensor) -> Tensor:
-        """The tail and the final layers: (..., d) to the same."""
-        if self._fused(x) and self.config.tail_expansion in hopper.TAIL_EXPANSIONS:
-            x = hopper.tail(self.tail, x)
-        else:
-            x = x + self.tail(x)
-        return x if self.final_conv is None else self.final_conv(x)
-
-    def _stems(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Both stems: (B, L, d) twice; of one branch (B, L, d) and None.
+    def stems(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Both stems of (B, L) tokens: (B, L, d) twice; of one branch (B, L, d) and None.
 
         The second branch's complement is taken by exchanging the input channels of its weights, so that both stems
         can read the same one-hot letters.
         """
-        stem = self._stem(tokens)
-        x = stem(self.stem.weight, self.stem.bias)
+        x = self._stem(tokens, self.stem.weight, self.stem.bias)
         if self.second_stem is None:
             return x, None
         bases, n = self.second_stem.weight.split([VOCABULARY - 1, 1], 1)
         complement = torch.cat([bases.flip(1), n], 1)  # A C G T to T G C A
-        if self.config.second_branch == "reverse_complement":
-            stem = self._stem(reverse(tokens))
-        return x, stem(complement, self.second_stem.bias)
+        second = reverse(tokens) if self.config.second_branch == "reverse_complement" else tokens
+        return x, self._stem(second, complement, self.second_stem.bias)
 
-    def _stem(self, tokens: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        """GELU of the convolution of one-hot `tokens`, (B, L, d), of weights (d, 5, 9) and biases (d,)."""
-        if self._fused(tokens):
-            return partial(hopper.stem, tokens)
-        windows = letter_windows(tokens).to(self.stem.weight.dtype)
-        return lambda weight, bias: F.gelu(linear(windows, weight.permute(0, 2, 1).flatten(1), bias))
+    def _stem(self, tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """GELU of the convolution of one-hot (B, L) tokens with weight (d, 5, 9): (B, L, d)."""
+        if self.fast and hopper.applies(tokens, self.width):
+            return hopper.stem(tokens, weight, bias)
+        letters = letter_windows(tokens).to(weight.dtype)
+        return F.gelu(F.linear(letters, weight.permute(0, 2, 1).flatten(1), bias))
 
-    def _fused(self, where: Tensor) -> bool:
-        return self.fast and hopper.applies(where, self.width)
+    def finish(self, x: Tensor) -> Tensor:
+        """The tail and the final layers: (..., d) to the same."""
+        fused = self.fast and self.config.tail_expansion in hopper.TAIL_EXPANSIONS and hopper.applies(x, self.width)
+        x = hopper.tail(self.tail, x) if fused else x + self.tail(x)
+        return x if self.final_conv is None else self.final_conv(x)
 
 
 def letter_windows(tokens: Tensor) -> Tensor:
@@ -314,11 +332,7 @@ def letter_windows(tokens: Tensor) -> Tensor:
     return letters.as_strided((*tokens.shape, STEM_KERNEL * VOCABULARY), (letters.stride(0), VOCABULARY, 1))
 
 
-def _call(function: Callable, *inputs: Tensor | None) -> Any:
-    return function(*inputs)
-
-
-def again(function: Callable, *inputs: Tensor | None) -> Any:
+def recompute(function: Callable, *inputs: Tensor | None) -> Tensor | tuple:
     """`function(*inputs)`, of which only the inputs are kept; the backward pass computes the rest again."""
     return checkpoint(function, *inputs, use_reentrant=False)
 

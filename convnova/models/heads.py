@@ -26,9 +26,9 @@ class ConvolutionalHead(nn.Module):
 
     def forward(self, features: Tensor, tokens: Tensor) -> Tensor:
         """(B, L, d) to (B, L, 64); padding is zeros to both convolutions."""
-        inside = (tokens != PAD).unsqueeze(-1)
+        is_base = (tokens != PAD).unsqueeze(-1)
         for convolution in self.convolutions:
-            features = nn.functional.gelu(convolution((features * inside).transpose(1, 2))).transpose(1, 2)
+            features = nn.functional.gelu(convolution((features * is_base).transpose(1, 2))).transpose(1, 2)
         return features
 
 
@@ -89,8 +89,8 @@ def mean_pool_sequence(features: Tensor, tokens: Tensor, pool_padding: bool = Fa
     """Mean over positions, (B, L, d) to (B, d), of real bases only unless `pool_padding`."""
     if pool_padding:
         return features.mean(1)
-    inside = (tokens != PAD).unsqueeze(-1).to(features.dtype)
-    return (features * inside).sum(1) / inside.sum(1).clamp(min=1)
+    is_base = (tokens != PAD).unsqueeze(-1).to(features.dtype)
+    return (features * is_base).sum(1) / is_base.sum(1).clamp(min=1)
 
 
 def max_pool_sequence(features: Tensor, tokens: Tensor, pool_padding: bool = False) -> Tensor:
@@ -109,9 +109,9 @@ class MaskedLanguageModel(nn.Module):
         self.backbone, self.both_strands = backbone, getattr(backbone, "both_strands", False)
         self.head = nn.Linear(backbone.width // (2 if self.both_strands else 1), VOCABULARY)
 
-    def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
-        """Logits of the letters A C G T N at every position, or at the positions `at`."""
-        features = self.backbone(tokens, at)
+    def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Logits of the letters A C G T N at every position, or at `positions`."""
+        features = self.backbone(tokens, positions)
         if not self.both_strands:
             return self.head(features)
         own, opposite = features.chunk(2, -1)

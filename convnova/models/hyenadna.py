@@ -121,12 +121,12 @@ class Hyena(nn.Module):
         self.short = nn.Conv1d(3 * width, 3 * width, 3, groups=3 * width)
         self.kernel, self.bias = ImplicitKernel(config), nn.Parameter(torch.randn(width))
 
-    def forward(self, x: Tensor, inside: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, is_base: Tensor | None) -> Tensor:
         """Rows of padded positions have no meaning."""
         edges = (2, 0) if self.causal else (1, 1)
-        h = self.short(F.pad(masked(self.project(x), inside).transpose(1, 2), edges)).transpose(1, 2)
+        h = self.short(F.pad(masked(self.project(x), is_base).transpose(1, 2), edges)).transpose(1, 2)
         q, k, v = h.chunk(3, -1)
-        v = masked(k * v, inside)
+        v = masked(k * v, is_base)
         return self.out(q * (long_convolution(v, self.kernel(x.shape[1])) + self.bias * v))
 
 
@@ -150,7 +150,7 @@ class Backbone(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(self.width) for _ in range(config.layers))
         self.norm = nn.LayerNorm(self.width)
 
-    def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l.
 
         Raises:
@@ -160,8 +160,8 @@ class Backbone(nn.Module):
             raise ConvNovaError(
                 f"sequences of {tokens.shape[1]} bases: expected at most {self.config.length}; set settings.length"
             )
-        inside, x = padding_mask(tokens), self.embedding(tokens.long())
+        is_base, x = padding_mask(tokens), self.embedding(tokens.long())
         for norm, hyena, mlp in zip(self.norms, self.hyenas, self.mlps, strict=True):
-            x = x + hyena(norm(x), inside)
+            x = x + hyena(norm(x), is_base)
             x = x + mlp(x)
-        return self.norm(select_positions(x, at))
+        return self.norm(select_positions(x, positions))

@@ -1,6 +1,6 @@
 """What several networks are built of: letters in, and layers to which padding does not exist.
 
-Everything lies channels last, (B, L, d): B sequences, L positions, d channels. `inside` is (B, L, 1), true where there
+Everything lies channels last, (B, L, d): B sequences, L positions, d channels. `is_base` is (B, L, 1), true where there
 is a base, or None where there is no padding; padded positions come out of every layer here as zeros, which is what
 lies beyond the end of a sequence that was not padded.
 """
@@ -15,8 +15,8 @@ from convnova.models.heads import VOCABULARY
 
 def padding_mask(tokens: Tensor) -> Tensor | None:
     """Where (B, L) tokens are bases: (B, L, 1), or None where all are."""
-    inside = tokens != PAD
-    return None if inside.all() else inside.unsqueeze(-1)
+    is_base = tokens != PAD
+    return None if is_base.all() else is_base.unsqueeze(-1)
 
 
 def one_hot(tokens: Tensor, dtype: torch.dtype) -> Tensor:
@@ -24,14 +24,14 @@ def one_hot(tokens: Tensor, dtype: torch.dtype) -> Tensor:
     return F.one_hot(tokens.long(), VOCABULARY + 1)[..., :VOCABULARY].to(dtype)
 
 
-def masked(x: Tensor, inside: Tensor | None) -> Tensor:
+def masked(x: Tensor, is_base: Tensor | None) -> Tensor:
     """x with zeros where there is no base."""
-    return x if inside is None else x * inside
+    return x if is_base is None else x * is_base
 
 
-def select_positions(features: Tensor, at: Tensor | None) -> Tensor:
+def select_positions(features: Tensor, positions: Tensor | None) -> Tensor:
     """Features (B, L, d), or those at flat positions b * L + l alone: (M, d)."""
-    return features if at is None else features.flatten(0, 1)[at]
+    return features if positions is None else features.flatten(0, 1)[positions]
 
 
 class Convolution(nn.Conv1d):
@@ -48,12 +48,12 @@ class Convolution(nn.Conv1d):
 class BatchNorm(nn.BatchNorm1d):
     """Batch normalisation whose statistics are those of bases alone, over all sequences of the (micro-)batch."""
 
-    def forward(self, x: Tensor, inside: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, is_base: Tensor | None) -> Tensor:
         """(B, L, d) to the same, zeros where there is no base."""
         flat = x.flatten(0, 1)
-        if inside is None:
+        if is_base is None:
             return super().forward(flat).view_as(x)
-        real = inside.flatten()
+        real = is_base.flatten()
         return torch.zeros_like(flat).masked_scatter(real[:, None], super().forward(flat[real])).view_as(x)
 
 
@@ -62,24 +62,24 @@ def windows(x: Tensor, factor: int, value: float) -> Tensor:
     return F.pad(x, (0, 0, 0, -x.shape[1] % factor), value=value).unflatten(1, (-1, factor))
 
 
-def max_pool(x: Tensor, inside: Tensor | None, factor: int) -> tuple[Tensor, Tensor | None]:
+def max_pool(x: Tensor, is_base: Tensor | None, factor: int) -> tuple[Tensor, Tensor | None]:
     """The largest of each window of `factor` positions, of its bases alone; and which windows have any.
 
     Returns:
-        (B, W, d), zeros where a window has no base, and (B, W, 1), or None where `inside` is; W = ceil(L / factor).
+        (B, W, d), zeros where a window has no base, and (B, W, 1), or None where `is_base` is; W = ceil(L / factor).
     """
-    if inside is None:
+    if is_base is None:
         return windows(x, factor, -torch.inf).amax(2), None
-    fewer = windows(inside, factor, 0).amax(2)
-    return windows(x.masked_fill(~inside, -torch.inf), factor, -torch.inf).amax(2).masked_fill(~fewer, 0), fewer
+    fewer = windows(is_base, factor, 0).amax(2)
+    return windows(x.masked_fill(~is_base, -torch.inf), factor, -torch.inf).amax(2).masked_fill(~fewer, 0), fewer
 
 
-def mean_pool(x: Tensor, inside: Tensor | None, factor: int) -> tuple[Tensor, Tensor | None]:
+def mean_pool(x: Tensor, is_base: Tensor | None, factor: int) -> tuple[Tensor, Tensor | None]:
     """The mean of each window of `factor` positions, of its bases alone; and which windows have any: as `max_pool`."""
-    real = torch.ones_like(x[..., :1], dtype=torch.bool) if inside is None else inside
+    real = torch.ones_like(x[..., :1], dtype=torch.bool) if is_base is None else is_base
     counts = windows(real, factor, 0).sum(2)
-    means = windows(masked(x, inside), factor, 0).sum(2) / counts.clamp(min=1)
-    return means, None if inside is None else counts > 0
+    means = windows(masked(x, is_base), factor, 0).sum(2) / counts.clamp(min=1)
+    return means, None if is_base is None else counts > 0
 
 
 def repeated(x: Tensor, factor: int, length: int) -> Tensor:

@@ -50,9 +50,9 @@ class Step(nn.Module):
         self.conv = Convolution(inputs, outputs, taps, groups=groups, bias=False)
         self.norm = BatchNorm(outputs)
 
-    def forward(self, x: Tensor, inside: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, is_base: Tensor | None) -> Tensor:
         """x and the result are zero where there is no base."""
-        return F.silu(self.norm(self.conv(x), inside))
+        return F.silu(self.norm(self.conv(x), is_base))
 
 
 class Excitation(nn.Module):
@@ -62,10 +62,10 @@ class Excitation(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(width, between), nn.SiLU(), nn.Linear(between, width), nn.Sigmoid())
 
-    def forward(self, x: Tensor, inside: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, is_base: Tensor | None) -> Tensor:
         """(B, L, d) to the same."""
-        count = x.shape[1] if inside is None else inside.sum(1)
-        return x * self.layers(masked(x, inside).sum(1) / count).unsqueeze(1)
+        count = x.shape[1] if is_base is None else is_base.sum(1)
+        return x * self.layers(masked(x, is_base).sum(1) / count).unsqueeze(1)
 
 
 class Block(nn.Module):
@@ -78,11 +78,11 @@ class Block(nn.Module):
         self.excite, self.narrow = Excitation(inner, width // config.reduction), Step(inner, width, 1)
         self.local = Step(2 * width, outputs, config.kernel)
 
-    def forward(self, x: Tensor, inside: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, is_base: Tensor | None) -> Tensor:
         """x and the result are zero where there is no base."""
-        h = self.depthwise(self.widen(x, inside), inside)
-        h = self.narrow(self.excite(h, inside), inside)
-        return self.local(torch.cat([x, h], -1), inside)
+        h = self.depthwise(self.widen(x, is_base), is_base)
+        h = self.narrow(self.excite(h, is_base), is_base)
+        return self.local(torch.cat([x, h], -1), is_base)
 
 
 class Backbone(nn.Module):
@@ -95,10 +95,10 @@ class Backbone(nn.Module):
         sizes = zip(config.channels, config.channels[1:], strict=False)
         self.blocks = nn.ModuleList(Block(width, outputs, config) for width, outputs in sizes)
 
-    def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
-        inside = padding_mask(tokens)
-        x = self.stem(one_hot(tokens, self.stem.conv.weight.dtype), inside)
+        is_base = padding_mask(tokens)
+        x = self.stem(one_hot(tokens, self.stem.conv.weight.dtype), is_base)
         for block in self.blocks:
-            x = block(x, inside)
-        return select_positions(x, at)
+            x = block(x, is_base)
+        return select_positions(x, positions)

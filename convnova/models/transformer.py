@@ -62,11 +62,11 @@ class Layer(nn.Module):
         self.queries_keys_values, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.widen, self.narrow = nn.Linear(width, inner), nn.Linear(inner, width)
 
-    def forward(self, x: Tensor, inside: Tensor | None) -> Tensor:
-        """`inside`: (B, 1, 1, L), true where there is a base to read. Rows of padded positions have no meaning."""
+    def forward(self, x: Tensor, is_base: Tensor | None) -> Tensor:
+        """`is_base`: (B, 1, 1, L), true where there is a base to read. Rows of padded positions have no meaning."""
         q, k, v = self.queries_keys_values(self.norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         share = self.dropout if self.training else 0.0
-        read = F.scaled_dot_product_attention(rotated(q), rotated(k), v, inside, share)  # (B, H, L, d / H)
+        read = F.scaled_dot_product_attention(rotated(q), rotated(k), v, is_base, share)  # (B, H, L, d / H)
         x = x + F.dropout(self.out(read.transpose(1, 2).flatten(2)), share)
         return x + F.dropout(self.narrow(F.gelu(self.widen(self.norm_mlp(x)))), share)
 
@@ -81,11 +81,11 @@ class Backbone(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(self.width)
 
-    def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
-        inside = padding_mask(tokens)
-        inside = None if inside is None else inside.transpose(1, 2).unsqueeze(1)
+        is_base = padding_mask(tokens)
+        is_base = None if is_base is None else is_base.transpose(1, 2).unsqueeze(1)
         x = self.embedding(tokens.long())
         for layer in self.layers:
-            x = layer(x, inside)
-        return self.norm(select_positions(x, at))
+            x = layer(x, is_base)
+        return self.norm(select_positions(x, positions))

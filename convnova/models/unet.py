@@ -65,22 +65,22 @@ class Backbone(convnova.Backbone):
 
     recordable = False
 
-    def forward(self, tokens: Tensor, at: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
-        x, c = self._stems(tokens)
-        inside, levels = padding_mask(tokens), len(self.blocks) // 2
+        x, c = self.stems(tokens)
+        is_base, levels = padding_mask(tokens), len(self.blocks) // 2
         factor, above = self.config.dilation_base, []
         for block in self.blocks[:levels]:
-            x, c = self._block(block, x, c, inside)
-            above.append((x, c, inside))
-            x, _ = mean_pool(x, inside, factor)
-            c, inside = mean_pool(c, above[-1][2], factor)
-        x, c = self._block(self.blocks[levels], x, c, inside)
+            x, c = self._block(block, x, c, is_base)
+            above.append((x, c, is_base))
+            x, _ = mean_pool(x, is_base, factor)
+            c, is_base = mean_pool(c, above[-1][2], factor)
+        x, c = self._block(self.blocks[levels], x, c, is_base)
         for block in self.blocks[levels + 1 :]:
-            finer_x, finer_c, inside = above.pop()
+            finer_x, finer_c, is_base = above.pop()
             x, c = (finer + repeated(h, factor, finer.shape[1]) for finer, h in ((finer_x, x), (finer_c, c)))
-            x, c = self._block(block, x, c, inside)
-        return self._finish(select_positions(x, at))
+            x, c = self._block(block, x, c, is_base)
+        return self.finish(select_positions(x, positions))
 
-    def _block(self, block: convnova.GatedConvolutionBlock, x: Tensor, c: Tensor, inside: Tensor | None) -> tuple:
-        return block(x, c, None if inside is None else inside.to(x.dtype))
+    def _block(self, block: convnova.GatedConvolutionBlock, x: Tensor, c: Tensor, is_base: Tensor | None) -> tuple:
+        return block(x, c, None if is_base is None else is_base.to(x.dtype))

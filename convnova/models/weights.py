@@ -1,4 +1,4 @@
-"""Weights on disk: written whole or not at all, loaded strictly or not at all."""
+"""Weights on disk: a safetensors file and, beside it, a JSON that says what they are."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -14,47 +14,51 @@ from convnova.errors import ConvNovaError
 from convnova.files import atomic
 
 
-def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Load weights, all of them and nothing else.
+def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Load weights into a module, all of them and nothing else.
+
+    Args:
+        module: the network, changed in place.
+        weights: tensors by parameter name.
+        source: where they come from, for the message of an error.
 
     Raises:
-        ConvNovaError: names missing, names left over, or other shapes; the message lists them all.
+        ConvNovaError: weights missing, unexpected or of another shape; the message lists them all.
     """
-    own = module.state_dict()
-    missing, left_over = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
-    shapes = [
-        f"{name} expected {tuple(own[name].shape)}, found {tuple(weights[name].shape)}"
-        for name in sorted(own.keys() & weights.keys())
-        if own[name].shape != weights[name].shape
-    ]
-    if missing or left_over or shapes:
+    try:
+        module.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
         raise ConvNovaError(
-            f"{where}: these weights do not fit the model: missing {missing or 'nothing'}, left over "
-            f"{left_over or 'nothing'}, other shapes {shapes or 'none'}; use the settings they were trained with"
-        )
-    module.load_state_dict(weights)
+            f"{source}: expected the weights of this model; use the settings they were trained with: {reason}"
+        ) from error
 
 
 def save_weights(weights: Mapping[str, Tensor], path: str | Path, about: dict[str, Any]) -> None:
     """Write weights and, beside them, a JSON that says what they are.
 
-    Old weights are gone before the new JSON appears, so that the two never belong to different trainings.
+    Old weights are deleted before the new JSON appears, so that the two never belong to different trainings.
+
+    Args:
+        weights: tensors by parameter name.
+        path: the safetensors file; the JSON has the same name with the ending `.json`.
+        about: what the JSON says.
 
     Raises:
-        ConvNovaError, OSError: the disk is full or cannot be written; what stood there before stands there still.
+        ConvNovaError, OSError: the disk is full or cannot be written; the files of before are still there.
     """
     path = Path(path)
     with atomic(path) as temporary:
-        with _writing(path):
+        with full_disk_refused(path):
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, temporary)
-        with atomic(path.with_suffix(".json")) as told:
-            told.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        with atomic(path.with_suffix(".json")) as description:
+            description.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
             path.unlink(missing_ok=True)
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """The libraries that write have errors of their own for a full disk."""
+def full_disk_refused(path: Path) -> Iterator[None]:
+    """Turn the errors that safetensors and PyTorch raise when a disk is full into one that names `path`."""
     try:
         yield
     except (SafetensorError, RuntimeError) as error:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from convnova.log import log
-from convnova.models.weights import _writing, load_strictly, load_weights, save_weights
+from convnova.models.weights import full_disk_refused, load_strictly, load_weights, save_weights
 from convnova.training.optimization import AdamW
 
 CHECKPOINTS_KEPT = 2
@@ -53,7 +53,7 @@ def save_state(folder: Path, step: int, model: nn.Module, optimizer: AdamW, loop
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
     try:
         save_weights(model.state_dict(), temporary / "weights.safetensors", {"step": step})
-        with _writing(folder):
+        with full_disk_refused(folder):
             torch.save({"optimizer": optimizer.state_dict(), "loop": loop}, temporary / "state.pt")
         target = folder / f"step-{step:09d}"
         shutil.rmtree(target, ignore_errors=True)

@@ -1,92 +1,111 @@
-"""The block differentiated by hand against the same block as its equations stand."""
+"""Dilated convolutions on a CPU against PyTorch's own in double precision, and blocks that use them."""
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from convnova.data.dna import PAD
-from convnova.errors import ConvNovaError
 from convnova.models import without_fast_kernels
-from convnova.models.convnova import Backbone, Config
-from convnova.models.kernels.cpu import GatedUpdate
+from convnova.models.convnova import Backbone, Config, convolve, convolve_at
+from convnova.models.kernels import cpu
+
+SHAPES = [
+    # batch, length, channels, taps, dilation
+    (2, 50, 6, 9, 1),
+    (3, 47, 5, 5, 4),
+    (1, 1, 2, 7, 2),
+    (2, 7, 3, 9, 4),
+    (2, 40, 4, 3, 7),
+    (2, 40, 4, 3, 8),
+    (1, 100, 4, 9, 16),
+    (2, 5, 3, 5, 16),
+]
 
 
-def features_and_gradients(model, tokens, at=None):
-    features = model(tokens, at)
-    torch.manual_seed(9)
-    (features * torch.randn(features.shape)).sum().backward()
-    return features.detach(), {name: parameter.grad for name, parameter in model.named_parameters()}
+def random_convolution(batch: int, length: int, width: int, taps: int) -> list[torch.Tensor]:
+    torch.manual_seed(taps)
+    shapes = (batch, length, width), (width + 1, width, taps), (width + 1,)
+    return [torch.randn(shape, requires_grad=True) for shape in shapes]
 
 
-@pytest.mark.parametrize("width", [16, 128], ids=["nine products", "five products"])
-@pytest.mark.parametrize("at", [None, torch.tensor([0, 7, 95, 131])], ids=["everywhere", "at positions"])
+def pytorchs(h, weight, bias, dilation):
+    y = F.conv1d(h.mT.double(), weight.double(), bias.double(), padding="same", dilation=dilation)
+    return y.mT
+
+
+@pytest.fixture
+def nothing_is_zero_by_chance():
+    """Memory that nobody has written to is NaN."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("nothing_is_zero_by_chance")
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_values_and_gradients_are_pytorchs(shape, fast):
+    *sizes, dilation = shape
+    leaves = random_convolution(*sizes)
+    y, exact = convolve(*leaves, dilation, fast), pytorchs(*leaves, dilation)
+    torch.testing.assert_close(y, exact.float(), atol=1e-5, rtol=1e-5)
+    dy = torch.randn_like(y)
+    expected = torch.autograd.grad(exact, leaves, dy.double())
+    for found, right in zip(torch.autograd.grad(y, leaves, dy), expected, strict=True):
+        torch.testing.assert_close(found, right, atol=1e-5 * right.abs().max().item(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_under_bfloat16_autocast_within_its_rounding(shape):
+    *sizes, dilation = shape
+    leaves = random_convolution(*sizes)
+    exact = pytorchs(*leaves, dilation)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = convolve(*leaves, dilation)
+    dy = torch.randn_like(exact)
+    gradients, expected = torch.autograd.grad(y, leaves, dy.to(y.dtype)), torch.autograd.grad(exact, leaves, dy)
+    for found, right in zip((y, *gradients), (exact, *expected), strict=True):
+        assert (found - right).abs().max() < 0.03 * right.abs().max()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rows_at_positions_are_those_of_the_whole(shape):
+    *sizes, dilation = shape
+    leaves = random_convolution(*sizes)
+    positions = torch.arange(0, sizes[0] * sizes[1], 3)
+    some, whole = convolve_at(*leaves, dilation, positions), pytorchs(*leaves, dilation).flatten(0, 1)[positions]
+    torch.testing.assert_close(some, whole.float(), atol=1e-5, rtol=1e-5)
+    dy = torch.randn_like(some)
+    expected = torch.autograd.grad(whole, leaves, dy.double())
+    for found, right in zip(torch.autograd.grad(some, leaves, dy), expected, strict=True):
+        torch.testing.assert_close(found, right, atol=1e-5 * right.abs().max().item(), rtol=1e-5)
+
+
+def test_where_it_applies():
+    h = torch.zeros(1, 8, 2)
+    assert cpu.applies(h) and not cpu.applies(h.double()) and not cpu.applies(h.to("meta"))
+
+
+@pytest.mark.parametrize("positions", [None, torch.tensor([0, 7, 95, 131])], ids=["everywhere", "at positions"])
 @pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
-def test_values_and_gradients_are_those_of_the_plain_block(width, at, padded):
+def test_a_model_computes_the_same_with_and_without(positions, padded, monkeypatch):
     torch.manual_seed(2)
-    model = Backbone(Config(width=width, blocks=4, ffn=True))
-    tokens = torch.randint(0, 5, (2, 90))
+    model, tokens = Backbone(Config(width=16, ffn=True)), torch.randint(0, 5, (2, 90))
     if padded:
-        tokens[1, 50:] = PAD
-        at = None if at is None else at[:3]
-    expected, gradients = features_and_gradients(without_fast_kernels(model), tokens, at)
-    found, ours = features_and_gradients(model, tokens, at)
-    inside = (tokens != PAD) if at is None else slice(None)
-    torch.testing.assert_close(found[inside], expected[inside], atol=2e-5, rtol=2e-5)
-    if padded and at is None:
-        return  # features of padding have no meaning, and they are in this loss
-    for name, gradient in gradients.items():
-        torch.testing.assert_close(ours[name], gradient, atol=2e-4 * float(gradient.abs().max()), rtol=1e-4, msg=name)
-
-
-def test_the_gradient_of_the_gate_is_right_whether_it_is_read_or_not():
-    torch.manual_seed(3)
-    x, h, a = (torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
-    assert torch.autograd.gradcheck(GatedUpdate.apply, (x, h, a))
-    assert torch.autograd.gradcheck(lambda *inputs: GatedUpdate.apply(*inputs)[0], (x, h, a))
-
-
-def test_dropout_and_checkpointing_change_no_value():
-    torch.manual_seed(4)
-    model, tokens = Backbone(Config(width=16, blocks=3, dropout=0.3)), torch.randint(0, 4, (2, 40))
+        tokens[1, 50:] = 5
+    dilations, real = [], cpu.convolve
+    monkeypatch.setattr(cpu, "convolve", lambda *inputs: dilations.append(inputs[3]) or real(*inputs))
     results = []
-    for checkpointing in (False, True):
-        model.zero_grad()
-        model.checkpointing = checkpointing
-        torch.manual_seed(5)
-        features, gradients = features_and_gradients(model, tokens)
-        results.append((features, {name: gradient.clone() for name, gradient in gradients.items()}))
-    assert torch.equal(results[0][0], results[1][0])
-    for name, gradient in results[0][1].items():
-        torch.testing.assert_close(gradient, results[1][1][name], msg=name)
+    for network in (without_fast_kernels(model), model):
+        features = network(tokens, positions)
+        features = features[tokens != 5] if positions is None else features
+        gradients = torch.autograd.grad(features.square().sum(), list(network.parameters()))
+        results.append((features, *gradients))
+    assert dilations == [1] * 6 + [4] * 2 + [16] * 2 * (positions is None)
+    for plain, fast in zip(*results, strict=True):
+        torch.testing.assert_close(fast, plain, atol=1e-5 * plain.abs().max().item(), rtol=0)
 
 
-@pytest.mark.parametrize("shape", [(7, 33), (2, 2600)], ids=["groups of sequences", "windows of long sequences"])
-def test_prediction_in_pieces_is_prediction_at_once(monkeypatch, shape):
-    torch.manual_seed(6)
-    model, tokens = Backbone(Config(width=8)), torch.randint(0, 5, shape)
-    tokens[1, shape[1] - 20 :] = PAD
-    with torch.no_grad():
-        whole = model(tokens)
-        monkeypatch.setattr("convnova.models.convnova.CACHED", 8 * (66 if shape[1] == 33 else 500))
-        called = []
-        real = model._features
-        monkeypatch.setattr(model, "_features", lambda part, at: called.append(part.shape) or real(part, at))
-        pieces = model(tokens)
-    assert len(called) == (4 if shape[1] == 33 else 9)
-    real = tokens != PAD
-    torch.testing.assert_close(pieces[real], whole[real], atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("window", [460, 700, 1601])
-@pytest.mark.parametrize("config", [Config(), Config(ffn=True), Config(dilation_base=3, blocks=6)], ids=str)
-def test_windows_at_the_published_width_are_the_whole(config, window):
-    torch.manual_seed(6)
-    model, tokens = Backbone(config), torch.randint(0, 5, (2, 3000))
-    with torch.no_grad():
-        torch.testing.assert_close(model.in_windows(tokens, window), model._features(tokens, None), atol=1e-6, rtol=0)
-
-
-def test_windows_must_be_longer_than_the_receptive_field_and_see_both_ends():
-    tokens = torch.zeros(1, 900, dtype=torch.uint8)
-    for config, window in ((Config(width=8), 192), (Config(width=8, second_branch="reverse_complement"), 400)):
-        with pytest.raises(ConvNovaError, match="expected 193 bases or more, the receptive field"):
-            Backbone(config).in_windows(tokens, window)
+def test_compiled_by_pytorch_it_is_the_same():
+    leaves = [tensor.detach() for tensor in random_convolution(2, 50, 8, 9)]
+    compiled = torch.compile(convolve)(*leaves, 4)
+    torch.testing.assert_close(compiled, convolve(*leaves, 4), atol=1e-5, rtol=1e-5)

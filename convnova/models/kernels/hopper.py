@@ -124,27 +124,27 @@ class _Stem(torch.autograd.Function):
 
 
 def gated_convolution(
-    block: nn.Module, x: Tensor, c: Tensor, inside: Tensor | None, at: Tensor | None = None, last: bool = False
+    block: nn.Module, x: Tensor, c: Tensor, is_base: Tensor | None, positions: Tensor | None = None, last: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """What a `GatedConvolutionBlock` with two branches and gates that multiply returns.
 
     Args:
         x, c: (B, L, d), the sequence branch and the second branch.
-        inside: (B, L, 1), 0 at padding and 1 elsewhere, or None without padding.
-        at: (M,) different positions b * L + l at which alone the result is wanted.
+        is_base: (B, L, 1), 0 at padding and 1 elsewhere, or None without padding.
+        positions: (M,) different positions b * L + l at which alone the result is wanted.
         last: the second branch is not wanted.
 
     Returns:
-        x'' of the type of x, (B, L, d) or (M, d) with `at`; and c' (B, L, d) of the type of c, or None if `last`.
+        x'': (B, L, d), or (M, d) with `positions`, of the type of x.
+        c': (B, L, d), of the type of c, or None if `last`.
     """
     layers = [block.norm, block.conv, block.gate_norm, block.gate_conv]
     layers += [] if block.ffn is None else [block.ffn[0], block.ffn[2]]
     parameters = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
-    inside = None if inside is None else inside.flatten().contiguous()
+    is_base = None if is_base is None else is_base.flatten().contiguous()
     with torch.cuda.device_of(x):
-        return _GatedConvolution.apply(
-            x.contiguous(), c.contiguous(), inside, at, block.dilation, last, torch.is_grad_enabled(), *parameters
-        )
+        options = positions, block.dilation, last, torch.is_grad_enabled()
+        return _GatedConvolution.apply(x.contiguous(), c.contiguous(), is_base, *options, *parameters)
 
 
 class _GatedConvolution(torch.autograd.Function):
@@ -152,20 +152,22 @@ class _GatedConvolution(torch.autograd.Function):
     and bias, norm scale and shift."""
 
     @staticmethod
-    def forward(ctx, x, c, inside, at, dilation, last, differentiable, *parameters):  # noqa: ANN001, ANN205
+    def forward(ctx, x, c, is_base, positions, dilation, last, differentiable, *parameters):  # noqa: ANN001, ANN205
         scale, shift, weight, bias, gate_scale, gate_shift, gate_weight, gate_bias, *ffn = parameters
-        norms = _norms(x, c, inside, scale, shift, gate_scale, gate_shift)
+        norms = _norms(x, c, is_base, scale, shift, gate_scale, gate_shift)
         weights = torch.stack([weight, gate_weight]).permute(0, 3, 2, 1).to(torch.bfloat16).contiguous()
         convolved = _convolutions(norms, weights, torch.stack([bias, gate_bias]), dilation)
-        x_between, c_after = _gate(x, c, convolved, at, last)
+        x_between, c_after = _gate(x, c, convolved, positions, last)
         x_after = x_between
         if ffn:
             ffn_weight, ffn_bias, ffn_scale, ffn_shift = ffn
             ffn_weight = ffn_weight.to(torch.bfloat16)
-            x_after, z = _ffn(x_between, ffn_weight, ffn_bias, ffn_scale, ffn_shift)
+            z = nn.functional.linear(x_between.to(torch.bfloat16), ffn_weight, ffn_bias.to(torch.bfloat16))
+            x_after = _add_norm(x_between, z, ffn_scale, ffn_shift, x.dtype, activated=True)
             ffn = [x_between, z, ffn_weight, ffn_scale]
         if differentiable:
-            ctx.save_for_backward(x, c, inside, at, convolved, weights, scale, shift, gate_scale, gate_shift, *ffn)
+            branch_norms = scale, shift, gate_scale, gate_shift
+            ctx.save_for_backward(x, c, is_base, positions, convolved, weights, *branch_norms, *ffn)
             ctx.dilation = dilation
             ctx.set_materialize_grads(False)
         return x_after, c_after
@@ -173,34 +175,34 @@ class _GatedConvolution(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, dx_after, dc_after):  # noqa: ANN001, ANN205
-        x, c, inside, at, convolved, weights, scale, shift, gate_scale, gate_shift, *ffn = ctx.saved_tensors
+        x, c, is_base, positions, convolved, weights, scale, shift, gate_scale, gate_shift, *ffn = ctx.saved_tensors
         if dx_after is None:
-            dx_after = torch.zeros_like(x) if at is None else x.new_zeros(len(at), x.shape[2])
+            dx_after = torch.zeros_like(x) if positions is None else x.new_zeros(len(positions), x.shape[2])
         dx_after = dx_after.to(x.dtype).contiguous()
         dc_after = None if dc_after is None else dc_after.contiguous()
         dx_between, dffn = _ffn_gradients(dx_after, *ffn) if ffn else (dx_after, ())
-        dx_everywhere, dconvolved, dbiases = _gate_gradients(dx_between, dc_after, convolved, at)
+        dx_everywhere, dconvolved, dbiases = _gate_gradients(dx_between, dc_after, convolved, positions)
         dweight, dgate_weight = _weight_gradients(
-            _norms(x, c, inside, scale, shift, gate_scale, gate_shift), dconvolved, weights.shape[1], ctx.dilation
+            _norms(x, c, is_base, scale, shift, gate_scale, gate_shift), dconvolved, weights.shape[1], ctx.dilation
         )
         dnorms = _convolutions(dconvolved, weights, None, -ctx.dilation)
         dx, dc, (dscale, dshift, dgate_scale, dgate_shift) = _norm_gradients(
-            *dnorms, x, c, scale, gate_scale, inside, dx_everywhere, dc_after
+            *dnorms, x, c, scale, gate_scale, is_base, dx_everywhere, dc_after
         )
         dbias, dgate_bias = dbiases
-        own = dscale, dshift, dweight, dbias, dgate_scale, dgate_shift, dgate_weight, dgate_bias
-        return dx, dc, None, None, None, None, None, *own, *dffn
+        dparameters = dscale, dshift, dweight, dbias, dgate_scale, dgate_shift, dgate_weight, dgate_bias
+        return dx, dc, None, None, None, None, None, *dparameters, *dffn
 
 
 def _norms(
-    x: Tensor, c: Tensor, inside: Tensor | None, scale: Tensor, shift: Tensor, gate_scale: Tensor, gate_shift: Tensor
+    x: Tensor, c: Tensor, is_base: Tensor | None, scale: Tensor, shift: Tensor, gate_scale: Tensor, gate_shift: Tensor
 ) -> Tensor:
     """n and m (2, B, L, d), in bfloat16."""
     norms = torch.empty(2, *x.shape, dtype=torch.bfloat16, device=x.device)
     count, width = x.shape[0] * x.shape[1], x.shape[2]
     rows = ELEMENTS // width
     _kernels().normalise[(_tiles(count, rows),)](
-        x, c, scale, shift, gate_scale, gate_shift, inside, *norms, count, D=width, ROWS=rows
+        x, c, scale, shift, gate_scale, gate_shift, is_base, *norms, count, D=width, ROWS=rows
     )
     return norms
 
@@ -218,36 +220,32 @@ def _convolutions(norms: Tensor, weights: Tensor, biases: Tensor | None, dilatio
     return convolved
 
 
-def _gate(x: Tensor, c: Tensor, convolved: Tensor, at: Tensor | None, last: bool) -> tuple[Tensor, Tensor | None]:
+def _gate(
+    x: Tensor, c: Tensor, convolved: Tensor, positions: Tensor | None, last: bool
+) -> tuple[Tensor, Tensor | None]:
     """x', (B, L, d) or (M, d), and c' unless this is the `last` block."""
     width = x.shape[2]
-    x_after = torch.empty_like(x) if at is None else x.new_empty(len(at), width)
+    x_after = torch.empty_like(x) if positions is None else x.new_empty(len(positions), width)
     c_after = None if last else torch.empty_like(c)
     count, rows = x_after.numel() // width, ELEMENTS // width
-    _kernels().gate[(_tiles(count, rows),)](x, c, *convolved, at, x_after, c_after, count, D=width, ROWS=rows)
+    _kernels().gate[(_tiles(count, rows),)](x, c, *convolved, positions, x_after, c_after, count, D=width, ROWS=rows)
     return x_after, c_after
 
 
 def _gate_gradients(
-    dx_after: Tensor, dc_after: Tensor | None, convolved: Tensor, at: Tensor | None
+    dx_after: Tensor, dc_after: Tensor | None, convolved: Tensor, positions: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dx' everywhere (B, L, d), and dh and da (2, B, L, d), all zero where nothing was wanted; sums (2, d) of dh and da
     over positions, the gradients of the biases."""
     width = convolved.shape[-1]
     count, rows = dx_after.numel() // width, ELEMENTS // width
-    dconvolved = torch.empty_like(convolved) if at is None else torch.zeros_like(convolved)
-    dx = None if at is None else torch.zeros_like(convolved[0], dtype=dx_after.dtype)
+    dconvolved = torch.empty_like(convolved) if positions is None else torch.zeros_like(convolved)
+    dx = None if positions is None else torch.zeros_like(convolved[0], dtype=dx_after.dtype)
     sums = torch.empty(_tiles(count, rows * STEPS), 2, width, device=convolved.device)
     _kernels().gate_gradients[(len(sums),)](
-        dx_after, dc_after, *convolved, at, dx, *dconvolved, sums, count, D=width, ROWS=rows, STEPS=STEPS
+        dx_after, dc_after, *convolved, positions, dx, *dconvolved, sums, count, D=width, ROWS=rows, STEPS=STEPS
     )
     return dx_after if dx is None else dx, dconvolved, sums.sum(0)
-
-
-def _ffn(x: Tensor, weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """x'' and z of x', (..., d), with weight (to, from)."""
-    z = nn.functional.linear(x.to(torch.bfloat16), weight, bias.to(torch.bfloat16))
-    return _add_norm(x, z, scale, shift, x.dtype, activated=True), z
 
 
 def _ffn_gradients(
@@ -348,7 +346,7 @@ def _product(dz: Tensor, inputs: Tensor) -> Tensor:
 
 
 def _norm_gradients(
-    dn: Tensor, dm: Tensor, x: Tensor, c: Tensor, scale: Tensor, gate_scale: Tensor, inside: Tensor | None,
+    dn: Tensor, dm: Tensor, x: Tensor, c: Tensor, scale: Tensor, gate_scale: Tensor, is_base: Tensor | None,
     dx_after: Tensor, dc_after: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """dx and dc (B, L, d), and the gradients (4, d) of scale and shift of both norms."""
@@ -356,7 +354,7 @@ def _norm_gradients(
     rows, dx, dc = ELEMENTS // width, torch.empty_like(x), torch.empty_like(c)
     sums = torch.empty(_tiles(count, rows * STEPS), 4, width, device=x.device)
     _kernels().norm_gradients[(len(sums), 2)](
-        dn, dm, x, c, scale, gate_scale, inside, dx_after, dc_after, dx, dc, sums, count,
+        dn, dm, x, c, scale, gate_scale, is_base, dx_after, dc_after, dx, dc, sums, count,
         D=width, ROWS=rows, STEPS=STEPS,
     )  # fmt: skip
     return dx, dc, sums.sum(0)

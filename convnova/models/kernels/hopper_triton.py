@@ -1,5 +1,5 @@
-"""Triton kernels of the stem and the gated convolution block. Importing this needs triton; `fused` does it when they
-are wanted.
+"""Triton kernels of the stem and the gated convolution block. Importing this needs triton; `hopper` does it when
+they are used.
 
 The names are those of the block's equations, in which the layers of `ffn` are a product with V, GELU and a norm:
 
@@ -123,22 +123,22 @@ def stem_gradient(
 
 
 @triton.jit
-def _norm_rows(x, scale, shift, inside, n, rows, count, D: tl.constexpr):
+def _norm_rows(x, scale, shift, is_base, n, rows, count, D: tl.constexpr):
     columns = tl.arange(0, D)
     place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
     normalised, _ = _normalised(_load(x, place, there), D)
     result = normalised * tl.load(scale + columns)[None, :] + tl.load(shift + columns)[None, :]
-    if inside is not None:
-        result *= _load(inside, rows, rows < count)[:, None]
+    if is_base is not None:
+        result *= _load(is_base, rows, rows < count)[:, None]
     _store(n, place, result, there)
 
 
 @triton.jit(do_not_specialize=SIZES)
-def normalise(x, c, scale, shift, gate_scale, gate_shift, inside, n, m, count, D: tl.constexpr, ROWS: tl.constexpr):
-    """n and m, zero where `inside` (count,) is."""
+def normalise(x, c, scale, shift, gate_scale, gate_shift, is_base, n, m, count, D: tl.constexpr, ROWS: tl.constexpr):
+    """n and m, zero where `is_base` (count,) is."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    _norm_rows(x, scale, shift, inside, n, rows, count, D)
-    _norm_rows(c, gate_scale, gate_shift, inside, m, rows, count, D)
+    _norm_rows(x, scale, shift, is_base, n, rows, count, D)
+    _norm_rows(c, gate_scale, gate_shift, is_base, m, rows, count, D)
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -175,21 +175,21 @@ def convolve(
 
 
 @triton.jit
-def _places(at, rows, there):
-    """Where in (B, L) the rows of a result are: `at`, or everywhere in order."""
-    if at is None:
+def _places(positions, rows, there):
+    """Where in (B, L) the rows of a result are: `positions`, or everywhere in order."""
+    if positions is None:
         places = rows.to(tl.int64)
     else:
-        places = tl.load(at + rows, mask=there, other=0)
+        places = tl.load(positions + rows, mask=there, other=0)
     return places
 
 
 @triton.jit(do_not_specialize=SIZES)
-def gate(x, c, h, a, at, x_after, c_after, count, D: tl.constexpr, ROWS: tl.constexpr):
-    """x' and c' of `count` positions, those `at` unless it is None; `c_after` may be None."""
+def gate(x, c, h, a, positions, x_after, c_after, count, D: tl.constexpr, ROWS: tl.constexpr):
+    """x' and c' of `count` positions, those at `positions` unless it is None; `c_after` may be None."""
     rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, D)
     place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
-    source = _places(at, rows, rows < count)[:, None] * D + columns[None, :]
+    source = _places(positions, rows, rows < count)[:, None] * D + columns[None, :]
     gate = tl.sigmoid(_load(a, source, there))
     if c_after is not None:
         _store(c_after, place, _load(c, source, there) + gate, there)
@@ -198,7 +198,8 @@ def gate(x, c, h, a, at, x_after, c_after, count, D: tl.constexpr, ROWS: tl.cons
 
 @triton.jit(do_not_specialize=SIZES)
 def gate_gradients(
-    dx_after, dc_after, h, a, at, dx, dh, da, sums, count, D: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr
+    dx_after, dc_after, h, a, positions, dx, dh, da, sums, count,
+    D: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr,
 ):  # fmt: skip
     """dh and da, at the places of `gate`, where dx, if it is not None, is dx_after; `dc_after` may be None.
 
@@ -209,7 +210,7 @@ def gate_gradients(
     for step in range(STEPS):
         rows = (tl.program_id(0) * STEPS + step) * ROWS + tl.arange(0, ROWS)
         place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
-        source = _places(at, rows, rows < count)[:, None] * D + columns[None, :]
+        source = _places(positions, rows, rows < count)[:, None] * D + columns[None, :]
         dx_here, h_here = _load(dx_after, place, there), _load(h, source, there)
         gate = tl.sigmoid(_load(a, source, there))
         dgate = dx_here * _gelu(h_here)
@@ -272,7 +273,7 @@ def add_norm_gradients(
 
 @triton.jit
 def _norm_gradient(
-    dn, x, scale, inside, dx_after, dx, sums, count, D: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr
+    dn, x, scale, is_base, dx_after, dx, sums, count, D: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr
 ):  # fmt: skip
     columns = tl.arange(0, D)
     dscale, dshift = tl.zeros((ROWS, D), dtype=tl.float32), tl.zeros((ROWS, D), dtype=tl.float32)
@@ -280,8 +281,8 @@ def _norm_gradient(
         rows = (tl.program_id(0) * STEPS + step) * ROWS + tl.arange(0, ROWS)
         place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
         dn_here = _load(dn, place, there)
-        if inside is not None:
-            dn_here *= _load(inside, rows, rows < count)[:, None]
+        if is_base is not None:
+            dn_here *= _load(is_base, rows, rows < count)[:, None]
         normalised, inverse_deviation = _normalised(_load(x, place, there), D)
         dscale += dn_here * normalised
         dshift += dn_here
@@ -296,7 +297,7 @@ def _norm_gradient(
 
 @triton.jit(do_not_specialize=SIZES)
 def norm_gradients(
-    dn, dm, x, c, scale, gate_scale, inside, dx_after, dc_after, dx, dc, sums, count,
+    dn, dm, x, c, scale, gate_scale, is_base, dx_after, dc_after, dx, dc, sums, count,
     D: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr,
 ):  # fmt: skip
     """dx through n, plus dx_after, by the programs 0 of the second axis; and dc through m, plus dc_after unless it is
@@ -306,9 +307,9 @@ def norm_gradients(
     """
     sums += tl.program_id(0) * 4 * D
     if tl.program_id(1) == 0:
-        _norm_gradient(dn, x, scale, inside, dx_after, dx, sums, count, D, ROWS, STEPS)
+        _norm_gradient(dn, x, scale, is_base, dx_after, dx, sums, count, D, ROWS, STEPS)
     else:
-        _norm_gradient(dm, c, gate_scale, inside, dc_after, dc, sums + 2 * D, count, D, ROWS, STEPS)
+        _norm_gradient(dm, c, gate_scale, is_base, dc_after, dc, sums + 2 * D, count, D, ROWS, STEPS)
 
 
 @triton.jit(do_not_specialize=SIZES)
