@@ -5,15 +5,13 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convnova.cli.common import config_of, of_run
 from convnova.errors import ConvNovaError, nearest
 from convnova.training.devices import load_torch, take_gpus
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from convnova.config.run import Job, RunConfig
     from convnova.data.task_dataset import TaskDataset
     from convnova.training.provenance import Provenance
@@ -91,30 +89,25 @@ def pretrain_backbone(config: "RunConfig", backbone: str, genome: Path, out: Pat
     Raises:
         ConvNovaError: no windows, or a loss that is not finite.
     """
-    import torch
-
     from convnova.data.windows import windows
-    from convnova.models import build_backbone, checkpoint_activations
+    from convnova.models import build_backbone, new_model
     from convnova.models.heads import MaskedLanguageModel
-    from convnova.randomness import torch_seed
     from convnova.training.pretrain import pretrain
 
     inputs = {"genome": genome / "genome.safetensors"}
     provenance, checkpoints = _provenance(config, config.pretraining_fingerprint(backbone), inputs, out)
-    model_name, suite = config.backbones()[backbone]
-    settings = config.pretraining(model_name)
-    architecture, model_settings = config.models[model_name].architecture, config.settings(model_name, suite)
-    torch.manual_seed(torch_seed(settings.seed, "weights"))
-    model = MaskedLanguageModel(build_backbone(architecture, model_settings))
-    if settings.checkpointing:
-        checkpoint_activations(model)
+    name, suite = config.backbones()[backbone]
+    architecture, model_settings, settings = (
+        config.models[name].architecture, config.settings(name, suite), config.pretraining(name)
+    )  # fmt: skip
+    model = new_model(
+        lambda: MaskedLanguageModel(build_backbone(architecture, model_settings)), settings.seed, settings.checkpointing
+    )
     parts = {split: windows(genome, split, settings.length, settings.coverage) for split in ("train", "valid")}
     about = {"architecture": architecture, "settings": model_settings, "simulated": config.simulated}
-    pretrain(
-        model.to("cuda" if torch.cuda.is_available() else "cpu"), parts, settings, out,
-        label=f"pretrain {backbone}", checkpoints=checkpoints, about=about, provenance=provenance,
-    )  # fmt: skip
-    shutil.rmtree(checkpoints.parent, ignore_errors=True)
+    options = {"checkpoints": checkpoints, "about": about, "provenance": provenance}
+    pretrain(model, parts, settings, out, label=f"pretrain {backbone}", **options)
+    shutil.rmtree(checkpoints.parent, ignore_errors=True)  # those of other settings too
 
 
 def finetune_job(config: "RunConfig", job: "Job", dataset: Path, out: Path, weights: Path | None = None) -> None:
@@ -154,13 +147,13 @@ def finetune_job(config: "RunConfig", job: "Job", dataset: Path, out: Path, weig
         strands=config.strands(job.model, job.suite), label=job.name, checkpoints=checkpoints, about=description,
         provenance=provenance,
     )  # fmt: skip
-    shutil.rmtree(checkpoints.parent, ignore_errors=True)
+    shutil.rmtree(checkpoints.parent, ignore_errors=True)  # those of other settings too
     if "SLURM_JOB_ID" in os.environ:
         keep_results(out, checkpoints.name)
 
 
-def build_job_model(config: "RunConfig", job: "Job", data: "TaskDataset", weights: Path | None) -> "nn.Module":
-    """The network of a job with its initial weights, on the best device there is.
+def build_job_model(config: "RunConfig", job: "Job", data: "TaskDataset", weights: Path | None) -> Any:
+    """The network of a job with its initial weights, on the GPU if there is one.
 
     Args:
         config: the run.
@@ -168,36 +161,28 @@ def build_job_model(config: "RunConfig", job: "Job", data: "TaskDataset", weight
         data: the tokenized task; gives the number of outputs and the longest sequence.
         weights: the pretrained model, for models that start from one.
 
+    Returns:
+        A module, tokens (B, L) to logits.
+
     Raises:
         ConvNovaError: pretrained weights that are missing, not wanted, or do not fit; a model that cannot do what its
             settings ask for.
     """
-    import torch
-
-    from convnova.log import log
-    from convnova.models import build_predictor, checkpoint_activations
-    from convnova.models.weights import load_strictly, load_weights
-    from convnova.randomness import torch_seed
+    from convnova.models import build_predictor, new_model
+    from convnova.models.weights import load_backbone
     from convnova.training.finetune import padding_style
 
     pretrained = config.is_pretrained(job)
     if pretrained != (weights is not None):
         raise ConvNovaError(f"{job.model}: expected {'pretrained' if pretrained else 'no'} weights, found {weights}")
-    about, training = config.models[job.model], config.training(job)
-    torch.manual_seed(torch_seed(job.seed, "weights"))
-    model = build_predictor(
-        about.architecture, config.job_settings(job), data.kind, data.outputs,
-        data.longest(config.task(job).max_length), pool_padding=padding_style(training, job.protocol) != "masked",
-        pooling=about.pooling, head=about.head, frozen=about.frozen,
-    )  # fmt: skip
-    if training.checkpointing:
-        checkpoint_activations(model)
+    about, training, longest = config.models[job.model], config.training(job), data.longest(config.task(job).max_length)
+    options = about.model_dump(include={"pooling", "head", "frozen"})
+    options["pool_padding"] = padding_style(training, job.protocol) != "masked"
+    arguments = (about.architecture, config.job_settings(job), data.kind, data.outputs, longest)
+    model = new_model(lambda: build_predictor(*arguments, **options), job.seed, training.checkpointing)
     if weights is not None:
-        saved, _ = load_weights(weights)
-        backbone = {name.removeprefix("backbone."): saved[name] for name in saved if not name.startswith("head.")}
-        load_strictly(model.backbone, backbone, str(weights))
-        log(f"backbone from {weights}; its language-model head ({len(saved) - len(backbone)} tensors) is not used here")
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+        load_backbone(model, weights)
+    return model
 
 
 def _provenance(config: "RunConfig", fingerprint: str, inputs: dict[str, Path], out: Path) -> tuple["Provenance", Path]:

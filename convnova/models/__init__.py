@@ -13,13 +13,16 @@ docs/adding_a_model.md.
 
 import copy
 import importlib
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
 from convnova.errors import ConvNovaError, nearest
 from convnova.models.heads import Predictor
+from convnova.randomness import torch_seed
 
 
 def architecture_module(architecture: str) -> ModuleType:
@@ -83,6 +86,21 @@ def checkpoint_activations(model: nn.Module) -> None:
         raise ConvNovaError("checkpointing = true: expected a model that has it (convnova), found none; leave it out")
     for part in able:
         part.checkpointing = True
+
+
+def new_model(build: Callable[[], nn.Module], seed: int, checkpointing: bool = False) -> nn.Module:
+    """A model with its initial weights, on the GPU if there is one.
+
+    Args:
+        build: builds the model.
+        seed: the weights are drawn by it.
+        checkpointing: as `checkpoint_activations`.
+    """
+    torch.manual_seed(torch_seed(seed, "weights"))
+    model = build()
+    if checkpointing:
+        checkpoint_activations(model)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def without_fast_kernels(model: nn.Module) -> nn.Module:

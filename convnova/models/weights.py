@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from convnova.errors import ConvNovaError
 from convnova.files import atomic
+from convnova.log import log
 
 
 def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
@@ -77,3 +78,15 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return load_file(path), json.loads(path.with_suffix(".json").read_text())
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise ConvNovaError(f"{path}: expected weights and a JSON beside them: {error}; train again") from error
+
+
+def load_backbone(model: nn.Module, path: str | Path) -> None:
+    """Load the backbone of a language model into `model.backbone`; the language model's head is left out.
+
+    Raises:
+        ConvNovaError: the file is missing or damaged, or its backbone is another one.
+    """
+    weights, _ = load_weights(path)
+    backbone = {name.removeprefix("backbone."): weights[name] for name in weights if not name.startswith("head.")}
+    load_strictly(model.backbone, backbone, str(path))
+    log(f"backbone from {path}; its language-model head ({len(weights) - len(backbone)} tensors) is not used here")
