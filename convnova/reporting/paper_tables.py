@@ -13,8 +13,7 @@ import pandas as pd
 
 from convnova.config.run import Job, RunConfig
 from convnova.config.schema import METRIC_TITLES
-from convnova.reporting.published import OUR_METRIC
-from convnova.reporting.suite_tables import judge_runs
+from convnova.reporting.published import OUR_METRIC, judge_runs
 from convnova.reporting.table import NAN, Cell, Table, receptive_field, score_cell, signed
 from convnova.runs.outputs import LONG_RANGE, PAPER_TABLES, PaperTable, extra_table_titles
 

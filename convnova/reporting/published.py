@@ -214,3 +214,25 @@ def judge(found: Published | None, reason: str, mean: float, margin: float) -> V
         return Verdict("not comparable", reason or "one or two seeds and no interval")
     difference = mean - found.mean
     return Verdict("agrees" if abs(difference) <= margin else "above" if difference > 0 else "below")
+
+
+def judge_runs(
+    number: Published | None, suite: str, protocol: str, metric: str, runs: pd.DataFrame, scores: pd.Series
+) -> tuple[Verdict, float]:
+    """Compare our runs of a row, model and protocol with the published number.
+
+    Args:
+        number: the published number, or None.
+        suite: the suite of both.
+        protocol: ours.
+        metric: ours.
+        runs: their rows of the scores, one a seed.
+        scores: by the metric, one a seed.
+
+    Returns:
+        The verdict, and how far the published mean may lie from ours and still agree.
+    """
+    half = float((runs["high"] - runs["low"]).mean() / 2)
+    margin = tolerance(scores.dropna().to_numpy(float), half, number.spread if number else float("nan"))
+    reason = why_not_comparable(suite, number, protocol, metric, float(runs["parameters"].mean()))
+    return judge(number, reason, float(scores.mean()), margin), margin

@@ -13,28 +13,9 @@ import pandas as pd
 
 from convnova.config.run import RunConfig
 from convnova.config.schema import METRICS
-from convnova.reporting.published import (
-    AGREEMENT,
-    COMPARISONS,
-    Published,
-    References,
-    Verdict,
-    judge,
-    reference_values,
-    tolerance,
-    why_not_comparable,
-)
+from convnova.reporting.published import AGREEMENT, COMPARISONS, References, Verdict, judge_runs, reference_values
 from convnova.reporting.scores import ALTERNATIVE_SCORES, check
-from convnova.reporting.table import (
-    DECIMALS,
-    NAN,
-    Cell,
-    Table,
-    is_missing,
-    mean_and_spread,
-    receptive_field,
-    signed,
-)
+from convnova.reporting.table import DECIMALS, NAN, Cell, Table, is_missing, mean_and_spread, receptive_field, signed
 
 MEANS = [*METRICS, "n_test", "parameters", "receptive_field", "seconds"]
 """Columns of the scores whose mean over seeds is a column of the results."""
@@ -114,28 +95,6 @@ def _statistics(runs: pd.DataFrame) -> dict[str, float]:
     gains = {f"{name}_gain": (runs[name] - scores).mean() for name in ALTERNATIVE_SCORES}
     spread = float(np.ptp(scores)) if len(scores) > 1 else NAN
     return {"mean": scores.mean(), "sd": scores.std(), "range": spread, **runs[["low", "high", *MEANS]].mean(), **gains}
-
-
-def judge_runs(
-    number: Published | None, suite: str, protocol: str, metric: str, runs: pd.DataFrame, scores: pd.Series
-) -> tuple[Verdict, float]:
-    """Compare our runs of a row, model and protocol with the published number.
-
-    Args:
-        number: the published number, or None.
-        suite: the suite of both.
-        protocol: ours.
-        metric: ours.
-        runs: their rows of the scores, one a seed.
-        scores: by the metric, one a seed.
-
-    Returns:
-        The verdict, and how far the published mean may lie from ours and still agree.
-    """
-    half = float((runs["high"] - runs["low"]).mean() / 2)
-    margin = tolerance(scores.dropna().to_numpy(float), half, number.spread if number else NAN)
-    reason = why_not_comparable(suite, number, protocol, metric, float(runs["parameters"].mean()))
-    return judge(number, reason, float(scores.mean()), margin), margin
 
 
 def suite_table(results: pd.DataFrame, config: RunConfig) -> Table:
