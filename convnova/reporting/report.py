@@ -67,7 +67,7 @@ def write_report(config: RunConfig, published: Path, out: Path) -> None:
     expected = [*audit_files, *(path for paths in figures.values() for path in paths)]
     expected += [pairs] if test_row_tasks(config) else []
     tables = [*suites, *comparison_tables(*given), *_test_row_table(pairs, config)]
-    found = [path for path in audit_files if path.is_file()]
+    present = [path for path in audit_files if path.is_file()]
     progress = steps(config)
     page = HTML.get_template("report.html").render(
         config=config,
@@ -75,7 +75,7 @@ def write_report(config: RunConfig, published: Path, out: Path) -> None:
         warning=SIMULATED,
         overview=_overview(config, traces),
         all_tables=tables,
-        audit=audit_table(read_audits(found), simulated=False) if found else None,
+        audit=audit_table(read_audits(present), simulated=False) if present else None,
         steps=progress,
         states=STATES,
         state_counts=counts(progress),
@@ -83,7 +83,8 @@ def write_report(config: RunConfig, published: Path, out: Path) -> None:
         stale_files=stale_files(config),
         table_files={table.name: _downloads([folder / "tables" / f"{table.name}.tsv"]) for table in tables},
         figures=figure_titles(config),
-        figure_files={name: _downloads(paths) for name, paths in figures.items() if paths[0].is_file()},
+        images={name: _data_uri(paths[0]) for name, paths in figures.items() if paths[0].is_file()},
+        figure_files={name: _downloads(paths) for name, paths in figures.items()},
         numbers={table.title: list(numbers(table, traces, config)) for table in suites},
         data=data_files(traces, config),
     )
@@ -162,9 +163,10 @@ def _cost(traces: Traces) -> Iterator[str]:
 
 def _downloads(paths: list[Path]) -> list[Download]:
     """The files that are there, to be saved from the page."""
-    downloads = []
-    for path in paths:
-        if path.is_file():
-            content = base64.b64encode(path.read_bytes()).decode() if path.stat().st_size <= LARGEST_DOWNLOAD else ""
-            downloads.append(Download(path, f"data:{MIME[path.suffix[1:]]};base64,{content}" if content else ""))
-    return downloads
+    present = [path for path in paths if path.is_file()]
+    return [Download(path, _data_uri(path) if path.stat().st_size <= LARGEST_DOWNLOAD else "") for path in present]
+
+
+def _data_uri(path: Path) -> str:
+    """An address that holds the file itself."""
+    return f"data:{MIME[path.suffix[1:]]};base64,{base64.b64encode(path.read_bytes()).decode()}"

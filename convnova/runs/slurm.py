@@ -137,22 +137,22 @@ def keep_results(out: Path, fingerprint: str) -> None:
         out: folder of the results.
         fingerprint: hash of settings and inputs.
     """
-    kept = out / ".finished" / fingerprint
-    shutil.rmtree(kept.parent, ignore_errors=True)
-    kept.mkdir(parents=True)
+    copies = out / ".finished" / fingerprint
+    shutil.rmtree(copies.parent, ignore_errors=True)
+    copies.mkdir(parents=True)
     for name in FINETUNING_RESULTS:
-        os.link(out / name, kept / name)
+        os.link(out / name, copies / name)
 
 
 def restore_results(out: Path, fingerprint: str) -> bool:
     """Take back results of `keep_results`, if there are any of the same settings and inputs; says whether there are."""
-    kept = out / ".finished" / fingerprint
-    if not (kept / FINETUNING_RESULTS[-1]).exists():
+    copies = out / ".finished" / fingerprint
+    if not (copies / FINETUNING_RESULTS[-1]).exists():
         return False
     for name in FINETUNING_RESULTS:
-        os.utime(kept / name)
+        os.utime(copies / name)
         with atomic(out / name) as path:
             path.unlink()
-            os.link(kept / name, path)
-    log(f"finished by an earlier attempt of this job that failed later; taken from {kept}")
+            os.link(copies / name, path)
+    log(f"finished by an earlier attempt of this job that failed later; taken from {copies}")
     return True

@@ -75,22 +75,22 @@ def runs(name: str | None) -> list[RunConfig]:
 
 def steps(config: RunConfig) -> list[Step]:
     """Every pretraining and fine-tuning of a run, and whatever else of it failed."""
-    results, logs, found = config.results, config.results / "logs", []
+    results, logs, all_steps = config.results, config.results / "logs", []
     for name in config.backbones():
         weights, log_file = results / "pretrain" / name / "weights.safetensors", logs / "pretrain" / f"{name}.log"
         # The JSON is written before the weights, so it counts only beside them.
         record = weights.with_suffix(".json")
         state = state_of(record, log_file, config.pretraining_fingerprint(name), weights.is_file())
-        found.append(Step(PRETRAINING, name, f"{PRETRAINING}/{name}", *state, str(record), str(log_file)))
+        all_steps.append(Step(PRETRAINING, name, f"{PRETRAINING}/{name}", *state, str(record), str(log_file)))
     for job in config.jobs():
         metrics, log_file = config.folder(job) / "metrics.json", logs / "finetune" / f"{job.name}.log"
         state = state_of(metrics, log_file, config.job_fingerprint(job))
-        found.append(Step(job.suite, job.model, job.name, *state, str(metrics), str(log_file)))
-    known = {step.log for step in found}
+        all_steps.append(Step(job.suite, job.model, job.name, *state, str(metrics), str(log_file)))
+    known = {step.log for step in all_steps}
     for path in sorted(logs.rglob("*.log")):
         if str(path) not in known and (line := last_error(path)):
-            found.append(Step("", "", str(path.relative_to(logs).with_suffix("")), "failed", line, "", str(path)))
-    return found
+            all_steps.append(Step("", "", str(path.relative_to(logs).with_suffix("")), "failed", line, "", str(path)))
+    return all_steps
 
 
 def state_of(result: Path, log_file: Path, fingerprint: str, complete: bool = True) -> tuple[str, str]:

@@ -244,7 +244,7 @@ def _sha256(path: Path, modified: int | None) -> str:
 
 
 Location = tuple[str, str | None]
-"""The name of a raw file and that of its source, or a path of the user's own and None."""
+"""The name of a raw file and that of its source, or a path of the user and None."""
 
 
 def _locations(config: RunConfig | None, role: str, suite: str, task: str) -> dict[str, Location]:
@@ -281,7 +281,7 @@ def _raw_input(run: Run, role: str, name: str, source_name: str | None, recorded
     """A raw file with its addresses, title and licence of its source, when and from where it came, its checksums."""
     path = run.root / run.config.path_of(name, source_name)
     if source_name is None:
-        return _input(run, role, path, recorded, notes=["a file of the user's own"])
+        return _input(run, role, path, recorded, notes=["a file of the user"])
     source = run.config.sources[source_name]
     notes = [f"{source.title}; licence: {source.licence}"]
     lock = path.parent / f".{path.name}.lock.json"

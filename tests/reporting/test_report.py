@@ -138,6 +138,7 @@ def test_energy_and_size_are_summed_up_and_large_files_are_only_named(small, mon
     text = made()
     assert "energy of the gpu: 3,500 J in 2 of them" in text and ", 7 to 1,000,000 parameters" in text
     assert "PDF: <code>results/small/figures/nucleotide_transformer.pdf</code>" in text
+    assert text.count('src="data:image/svg+xml;base64,') == 6
 
 
 def test_a_real_run_is_not_called_simulated(small):

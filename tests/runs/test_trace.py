@@ -166,7 +166,7 @@ def test_a_file_of_the_users_own_has_no_address(small):
     config = CONFIG.read_text().replace("source: nucleotide_transformer\n", "source: null\n")
     CONFIG.write_text(config.replace("format: nucleotide_transformer", "format: fasta"))
     train, _ = read_trace(METRICS).inputs[0].inputs
-    assert (train.path, train.urls, train.notes) == ("H3/train.fna", [], ["a file of the user's own"])
+    assert (train.path, train.urls, train.notes) == ("H3/train.fna", [], ["a file of the user"])
     assert train.state == FileState.MISSING
 
 
