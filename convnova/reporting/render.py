@@ -163,21 +163,29 @@ def tex_text(value: Any) -> str:
     if isinstance(value, Markup):
         return value
     escaped = "".join(TEX.get(letter, letter) for letter in str(value))
-    return re.sub(r"(?<!\w)-(?=[\d ])", "$-$", escaped)
+    return re.sub(r"(?<!\w)-(?=[\d ]|$)", "$-$", escaped)
 
 
-def tex_head(text: str, side: str) -> Markup:
-    """A head of LaTeX, of several lines if it is long; `side` is l, c or r."""
-    lines = [tex_text(line) for line in textwrap.wrap(text, HEAD_LETTERS)] or [""]
+def tex_head(text: str, side: str, columns: int = 1) -> Markup:
+    """A head of LaTeX, of several lines if it is long.
+
+    Args:
+        text: the head.
+        side: l, c or r.
+        columns: how many it spans.
+    """
+    lines = [tex_text(line) for line in textwrap.wrap(text, HEAD_LETTERS * columns)] or [""]
     return Markup(lines[0] if len(lines) == 1 else rf"\shortstack[{side}]{{" + r"\\".join(lines) + "}")
 
 
 def tex_parts(whole: Layout) -> list[Layout]:
     """A layout in parts that fit a page each; every part has the labels."""
-    widths = []
+    spans, widths = dict(whole.groups), []
     for place, head in enumerate(whole.heads):
+        span = spans.get(head.group, 1)
+        share = max((math.ceil(len(line) / span) for line in textwrap.wrap(head.group, HEAD_LETTERS * span)), default=0)
         texts = [*(row[place].text for row in whole.rows), *textwrap.wrap(head.text, HEAD_LETTERS)]
-        widths.append(1 + max(map(len, [*texts, *textwrap.wrap(head.group, HEAD_LETTERS)]), default=0))
+        widths.append(1 + max([share, *map(len, texts)]))
     labels = [place for place, head in enumerate(whole.heads) if head.is_label]
     room = LETTERS_A_LINE - sum(widths[place] for place in labels)
     parts: list[list[int]] = [[]]
