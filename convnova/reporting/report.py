@@ -20,7 +20,7 @@ from convnova.reporting.scores import read_scores
 from convnova.reporting.suite_tables import suite_tables
 from convnova.reporting.table import SIMULATED, Table
 from convnova.reporting.test_row_comparison import pair_table, read_test_rows
-from convnova.runs.outputs import ITEMS, extra_table_titles, figure_titles, test_row_tasks
+from convnova.runs.outputs import TEST_ROW_TABLE, extra_table_titles, figure_titles, test_row_tasks
 from convnova.runs.provenance_table import wall_time
 from convnova.runs.status import STATES, counts, steps
 from convnova.runs.targets import audits
@@ -63,7 +63,7 @@ def write_report(config: RunConfig, published: Path, out: Path) -> None:
     traces = {job: read_trace(config.folder(job) / "metrics.json", run) for job in config.jobs() if tuple(job) in keys}
     audit_files = [config.local_path(path) for path in audits(config)]
     figures = {name: [folder / "figures" / f"{name}.{form}" for form in MIME][:3] for name in figure_titles(config)}
-    pairs = folder / "tables" / f"{ITEMS}.tsv"
+    pairs = folder / "tables" / f"{TEST_ROW_TABLE}.tsv"
     expected = [*audit_files, *(path for paths in figures.values() for path in paths)]
     expected += [pairs] if test_row_tasks(config) else []
     tables = [*suites, *comparison_tables(*given), *_test_row_table(pairs, config)]
@@ -105,7 +105,7 @@ def _test_row_table(path: Path, config: RunConfig) -> Iterator[Table]:
 
 def stale_files(config: RunConfig) -> list[str]:
     """Names, as `tables/ranks.*`, of what lies beside the run's tables and figures and is not of its config."""
-    test_rows = [ITEMS] if test_row_tasks(config) else []
+    test_rows = [TEST_ROW_TABLE] if test_row_tasks(config) else []
     of_config = {
         "tables": {*config.suites, *extra_table_titles(config), *test_rows},
         "figures": {*figure_titles(config)},

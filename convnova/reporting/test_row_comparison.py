@@ -30,7 +30,7 @@ from convnova.files import read_json
 from convnova.log import log
 from convnova.reporting.comparison_sentences import over_test_rows
 from convnova.reporting.table import Cell, Table, p_value, receptive_field, signed
-from convnova.runs.outputs import ITEMS, ITEMS_TITLE, test_row_tasks
+from convnova.runs.outputs import TEST_ROW_TABLE, TEST_ROW_TITLE, test_row_tasks
 from convnova.runs.provenance_table import provenance_frame, provenance_sentence
 
 RESAMPLES = 5000
@@ -111,8 +111,8 @@ def pair_table(results: pd.DataFrame, config: RunConfig) -> Table:
         )
     different = int((results["p_holm"] <= 1 - bootstrap.LEVEL).sum())
     return Table(
-        ITEMS,
-        ITEMS_TITLE,
+        TEST_ROW_TABLE,
+        TEST_ROW_TITLE,
         pd.DataFrame(lines).set_index(["task, protocol", "pair"]),
         CAPTION,
         f"{different} of {len(results)} pairs differ by the task's metric at the 5% level after Holm's adjustment.",

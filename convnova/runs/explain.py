@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from convnova.errors import ConvNovaError, nearest
-from convnova.runs.outputs import ITEMS, extra_table_titles
+from convnova.runs.outputs import TEST_ROW_TABLE, extra_table_titles
 from convnova.runs.trace import FileState, Input, Run, Trace, read_trace, run_of
 
 CELL = ("row", "model", "protocol", "seed")
@@ -84,7 +84,7 @@ def _explain_table(path: Path, cell: list[str]) -> list[str]:
     """
     scores, run = _read(path.with_name("scores.tsv")), run_of(path)
     of_suite = scores[scores["suite"] == path.stem]
-    of_all_suites = ("scores", ITEMS, *(extra_table_titles(run.config) if run.config else ()))
+    of_all_suites = ("scores", TEST_ROW_TABLE, *(extra_table_titles(run.config) if run.config else ()))
     if of_suite.empty and path.stem not in of_all_suites:
         raise ConvNovaError(f"{path}: expected a table of scores, found none in {path.with_name('scores.tsv')}")
     results = _select(path, scores if of_suite.empty else of_suite, cell)

@@ -1,4 +1,4 @@
-"""What a run's tables and figures are called: names and titles, by its config alone.
+"""Names and titles of the tables and figures that a run makes, from its config alone.
 
 Imports nothing heavy: every job of the workflow reads the Snakefile, which asks here.
 """
@@ -28,35 +28,34 @@ PAPER_TABLES = {
     "janusdna_table_1": PaperTable("JanusDNA Table 1", "genomic_benchmarks", "cv", "f1_binary"),
     "janusdna_table_2": PaperTable("JanusDNA Table 2", "nucleotide_transformer", "cv", "f1_binary"),
 }
-ITEMS, ITEMS_TITLE = "items", "Pairs of models over test rows"
-"""The table that reads predictions, and so is made apart from those of scores."""
+TEST_ROW_TABLE, TEST_ROW_TITLE = "items", "Pairs of models over test rows"
+"""The table that is made from predictions; the others are made from scores."""
 
 LONG_RANGE = ("chromatin_profile", "gene_finding")
+"""Suites of the paper's tables 3 and 10."""
 
 
 def extra_table_titles(config: "RunConfig") -> dict[str, str]:
     """Every table of a run besides those of its suites: name to title, in the order in which they are shown."""
-    several, nt = len(config.models) > 1, "nucleotide_transformer"
-    titles = {
-        "protocols": ("Protocol against protocol", bool(config.suites)),
-        "comparisons": ("Pairs of models over tasks", several),
-        **{
-            name: (f"{table.published}, and ours by {table.protocol}", _has(config, table))
-            for name, table in PAPER_TABLES.items()
-        },
-        "convnova_tables_3_10": ("ConvNova Tables 3 and 10: long range", not {*LONG_RANGE}.isdisjoint(config.suites)),
-        "convnova_table_9": ("ConvNova Table 9: gated blocks a task", nt in config.suites),
-        "convnova_ablations": ("All models and their settings, as in ConvNova Tables 4, 5, 11, 12", several),
-    }
-    return {name: title for name, (title, wanted) in titles.items() if wanted and config.suites}
-
-
-def _has(config: "RunConfig", table: PaperTable) -> bool:
-    return table.suite in config.suites and table.protocol in config.protocols
+    if not config.suites:
+        return {}
+    titles = {"protocols": "Protocol against protocol"}
+    if len(config.models) > 1:
+        titles["comparisons"] = "Pairs of models over tasks"
+    for name, table in PAPER_TABLES.items():
+        if table.suite in config.suites and table.protocol in config.protocols:
+            titles[name] = f"{table.published}, and ours by {table.protocol}"
+    if not config.suites.keys().isdisjoint(LONG_RANGE):
+        titles["convnova_tables_3_10"] = "ConvNova Tables 3 and 10: long range"
+    if "nucleotide_transformer" in config.suites:
+        titles["convnova_table_9"] = "ConvNova Table 9: gated blocks a task"
+    if len(config.models) > 1:
+        titles["convnova_ablations"] = "All models and their settings, as in ConvNova Tables 4, 5, 11, 12"
+    return titles
 
 
 def test_row_tasks(config: "RunConfig") -> list[tuple[str, str]]:
-    """Suite and task of whatever models are compared on over test rows; none where there is one model."""
+    """Suite and task whose test rows models are compared on; none if the run has one model."""
     return [
         (suite, task)
         for suite, content in config.suites.items()
@@ -84,13 +83,18 @@ def figure_titles(config: "RunConfig") -> dict[str, str]:
 
 
 def pretraining_titles(config: "RunConfig") -> dict[str, str]:
-    """Every pretraining: name to the title of its model, with the suite if it has one; several models: the name."""
-    suites = config.suites or [None]
-    starts = {(config.backbone(model, suite), model) for model in config.models for suite in suites}
-    users = [name for name, model in starts if config.models[model].pretrained]
+    """Every pretraining: name to the title of its model, with the suite if it has settings of its own for one.
 
-    def title(name: str, model: str, suite: str | None) -> str:
-        of_suite = f", {config.suite_titles[suite]}" if suite else ""
-        return config.models[model].title + of_suite if users.count(name) == 1 else name
-
-    return {name: title(name, *of) for name, of in config.backbones().items()}
+    One that several models share has its name as title.
+    """
+    users = {
+        (config.backbone(model, suite), model)
+        for model, content in config.models.items()
+        for suite in config.suites or [None]
+        if content.pretrained
+    }
+    titles = {}
+    for name, (model, suite) in config.backbones().items():
+        title = config.model_titles[model] + (f", {config.suite_titles[suite]}" if suite else "")
+        titles[name] = title if sum(user[0] == name for user in users) == 1 else name
+    return titles

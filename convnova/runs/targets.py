@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from convnova.config.schema import files_of
-from convnova.runs.outputs import ITEMS, extra_table_titles, figure_titles, test_row_tasks
+from convnova.runs.outputs import TEST_ROW_TABLE, extra_table_titles, figure_titles, test_row_tasks
 
 if TYPE_CHECKING:
     from convnova.config.run import Job, RunConfig
@@ -99,7 +99,7 @@ def figures(config: "RunConfig", *names: str) -> list[str]:
 
 def test_row_tables(config: "RunConfig") -> list[str]:
     """The table of pairs of models over test rows, where there are pairs."""
-    return tables(config, ITEMS) if test_row_tasks(config) else []
+    return tables(config, TEST_ROW_TABLE) if test_row_tasks(config) else []
 
 
 def test_row_inputs(config: "RunConfig") -> list[str]:

@@ -9,7 +9,7 @@ from small_run import SHARD, WEIGHTS, convnova, finish
 
 from convnova.config.load import load, load_config
 from convnova.config.run import Job
-from convnova.runs.outputs import ITEMS, extra_table_titles
+from convnova.runs.outputs import TEST_ROW_TABLE, extra_table_titles
 from convnova.runs.provenance_table import provenance_frame, provenance_sentence, read_provenance
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
@@ -59,7 +59,7 @@ def test_every_table_for_reading_says_what_it_was_made_from(small):
     config = load_config("results/small/config.yaml")
     told = provenance_sentence(config, read_provenance(Path("results/small/tables/scores.tsv")))
     assert told.startswith("Made from 8 results by convnova ") and config.fingerprint(config) in told
-    for name in (*config.suites, *extra_table_titles(config), ITEMS):
+    for name in (*config.suites, *extra_table_titles(config), TEST_ROW_TABLE):
         for form in ("md", "tex", "html"):
             text = Path(f"results/small/tables/{name}.{form}").read_text().replace(r"\_", "_")
             assert text.count("Made from 8 results by convnova ") == 1
