@@ -20,7 +20,7 @@ def test_jobs_and_defaults_of_a_small_config():
     assert JOB.folder(config.run) == "results/mine/runs/mine/H3/convnova_scratch/heldout/seed=2"
     assert config.task(JOB).metric == "mcc" and not config.is_pretrained(JOB)
     assert (config.training(JOB).epochs, config.training(JOB).lr) == (20, 1e-3)
-    assert config.backbones() == {}
+    assert config.backbones() == {} and not config.offline and config.pretrain.length == 1024
 
 
 def test_the_seeds_of_cross_validation_are_the_folds_of_the_suite():

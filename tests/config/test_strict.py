@@ -53,6 +53,7 @@ def test_a_changed_part_has_the_values_of_both_and_is_checked_anew():
     assert part.values() == {"form": "long", "count": 1}
     assert part.changed({"count": 2, "inner": {"rate": 3}}) == Outer(count=2, form="long", inner=Inner(rate=3))
     assert part.changed(None).values() == part.values() and part.count == 1
+    assert len({Inner(), Inner().changed({"rate": 1})}) == 1  # a part cannot be altered, so it has a hash
     for changes in ({"count": "many"}, {"cuont": 2}, "many"):
         with pytest.raises(ConfigMistake, match=r"^a\..*|^a = 'many'"):
             part.changed(changes, "a")
