@@ -12,26 +12,35 @@ from convnova.errors import ConvNovaError
 
 
 @dataclass(frozen=True)
-class TaskSplit:
-    """One split of a task, memory-mapped.
+class Sequences:
+    """Sequences in one array.
 
     Attributes:
-        tokens: uint8, all sequences end to end; row i is `tokens[offsets[i]:offsets[i + 1]]`.
+        tokens: uint8, all sequences end to end; number i is `tokens[offsets[i]:offsets[i + 1]]`.
         offsets: int64 (n + 1,).
-        labels: class ids, int64 (n,); 0 and 1, uint8 (n, labels); or a class id a base, int8 like `tokens`.
     """
 
     tokens: np.ndarray
     offsets: np.ndarray
-    labels: np.ndarray
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """Bases of each row, int64 (n,)."""
+        """Bases of each sequence, int64 (n,)."""
         return np.diff(self.offsets)
+
+
+@dataclass(frozen=True)
+class TaskSplit(Sequences):
+    """One split of a task, memory-mapped.
+
+    Attributes:
+        labels: class ids, int64 (n,); 0 and 1, uint8 (n, labels); or a class id a base, int8 like `tokens`.
+    """
+
+    labels: np.ndarray
 
 
 @dataclass(frozen=True)

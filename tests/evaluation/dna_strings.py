@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from convnova.data.dna import encode
+from convnova.data.task_dataset import Sequences
 from convnova.evaluation.leakage.genome_search import Hit
-from convnova.evaluation.leakage.kmer_index import Sequences
 
 OPPOSITE = str.maketrans("ACGT", "TGCA")
 

@@ -9,9 +9,9 @@ import pytest
 from dna_strings import kmers, mutated, opposite, random_rows, sequences
 
 from convnova.data.dna import decode, encode
+from convnova.data.task_dataset import Sequences
 from convnova.evaluation.leakage import kmer_index
 from convnova.evaluation.leakage.kmer_index import (
-    Sequences,
     bloom_table,
     canonical_kmers,
     codes,

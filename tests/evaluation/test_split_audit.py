@@ -29,13 +29,13 @@ def dataset(kind: str = "classes", **splits: list[tuple[str, Any]]) -> TaskDatas
     names = sorted({label for rows in splits.values() for _, label in rows}) if kind == "classes" else list("012")
     tokenized = {}
     for split, rows in splits.items():
-        tokens, offsets = sequences([sequence for sequence, _ in rows])
+        joined = sequences([sequence for sequence, _ in rows])
         labels = [label for _, label in rows]
         if kind == "classes":
             labels = np.array([names.index(label) for label in labels])
         else:
             labels = np.concatenate(labels).astype(np.int8) if kind == "per_base" else np.array(labels, np.uint8)
-        tokenized[split] = TaskSplit(tokens, offsets, labels)
+        tokenized[split] = TaskSplit(joined.tokens, joined.offsets, labels)
     return TaskDataset(Path("task.st"), kind, names, tokenized, {"splits": {name: {"others": 7} for name in splits}})
 
 

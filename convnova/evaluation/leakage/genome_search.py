@@ -9,8 +9,8 @@ import numpy as np
 
 from convnova.data.dna import reverse_complement
 from convnova.data.intervals import bed_rows, parse_interval
+from convnova.data.task_dataset import Sequences
 from convnova.evaluation.leakage import kmer_index
-from convnova.evaluation.leakage.kmer_index import Sequences
 from convnova.log import progress
 
 ANCHOR = 32

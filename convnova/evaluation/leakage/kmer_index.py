@@ -7,11 +7,11 @@ code, the smaller of the two. k-mers with an N, and k-mers over the border of tw
 
 import mmap
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 
 from convnova.data.dna import reverse_complement
+from convnova.data.task_dataset import Sequences
 
 PACKED = 32
 """Longest k-mer that 64 bits hold."""
@@ -29,19 +29,9 @@ ROW = np.uint64((1 << ROW_BITS) - 1)
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
-class Sequences(NamedTuple):
-    """Tokens of all sequences end to end, uint8; where each begins and, last, where the last ends, int64."""
-
-    tokens: np.ndarray
-    offsets: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-
 def pieces(sequences: Sequences) -> Iterator[tuple[int, Sequences]]:
     """Yield (number of the first, some consecutive sequences): about `PIECE` bases, at least one sequence."""
-    tokens, offsets = sequences
+    tokens, offsets = sequences.tokens, sequences.offsets
     first, count = 0, len(sequences)
     while first < count:
         last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + PIECE, side="right")) - 1)
@@ -92,7 +82,7 @@ def codes(tokens: np.ndarray, length: int) -> np.ndarray:
 
 def valid_starts(sequences: Sequences, length: int) -> np.ndarray:
     """Where the windows begin that lie within one sequence and have no N: int64 (n,), ascending."""
-    tokens, offsets = sequences
+    tokens, offsets = sequences.tokens, sequences.offsets
     unknown = np.flatnonzero(tokens > 3)
     borders = sorted_unique(np.concatenate([offsets, unknown, unknown + 1]))
     bases_left = np.repeat(borders[1:], np.diff(borders)) - np.arange(len(tokens))
@@ -101,7 +91,7 @@ def valid_starts(sequences: Sequences, length: int) -> np.ndarray:
 
 def canonical_kmers(sequences: Sequences, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Codes of all k-mers of the sequences, the same for both strands, uint64 (n,), and their rows, int64 (n,)."""
-    tokens, offsets = sequences
+    tokens, offsets = sequences.tokens, sequences.offsets
     starts = valid_starts(sequences, length)
     if not starts.size:
         return np.empty(0, np.uint64), starts

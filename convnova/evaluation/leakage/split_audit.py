@@ -16,9 +16,8 @@ import numpy as np
 from convnova.data.dna import N, reverse_complement
 from convnova.data.genome import SPLITS, read_genome, read_intervals
 from convnova.data.intervals import overlap_fraction
-from convnova.data.task_dataset import TaskDataset, TaskSplit
+from convnova.data.task_dataset import Sequences, TaskDataset, TaskSplit
 from convnova.evaluation.leakage import genome_search, kmer_index
-from convnova.evaluation.leakage.kmer_index import Sequences
 from convnova.log import log
 from convnova.randomness import generator
 
@@ -145,7 +144,7 @@ def _balance(task: TaskDataset, split: TaskSplit) -> dict[str, Any]:
 def sequences(split: TaskSplit, only: np.ndarray | None = None) -> Sequences:
     """The sequences of a split, or copies of some of its rows."""
     if only is None or len(only) == len(split):
-        return Sequences(split.tokens, split.offsets)
+        return split
     parts = [split.tokens[split.offsets[row] : split.offsets[row + 1]] for row in only]
     return Sequences(np.concatenate(parts), np.concatenate([[0], np.cumsum(split.lengths[only])]))
 
