@@ -25,7 +25,7 @@ class _Handler(logging.StreamHandler):
         self.stream = self.file or sys.stderr
         super().emit(record)
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+    def handleError(self, record: logging.LogRecord) -> None:
         raise  # so that a full disk ends the step instead of its log
 
 
@@ -55,7 +55,7 @@ def log(message: str) -> None:
     _logger.info(message)
 
 
-class progress(tqdm):  # noqa: N801  # in use it is a function whose result closes itself, as tqdm's own
+class progress(tqdm):  # in lower case, for in use it is a function whose result closes itself, as tqdm's own
     """Show how far work is: a bar on a terminal, elsewhere a line every ten seconds; short work has no line.
 
     Args:

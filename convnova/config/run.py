@@ -169,19 +169,16 @@ class RunConfig(Strict):
         Layers: defaults, suite, task, model, model on the suite, recipe, the run's own `finetune`; the last one that
         sets a key counts. A layer without a source is named by its place in the config.
         """
-        suite, model, recipe = self.suites[job.suite], self.models[job.model], self._recipe_of(job)
+        model = self.models[job.model]
         layers = [
-            (suite.training, f"suites.{job.suite}.training"),
+            (self.suites[job.suite].training, f"suites.{job.suite}.training"),
             (self.task(job).training, f"suites.{job.suite}.tasks.{job.task}.training"),
             (model.training, f"models.{job.model}.training"),
             (model.suites.get(job.suite, Variant()).training, f"models.{job.model}.suites.{job.suite}.training"),
-            (recipe.training.changed({"source": recipe.source}), "recipe"),
-            (self.finetune, "finetune"),
         ]
-        return _layered(layers, hyperparameter_sources.TRAINING)
-
-    def _recipe_of(self, job: Job) -> Recipe:
-        return self.recipes.get(f"{job.suite}/{job.task}/{job.model}", Recipe(source="none"))
+        if recipe := self.recipes.get("/".join(job[:3])):
+            layers.append((recipe.training.changed({"source": recipe.source}), "recipe"))
+        return _layered([*layers, (self.finetune, "finetune")], hyperparameter_sources.TRAINING)
 
     def training(self, job: Job) -> Training:
         """Hyperparameters of a job."""
@@ -202,7 +199,8 @@ class RunConfig(Strict):
 
     def job_settings(self, job: Job) -> dict[str, Any]:
         """Settings of a job's architecture: those of the model on the suite, with the changes of its recipe."""
-        return self.settings(job.model, job.suite) | self._recipe_of(job).settings
+        recipe = self.recipes.get("/".join(job[:3]))
+        return self.settings(job.model, job.suite) | (recipe.settings if recipe else {})
 
     def strands(self, model: str, suite: str) -> schema.Strands:
         """Which strands the model's predictions on the suite are the mean over."""
@@ -238,8 +236,9 @@ class RunConfig(Strict):
 
     def job_fingerprint(self, job: Job) -> str:
         """The hash of everything in the config that this job's numbers depend on."""
-        backbone = self.backbone(job.model, job.suite)
-        pretrain = self.pretraining_fingerprint(backbone) if self.is_pretrained(job) else None
+        pretrain = None
+        if self.is_pretrained(job):
+            pretrain = self.pretraining_fingerprint(self.backbone(job.model, job.suite))
         model = self.models[job.model].model_dump(include={"architecture", "frozen", "head", "pooling"})
         settings, strands = self.job_settings(job), self.strands(job.model, job.suite)
         task = self.task(job).model_dump(exclude={"training": {"source"}})

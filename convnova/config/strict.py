@@ -25,8 +25,9 @@ class Strict(BaseModel):
         Raises:
             PydanticCustomError: an unknown key; says what to write instead.
         """
+        known = cls.model_fields
         for key in content if isinstance(content, dict) else ():
-            if key not in cls.model_fields:
+            if key not in known:
                 context = {"key": key, "value": content[key], "advice": cls._advice(str(key))}
                 raise PydanticCustomError("unknown_key", "unknown key; {advice}", context)
         return content
