@@ -98,6 +98,6 @@ def test_curves_are_those_of_the_metrics_files(scores, tmp_path):
     assert {line.get_color() for line in axes.get_lines()} == {look(ONE, "cnn")["color"]}
 
 
-def test_a_score_outside_the_plan_is_refused(scores, tmp_path):
+def test_a_score_outside_the_config_is_refused(scores, tmp_path):
     with pytest.raises(ConvNovaError, match="found seed 3"):
         write_comparisons(scores, changed(ONE, seeds=[1, 2]), tmp_path)

@@ -1,0 +1,60 @@
+"""Names and titles of what a run makes, by its config."""
+
+from pathlib import Path
+
+import pytest
+from made_up_scores import CONFIG, CP, GB, NT, changed, only
+
+from convnova.config.load import load
+from convnova.runs import outputs
+from convnova.runs.outputs import comparison_titles, extra_table_titles, figure_titles, pretraining_titles
+
+CATALOGUE = Path(__file__).resolve().parents[2] / "config"
+
+
+@pytest.mark.parametrize(
+    ("suites", "protocols", "tables"),
+    [
+        ([NT], ["heldout"], ["protocols", "comparisons", "convnova_table_9", "convnova_ablations"]),
+        (
+            [NT],
+            ["released"],
+            ["protocols", "comparisons", "convnova_table_1", "convnova_table_9", "convnova_ablations"],
+        ),
+        ([GB], ["cv"], ["protocols", "comparisons", "caduceus_table_1", "janusdna_table_1", "convnova_ablations"]),
+        ([CP], ["released"], ["protocols", "comparisons", "convnova_tables_3_10", "convnova_ablations"]),
+        ([], ["released"], []),
+    ],
+)
+def test_tables_are_those_of_the_suites_protocols_and_models(suites, protocols, tables):
+    config = changed(CONFIG, suites={name: CONFIG.suites[name] for name in suites}, protocols=protocols)
+    assert list(extra_table_titles(config)) == ["protocols", "comparisons", *tables, "convnova_ablations"]
+    assert list(extra_table_titles(only(config, "cnn"))) == ["protocols", *tables]
+    assert extra_table_titles(changed(config, suites={})) == {}
+
+
+def test_models_are_compared_on_test_rows_of_tasks_of_classes():
+    assert outputs.test_row_tasks(CONFIG) == [(NT, "H3"), (NT, "promoter_tata"), (GB, "human_enhancers_cohn")]
+    assert outputs.test_row_tasks(only(CONFIG, "cnn")) == []
+
+
+def test_figures_are_one_a_suite_and_those_of_all_suites():
+    assert list(comparison_titles(CONFIG)) == ["overview", "ranks", "differences", "learning"]
+    assert list(comparison_titles(only(CONFIG, "cnn"))) == ["learning"]
+    assert comparison_titles(changed(CONFIG, suites={})) == {}
+    assert list(figure_titles(only(CONFIG, GB, "cnn"))) == [GB, "learning"]
+    assert figure_titles(CONFIG)[GB] == "Genomic Benchmarks"
+    pretrained = {"title": "ConvNova", "architecture": "convnova", "pretrained": True}
+    assert "pretraining" in figure_titles(changed(CONFIG, models={"convnova": pretrained}, genome="hg38"))
+
+
+def test_a_pretraining_has_the_title_of_its_model_unless_several_start_from_it():
+    def titles(*models: str) -> dict[str, str]:
+        suites = {"nucleotide_transformer": ["H3"], "genomic_benchmarks": None}
+        content = {"run": "x", "genome": "hg38", "models": list(models), "suites": suites}
+        return pretraining_titles(load(content, [], CATALOGUE))
+
+    on_gb = "convnova@genomic_benchmarks"
+    alone = {"convnova": "ConvNova", on_gb: "ConvNova, Genomic Benchmarks"}
+    assert titles("convnova", "convnova_scratch", "cnn") == alone
+    assert titles("convnova", "convnova_frozen") == {name: name for name in alone}
