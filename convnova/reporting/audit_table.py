@@ -57,16 +57,18 @@ def audit_table(audits: Sequence[Audit], simulated: bool) -> Table:
         audits: one a task, at least one.
         simulated: whether the genome is simulated.
     """
-    sentences = [" ".join(meaning(audit)) for audit in audits]
-    lines = [_numbers(audit) | {"meaning": text} for audit, text in zip(audits, sentences, strict=True)]
+    sentences = {f"{audit['suite']}/{audit['task']}": " ".join(meaning(audit)) for audit in audits}
+    lines = [_numbers(audit) | {"meaning": text} for audit, text in zip(audits, sentences.values(), strict=True)]
     labels = pd.MultiIndex.from_tuples([(audit["task"], audit["suite"]) for audit in audits], names=["task", "suite"])
+    shares = pd.Series([audit["overlap"]["any"] / audit["overlap"]["rows"] for audit in audits], index=list(sentences))
+    most = f"; most in {shares.idxmax()}, {percent(shares.max())} of them" if shares.any() else ""
     return Table(
         name="audit",
         title="Audit of the tasks",
         frame=pd.DataFrame([_cells(audit) for audit in audits], index=labels, dtype=object),
         caption=RULES,
-        summary=_summary(audits),
-        notes=[f"{_name(audit)}: {text}" for audit, text in zip(audits, sentences, strict=True)],
+        summary=f"In {(shares > 0).sum()} of {len(audits)} tasks test rows repeat or overlap train rows{most}.",
+        notes=[f"{name}: {text}" for name, text in sentences.items()],
         simulated=simulated,
         data=pd.DataFrame(lines),
     )
@@ -137,7 +139,12 @@ def meaning(audit: Audit) -> list[str]:
             f"{constant} of {test['labels']['count']} labels are the same in all test rows and give no AUROC."
         )
     if pretraining := audit.get("pretraining"):
-        sentences.append(_seen(pretraining))
+        read, rows = pretraining["read"], pretraining["rows"]
+        seen = f"{read:,} of {rows:,} test rows ({percent(read / rows)}) lie in what pretraining reads"
+        if pretraining["placed"]:
+            sentences.append(f"{seen}: a pretrained model has seen their bases, though no label.")
+        else:
+            sentences.append(f"None of the test rows was found in the pretraining genome ({pretraining['genome']}).")
     return sentences
 
 
@@ -158,16 +165,6 @@ def _overlap(overlap: dict[str, int], test_rows: int) -> str:
     return f"{overlapping}, so scores on this split {much}overstate how well a model does on unseen sequences."
 
 
-def _seen(pretraining: dict[str, Any]) -> str:
-    read, rows = pretraining["read"], pretraining["rows"]
-    if not pretraining["placed"]:
-        return f"None of the test rows was found in the pretraining genome ({pretraining['genome']})."
-    return (
-        f"{read:,} of {rows:,} test rows ({percent(read / rows)}) lie in what "
-        "pretraining reads: a pretrained model has seen their bases, though no label."
-    )
-
-
 def _largest_class(split: dict[str, Any]) -> tuple[str, float]:
     """The class that most rows or bases have, and its share; no name and 0 for many labels."""
     classes = split.get("classes", {"": 0})
@@ -182,16 +179,3 @@ def percent(share: float) -> str:
     if not 0.001 <= share <= 0.999:
         return "<0.1%" if share < 0.5 else ">99.9%"
     return f"{share:.1%}" if share < 0.1 or share > 0.99 else f"{share:.0%}"
-
-
-def _name(audit: Audit) -> str:
-    return f"{audit['suite']}/{audit['task']}"
-
-
-def _summary(audits: Sequence[Audit]) -> str:
-    """How many tasks have test rows that overlap train, and which the most."""
-    shares = {_name(audit): audit["overlap"]["any"] / audit["overlap"]["rows"] for audit in audits}
-    count = sum(share > 0 for share in shares.values())
-    worst = max(shares, key=lambda name: shares[name])
-    most = f"; most in {worst}, {percent(shares[worst])} of them" if count else ""
-    return f"In {count} of {len(audits)} tasks test rows repeat or overlap train rows{most}."

@@ -111,7 +111,14 @@ def comparisons(scores: pd.DataFrame, config: RunConfig) -> Table:
 
 
 def pairs(scores: pd.DataFrame, config: RunConfig, suite: str, protocol: str) -> list[PairedOverTasks]:
-    """Every pair of models over the rows of a suite, by one protocol; arguments as for `means`."""
+    """Compare every pair of models over the rows of a suite.
+
+    Args:
+        scores: see `convnova.reporting.scores.read_scores`.
+        config: of the run.
+        suite: its name.
+        protocol: heldout, released or cv.
+    """
     return compare_over_tasks(
         {
             config.model_titles[model]: column.to_numpy()
