@@ -28,8 +28,6 @@ BASES, BASES_ON_GPU = 8192, 131_072
 """Bases a step: as many sequences as make that, or one."""
 MIN_RUNS, SECONDS, SECONDS_ON_GPU = 3, 10.0, 0.3
 """Runs of a measurement at least, and seconds until no more are added; a GPU's times vary less."""
-LONG = 30.0
-"""Seconds of a first run that is long enough to count: its one-time work makes no difference."""
 COUNTED = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
         lambda query, key, value, *_, **__: sdpa_flop_count(query, key, value)
@@ -157,7 +155,7 @@ def operations(network: nn.Module, tokens: Tensor) -> int:
 
 
 def timed(run: Callable[[], Any], device: torch.device) -> tuple[float, float]:
-    """Time several runs. The first one warms up; it counts only if it takes longer than `LONG`.
+    """Time several runs, after one that warms up.
 
     `torch.utils.benchmark.Timer` would warm up twice before every run, which takes three times as long.
 
@@ -181,8 +179,8 @@ def timed(run: Callable[[], Any], device: torch.device) -> tuple[float, float]:
 
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    first = seconds()
-    times = [first] if first > LONG else []
+    seconds()
+    times: list[float] = []
     while len(times) < MIN_RUNS or sum(times) < (SECONDS_ON_GPU if on_gpu else SECONDS):
         times.append(seconds())
     return median(times), (torch.cuda.max_memory_allocated(device) if on_gpu else peak_resident()) / 1e6
