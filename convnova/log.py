@@ -68,7 +68,7 @@ class progress(tqdm):  # in lower case, for in use it is a function whose result
     monitor_interval = 0  # no thread beside the work
 
     def __init__(self, label: str, total: float | None = None, unit: str = "", start: float = 0):
-        self.bar = _logger.handlers[0].file is None and sys.stderr.isatty()  # type: ignore[attr-defined]
+        self.bar = sys.stderr.isatty() and not any(getattr(handler, "file", None) for handler in _logger.handlers)
         of_total, left = (" of {total_fmt} ({percentage:.0f}%)", ", {remaining} left") if total else ("", "")
         lines = {
             "file": io.StringIO(),

@@ -92,13 +92,13 @@ def run_simulate(options: argparse.Namespace) -> None:
 
 def run_sources(options: argparse.Namespace) -> None:
     """`convnova sources`"""
-    from convnova.config.data_sources import describe, load_sources
+    from convnova.config.data_sources import load_sources
 
-    rows = describe(load_sources(options.registry), options.raw)
-    columns = list(rows[0])
-    print("\t".join(columns))
-    for row in rows:
-        print("\t".join("" if row[column] is None else str(row[column]) for column in columns))
+    print("source", "file", "size", "licence", "url", "present", sep="\t")
+    for name, source in load_sources(options.registry).items():
+        for file, content in source.files.items():
+            present = (options.raw / name / file).is_file()
+            print(name, file, content.size or "", source.licence, source.urls(file)[0], present, sep="\t")
 
 
 def run_fetch(options: argparse.Namespace) -> None:

@@ -71,19 +71,3 @@ def load_sources(path: str | Path) -> dict[str, Source]:
         return {name: Source.read(content, name) for name, content in read_yaml(path).items()}
     except ConfigMistake as error:
         raise ConvNovaError(f"{path}: {error}") from error
-
-
-def describe(sources: dict[str, Source], raw: Path) -> list[dict[str, Any]]:
-    """One row a file: source, file, size in bytes or None, licence, first URL, and whether it is there under `raw`."""
-    return [
-        {
-            "source": source_name,
-            "file": name,
-            "size": file.size,
-            "licence": source.licence,
-            "url": source.urls(name)[0],
-            "present": (Path(raw) / source_name / name).is_file(),
-        }
-        for source_name, source in sources.items()
-        for name, file in source.files.items()
-    ]

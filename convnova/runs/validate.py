@@ -32,9 +32,6 @@ def validate(config: RunConfig, files: list[str] | None = None) -> None:
         key = ("models", job.model, *(("suites", suite) if suite in config.models[job.model].suites else ()))
         with _reported_at(("recipes", recipe) if recipe in config.recipes else key, files):
             _check_job(config, job)
-    if config.cost:
-        with _reported_at(("cost",), files):
-            _check_cost_lengths(config, max(config.cost.lengths))
     if config.simulate:
         with _reported_at(("suites",), files):
             _check_simulated(config)
@@ -73,6 +70,8 @@ def _check_model(config: RunConfig, name: str, suite: str | None) -> None:
             raise ConvNovaError("pretraining: reverse_complement = true: windows lie on one strand; leave it out")
         if pretraining.padding is not None:
             raise ConvNovaError(f"pretraining: padding = {pretraining.padding}: windows have no padding; leave it out")
+    if config.cost and not hasattr(settings, "length"):  # a model that has its length in its settings is built for each
+        _check_length("sequences of `cost`", max(config.cost.lengths), settings)
     if hasattr(module, "check"):
         module.check(settings)
 
@@ -90,13 +89,7 @@ def _check_job(config: RunConfig, job: Job) -> None:
             raise ConvNovaError(
                 f"strands = 'both': {reason}, so there is no mean to take; set `strands: forward` there"
             )
-    longest = getattr(settings, "longest", None)
-    if longest is not None and task.max_length is None:
-        raise ConvNovaError(
-            f"settings: the model reads {longest} bases at most, and {name} does not say how long its sequences are; "
-            f"set `max_length`, up to {longest}, for the task"
-        )
-    _check_length(f"sequences of {name}", task.max_length or 0, settings)
+    _check_length(f"sequences of {name}", task.max_length, settings)
 
 
 def _check_checkpointing(place: str, settings: Training, architecture: str) -> None:
@@ -106,25 +99,17 @@ def _check_checkpointing(place: str, settings: Training, architecture: str) -> N
         raise ConvNovaError(f"{place}: checkpointing = true: {architecture} cannot, as convnova can; leave it out")
 
 
-def _check_length(sequences: str, length: int, settings: Any) -> None:
-    """Whether a model of these settings can read sequences of that many bases."""
+def _check_length(sequences: str, length: int | None, settings: Any) -> None:
+    """Whether a model of these settings can read sequences of that many bases; without a length they may be longer."""
     longest = getattr(settings, "longest", None)
-    if longest is not None and length > longest:
-        key = "length" if hasattr(settings, "length") else "longest"
-        advice = f"set `{key}: {length}` if the model can read them, or take shorter ones"
-        raise ConvNovaError(f"settings.{key} = {longest}: {sequences} have up to {length} bases; {advice}")
-
-
-def _check_cost_lengths(config: RunConfig, length: int) -> None:
-    """Whether every model can be measured; one that has the length among its settings is built for each length."""
-    for name, model in config.models.items():
-        settings = configure(model.architecture, model.settings)
-        longest = getattr(settings, "longest", None)
-        if longest is not None and length > longest and not hasattr(settings, "length"):
-            raise ConvNovaError(
-                f"lengths: {name} reads {longest} bases at most, and {length} are to be measured; leave out what is "
-                f"above {longest}, or the model, or set `longest: {length}` among its settings if it can read them"
-            )
+    if longest is None or (length is not None and length <= longest):
+        return
+    if length is None:
+        message = f"the model reads {longest} bases at most, and {sequences} have no stated length"
+        raise ConvNovaError(f"settings: {message}; set `max_length`, up to {longest}, for the task")
+    key = "length" if hasattr(settings, "length") else "longest"
+    advice = f"set `{key}: {length}` if the model can read them, or take shorter ones"
+    raise ConvNovaError(f"settings.{key} = {longest}: {sequences} have up to {length} bases; {advice}")
 
 
 def _check_simulated(config: RunConfig) -> None:

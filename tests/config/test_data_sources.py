@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from convnova.config.data_sources import Source, describe, load_sources
+from convnova.cli.main import main
+from convnova.config.data_sources import Source, load_sources
 from convnova.errors import ConvNovaError
 
 REGISTRY = Path(__file__).resolve().parents[2] / "config" / "sources.yaml"
@@ -90,12 +91,14 @@ def test_checksums_of_the_registry_are_those_of_the_real_files(shared):
         assert hashlib.file_digest(stream, "sha256").hexdigest() == task.sha256
 
 
-def test_describe_says_what_would_be_fetched_and_what_is_there(tmp_path):
-    sources = {"s": Source(**SOURCE, files={"x/a.gz": {"urls": [URL], "size": 5}, "b.gz": {"urls": [URL]}})}
+def test_the_command_says_what_would_be_fetched_and_what_is_there(tmp_path, capsys):
+    files = {"x/a.gz": {"urls": [URL], "size": 5}, "b.gz": {"urls": [URL]}}
+    (tmp_path / "sources.yaml").write_text(json.dumps({"s": {**SOURCE, "files": files}}))
     (tmp_path / "s" / "x").mkdir(parents=True)
     (tmp_path / "s" / "x" / "a.gz").write_bytes(b"12345")
-    common = {"source": "s", "licence": "L", "url": URL}
-    assert describe(sources, tmp_path) == [
-        {**common, "file": "x/a.gz", "size": 5, "present": True},
-        {**common, "file": "b.gz", "size": None, "present": False},
+    assert main(["sources", "--registry", str(tmp_path / "sources.yaml"), "--raw", str(tmp_path)]) == 0
+    assert [line.split("\t") for line in capsys.readouterr().out.splitlines()] == [
+        ["source", "file", "size", "licence", "url", "present"],
+        ["s", "x/a.gz", "5", "L", URL, "True"],
+        ["s", "b.gz", "", "L", URL, "False"],
     ]

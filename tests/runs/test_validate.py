@@ -43,7 +43,7 @@ def test_a_length_that_a_model_cannot_be_measured_at_is_refused(monkeypatch):
     monkeypatch.setattr("convnova.models.huggingface.find_spec", lambda name: True)
     theirs = {"like": "hyenadna_released", "title": "theirs", "settings": {"path": "no/such", "needs": ""}}
     content = {"models": {"hyenadna_scratch": {}, "theirs": theirs}}
-    with pytest.raises(ConvNovaError, match=r"^cost\.lengths: theirs .* 16000 .* 65536 .*above 16000"):
+    with pytest.raises(ConvNovaError, match=r"^models.theirs.settings.longest = 16000: .*`cost`.* 65536"):
         validate(load(content | {"cost": {"lengths": [4096, 65536]}}, [], CATALOGUE))
     validate(load(content | {"cost": {"lengths": [4096, 16000]}}, [], CATALOGUE))
 
