@@ -109,8 +109,8 @@ def describe(task: TaskDataset, name: str) -> dict[str, Any]:
     """
     split = task.split(name)
     lengths = split.lengths
-    pieces = (piece for _, piece in kmer_index.pieces(sequences(split)))
-    unknown = np.concatenate([np.add.reduceat(tokens == N, begin[:-1], dtype=np.int64) for tokens, begin in pieces])
+    pieces = (piece for _, piece in kmer_index.pieces(split))
+    unknown = np.concatenate([np.add.reduceat(part.tokens == N, part.offsets[:-1], dtype=np.int64) for part in pieces])
     return {
         "rows": len(split),
         "bases": int(lengths.sum()),
@@ -166,7 +166,8 @@ def sample(split: TaskSplit) -> np.ndarray:
 def _hashes(rows: Sequences, reverse: bool = False) -> np.ndarray:
     """A 64-bit hash of every row or of its reverse complement; any two of 5 million agree once in 10^6 times."""
     digests = []
-    for _, (flat, borders) in kmer_index.pieces(rows):
+    for _, piece in kmer_index.pieces(rows):
+        flat, borders = piece.tokens, piece.offsets
         if reverse:
             flat, borders = np.ascontiguousarray(reverse_complement(flat)), borders[-1] - borders
         content, ends = memoryview(flat).cast("B"), (borders * flat.itemsize).tolist()
