@@ -130,7 +130,8 @@ def finetune_job(config: "RunConfig", job: "Job", dataset: Path, out: Path, weig
 
     inputs = {"task": dataset} | ({"weights": weights} if weights else {})
     provenance, checkpoints = _provenance(config, config.job_fingerprint(job), inputs, out)
-    if restore_results(out, checkpoints.name):
+    settings_and_inputs = checkpoints.name
+    if restore_results(out, settings_and_inputs):
         return
     data, task, about = read_task(dataset), config.task(job), config.models[job.model]
     description = {
@@ -149,7 +150,7 @@ def finetune_job(config: "RunConfig", job: "Job", dataset: Path, out: Path, weig
     )  # fmt: skip
     shutil.rmtree(checkpoints.parent, ignore_errors=True)  # those of other settings too
     if "SLURM_JOB_ID" in os.environ:
-        keep_results(out, checkpoints.name)
+        keep_results(out, settings_and_inputs)
 
 
 def build_job_model(config: "RunConfig", job: "Job", data: "TaskDataset", weights: Path | None) -> Any:

@@ -76,8 +76,8 @@ def test_processes_take_different_gpus_and_the_third_waits_until_one_is_killed(t
 
 def test_jobs_of_slurm_that_count_their_gpus_from_0_do_not_wait_for_each_other(take, names):
     """Two processes of one job do."""
-    one, other = take(names[0], SLURM_JOB_ID="7"), take(names[0], SLURM_JOB_ID="8")
-    assert taken(one) == taken(other) == names[0]
+    first, second = take(names[0], SLURM_JOB_ID="7"), take(names[0], SLURM_JOB_ID="8")
+    assert taken(first) == taken(second) == names[0]
     assert "waiting for 1 of the GPUs" in take(names[0], SLURM_JOB_ID="7").stderr.readline()
 
 
@@ -141,7 +141,7 @@ size = 600 * int(re.search(r"MemAvailable:\\s+(\\d+)", Path("/proc/meminfo").rea
 
 def hold() -> str:
     try:
-        one, other = torch.empty(size, dtype=torch.uint8), torch.empty(size, dtype=torch.uint8)
+        first, second = torch.empty(size, dtype=torch.uint8), torch.empty(size, dtype=torch.uint8)
         return "granted"
     except RuntimeError as error:
         return "memory" if "memory" in str(error) else str(error)

@@ -187,8 +187,8 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path):
     settings = Training(epochs=6, lr=1e-2, patience=2)
     model, history = run(tmp_path, Watched(scores=[0.1, 0.7, 0.3, 0.6, 0.9, 0.9]), settings)
     assert (history.best_epoch, history.best_score, len(history.evaluations)) == (2, 0.7, 4)
-    kept = torch.cat([tensor.flatten() for tensor in history.best_weights.values()])
-    assert torch.equal(kept, seen[1]) and not torch.equal(kept, weights(model))
+    best = torch.cat([tensor.flatten() for tensor in history.best_weights.values()])
+    assert torch.equal(best, seen[1]) and not torch.equal(best, weights(model))
 
 
 @pytest.mark.parametrize(

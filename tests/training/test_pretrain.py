@@ -75,15 +75,15 @@ def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(genome, tmp_pa
 
 def test_where_results_do_not_outlive_a_job_a_checkpoint_kept_elsewhere_does(genome, tmp_path, monkeypatch, capsys):
     run(config(), genome, tmp_path / "whole")
-    kept, out = tmp_path / "volume", Path("results/x/pretrain/convnova")
-    monkeypatch.setenv("CONVNOVA_CHECKPOINTS", str(kept))
+    volume, out = tmp_path / "volume", Path("results/x/pretrain/convnova")
+    monkeypatch.setenv("CONVNOVA_CHECKPOINTS", str(volume))
     stop_once(monkeypatch)
     for job in ("first", "second"):
-        root = tmp_path / job  # of each job's own, and gone with it
+        root = tmp_path / job  # a folder for each job, deleted with it
         with pytest.raises(Interrupted) if job == "first" else nullcontext():
             run(config().rooted_at(root), genome, root / out)
-        assert (kept / out / "checkpoints").exists() == (job == "first")
-    assert re.search(f"continuing from {kept / out}/checkpoints/.*/step-000000012", capsys.readouterr().err)
+        assert (volume / out / "checkpoints").exists() == (job == "first")
+    assert re.search(f"continuing from {volume / out}/checkpoints/.*/step-000000012", capsys.readouterr().err)
     assert same_weights(tmp_path / "whole", tmp_path / "second" / out)
 
 
