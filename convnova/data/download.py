@@ -1,8 +1,8 @@
 """Downloads: a file is there whole and verified, or it is not there at all.
 
-`config/sources.yaml` says where each file comes from. pooch checks a file and moves it to its place, requests and
-urllib3 retry what fails before a body comes and heed the proxies of the environment. What is added here: a body that
-breaks off is continued by byte range (RFC 9110, section 14), a file has several addresses or a mirror, and the
+`config/sources.yaml` says where each file comes from. pooch checks a file and moves it to where it belongs, requests
+and urllib3 retry what fails before a body comes and heed the proxies of the environment. What is added here: a body
+that breaks off is continued by byte range (RFC 9110, section 14), a file has several addresses or a mirror, and the
 checksum of what came first is recorded where nobody publishes one.
 """
 
@@ -93,38 +93,38 @@ def fetch(
     except OSError as error:
         raise ConvNovaError(
             f"{out}: expected a folder that can be written to and has room, found: {error}; "
-            "mend that and run again: what has come so far is kept"
+            "fix that and run again: what has come so far stays"
         ) from error
     return out
 
 
-def is_url(place: str) -> bool:
+def is_url(address: str) -> bool:
     """Whether it is a web address, not a folder."""
-    return place.startswith(("http://", "https://"))
+    return address.startswith(("http://", "https://"))
 
 
 def _mirror_checksums(mirror: str) -> dict[str, str]:
     """The mirror's `SHA256SUMS` as path to checksum, empty if it has none; format: sha256sum of GNU coreutils."""
-    place, text = f"{mirror}/SHA256SUMS", ""
+    sums_file, text = f"{mirror}/SHA256SUMS", ""
     if is_url(mirror):
         try:
-            with _session() as session, session.get(place, timeout=TIMEOUT) as response:
+            with _session() as session, session.get(sums_file, timeout=TIMEOUT) as response:
                 if response.status_code != requests.codes.not_found:
                     response.raise_for_status()
                     text = response.text
         except requests.RequestException as error:
-            message = f"{place}: expected the mirror's checksums, found: {_reason(error)}; try again"
+            message = f"{sums_file}: expected the mirror's checksums, found: {_reason(error)}; try again"
             raise ConvNovaError(message) from error
     elif not Path(mirror).is_dir():
         raise ConvNovaError(f"{mirror}: expected a mirror, a folder or a URL, found no folder")
-    elif Path(place).is_file():
-        text = Path(place).read_text(encoding="utf-8")
+    elif Path(sums_file).is_file():
+        text = Path(sums_file).read_text(encoding="utf-8")
     sums = {}
     for number, line in enumerate(text.splitlines(), 1):
         match = re.fullmatch(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)", line)
         if match is None:
             found = repr(line[:80])
-            raise ConvNovaError(f"{place}, line {number}: expected a sha256, two spaces and a path, found {found}")
+            raise ConvNovaError(f"{sums_file}, line {number}: expected a sha256, two spaces and a path, found {found}")
         sums[match[2]] = match[1]
     return sums
 

@@ -66,7 +66,7 @@ def tokenize_task(
         raise ConvNovaError(f"task: expected kind {kind!r}, which format {read_format!r} holds, found {task.kind!r}")
     for role, path in files.items():
         if not Path(path).exists():
-            raise ConvNovaError(f"{path}: expected the file of {role!r}, found nothing; fetch it, or mend its name")
+            raise ConvNovaError(f"{path}: expected the file of {role!r}, found nothing; fetch it, or correct its name")
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent) as scratch,

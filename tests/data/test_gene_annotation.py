@@ -171,5 +171,5 @@ def test_the_command_writes_bends_files(tmp_path):
         ("I", 180, 190, "valid"), ("I", 190, 200, "test"),
     ]  # fmt: skip
     with h5py.File(tmp_path / "out/gene_finding.hdf5") as file:
-        told = "".join(STANDS_FOR[label] for row in file["labels"] for label in row)
-    assert told == "...." + "EEEEEE" + "d" + "i" * 20 + "a" + "EEEEEE" + "." * 162
+        letters = "".join(STANDS_FOR[label] for row in file["labels"] for label in row)
+    assert letters == "...." + "EEEEEE" + "d" + "i" * 20 + "a" + "EEEEEE" + "." * 162

@@ -1,4 +1,4 @@
-"""A BED of one's own with a class a line, cut out of a genome."""
+"""A user's BED with a class a line, cut out of a genome."""
 
 from collections.abc import Iterator
 from pathlib import Path

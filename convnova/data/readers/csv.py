@@ -1,4 +1,4 @@
-"""Tables with a header, CSV or TSV, plain or gzip: of one's own with the columns `sequence` and `label`, and GUE.
+"""Tables with a header, CSV or TSV, plain or gzip: a user's with the columns `sequence` and `label`, and GUE.
 
 GUE: https://github.com/MAGICS-LAB/DNABERT_2 (`train.csv`, `dev.csv`, `test.csv` with this header).
 """
@@ -58,7 +58,7 @@ def table_rows(
             hint = f"; is {near[0]!r} the one?" if near else ""
             raise ConvNovaError(f"{file}: expected a column {name!r} in the header, found {found}{hint}")
     if extra := sorted(set(header) - {*needed, *known}):
-        log(f"{file}: columns passed over: {', '.join(extra)}")
+        log(f"{file}: columns skipped: {', '.join(extra)}")
     columns = [header.index(name) for name in needed]
     table = csv.reader(text, delimiter=separator)
     try:

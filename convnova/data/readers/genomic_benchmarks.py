@@ -62,4 +62,4 @@ def _members(path: Path, depth: int, suffixes: tuple[str, ...]) -> Iterator[tupl
         else:
             others.append(str(name))
     if others:
-        log(f"{path}: {len(others)} files passed over that are no part of train or test: {', '.join(others[:3])}")
+        log(f"{path}: {len(others)} files skipped that are no part of train or test: {', '.join(others[:3])}")

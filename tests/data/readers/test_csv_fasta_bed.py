@@ -1,4 +1,4 @@
-"""Files of one's own, and GUE: tables, FASTA and BED with labels."""
+"""A user's files, and GUE: tables, FASTA and BED with labels."""
 
 import csv
 import gzip
@@ -24,7 +24,7 @@ def test_tables(tmp_path, capsys, separator, end):
     expected = [("ACGT", "a"), ("GGN", "b"), ("TTN", "a")]
     assert spelled(found) == {"train": expected, "test": expected}
     assert [part.others for part in found] == [1, 1]
-    assert "train.csv: columns passed over: note" in capsys.readouterr().err
+    assert "train.csv: columns skipped: note" in capsys.readouterr().err
 
 
 def test_a_quoted_comma_and_a_long_sequence(tmp_path):

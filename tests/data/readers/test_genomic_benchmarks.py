@@ -69,7 +69,7 @@ def test_zip_of_sequences(tmp_path, capsys):
         ("train", "negative"): ["GG"],
         ("test", "negative"): ["C"],
     }
-    assert "1 files passed over that are no part of train or test: mini_v0/metadata.yaml" in capsys.readouterr().err
+    assert "1 files skipped that are no part of train or test: mini_v0/metadata.yaml" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["../../train/positive/0.txt", "/train/positive/0.txt", "a/../train/positive/0.txt"])
