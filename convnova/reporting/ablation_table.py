@@ -109,7 +109,7 @@ def write_study(config: RunConfig, tables: Path, figures: Path) -> None:
     write_tsv(tables / "study.tsv", frame)
     write(ablation_table(frame, config.simulated), tables, ["md"])
     with matplotlib.rc_context(STYLE):
-        save(_figure(frame, baseline, config.simulated), figures / "study")
+        save(ablation_figure(frame, baseline, config.simulated), figures / "study")
 
 
 def ablation_table(frame: pd.DataFrame, simulated: bool) -> Table:
@@ -140,8 +140,14 @@ def ablation_table(frame: pd.DataFrame, simulated: bool) -> Table:
     )
 
 
-def _figure(frame: pd.DataFrame, baseline: str, simulated: bool) -> Figure:
-    """Differences as dots with their intervals, a line a variant."""
+def ablation_figure(frame: pd.DataFrame, baseline: str, simulated: bool) -> Figure:
+    """Draw differences as dots with their intervals, a line a variant.
+
+    Args:
+        frame: what `paired_differences` returns.
+        baseline: the model that has no line.
+        simulated: whether the genome is simulated.
+    """
     rows = frame[frame["model"] != baseline].reset_index(drop=True)
     (title,) = frame.loc[frame["model"] == baseline, "title"]
     figure = empty_figure(NARROW * 1.4, 0.9 + 0.26 * len(rows), "Difference of validation scores", simulated)

@@ -7,12 +7,11 @@ from typing import Any
 
 import matplotlib
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from convnova.errors import ConvNovaError
-from convnova.reporting.figures import COLOURS, MARKERS, STYLE, WIDE, empty_figure, save
+from convnova.reporting.figures import HAIRLINE, STYLE, WIDE, empty_figure, nth_look, save
 from convnova.reporting.render import write
 from convnova.reporting.table import Table, receptive_field
 
@@ -123,8 +122,8 @@ def cost_figure(costs: Costs, simulated: bool) -> Figure:
         shown = shown.dropna(subset=[across, panel])
         for index, (model, title) in enumerate(titles.items()):
             points = shown[shown["model"] == model]
-            look = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
-            axes.plot(points[across], points[panel], label=title, linewidth=1, markersize=4, clip_on=False, **look)
+            style = nth_look(index) | {"linewidth": 1, "markersize": 4, "clip_on": False}
+            axes.plot(points[across], points[panel], label=title, **style)
         axes.set_ylabel(HEADS[panel])
         if panel == "score":
             axes.set(xlabel=f"FLOPs a base, at {lengths[0]:,} bp", xscale=_scale(shown[across]))
@@ -133,20 +132,15 @@ def cost_figure(costs: Costs, simulated: bool) -> Figure:
                 axes.xaxis.set_major_locator(MaxNLocator(3))
                 axes.xaxis.set_major_formatter("{x:,.0f}")
         else:
-            _length_axis(axes, lengths)
-            axes.set_yscale(_scale(shown[panel]))
+            axes.set(xlabel="length (bp)", xscale="log", yscale=_scale(shown[panel]))
+            axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
+            axes.xaxis.set_minor_locator(NullLocator())
             if axes.get_yscale() == "linear":
                 axes.set_ylim(bottom=0)
-        axes.grid(color="#dddddd", linewidth=0.5)
+        axes.grid(**HAIRLINE)
     handles, labels = figure.axes[-1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     return figure
-
-
-def _length_axis(axes: Axes, lengths: list[int]) -> None:
-    axes.set(xlabel="length (bp)", xscale="log")
-    axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
-    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _scale(values: pd.Series) -> str:

@@ -97,10 +97,14 @@ def legend_entry(label: str, **style: Any) -> Line2D:
     return Line2D([], [], label=label, **{"color": GREY, "linestyle": "", "marker": "o", "markersize": 4, **style})
 
 
+def nth_look(index: int) -> dict[str, str]:
+    """Colour and marker of what stands at that place of a legend."""
+    return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+
+
 def look(config: RunConfig, model: str) -> dict[str, str]:
     """Colour and marker of a model."""
-    index = list(config.models).index(model)
-    return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+    return nth_look(list(config.models).index(model))
 
 
 def row_title(row: TableRow, rows: Sequence[TableRow]) -> str:
@@ -225,8 +229,8 @@ def write_pretraining(
         axes = figure.subplots()
         entries = []
         for index, (name, log) in enumerate(read.items()):
-            style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
-            style |= {"linestyle": "", "markersize": 4, "markeredgecolor": "white", "markeredgewidth": 0.5}
+            style = nth_look(index) | {"linestyle": "", "markersize": 4}
+            style |= {"markeredgecolor": "white", "markeredgewidth": 0.5}
             _draw_curve(axes, log.assign(bases=log["bases"] / size), style)
             entries.append(legend_entry(textwrap.fill(titles[name], LEGEND_LETTERS), **style | {"linestyle": "-"}))
         entries.append(legend_entry("training, running mean", linestyle="-", linewidth=1, marker=""))

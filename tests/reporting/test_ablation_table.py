@@ -11,7 +11,7 @@ from scipy import stats
 from convnova.cli.main import main
 from convnova.config.load import load, save
 from convnova.errors import ConvNovaError
-from convnova.reporting.ablation_table import paired_differences, validation_scores
+from convnova.reporting.ablation_table import ablation_figure, paired_differences, validation_scores
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 TASK = {"train": "a.csv", "test": "b.csv"}
@@ -70,6 +70,19 @@ def test_a_model_is_compared_to_the_one_that_is_named(run):
     assert table["difference"].tolist() == pytest.approx([-table["difference"][1], table["difference"][1]])
     with pytest.raises(ConvNovaError, match="ablation: expected models of this run, found nobody"):
         load({**CONFIG, "ablation": {"baseline": "base", "compare_to": {"other": "nobody"}}}, [], CATALOGUE)
+
+
+def test_the_figure_names_what_a_variant_is_compared_to_if_that_is_not_the_baseline(run):
+    config, _ = run
+    frame = paired_differences(validation_scores(config), "base", {"base": "the base", "other": "another"})
+    for named, label in (
+        (frame, "another"),
+        (frame.assign(compared_to=["the base", "a third"]), "another\nto “a third”"),
+    ):
+        (axes,) = ablation_figure(named, "base", simulated=False).axes
+        assert [text.get_text() for text in axes.get_yticklabels()] == [label]
+        (dot,) = (line for line in axes.lines if line.get_marker() == "o")
+        assert dot.get_xdata() == pytest.approx(frame["difference"][1])
 
 
 def test_the_command_writes_table_and_figure_and_test_scores_are_in_neither(run):

@@ -9,6 +9,7 @@ from made_up_scores import CONFIG, GOLDEN, NT, changed, only, thousand_runs
 
 from convnova.errors import ConvNovaError
 from convnova.reporting.comparison_figures import (
+    differences,
     indistinct,
     learning,
     overview,
@@ -83,13 +84,42 @@ def test_ranks_have_a_bar_of_what_is_not_told_apart_but_none_over_one_task(tasks
     with matplotlib.rc_context(STYLE):
         axes = ranks(frame[frame["row"].isin(config.suites[NT].tasks)], config).axes[0]
     assert len(axes.get_lines()) == bars
+    heldout = frame[(frame["protocol"] == "heldout") & frame["row"].isin(config.suites[NT].tasks)]
+    by_task = heldout.groupby(["row", "model"])["score"].mean().unstack("model").rank(axis=1, ascending=False)
+    expected = by_task.mean().sort_values(kind="stable")
+    assert [label.get_text() for label in axes.get_yticklabels()] == [config.model_titles[m] for m in expected.index]
+    assert [dots.get_offsets().data[0, 0] for dots in axes.collections[1::2]] == pytest.approx(expected.tolist())
+    assert f"{tasks} tasks" in axes.get_xlabel() or "not tested" in axes.get_xlabel()
+
+
+def test_differences_are_those_of_pairs_of_a_seed_and_their_mean_beside_the_name_of_the_row():
+    frame, config = thousand_runs()
+    config = only(config, "model_0", "model_3", "model_5")
+    frame = frame[frame["model"].isin(config.models)]
+    with matplotlib.rc_context(STYLE):
+        axes = differences(frame, config).axes[0]
+    heldout = frame[frame["protocol"] == "heldout"].set_index(["model", "row", "seed"])["score"]
+    expected = {}
+    for model, color in (("model_3", look(config, "model_3")["color"]), ("model_5", look(config, "model_5")["color"])):
+        for row, pairs_of_row in (heldout["model_0"] - heldout[model]).groupby(level="row"):
+            expected[color, row] = {*pairs_of_row.round(9), round(pairs_of_row.mean(), 9)}
+    drawn = {}
+    rows = [label.get_text() for label in axes.get_yticklabels()]
+    for dots in axes.collections:
+        (height,) = set(dots.get_offsets().data[:, 1])
+        key = matplotlib.colors.to_hex(dots.get_facecolor()[0]).upper(), rows[round(height)]
+        drawn[key] = drawn.get(key, set()) | {*dots.get_offsets().data[:, 0].round(9)}
+    assert drawn == expected and axes.get_xlabel() == "Model 0 minus the other"
 
 
 def test_curves_are_those_of_the_metrics_files(scores, tmp_path):
     path = tmp_path / "metrics.json"
     epochs = [{"epoch": 1, "score": 0.3, "test": 0.6}, {"epoch": 2, "score": 0.5, "test": 0.4}]
     path.write_text(json.dumps({"epochs": epochs, "best_epoch": 2}))
-    runs = scores[(scores["row"] == "H3") & (scores["model"] == "cnn")].assign(path=str(path))
+    other = tmp_path / "released.json"
+    other.write_text(json.dumps({"epochs": [{"epoch": 1, "score": 0.9, "test": 0.9}], "best_epoch": 1}))
+    runs = scores[(scores["row"] == "H3") & (scores["model"] == "cnn")]
+    runs = runs.assign(path=runs["protocol"].map({"heldout": str(path), "released": str(other)}))
     with matplotlib.rc_context(STYLE):
         axes, *others = learning(runs, only(CONFIG, "convnova", "cnn")).axes
     assert [panel.get_ylabel() for panel in (axes, *others)] == ["MCC", "F1 (macro)", "accuracy", "mean AUROC"]
