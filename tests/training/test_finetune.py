@@ -3,8 +3,10 @@ import json
 import os
 import re
 import signal
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet
@@ -13,8 +15,10 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, roc_auc_score
 
 from convnova.cli.train import finetune_job
+from convnova.config.hyperparameters import Training
 from convnova.config.load import load
 from convnova.config.run import Job
+from convnova.data.batches import Padding
 from convnova.data.prepare_task import tokenize_task
 from convnova.data.task_dataset import read_task
 from convnova.errors import ConvNovaError
@@ -23,7 +27,7 @@ from convnova.models import build_backbone, build_predictor
 from convnova.models.heads import MaskedLanguageModel
 from convnova.models.weights import load_weights, save_weights
 from convnova.randomness import torch_seed
-from convnova.training.finetune import Classification, finetune
+from convnova.training.finetune import Classification, finetune, padding_of
 from convnova.training.loop import Interrupted, train
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
@@ -266,6 +270,24 @@ def test_padding_may_be_set_apart_from_the_protocol(tmp_path, protocol, padding)
     plain = metrics(Setting(tmp_path, epochs=1).run(protocol=protocol))
     assert result["training"]["padding"] == padding
     assert result["auroc"] != plain["auroc"]
+
+
+@pytest.mark.parametrize(
+    "protocol, padding, expected",
+    [
+        ("heldout", None, Padding(None)),
+        ("cv", "pooled_right", Padding(55, counted=True)),
+        ("released", None, Padding(55, counted=True, left=True)),
+        ("released", "masked", Padding(None)),
+    ],
+)
+def test_padding_that_counts_is_as_long_as_the_longest_sequence(protocol, padding, expected):
+    """At the left as released; labels of bases, and a model of one length, have their own length."""
+    settings, rows = Training(padding=padding), SimpleNamespace(kind="classes", max_length=55)
+    assert padding_of(SimpleNamespace(fixed_length=None), settings, protocol, rows) == expected
+    assert padding_of(SimpleNamespace(fixed_length=70), settings, protocol, rows) == replace(expected, to=70)
+    rows.kind = "per_base"
+    assert padding_of(SimpleNamespace(fixed_length=None), settings, protocol, rows) == replace(expected, to=None)
 
 
 def test_in_a_job_of_slurm_a_finished_result_that_was_deleted_is_taken_back_for_the_same_settings(
