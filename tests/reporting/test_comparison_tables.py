@@ -54,6 +54,7 @@ def test_every_table_has_the_receptive_fields(tables, scores):
     columns = {"protocols": "receptive field", "comparisons": "receptive fields"}
     columns["convnova_ablations"] = "Nucleotide Transformer tasks: receptive field"
     for name, table in tables.items():
+        assert table.frame.index.nlevels == 2
         if name in columns:
             assert rows(table)[0][columns[name]] in ("193 bp", "193 bp, 193 bp")
         else:
