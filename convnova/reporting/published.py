@@ -120,8 +120,8 @@ def parse_size(text: str) -> float:
     >>> parse_size("386K")
     386000.0
     """
-    found = re.fullmatch(r"([\d.]+)([KMB])", text)
-    return float(found[1]) * {"K": 1e3, "M": 1e6, "B": 1e9}[found[2]] if found else math.nan
+    match = re.fullmatch(r"([\d.]+)([KMB])", text)
+    return float(match[1]) * {"K": 1e3, "M": 1e6, "B": 1e9}[match[2]] if match else math.nan
 
 
 def tolerance(scores: np.ndarray, half_interval: float, spread: float) -> float:
@@ -145,12 +145,12 @@ def tolerance(scores: np.ndarray, half_interval: float, spread: float) -> float:
     return math.nan if np.isnan(ours) else float(np.nanmax([ours, spread, HALF_A_DIGIT]))
 
 
-def why_not_comparable(suite: str, found: Published | None, protocol: str, metric: str, size: float) -> str:
+def why_not_comparable(suite: str, number: Published | None, protocol: str, metric: str, size: float) -> str:
     """Why a number of ours may not be compared with the published one.
 
     Args:
         suite: the suite of both.
-        found: the published number, or None.
+        number: the published one, or None.
         protocol: ours.
         metric: ours.
         size: number of parameters of our model.
@@ -163,17 +163,17 @@ def why_not_comparable(suite: str, found: Published | None, protocol: str, metri
     table, expected = COMPARISONS[suite]
     if table is None:
         return "the paper's numbers are not known"
-    if found is None:
+    if number is None:
         return ""
     if protocol != expected:
         return f"other protocol: published by {expected}"
-    if metric != OUR_METRIC.get(found.metric, found.metric):
-        return f"other metric: published {found.metric}"
-    if not found.pretrained:
+    if metric != OUR_METRIC.get(number.metric, number.metric):
+        return f"other metric: published {number.metric}"
+    if not number.pretrained:
         return "unknown settings: the sources do not say whether it was pretrained"
-    published_size = parse_size(found.params)
+    published_size = parse_size(number.params)
     if abs(size - published_size) > PARAMETER_TOLERANCE * published_size:
-        return f"other size: ours {size / 1e6:.3g}M parameters, published {found.params}"
+        return f"other size: ours {size / 1e6:.3g}M parameters, published {number.params}"
     return ""
 
 
@@ -194,11 +194,11 @@ class Verdict(NamedTuple):
         return f"{self.label} ({self.reason})" if self.reason else self.label
 
 
-def judge(found: Published | None, reason: str, mean: float, margin: float) -> Verdict:
+def judge(number: Published | None, reason: str, mean: float, margin: float) -> Verdict:
     """Compare a number of ours with the published one.
 
     Args:
-        found: the published number, or None.
+        number: the published one, or None.
         reason: what `why_not_comparable` returns.
         mean: ours; NaN if nothing was run.
         margin: what `tolerance` returns.
@@ -206,13 +206,13 @@ def judge(found: Published | None, reason: str, mean: float, margin: float) -> V
     Returns:
         The verdict: agrees, above, below, not published, not run, or not comparable with the reason.
     """
-    if found is None:
+    if number is None:
         return Verdict("not comparable", reason) if reason else Verdict("not published")
     if np.isnan(mean):
         return Verdict("not run")
     if reason or np.isnan(margin):
         return Verdict("not comparable", reason or "one or two seeds and no interval")
-    difference = mean - found.mean
+    difference = mean - number.mean
     return Verdict("agrees" if abs(difference) <= margin else "above" if difference > 0 else "below")
 
 
@@ -222,7 +222,7 @@ def judge_runs(
     """Compare our runs of a row, model and protocol with the published number.
 
     Args:
-        number: the published number, or None.
+        number: the published one, or None.
         suite: the suite of both.
         protocol: ours.
         metric: ours.
@@ -233,6 +233,6 @@ def judge_runs(
         The verdict, and how far the published mean may lie from ours and still agree.
     """
     half = float((runs["high"] - runs["low"]).mean() / 2)
-    margin = tolerance(scores.dropna().to_numpy(float), half, number.spread if number else float("nan"))
+    margin = tolerance(scores.dropna().to_numpy(float), half, number.spread if number else math.nan)
     reason = why_not_comparable(suite, number, protocol, metric, float(runs["parameters"].mean()))
     return judge(number, reason, float(scores.mean()), margin), margin

@@ -62,15 +62,15 @@ def read_metrics(config: RunConfig, job: Job) -> dict[str, Any] | None:
     path, expected = config.folder(job) / "metrics.json", config.job_fingerprint(job)
     try:
         metrics = json.loads(path.read_text())
-        found, _ = metrics["provenance"]["settings"], metrics["metric"]
+        settings, _ = metrics["provenance"]["settings"], metrics["metric"]
     except FileNotFoundError:
         problem = "missing"
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         problem = f"not a metrics file of this version ({type(error).__name__}: {error})"
     else:
-        if found == expected:
+        if settings == expected:
             return metrics
-        problem = f"made with other settings (hash {found}, expected {expected})"
+        problem = f"made with other settings (hash {settings}, expected {expected})"
     log(f"left out: {path}: {problem}")
     return None
 
