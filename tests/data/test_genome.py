@@ -136,14 +136,6 @@ def test_overlap_of_splits_is_reported(tmp_path, capsys):
     assert "30 test bases, of which 0 are train bases too" in lines
 
 
-def test_bedtools_missing(tmp_path, monkeypatch):
-    fasta = write_fasta(tmp_path / "genome.fa", {"chr1": "ACGT" * 100})
-    (tmp_path / "a.bed").write_text("chr1\t0\t10\ttrain\nchr1\t10\t20\tvalid\n")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ConvNovaError, match="apt-get install bedtools.*conda install -c bioconda bedtools"):
-        tokenize_genome(fasta, tmp_path / "out", tmp_path / "a.bed")
-
-
 def test_splits_by_named_chromosomes(tmp_path):
     records = {f"chr{number}": random_letters(100 * number) for number in range(1, 5)}
     fasta = write_fasta(tmp_path / "genome.fa", records)

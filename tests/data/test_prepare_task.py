@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import resource
 
 import h5py
 import numpy as np
@@ -11,7 +10,7 @@ import scipy.io
 
 from convnova.config.schema import Task
 from convnova.data.dna import decode
-from convnova.data.genome import read_genome, tokenize_genome
+from convnova.data.genome import tokenize_genome
 from convnova.data.prepare_task import tokenize_task
 from convnova.data.readers import rows
 from convnova.data.task_dataset import read_task
@@ -74,42 +73,22 @@ def test_ids_follow_the_config_not_the_files(tmp_path):
 @pytest.mark.parametrize(
     ("splits", "task", "message"),
     [
-        (
-            {"test": [("TTT", "a"), ("TTT", "c")]},
-            {},
-            "test.csv row 2: expected one of the classes a, b, found the label 'c'",
-        ),
-        ({}, {"classes": ["a", "c"]}, "train.csv row 1: expected one of the classes a, c, found the label 'b'"),
+        ({"test": [("TTT", "a"), ("TTT", "c")]}, {}, "test.csv row 2.*classes a, b,.*'c'"),
+        ({}, {"classes": ["a", "c"]}, "train.csv row 1.*classes a, c,.*'b'"),
         ({"train": []}, {}, "expected rows of the split 'train', found {'test': 1}"),
         ({"test": []}, {}, "expected rows of the split 'test', found {'train': 2}"),
         ({"valid": []}, {}, "expected rows of the split 'valid', found {'train': 2, 'test': 1}"),
-        (
-            {"train": [("ACGT", "a"), ("MKVL", "b")]},
-            {},
-            "train.csv row 2: expected nucleotides; letter 'L' at position 4",
-        ),
+        ({"train": [("ACGT", "a"), ("MKVL", "b")]}, {}, "train.csv row 2.*'L' at position 4"),
         ({"train": [("ACGT", "a"), ("", "b")]}, {}, "train.csv row 2: expected a sequence, found none"),
-        (
-            {},
-            {"counts": {"train": 30_000, "test": 1}},
-            "expected 30,000 train rows as published, found 2; .*--accept-c",
-        ),
+        ({}, {"counts": {"train": 30_000, "test": 1}}, "30,000 train rows.*found 2; .*--accept-c"),
         ({}, {"counts": {"valid": 5}}, "expected 5 valid rows as published, found 0"),
         (
             {"train": [("ACGT", "a"), ("G", "b"), ("T", "c")]},
             {"metric": "f1_binary"},
-            "test.csv: metric = f1_binary: expected two classes, found 3; take f1_macro",
+            "test.csv: metric = f1_binary.*found 3; take f1_macro",
         ),
-        (
-            {},
-            {"metric": "auroc"},
-            "test.csv: metric = auroc: expected test rows of two classes or more, found those of",
-        ),
-        (
-            {},
-            {"metric": "auprc"},
-            "test.csv: metric = auprc: expected test rows of two classes or more, found those of",
-        ),
+        ({}, {"metric": "auroc"}, "test.csv: metric = auroc.*two classes"),
+        ({}, {"metric": "auprc"}, "test.csv: metric = auprc.*two classes"),
         ({}, {"kind": "per_base"}, "task: expected kind 'classes', which format 'csv' holds, found 'per_base'"),
     ],
 )
@@ -154,18 +133,6 @@ def test_a_genome_is_no_task(tmp_path):
     tokenize_genome(tmp_path / "genome.fa", tmp_path / "genome")
     with pytest.raises(ConvNovaError, match="expected a tokenized task, found another safetensors file"):
         read_task(tmp_path / "genome/genome.safetensors")
-
-
-def test_a_full_disk_leaves_nothing(tmp_path):
-    files = own_files(tmp_path, train=[("ACGT" * 50_000, "a"), ("GG", "b")])
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
-    try:
-        with pytest.raises(OSError):
-            tokenize_task(Task(), "csv", files, tmp_path / "out" / "a.st")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.fixture
@@ -282,33 +249,3 @@ def test_a_folder_of_intervals_is_hashed_file_by_file(tmp_path):
     assert read_task(tmp_path / "b.st").classes == ["negative", "positive"]
     assert list(read_task(tmp_path / "b.st").splits) == ["train", "test"]
     assert spelled(read_task(tmp_path / "b.st").split("test")) == [("ACGT", 0), ("NTGC", 1)]
-
-
-def test_histone_sequences_lie_in_the_yeast_genome(shared, tmp_path):
-    """97% of the real sequences, read from tables, are substrings of the real genome, read from FASTA."""
-    data = shared / "data"
-    tokenize_genome(data / "genome_yeast_R64/Saccharomyces_cerevisiae.R64-1-1.dna.toplevel.fa.gz", tmp_path / "yeast")
-    genome = np.concatenate(list(read_genome(tmp_path / "yeast").values()))
-    weights = 4 ** np.arange(20, dtype=np.int64)
-    anchors = np.zeros(len(genome) - 19, np.int64)
-    for place, weight in enumerate(weights):
-        anchors += genome[place : place + len(anchors)] * weight
-    sequences = []
-    for mark in ("H3", "H4", "H3K14ac", "H3K36me3"):
-        folder = data / "gue_emp_yeast_histone" / mark
-        files = {"train": folder / "dev.csv.gz", "test": folder / "test.csv.gz"}
-        tokenize_task(Task(classes=["0", "1"], max_length=500), "csv", files, tmp_path / mark)
-        task = read_task(tmp_path / mark)
-        sequences += [row for split in task.splits.values() for row in np.split(split.tokens, split.offsets[1:-1])]
-    firsts = np.array([sequence[:20].astype(np.int64) @ weights for sequence in sequences])
-    beginnings = np.zeros(4**10, bool)
-    beginnings[firsts % 4**10] = True
-    places = np.flatnonzero(beginnings[anchors % 4**10])
-    order = places[np.argsort(anchors[places], kind="stable")]
-    begin, end = (np.searchsorted(anchors[order], firsts, side=side) for side in ("left", "right"))
-    found = sum(
-        any(np.array_equal(genome[place : place + len(sequence)], sequence) for place in order[a:b])
-        for sequence, a, b in zip(sequences, begin, end, strict=True)
-    )
-    assert len(sequences) == 2 * (1497 + 1461 + 3305 + 3488)
-    assert 0.965 < found / len(sequences) < 0.98

@@ -49,10 +49,7 @@ def test_the_strand_column_is_not_used(tmp_path):
         ({"labels": [LABELS[0], LABELS[1][:4], *LABELS[2:]]}, "bed line 3: expected 5 labels, found 4 in .*hdf5"),
         ({"labels": [[0, 1, 2, -100], *LABELS[1:]]}, "expected class numbers from 0 on, found -100"),
         ({"name": "label"}, "expected a dataset 'labels', found label"),
-        (
-            {"lines": LINES.replace("valid", "val")},
-            "line 5: expected train, valid or test in the last column",
-        ),
+        ({"lines": LINES.replace("valid", "val")}, "line 5: expected train, valid or test in the last column"),
         ({"lines": LINES.replace("12", "19")}, "line 4: expected an interval within chr1, which has 16 bases"),
     ],
 )

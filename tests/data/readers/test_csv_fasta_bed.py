@@ -1,6 +1,5 @@
 """A user's files, and GUE: tables, FASTA and BED with labels."""
 
-import csv
 import gzip
 import re
 
@@ -153,12 +152,3 @@ def test_lower_case_enhancers(shared, tmp_path, name, count):
     assert found == [(letters.upper(), name) for letters in re.findall(r">\S+\s+(\w+)", text)]
     assert len(found) == count
     assert any(letter.islower() for letter in text.split("\n", 1)[1])
-
-
-def test_the_first_column_of_the_deepsea_sample_is_dna(shared):
-    """Its table has no header: refused with what was expected, not read as if it had one."""
-    path = shared / "data/deepsea_sample/gena_lm_test.dataset.8kb.csv.gz"
-    with gzip.open(path, "rt") as stream:
-        assert len(next(csv.reader(stream))) == 920
-    with pytest.raises(ConvNovaError, match="expected a column 'sequence' in the header"):
-        read("csv", {"train": path})

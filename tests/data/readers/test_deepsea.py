@@ -123,10 +123,7 @@ def test_tables_of_coordinates(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "Chr,Start,End,y_a\n0,0,4,1\n",
-            "the columns Chr_No, Start, End and y_[*], found Chr, Start, End, y_a",
-        ),
+        ("Chr,Start,End,y_a\n0,0,4,1\n", "y_[*], found Chr, Start, End, y_a"),
         ("Chr_No,Start,End,a\n0,0,4,1\n", "expected the columns Chr_No, Start, End and y_[*]"),
         ("Chr_No,Start,End,y_a\n0,0,4,1\n0,4,17,1\n", "row 2: expected an interval within chr1, which has 16 bases"),
         ("Chr_No,Start,End,y_a\n25,0,4,1\n", "row 1: expected a chromosome of the genome, found 'chr25'"),

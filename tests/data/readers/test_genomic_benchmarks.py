@@ -126,10 +126,7 @@ def test_a_tar_that_leaves_its_folder_or_is_cut(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "0,chr1,0,4,+\n1,chr1,4,17,+\n",
-            "train/a.csv.gz line 3: expected an interval within chr1, which has 16 bases",
-        ),
+        ("0,chr1,0,4,+\n1,chr1,4,17,+\n", "train/a.csv.gz line 3.*within chr1, which has 16"),
         ("0,chr7,0,4,+\n", "line 2: expected a chromosome of the genome, found 'chr7'"),
         ("0,chr1,0,4,?\n", "line 2: expected a strand"),
         ("0,chr1,0,4\n", "line 2: expected a table: 5 columns in the header, 4 here"),

@@ -32,10 +32,7 @@ def test_parquet_with_and_without_task(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (
-            {"seq": ["ACGT"], "label": [0]},
-            "expected the columns sequence and label, found seq, label; missing: sequence",
-        ),
+        ({"seq": ["ACGT"], "label": [0]}, "found seq, label; missing: sequence"),
         ({"sequence": ["ACGT"], "name": ["x"]}, "missing: label"),
         ({"sequence": ["A", "C"], "label": [0, 1], "task": ["H3", "H4"]}, "expected rows of one task, found H3, H4"),
         ({"sequence": ["ACGT", None], "label": [0, 1]}, "row 2: expected a sequence, found none"),
