@@ -106,6 +106,8 @@ def test_each_score_leads_to_its_seeds_code_data_and_commands(page):
             assert f"{metrics['mcc']:.6f}" in text
             assert f"--force {folder}/metrics.json" in text and metrics["provenance"]["command"] in text
             assert metrics["provenance"]["commit"] in text
+            assert "the data of H3 (sha256 " in text
+            assert ("the pretraining convnova (sha256 " in text) == (cell["model"] == "convnova")
             for entry in metrics["provenance"]["inputs"].values():
                 assert entry["sha256"][:12] in text
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from convnova.errors import ConvNovaError
-from convnova.runs.slurm import check_slurm, sbatch_options
+from convnova.runs.slurm import check_slurm, keep_results, restore_results, sbatch_options
 
 SBATCH = """
 case "$*" in *--mem=900000*) echo "sbatch: error: x" >&2; echo "allocation failure: no such node" >&2; exit 1;; esac
@@ -75,3 +75,17 @@ def test_jobs_that_do_not_end_and_a_controller_that_does_not_answer_are_errors(c
     (calls.parent / "sbatch").write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2\nexit 1\n")
     with pytest.raises(ConvNovaError, match="controller does not answer sbatch"):
         check_slurm([("all", {})], Path.cwd())
+
+
+def test_results_that_snakemake_deleted_are_taken_back_if_settings_and_inputs_are_the_same(tmp_path):
+    names = ["log.csv", "metrics.json", "predictions.parquet"]
+    for name in names:
+        (tmp_path / name).write_text(f"content of {name}")
+    keep_results(tmp_path, "before")
+    keep_results(tmp_path, "now")
+    for name in names:
+        (tmp_path / name).unlink()
+    assert not restore_results(tmp_path, "before") and not (tmp_path / "log.csv").exists()
+    assert restore_results(tmp_path, "now")
+    assert {name: (tmp_path / name).read_text() for name in names} == {name: f"content of {name}" for name in names}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".finished", *names]
