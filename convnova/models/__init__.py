@@ -31,15 +31,15 @@ def architecture_module(architecture: str) -> ModuleType:
     Raises:
         ConvNovaError: there is none, it has no `Config`, or it imports a package that is not installed.
     """
-    name, place = f"convnova.models.{architecture}", f"convnova/models/{architecture}.py"
+    name, file = f"convnova.models.{architecture}", f"convnova/models/{architecture}.py"
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name != name:
-            raise ConvNovaError(f"{place}: expected what it imports, found no {error.name!r}; install it") from error
-        raise ConvNovaError(f"architecture {architecture!r}: expected a module {place}") from error
+            raise ConvNovaError(f"{file}: expected what it imports, found no {error.name!r}; install it") from error
+        raise ConvNovaError(f"architecture {architecture!r}: expected a module {file}") from error
     if not hasattr(module, "Config"):
-        raise ConvNovaError(f"architecture {architecture!r}: expected a class `Config` in {place}, found none")
+        raise ConvNovaError(f"architecture {architecture!r}: expected a class `Config` in {file}, found none")
     return module
 
 
@@ -63,10 +63,16 @@ def configure(architecture: str, settings: dict[str, Any]) -> Any:
 
 
 def receptive_field(architecture: str, settings: dict[str, Any], kind: str) -> int | None:
-    """Bases that a prediction of that kind sees at most; None for the whole sequence."""
+    """Bases that a prediction sees at most; None for the whole sequence.
+
+    Args:
+        architecture: name of a module of this package.
+        settings: fields of its `Config`.
+        kind: `classes`, `multilabel` or `per_base`.
+    """
     config = configure(architecture, settings)
-    of_bases = getattr(config, "receptive_field_per_base", config.receptive_field)
-    return of_bases if kind == "per_base" else config.receptive_field
+    per_base = getattr(config, "receptive_field_per_base", config.receptive_field)
+    return per_base if kind == "per_base" else config.receptive_field
 
 
 def build_backbone(architecture: str, settings: dict[str, Any]) -> nn.Module:
@@ -81,10 +87,10 @@ def checkpoint_activations(model: nn.Module) -> None:
     Raises:
         ConvNovaError: no part of the model can.
     """
-    able = [part for part in model.modules() if hasattr(part, "checkpointing")]
-    if not able:
+    parts = [part for part in model.modules() if hasattr(part, "checkpointing")]
+    if not parts:
         raise ConvNovaError("checkpointing = true: expected a model that has it (convnova), found none; leave it out")
-    for part in able:
+    for part in parts:
         part.checkpointing = True
 
 
@@ -104,7 +110,7 @@ def new_model(build: Callable[[], nn.Module], seed: int, checkpointing: bool = F
 
 
 def without_fast_kernels(model: nn.Module) -> nn.Module:
-    """A copy without what is fast on one machine or another: every part that has `fast` set computes the plain way."""
+    """A copy of the model that is computed as its equations are written, without `models.kernels`."""
     plain = copy.deepcopy(model)
     for part in plain.modules():
         if hasattr(part, "fast"):
@@ -118,6 +124,8 @@ def build_predictor(
     """The whole network of a task.
 
     Args:
+        architecture: name of a module of this package.
+        settings: fields of its `Config`.
         kind: `classes` or `multilabel` for one output vector a sequence, `per_base` for one a base.
         outputs: classes or labels.
         length: bases of the longest sequence.

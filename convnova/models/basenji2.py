@@ -14,9 +14,17 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convnova.errors import ConvNovaError
 from convnova.models.heads import VOCABULARY
-from convnova.models.layers import BatchNorm, Convolution, max_pool, one_hot, padding_mask, repeated, select_positions
+from convnova.models.layers import (
+    BatchNorm,
+    Convolution,
+    check_positive,
+    max_pool,
+    one_hot,
+    padding_mask,
+    select_positions,
+    upsample,
+)
 
 
 @dataclass(frozen=True)
@@ -33,9 +41,7 @@ class Config:
     dropout: float = 0.3
 
     def __post_init__(self) -> None:
-        for name in ("width", "tower_blocks", "dilated_blocks"):
-            if getattr(self, name) < 1:
-                raise ConvNovaError(f"{name} = {getattr(self, name)}: expected 1 or more")
+        check_positive(self, "width", "tower_blocks", "dilated_blocks")
 
     @property
     def tower(self) -> list[int]:
@@ -56,13 +62,12 @@ class Config:
     @property
     def receptive_field(self) -> int:
         """Bases that one bin sees."""
-        field = 15 + 1
-        for i in range(self.tower_blocks):
-            field += (4 + 1) * 2 ** (i + 1)
-        return field + 2 * sum(self.dilations) * self.bin
+        stem = 15 + 1  # 15 taps, and one position more for the pooling by 2
+        tower = sum((4 + 1) * 2 ** (i + 1) for i in range(self.tower_blocks))
+        return stem + tower + 2 * sum(self.dilations) * self.bin
 
 
-class Step(nn.Module):
+class ConvStep(nn.Module):
     """GELU, convolution, batch normalisation: (B, L, d_in) to (B, L, d_out)."""
 
     def __init__(self, inputs: int, outputs: int, taps: int, dilation: int = 1):
@@ -83,14 +88,14 @@ class Backbone(nn.Module):
         self.config, self.width, inner = config, 2 * config.width, config.width // 2
         first, *_ = sizes = config.tower
         self.stem, self.stem_norm = Convolution(VOCABULARY, first, 15, bias=False), BatchNorm(first)
-        self.tower = nn.ModuleList(Step(*size, 5) for size in zip(sizes, sizes[1:], strict=False))
+        self.tower = nn.ModuleList(ConvStep(*size, 5) for size in zip(sizes, sizes[1:], strict=False))
         self.dilated = nn.ModuleList(
-            nn.ModuleList([Step(config.width, inner, 3, dilation), Step(inner, config.width, 1)])
+            nn.ModuleList([ConvStep(config.width, inner, 3, dilation), ConvStep(inner, config.width, 1)])
             for dilation in config.dilations
         )
         for _, last in self.dilated:
             nn.init.zeros_(last.norm.weight)  # each block is the identity at first
-        self.end = Step(config.width, self.width, 1)
+        self.end = ConvStep(config.width, self.width, 1)
 
     def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""
@@ -101,4 +106,4 @@ class Backbone(nn.Module):
         for dilated, last in self.dilated:
             x = x + F.dropout(last(dilated(x, is_base), is_base), self.config.dropout, self.training)
         x = F.gelu(self.end(x, is_base))
-        return select_positions(repeated(x, self.config.bin, tokens.shape[1]), positions)
+        return select_positions(upsample(x, self.config.bin, tokens.shape[1]), positions)

@@ -9,8 +9,8 @@ does). Caduceus-PS runs every layer on the sequence and on its reverse complemen
 two halves, and reverse-complementing the sequence reverses the positions and exchanges the halves. The heads use that:
 what is predicted for a sequence stays the same, and a masked base is guessed as its complement on the other strand.
 
-Where the authors' `mamba-ssm` is installed its CUDA kernels are used (see `scan.py`). Different here: five letters in
-place of a padded vocabulary of 16, and no reverse-complement augmentation in the pretraining of Ph.
+Where the authors' `mamba-ssm` is installed its CUDA kernels are used (see `selective_scan.py`). Different here: five
+letters in place of a padded vocabulary of 16, and no reverse-complement augmentation in the pretraining of Ph.
 """
 
 import math
@@ -21,8 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnova.data.dna import COMPLEMENT, PAD
-from convnova.errors import ConvNovaError
-from convnova.models.layers import masked, padding_mask, select_positions
+from convnova.models.layers import check_positive, masked, padding_mask, select_positions
 from convnova.models.selective_scan import selective_scan
 
 SMALLEST_STEP, LARGEST_STEP = 1e-3, 1e-1
@@ -44,9 +43,7 @@ class Config:
     taps: int = 4
 
     def __post_init__(self) -> None:
-        for name in ("width", "layers", "expansion", "states", "taps"):
-            if getattr(self, name) < 1:
-                raise ConvNovaError(f"{name} = {getattr(self, name)}: expected 1 or more")
+        check_positive(self, "width", "layers", "expansion", "states", "taps")
 
     receptive_field = None
     """The scans read the whole sequence."""
@@ -112,10 +109,10 @@ class Backbone(nn.Module):
         if not self.both_strands:
             return select_positions(self._one_strand(tokens, is_base), positions)
         complement = torch.as_tensor(COMPLEMENT, device=tokens.device).long()
-        other = complement[tokens].flip(1)
-        twice = None if is_base is None else torch.cat([is_base, is_base.flip(1)])
-        own, opposite = self._one_strand(torch.cat([tokens, other]), twice).chunk(2)
-        return select_positions(torch.cat([own, opposite.flip(1)], -1), positions)
+        reverse_complement = complement[tokens].flip(1)
+        both = None if is_base is None else torch.cat([is_base, is_base.flip(1)])
+        forward, reverse = self._one_strand(torch.cat([tokens, reverse_complement]), both).chunk(2)
+        return select_positions(torch.cat([forward, reverse.flip(1)], -1), positions)
 
     def _one_strand(self, tokens: Tensor, is_base: Tensor | None) -> Tensor:
         x = self.embedding(tokens)

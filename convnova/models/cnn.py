@@ -52,7 +52,7 @@ class CNN(nn.Module):
 
 
 class PerBaseCNN(nn.Module):
-    """The convolutions without pooling, for one output vector a base; padding leaves no trace."""
+    """The convolutions without pooling, for one output vector a base; padding is masked out."""
 
     fixed_length = None
 
@@ -74,5 +74,12 @@ class PerBaseCNN(nn.Module):
 
 
 def predictor(config: Config, kind: str, outputs: int, length: int, **_: Any) -> nn.Module:
-    """The network for a task of sequences up to `length` bases, with its own head and padding."""
+    """The network of a task; it has a head and padding of its own, so the other options do not apply.
+
+    Args:
+        config: settings.
+        kind: `classes`, `multilabel` or `per_base`.
+        outputs: classes or labels.
+        length: bases of the longest sequence.
+    """
     return PerBaseCNN(config, outputs) if kind == "per_base" else CNN(config, outputs, length)

@@ -26,6 +26,7 @@ from convnova.data.dna import PAD
 from convnova.errors import ConvNovaError
 from convnova.models.heads import VOCABULARY
 from convnova.models.kernels import cpu, hopper
+from convnova.models.layers import check_positive
 
 STEM_KERNEL = 9
 LARGEST_DILATION = 1024
@@ -55,8 +56,8 @@ class Config:
     ffn: bool = False
     final_conv: bool = False
     second_branch: str = "complement"
-    """What the second branch reads. `complement`, as released, is the same model as the sequence itself with
-    relabelled stem weights; `reverse_complement` (position i of the gate from position L-1-i) is another. With `none`
+    """What the second branch reads: the `complement`, as released, which is the same model as the sequence itself with
+    relabelled stem weights; the `reverse_complement`, whose position i is position L-1-i of the sequence; or `none`:
     there is one branch, and the gate reads it."""
     gate: str = "product"
     """How a gate acts: `product` as published; `sum`, x + GELU(...) + g; or `none`, one branch without gates."""
@@ -64,9 +65,7 @@ class Config:
     """Share of the blocks' inputs set to zero in training, in both branches."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "blocks", "dilation_base", "stacks", "tail_expansion", "kernel"):
-            if getattr(self, name) < 1:
-                raise ConvNovaError(f"{name} = {getattr(self, name)}: expected 1 or more")
+        check_positive(self, "width", "blocks", "dilation_base", "stacks", "tail_expansion", "kernel")
         if self.kernel % 2 == 0:
             raise ConvNovaError(f"kernel = {self.kernel}: expected an odd number, so that lengths are kept")
         for name, known in (("second_branch", SECOND_BRANCHES), ("gate", GATES)):
@@ -206,10 +205,11 @@ def convolve_at(h: Tensor, weight: Tensor, bias: Tensor, dilation: int, position
 class Backbone(nn.Module):
     """Tokens to features, one vector a base.
 
-    `checkpointing`: in training keep only what goes in and out of each block, for long sequences on one GPU.
+    Features of a batch do not depend on its padding, within float32's rounding.
     """
 
     checkpointing = False
+    """In training keep only what goes in and out of each block, for long sequences on one GPU."""
     fast = True
     """As of the blocks, for the stems and the tail."""
 

@@ -1,7 +1,7 @@
 """Heads: from features of bases to what a task asks for.
 
 A backbone with `both_strands` has features of two halves, one a strand (see `caduceus.py`): a sequence's prediction is
-made of their mean, and a masked base is guessed on both strands with one head.
+made of their mean, and a masked base is predicted on both strands with one head.
 """
 
 import torch
@@ -36,8 +36,13 @@ class Predictor(nn.Module):
     """A backbone and a head, over the mean of a sequence's bases or over each base.
 
     Args:
+        backbone: tokens to features, with an attribute `width`.
+        kind: `classes` or `multilabel` for one output vector a sequence, `per_base` for one a base.
+        outputs: classes or labels.
+        pool_padding: count padding in the pooling, as the released code does.
+        pooling: `mean` or `max` over positions.
         head: `linear`, or `cnn` for BEND's two convolutions before it.
-        frozen: train the head alone; the backbone stays as it was, without dropout.
+        frozen: train the head alone; the backbone stays as it is, without dropout.
     """
 
     fixed_length = None
@@ -63,7 +68,7 @@ class Predictor(nn.Module):
             backbone.requires_grad_(False)  # so that no graph of it is kept, either
 
     def train(self, mode: bool = True) -> "Predictor":
-        """As of any module, but that a frozen backbone always predicts."""
+        """Set the mode, but a frozen backbone stays in that of evaluation."""
         super().train(mode)
         self.backbone.train(mode and not self.frozen)
         return self
@@ -86,7 +91,16 @@ class Predictor(nn.Module):
 
 
 def mean_pool_sequence(features: Tensor, tokens: Tensor, pool_padding: bool = False) -> Tensor:
-    """Mean over positions, (B, L, d) to (B, d), of real bases only unless `pool_padding`."""
+    """Mean over positions.
+
+    Args:
+        features: (B, L, d).
+        tokens: (B, L), which say where padding is.
+        pool_padding: count padding too.
+
+    Returns:
+        (B, d).
+    """
     if pool_padding:
         return features.mean(1)
     is_base = (tokens != PAD).unsqueeze(-1).to(features.dtype)
@@ -94,15 +108,23 @@ def mean_pool_sequence(features: Tensor, tokens: Tensor, pool_padding: bool = Fa
 
 
 def max_pool_sequence(features: Tensor, tokens: Tensor, pool_padding: bool = False) -> Tensor:
-    """Largest value of each feature over positions, (B, L, d) to (B, d), of real bases only unless `pool_padding`."""
+    """Largest value of each feature over positions; arguments and result as of `mean_pool_sequence`.
+
+    Args:
+        features: (B, L, d).
+        tokens: (B, L), which say where padding is.
+        pool_padding: count padding too.
+
+    Returns:
+        (B, d).
+    """
     if pool_padding:
         return features.amax(1)
-    outside = (tokens == PAD).unsqueeze(-1)
-    return features.masked_fill(outside, -torch.inf).amax(1)
+    return features.masked_fill((tokens == PAD).unsqueeze(-1), -torch.inf).amax(1)
 
 
 class MaskedLanguageModel(nn.Module):
-    """A backbone and the linear head that guesses masked letters: (B, L) tokens to (B, L, 5) or (M, 5) logits."""
+    """A backbone and the linear head that predicts masked letters: (B, L) tokens to (B, L, 5) or (M, 5) logits."""
 
     def __init__(self, backbone: nn.Module):
         super().__init__()
@@ -114,5 +136,5 @@ class MaskedLanguageModel(nn.Module):
         features = self.backbone(tokens, positions)
         if not self.both_strands:
             return self.head(features)
-        own, opposite = features.chunk(2, -1)
-        return self.head(own) + self.head(opposite)[..., COMPLEMENT[:VOCABULARY].tolist()]
+        forward, reverse = features.chunk(2, -1)
+        return self.head(forward) + self.head(reverse)[..., COMPLEMENT[:VOCABULARY].tolist()]

@@ -86,15 +86,15 @@ def _check_installed(requirement: str, needs: str) -> None:
 
 @dataclass(frozen=True)
 class Tokenized:
-    """One sequence: ids (T,), which of them are not special (T,), and the bases of each that is not (T',)."""
+    """One sequence: ids (T,), which of them stand for letters (T,), and the bases of each of those (T',)."""
 
     ids: list[int]
-    real: list[bool]
+    is_letters: list[bool]
     spans: list[int]
 
 
 class Backbone(nn.Module):
-    """Another's network and tokenizer: tokens of this pipeline to features, one vector a base."""
+    """A network with its tokenizer: tokens of this pipeline to features, one vector a base."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -121,23 +121,23 @@ class Backbone(nn.Module):
 
     def vectors(self, tokens: Tensor) -> tuple[list[Tensor], list[Tokenized]]:
         """A vector for every token that is not special, sequence by sequence: (T', width) each."""
-        sequences = [self.tokenize(row[row != PAD].cpu().numpy()) for row in tokens]
+        sequences = [tokenized(self.tokenizer, self.special, row[row != PAD].cpu().numpy()) for row in tokens]
         sizes = [len(sequence.ids) for sequence in sequences]
-        groups = (
-            [range(len(sizes))] if self.masks else [[i for i, n in enumerate(sizes) if n == size] for size in {*sizes}]
-        )
-        found: dict[int, Tensor] = {}
+        # without an attention mask only sequences of equal size can go together
+        groups = [range(len(sizes))] if self.masks else [np.flatnonzero(np.equal(sizes, n)) for n in {*sizes}]
+        vectors: dict[int, Tensor] = {}
         for group in groups:
             hidden = self._hidden([sequences[i].ids for i in group], tokens.device)
             for i, line in zip(group, hidden, strict=True):
-                found[i] = line[: sizes[i]][torch.tensor(sequences[i].real, device=line.device)]
-        return [found[i] for i in range(len(sizes))], sequences
+                vectors[i] = line[: sizes[i]][torch.tensor(sequences[i].is_letters, device=line.device)]
+        return [vectors[i] for i in range(len(sizes))], sequences
 
     def _hidden(self, ids: list[list[int]], device: torch.device) -> Tensor:
         """The network's last features of rows padded at the right: (B, T, width)."""
         longest = max(map(len, ids))
         inputs = torch.tensor([row + [self.padding] * (longest - len(row)) for row in ids], device=device)
-        options: dict[str, Any] = {"output_hidden_states": True} if self._is_with_head() else {}
+        has_head = "For" in type(self.network).__name__  # as in EsmForMaskedLM
+        options: dict[str, Any] = {"output_hidden_states": True} if has_head else {}
         if self.masks:
             options["attention_mask"] = torch.tensor(
                 [[1] * len(row) + [0] * (longest - len(row)) for row in ids], device=device
@@ -146,42 +146,40 @@ class Backbone(nn.Module):
             output = self.network(inputs, **options)
         except (AttributeError, TypeError) as error:
             raise _does_not_run(type(self.network).__name__, "runs", error) from error
-        return output.hidden_states[-1] if options.get("output_hidden_states") else output[0]
-
-    def _is_with_head(self) -> bool:
-        return "For" in type(self.network).__name__
-
-    def tokenize(self, bases: np.ndarray) -> Tokenized:
-        """Tokens of one sequence, uint8 (L,); errors as of `tokenized`."""
-        return tokenized(self.tokenizer, self.special, bases)
+        return output.hidden_states[-1] if has_head else output[0]
 
 
 def special_tokens(tokenizer: Any) -> set[int]:
-    """Ids of class, separator and the like; what stands for unknown letters is none of them."""
+    """Ids of class, separator and the like, but not the one for unknown letters."""
     return {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
 
 
 def tokenized(tokenizer: Any, special: set[int], bases: np.ndarray) -> Tokenized:
-    """Tokens of one sequence, uint8 (L,), by the network's own tokenizer.
+    """Tokens of one sequence by the network's tokenizer.
+
+    Args:
+        tokenizer: of `transformers`.
+        special: ids that stand for no letters.
+        bases: uint8 (L,).
 
     Raises:
-        ConvNovaError: its tokens do not cover the sequence, so no base could be told its token.
+        ConvNovaError: its tokens do not cover the sequence, so a base has no token.
     """
     letters, fast = decode(bases), tokenizer.is_fast
     encoded = tokenizer(letters, return_offsets_mapping=fast)
     ids = list(encoded["input_ids"])
-    real = [token not in special for token in ids]
+    is_letters = [token not in special for token in ids]
     if fast:
         widths = [end - start for start, end in encoded["offset_mapping"]]
     else:
         widths = list(map(len, tokenizer.convert_ids_to_tokens(ids)))
-    spans = [width for width, keep in zip(widths, real, strict=True) if keep]
+    spans = [width for width, counts in zip(widths, is_letters, strict=True) if counts]
     if sum(spans) != len(letters):
         raise ConvNovaError(
             f"a sequence of {len(letters)} bases: expected tokens that cover it, found {sum(spans)} letters in "
             f"{len(spans)} tokens of {type(tokenizer).__name__}; take another tokenizer"
         )
-    return Tokenized(ids, real, spans)
+    return Tokenized(ids, is_letters, spans)
 
 
 SAMPLE = np.arange(100, dtype=np.uint8) * 7 % 11 % 4
@@ -189,24 +187,24 @@ SAMPLE = np.arange(100, dtype=np.uint8) * 7 % 11 % 4
 
 
 def check(config: Config) -> None:
-    """Try the tokenizer, if it is on this machine; one that is still to be fetched is tried by the first job.
+    """Try the tokenizer if it is on this machine; the first job tries one that is still to be fetched.
 
     Raises:
-        ConvNovaError: as `tokenized`, for one that takes overlapping words, or drops what is left at an end; one that
-            is here and does not load; one that is not, where nothing may be fetched.
+        ConvNovaError: the tokenizer takes overlapping words or drops the rest at an end, see `tokenized`; it does not
+            load; or it is not here and nothing may be fetched.
     """
     import transformers
 
     if not Path(config.path).is_dir() and not _was_fetched(config):
         return
+    setting = f"settings.path = {config.path}"
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(config.path, local_files_only=True, **_where(config))
-    except Exception as error:  # another's code may raise anything
-        raise _does_not_run(f"settings.path = {config.path}", "loads a tokenizer from", error) from error
-    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(config.path, local_files_only=True, **_source(config))
         tokenized(tokenizer, special_tokens(tokenizer), SAMPLE)
     except ConvNovaError as error:
-        raise ConvNovaError(f"settings.path = {config.path}: {error}") from error
+        raise ConvNovaError(f"{setting}: {error}") from error
+    except Exception as error:  # code of other projects may raise anything
+        raise _does_not_run(setting, "loads a tokenizer from", error) from error
 
 
 def _was_fetched(config: Config) -> bool:
@@ -225,16 +223,14 @@ def _was_fetched(config: Config) -> bool:
             f"settings.path = {config.path}: expected it on this machine, for HF_HUB_OFFLINE is set, found no "
             f"tokenizer of revision {config.revision}; `{command}` where there is a network"
         )
-    _say_once(f"{config.path} is not on this machine, so the first job fetches and tries it; or now: {command}")
+    _log_once(f"{config.path} is not on this machine, so the first job fetches and tries it; or now: {command}")
     return False
 
 
-@cache
-def _say_once(message: str) -> None:
-    log(message)
+_log_once = cache(log)
 
 
-def _where(config: Config) -> dict[str, Any]:
+def _source(config: Config) -> dict[str, Any]:
     return {"revision": config.revision or None, "trust_remote_code": config.remote_code}
 
 
@@ -257,46 +253,40 @@ def load(config: Config) -> tuple[Any, nn.Module]:
     """
     import transformers
 
-    where = _where(config)
+    source, network_class = _source(config), getattr(transformers, config.loader)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(config.path, **where)
-        network, found = getattr(transformers, config.loader).from_pretrained(
-            config.path, output_loading_info=True, **where
-        )
-        if found["missing_keys"]:
-            _share_again(network, {*found["missing_keys"]})
-    except Exception as error:  # another's code may raise anything
+        tokenizer = transformers.AutoTokenizer.from_pretrained(config.path, **source)
+        network, info = network_class.from_pretrained(config.path, output_loading_info=True, **source)
+        if info["missing_keys"]:
+            _share_again(network, {*info["missing_keys"]})
+    except Exception as error:  # code of other projects may raise anything
         raise _does_not_run(config.path, f"loads with {config.loader}", error) from error
-    _without_old_kernels(network)
+    module = sys.modules[type(network).__module__]
+    if hasattr(module, "flash_attn_qkvpacked_func"):
+        # DNABERT-2's attention does not compile with a Triton of today; without it the network uses PyTorch's
+        module.flash_attn_qkvpacked_func = None
     return tokenizer, network
 
 
 def _share_again(network: nn.Module, missing: set[str]) -> None:
-    """Give a layer that shares weights with another, so that they are in the file once, those of the other.
+    """Give layers that share weights, of which the file has one copy, that copy.
 
-    `transformers` builds a network without memory, and forgets there what is shared: the projection of both directions
-    of Caduceus would be left to chance in one. A weight that is missing otherwise stays as `transformers` made it,
-    which it says.
+    `transformers` builds the network on device `meta` and forgets there what is shared: of Caduceus' two directions,
+    which share a projection, one would keep random weights. Other missing weights stay as `transformers` made them,
+    with its warning.
     """
     built, shared = type(network)(network.config), {}
     for name, parameter in built.named_parameters(remove_duplicate=False):
         shared.setdefault(id(parameter), []).append(name)
     for names in shared.values():
-        there = [name for name in names if name not in missing]
-        for name in missing.intersection(names) if there else ():
+        loaded = [name for name in names if name not in missing]
+        for name in missing.intersection(names) if loaded else ():
             layer, _, weight = name.rpartition(".")
-            setattr(network.get_submodule(layer), weight, network.get_parameter(there[0]))
-
-
-def _without_old_kernels(network: nn.Module) -> None:
-    """DNABERT-2's attention for Triton does not compile with a Triton of today; where it has none it uses PyTorch."""
-    module = sys.modules[type(network).__module__]
-    if hasattr(module, "flash_attn_qkvpacked_func"):
-        module.flash_attn_qkvpacked_func = None
+            setattr(network.get_submodule(layer), weight, network.get_parameter(loaded[0]))
 
 
 class TokenPredictor(Predictor):
-    """As any predictor, but the mean of a sequence is over the network's tokens; their largest is that of its bases."""
+    """A predictor whose mean over a sequence is over the network's tokens instead of the bases."""
 
     def pooled(self, tokens: Tensor) -> Tensor:
         """(B, L) tokens to (B, width)."""
@@ -305,5 +295,13 @@ class TokenPredictor(Predictor):
 
 
 def predictor(config: Config, kind: str, outputs: int, length: int, **options: Any) -> nn.Module:
-    """The network for a task."""
+    """The network of a task.
+
+    Args:
+        config: settings.
+        kind: `classes`, `multilabel` or `per_base`.
+        outputs: classes or labels.
+        length: bases of the longest sequence; not needed.
+        options: those of `heads.Predictor`.
+    """
     return TokenPredictor(Backbone(config), kind, outputs, **options)

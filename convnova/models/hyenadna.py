@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from convnova.data.dna import PAD
 from convnova.errors import ConvNovaError
-from convnova.models.layers import masked, padding_mask, select_positions
+from convnova.models.layers import check_positive, masked, padding_mask, select_positions
 
 SLOW, FAST, FADED = 1.5, 0.3, 1e-2
 """The slowest and the fastest channel's kernel has faded to a hundredth at this share of the longest sequence."""
@@ -44,9 +44,7 @@ class Config:
     """Initial frequency of its sines; learned."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "layers", "length", "kernel_width"):
-            if getattr(self, name) < 1:
-                raise ConvNovaError(f"{name} = {getattr(self, name)}: expected 1 or more")
+        check_positive(self, "width", "layers", "length", "kernel_width")
 
     receptive_field = None
     """The long convolution reads the whole sequence."""
@@ -58,7 +56,7 @@ class Config:
 
 
 class Sine(nn.Module):
-    """sin(w x), w learned for each channel."""
+    """sin(w x), with a frequency w learned for each channel."""
 
     def __init__(self, width: int, frequency: float):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Logistic regression on k-mer counts: what a task is worth without any order beyond k bases.
+"""Logistic regression on k-mer counts: what can be predicted without any order beyond k bases.
 
 Each word of k bases has one weight a class, and a prediction is their sum over the words of a sequence: the linear
 layer of a bag of words, trained by the same loop as every other model. Words with an N or over an end do not count.
@@ -34,7 +34,7 @@ class Config:
             raise ConvNovaError(f"window = {self.window}: expected an odd number of positions")
 
     receptive_field = None
-    """All of a sequence."""
+    """The whole sequence."""
 
     @property
     def receptive_field_per_base(self) -> int:
@@ -56,10 +56,10 @@ class Kmers(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits of (B, L) tokens: (B, outputs), or (B, L, outputs) a base."""
-        of_words = self.weights(words(tokens, self.k))
+        weights = self.weights(words(tokens, self.k))
         if self.window is None:
-            return of_words.sum(1) + self.bias
-        sums = F.avg_pool1d(of_words.transpose(1, 2), self.window, 1, self.window // 2) * self.window
+            return weights.sum(1) + self.bias
+        sums = F.avg_pool1d(weights.transpose(1, 2), self.window, 1, self.window // 2) * self.window
         return sums.transpose(1, 2) + self.bias
 
 
@@ -76,5 +76,13 @@ def words(tokens: Tensor, k: int) -> Tensor:
 
 
 def predictor(config: Config, kind: str, outputs: int, length: int, **options: object) -> nn.Module:
-    """The network for a task; of the options of `heads.Predictor` none applies to it."""
+    """The network of a task; it has a head of its own, so the other options do not apply.
+
+    Args:
+        config: settings.
+        kind: `classes`, `multilabel` or `per_base`.
+        outputs: classes or labels.
+        length: bases of the longest sequence; not needed.
+        options: those of `heads.Predictor`; none applies.
+    """
     return Kmers(config, outputs, kind == "per_base")

@@ -1,4 +1,4 @@
-"""What several networks are built of: letters in, and layers to which padding does not exist.
+"""What several networks are built of: one-hot letters, and layers that padding does not change.
 
 Everything lies channels last, (B, L, d): B sequences, L positions, d channels. `is_base` is (B, L, 1), true where there
 is a base, or None where there is no padding; padded positions come out of every layer here as zeros, which is what
@@ -10,7 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnova.data.dna import PAD
+from convnova.errors import ConvNovaError
 from convnova.models.heads import VOCABULARY
+
+
+def check_positive(config: object, *names: str) -> None:
+    """Refuse a `Config` in which one of the named settings is below 1.
+
+    Raises:
+        ConvNovaError: names the setting and its value.
+    """
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ConvNovaError(f"{name} = {getattr(config, name)}: expected 1 or more")
 
 
 def padding_mask(tokens: Tensor) -> Tensor | None:
@@ -57,31 +69,64 @@ class BatchNorm(nn.BatchNorm1d):
         return torch.zeros_like(flat).masked_scatter(real[:, None], super().forward(flat[real])).view_as(x)
 
 
-def windows(x: Tensor, factor: int, value: float) -> Tensor:
-    """(B, L, d) as windows of `factor` positions, the last filled up with `value`: (B, ceil(L / factor), factor, d)."""
+def split_windows(x: Tensor, factor: int, value: float) -> Tensor:
+    """Split sequences into windows of equal size.
+
+    Args:
+        x: (B, L, d).
+        factor: positions of a window.
+        value: what the last window is filled up with.
+
+    Returns:
+        (B, ceil(L / factor), factor, d).
+    """
     return F.pad(x, (0, 0, 0, -x.shape[1] % factor), value=value).unflatten(1, (-1, factor))
 
 
 def max_pool(x: Tensor, is_base: Tensor | None, factor: int) -> tuple[Tensor, Tensor | None]:
-    """The largest of each window of `factor` positions, of its bases alone; and which windows have any.
+    """The largest value of each window of `factor` positions, over its bases alone.
+
+    Args:
+        x: (B, L, d).
+        is_base: (B, L, 1), or None without padding.
+        factor: positions of a window.
 
     Returns:
-        (B, W, d), zeros where a window has no base, and (B, W, 1), or None where `is_base` is; W = ceil(L / factor).
+        (B, W, d) with W = ceil(L / factor), zeros where a window has no base; and (B, W, 1), which windows have any,
+        or None without padding.
     """
     if is_base is None:
-        return windows(x, factor, -torch.inf).amax(2), None
-    fewer = windows(is_base, factor, 0).amax(2)
-    return windows(x.masked_fill(~is_base, -torch.inf), factor, -torch.inf).amax(2).masked_fill(~fewer, 0), fewer
+        return split_windows(x, factor, -torch.inf).amax(2), None
+    fewer = split_windows(is_base, factor, 0).amax(2)
+    return split_windows(x.masked_fill(~is_base, -torch.inf), factor, -torch.inf).amax(2).masked_fill(~fewer, 0), fewer
 
 
 def mean_pool(x: Tensor, is_base: Tensor | None, factor: int) -> tuple[Tensor, Tensor | None]:
-    """The mean of each window of `factor` positions, of its bases alone; and which windows have any: as `max_pool`."""
+    """The mean of each window of `factor` positions, over its bases alone.
+
+    Args:
+        x: (B, L, d).
+        is_base: (B, L, 1), or None without padding.
+        factor: positions of a window.
+
+    Returns:
+        As of `max_pool`.
+    """
     real = torch.ones_like(x[..., :1], dtype=torch.bool) if is_base is None else is_base
-    counts = windows(real, factor, 0).sum(2)
-    means = windows(masked(x, is_base), factor, 0).sum(2) / counts.clamp(min=1)
+    counts = split_windows(real, factor, 0).sum(2)
+    means = split_windows(masked(x, is_base), factor, 0).sum(2) / counts.clamp(min=1)
     return means, None if is_base is None else counts > 0
 
 
-def repeated(x: Tensor, factor: int, length: int) -> Tensor:
-    """Each position `factor` times, (B, l, d) to (B, length, d): what pooling took away, but for the resolution."""
+def upsample(x: Tensor, factor: int, length: int) -> Tensor:
+    """Undo the shortening of a pooling by repeating every position.
+
+    Args:
+        x: (B, ceil(length / factor), d).
+        factor: how often each position is repeated.
+        length: positions of the result.
+
+    Returns:
+        (B, length, d).
+    """
     return x.repeat_interleave(factor, 1)[:, :length]

@@ -42,7 +42,7 @@ class Config:
     """Squeeze and excitation reads the whole sequence."""
 
 
-class Step(nn.Module):
+class ConvStep(nn.Module):
     """Convolution, batch normalisation, SiLU: (B, L, d_in) to (B, L, d_out)."""
 
     def __init__(self, inputs: int, outputs: int, taps: int, groups: int = 1):
@@ -56,7 +56,7 @@ class Step(nn.Module):
 
 
 class Excitation(nn.Module):
-    """Scale each channel by what the means of all channels over the sequence say (Hu et al. 2018)."""
+    """Scale each channel by a function of the means of all channels over the sequence (Hu et al. 2018)."""
 
     def __init__(self, width: int, between: int):
         super().__init__()
@@ -74,9 +74,12 @@ class Block(nn.Module):
     def __init__(self, width: int, outputs: int, config: Config):
         super().__init__()
         inner = width * config.expansion
-        self.widen, self.depthwise = Step(width, inner, 1), Step(inner, inner, config.kernel, groups=inner)
-        self.excite, self.narrow = Excitation(inner, width // config.reduction), Step(inner, width, 1)
-        self.local = Step(2 * width, outputs, config.kernel)
+        self.widen, self.depthwise = (
+            ConvStep(width, inner, 1),
+            ConvStep(inner, inner, config.kernel, groups=inner),
+        )
+        self.excite, self.narrow = Excitation(inner, width // config.reduction), ConvStep(inner, width, 1)
+        self.local = ConvStep(2 * width, outputs, config.kernel)
 
     def forward(self, x: Tensor, is_base: Tensor | None) -> Tensor:
         """x and the result are zero where there is no base."""
@@ -91,7 +94,7 @@ class Backbone(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         first, *_, self.width = config.channels
-        self.stem = Step(VOCABULARY, first, config.kernel)
+        self.stem = ConvStep(VOCABULARY, first, config.kernel)
         sizes = zip(config.channels, config.channels[1:], strict=False)
         self.blocks = nn.ModuleList(Block(width, outputs, config) for width, outputs in sizes)
 

@@ -24,9 +24,9 @@ SETTINGS = {
 DEFAULTS = {
     "kernel_size": 9, "num_conv1d": 5, "dilation": 2, "d_inner": 2, "ffn": True, "final_conv": False, "dropout": 0.0
 }  # fmt: skip
-"""The released code's own, which are not ours."""
-OTHERS = ("alphabet_size", "for_representation", "pretrain")
-"""Other arguments of the released model, which a checkpoint's weights tell or all have alike."""
+"""Defaults of the released code; ours differ."""
+IGNORED = ("alphabet_size", "for_representation", "pretrain")
+"""Other arguments of the released model: equal in all checkpoints, or known from the weights."""
 
 
 def from_released(weights: Mapping[str, Tensor], config: convnova.Config | Mapping[str, object]) -> nn.Module:
@@ -34,14 +34,14 @@ def from_released(weights: Mapping[str, Tensor], config: convnova.Config | Mappi
 
     Args:
         weights: under the released parameter names, with any common prefix such as `model.`.
-        config: ours, or the released hyperparameters (`hidden_dim`, `kernel_size`, `num_conv1d`, ...), where what is
-            not said is as the released code has it.
+        config: ours, or the released hyperparameters (`hidden_dim`, `kernel_size`, `num_conv1d`, ...), whose
+            defaults are those of the released code.
 
     Returns:
         A `MaskedLanguageModel` where the checkpoint has the language-model head, otherwise a `Backbone`.
 
     Raises:
-        ConvNovaError: a weight missing, left over or of another shape; both lists are in the message. A
+        ConvNovaError: a weight missing, unexpected or of another shape; the message lists them. A
             hyperparameter that the released code does not have, or one that is missing and has no default.
     """
     if not isinstance(config, convnova.Config):
@@ -61,15 +61,15 @@ def from_released(weights: Mapping[str, Tensor], config: convnova.Config | Mappi
 
 
 def _released_config(written: Mapping[str, object]) -> convnova.Config:
-    """Ours, of the released hyperparameters."""
+    """Our settings from the released hyperparameters."""
     known = {**DEFAULTS, **written}
-    unknown, missing = known.keys() - {*SETTINGS, *OTHERS}, SETTINGS.keys() - known
+    unknown, missing = known.keys() - {*SETTINGS, *IGNORED}, SETTINGS.keys() - known
     if unknown or missing:
         raise ConvNovaError(
             f"hyperparameters of the released model: expected {', '.join(SETTINGS)}; unknown "
             f"{sorted(unknown) or 'nothing'}, missing {sorted(missing) or 'nothing'}"
         )
-    return convnova.Config(**{ours: known[theirs] for theirs, ours in SETTINGS.items()})
+    return convnova.Config(**{setting: known[name] for name, setting in SETTINGS.items()})
 
 
 def _released_names(config: convnova.Config, prefix: str) -> dict[str, str]:
@@ -81,5 +81,5 @@ def _released_names(config: convnova.Config, prefix: str) -> dict[str, str]:
         modules |= {f"mlpgroup2.{i}.{j}": f"blocks.{i}.ffn.{j}" for j in (0, 2)}
     modules |= {f"milinear.{j}": f"tail.{j}" for j in (0, 2, 3, 4, 6, 7)}
     modules |= {f"final_conv.{j}": f"final_conv.{j}" for j in (0, 2)}
-    ours = {theirs: prefix + name for theirs, name in modules.items()} | {"out_linear": "head"}
-    return {f"{theirs}.{part}": f"{name}.{part}" for theirs, name in ours.items() for part in ("weight", "bias")}
+    modules = {released: prefix + name for released, name in modules.items()} | {"out_linear": "head"}
+    return {f"{released}.{part}": f"{name}.{part}" for released, name in modules.items() for part in ("weight", "bias")}

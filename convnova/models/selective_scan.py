@@ -16,14 +16,19 @@ except ImportError:
     selective_scan_fn = None
 
 SEGMENT = 32
-"""Positions scanned at once; between segments the state alone is kept for the way back."""
+"""Positions scanned at once; between segments only the state is kept for the backward pass."""
 
 
 def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
     """Scan along L, from a state of zeros.
 
     Args:
-        u: (B, L, D) the input. delta: (B, L, D) positive step sizes. a: (D, N) negative. b, c: (B, L, N). d: (D,).
+        u: (B, L, D) the input.
+        delta: (B, L, D) positive step sizes.
+        a: (D, N) negative.
+        b: (B, L, N).
+        c: (B, L, N).
+        d: (D,).
 
     Returns:
         y: (B, L, D).
@@ -31,9 +36,12 @@ def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d:
     wide = torch.promote_types(u.dtype, torch.float32)
     with torch.autocast(u.device.type, enabled=False):
         u, delta, a, b, c, d = (x.to(wide) for x in (u, delta, a, b, c, d))
-        if has_kernels(u):
-            return by_kernels(u, delta, a, b, c, d)
-        return Scan.apply(u, delta, b, c, a) + d * u
+        if not has_kernels(u):
+            return Scan.apply(u, delta, b, c, a) + d * u
+        # The kernels want positions last, u, delta (B, D, L) and b, c (B, N, L), and all in one type: under autocast
+        # softplus would make float32 of what is bfloat16 around it.
+        u, delta, b, c = (x.transpose(1, 2).contiguous() for x in (u, delta, b, c))
+        return selective_scan_fn(u, delta, a, b, c, d).transpose(1, 2)
 
 
 def has_kernels(u: Tensor) -> bool:
@@ -41,18 +49,8 @@ def has_kernels(u: Tensor) -> bool:
     return selective_scan_fn is not None and u.is_cuda and u.dtype != torch.float64
 
 
-def by_kernels(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
-    """`selective_scan` by the kernels of `mamba-ssm`, which want positions last: u, delta (B, D, L), b, c (B, N, L).
-
-    They refuse u, delta, b and c of different types, and a and d of any but float32; all come in float32 here, as to
-    the plain scan. Under autocast they would be a mixture: softplus makes float32 of what is bfloat16 around it.
-    """
-    u, delta, b, c = (x.transpose(1, 2).contiguous() for x in (u, delta, b, c))
-    return selective_scan_fn(u, delta, a, b, c, d).transpose(1, 2)
-
-
 class Scan(torch.autograd.Function):
-    """y without D u, segment by segment; on the way back each is computed again, from the state that it began with."""
+    """y without D u, segment by segment; backward each is computed again, from the state before it."""
 
     @staticmethod
     def forward(ctx, u, delta, b, c, a):  # noqa: ANN001, ANN205
@@ -70,17 +68,17 @@ class Scan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, dy):  # noqa: ANN001, ANN205
-        """From the last segment to the first, each passing on the gradient of the state that it began with."""
+        """From the last segment to the first, each passing on the gradient of the state before it."""
         *along, a, begins = ctx.saved_tensors
         gradients, da, dstate = [torch.empty_like(x) for x in along], torch.zeros_like(a), torch.zeros_like(begins[0])
         for begin, at in zip(reversed(begins), reversed(ctx.segments), strict=True):
-            given = [x.detach().requires_grad_() for x in (*(x[:, at] for x in along), a, begin)]
+            inputs = [x.detach().requires_grad_() for x in (*(x[:, at] for x in along), a, begin)]
             with torch.enable_grad():
-                found = _segment(*given)
-            *parts, of_a, dstate = torch.autograd.grad(found, given, (dy[:, at], dstate))
+                outputs = _segment(*inputs)
+            *parts, da_segment, dstate = torch.autograd.grad(outputs, inputs, (dy[:, at], dstate))
             for gradient, part in zip(gradients, parts, strict=True):
                 gradient[:, at] = part
-            da += of_a
+            da += da_segment
         return *gradients, da
 
 
