@@ -54,7 +54,16 @@ class Scan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, u, delta, b, c, a):  # noqa: ANN001, ANN205
-        """(B, L, D)."""
+        """As of `selective_scan`: (B, L, D).
+
+        Args:
+            ctx: for backward.
+            u: (B, L, D) the input.
+            delta: (B, L, D) step sizes.
+            b: (B, L, N).
+            c: (B, L, N).
+            a: (D, N).
+        """
         segments = [slice(first, first + SEGMENT) for first in range(0, u.shape[1], SEGMENT)]
         y, state = torch.empty_like(u), u.new_zeros(u.shape[0], *a.shape)
         begins = u.new_empty(len(segments), *state.shape)
@@ -94,7 +103,14 @@ class Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, a, b, first):  # noqa: ANN001, ANN205
-        """All states h_1 to h_T."""
+        """All states h_1 to h_T.
+
+        Args:
+            ctx: for backward.
+            a: (B, T, ...).
+            b: (B, T, ...).
+            first: (B, ...), the state h_0.
+        """
         states = b.clone()
         states[:, 0].addcmul_(a[:, 0], first)
         _scan(a.clone(), states)

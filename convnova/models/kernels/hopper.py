@@ -55,7 +55,7 @@ class Tile(NamedTuple):
 
     @property
     def options(self) -> dict[str, int]:
-        """What Triton is told when it compiles a kernel."""
+        """Options for Triton when it compiles a kernel."""
         return {"num_warps": self.warps, "num_stages": self.stages}
 
 
@@ -89,7 +89,16 @@ def _triton_is_installed() -> bool:
 
 
 def stem(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """GELU of the convolution of one-hot letters (B, L) with weight (d, 5, 9): (B, L, d) in bfloat16."""
+    """GELU of the convolution of one-hot letters.
+
+    Args:
+        tokens: (B, L).
+        weight: (d, 5, 9), as of `torch.nn.Conv1d`.
+        bias: (d,).
+
+    Returns:
+        (B, L, d) in bfloat16.
+    """
     rows = torch.cat([weight.permute(2, 1, 0).flatten(0, 1), bias[None]])
     table = nn.functional.pad(rows, (0, 0, 0, TABLE_ROWS - len(rows))).to(torch.bfloat16)
     with torch.cuda.device_of(tokens):
@@ -126,13 +135,15 @@ class _Stem(torch.autograd.Function):
 def gated_convolution(
     block: nn.Module, x: Tensor, c: Tensor, is_base: Tensor | None, positions: Tensor | None = None, last: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """What a `GatedConvolutionBlock` with two branches and gates that multiply returns.
+    """Compute a `GatedConvolutionBlock` whose gates multiply.
 
     Args:
-        x, c: (B, L, d), the sequence branch and the second branch.
+        block: the block, with its parameters.
+        x: (B, L, d), the sequence branch.
+        c: (B, L, d), the second branch.
         is_base: (B, L, 1), 0 at padding and 1 elsewhere, or None without padding.
-        positions: (M,) different positions b * L + l at which alone the result is wanted.
-        last: the second branch is not wanted.
+        positions: (M,) different positions b * L + l; with them the result is computed there alone.
+        last: the block is the last, which needs no second branch after it.
 
     Returns:
         x'': (B, L, d), or (M, d) with `positions`, of the type of x.
@@ -288,7 +299,7 @@ def _add_norm_gradients(
 
 
 def tail(layers: nn.Sequential, x: Tensor) -> Tensor:
-    """x + `layers`(x), what a `Backbone` ends with: (..., d), to the same in float32."""
+    """x + `layers`(x), the end of a `Backbone`: (..., d), to the same in float32."""
     parameters = [parameter for layer in layers for parameter in layer.parameters()]
     with torch.cuda.device_of(x):
         return _Tail.apply(x.contiguous(), *parameters)
