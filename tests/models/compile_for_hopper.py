@@ -54,10 +54,10 @@ if __name__ == "__main__":
         if isinstance(part, triton.JITFunction) and not name.startswith("_"):
             setattr(hopper_triton, name, Compiled(part))
     for width in hopper.WIDTHS:
-        tokens, at = torch.zeros(1, 8, dtype=torch.uint8), torch.arange(3)
+        tokens, positions = torch.zeros(1, 8, dtype=torch.uint8), torch.arange(3)
         for ffn in (False, True):
             block = GatedConvolutionBlock(Config(width=width, ffn=ffn), 4)
-            for chosen in (None, at):
+            for chosen in (None, positions):
                 x, c = (
                     hopper.stem(tokens, torch.zeros(width, 5, 9), torch.zeros(width, requires_grad=True)) for _ in "xc"
                 )

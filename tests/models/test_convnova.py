@@ -133,14 +133,17 @@ def test_released_pooling_counts_padding_only_when_asked():
 
 def test_chosen_positions_equal_the_whole_in_values_and_gradients():
     model, tokens = backbone(), random_tokens(3, 47)
-    at = torch.tensor([0, 46, 47, 60, 93, 94, 140])
+    positions = torch.tensor([0, 46, 47, 60, 93, 94, 140])
 
     def values_and_gradients(features):
         model.zero_grad()
         features.square().sum().backward()
         return features.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])
 
-    some, whole = values_and_gradients(model(tokens, at)), values_and_gradients(model(tokens).flatten(0, 1)[at])
+    some, whole = (
+        values_and_gradients(model(tokens, positions)),
+        values_and_gradients(model(tokens).flatten(0, 1)[positions]),
+    )
     torch.testing.assert_close(some, whole, atol=2e-6, rtol=1e-4)
 
 
@@ -150,8 +153,8 @@ def test_chosen_positions_beside_padding_equal_those_of_the_sequence_alone():
     for norm in (model.blocks[-1].norm, model.blocks[-1].gate_norm):
         torch.nn.init.normal_(norm.bias)  # so that a norm of padding is not zero
     tokens = torch.randint(0, 4, (1, 30))
-    padded, at = F.pad(tokens, (0, 9), value=PAD), torch.tensor([3, 20, 28, 29])
-    torch.testing.assert_close(model(padded, at), model(tokens, at), atol=1e-5, rtol=1e-5)
+    padded, positions = F.pad(tokens, (0, 9), value=PAD), torch.tensor([3, 20, 28, 29])
+    torch.testing.assert_close(model(padded, positions), model(tokens, positions), atol=1e-5, rtol=1e-5)
 
 
 def test_tail_is_computed_at_chosen_positions_alone():

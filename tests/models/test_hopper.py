@@ -56,28 +56,32 @@ def random_inputs(shape: tuple[int, ...], dtype: torch.dtype, device: torch.devi
 
 
 def run(
-    way: str, block: GatedConvolutionBlock, inputs: list[Tensor], inside: Tensor | None, at: Tensor | None = None
+    way: str,
+    block: GatedConvolutionBlock,
+    inputs: list[Tensor],
+    is_base: Tensor | None,
+    positions: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Outputs and all gradients: `fused`, `plain` under bfloat16 autocast, or `exact` in float64.
 
-    With `at` the block is the last one, and the gradient is that of some of the rows.
+    With `positions` the block is the last one, and the gradient is that of some of the rows.
     """
     block = without_fast_kernels(block)
     if way == "exact":
         block, inputs = block.double(), [tensor.double() for tensor in inputs]
-        inside = None if inside is None else inside.double()
+        is_base = None if is_base is None else is_base.double()
     x, c = (tensor.clone().requires_grad_() for tensor in inputs[:2])
     call = hopper.gated_convolution if way == "fused" else GatedConvolutionBlock.__call__
     with torch.autocast(x.device.type, torch.bfloat16, enabled=way != "exact"):
-        x_after, c_after = call(block, x, c, inside, at, at is not None)
-    if at is None:
+        x_after, c_after = call(block, x, c, is_base, positions, positions is not None)
+    if positions is None:
         torch.autograd.backward([x_after, c_after], [inputs[2].to(x_after.dtype), inputs[3]])
     else:
         assert c_after is None
-        x_after.backward(inputs[2].flatten(0, 1)[: len(at)].to(x_after.dtype))
+        x_after.backward(inputs[2].flatten(0, 1)[: len(positions)].to(x_after.dtype))
     if way == "fused":
         assert x_after.dtype == x.dtype and (c_after is None or c_after.dtype == c.dtype)
-    results = {"x'": x_after} if at is not None else {"x'": x_after, "c'": c_after}
+    results = {"x'": x_after} if positions is not None else {"x'": x_after, "c'": c_after}
     gradients = {name: parameter.grad for name, parameter in block.named_parameters()}
     return {name: tensor.detach() for name, tensor in results.items()} | {"x": x.grad, "c": c.grad, **gradients}
 
@@ -87,10 +91,10 @@ def error(found: Tensor, exact: Tensor) -> float:
 
 
 def assert_no_worse_than_plain(
-    block: GatedConvolutionBlock, inputs: list[Tensor], inside: Tensor | None = None, at: Tensor | None = None
+    block: GatedConvolutionBlock, inputs: list[Tensor], is_base: Tensor | None = None, positions: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Compare outputs and gradients of both with the float64 block; returns the fused block's."""
-    exact, plain, ours = (run(way, block, inputs, inside, at) for way in ("exact", "plain", "fused"))
+    exact, plain, ours = (run(way, block, inputs, is_base, positions) for way in ("exact", "plain", "fused"))
     for name, wanted in exact.items():
         found, allowed = error(ours[name], wanted), TOLERANCE * error(plain[name], wanted)
         assert found <= allowed, f"{name}: {found:.2e} from the float64 block, at most {allowed:.2e} expected"
@@ -124,11 +128,11 @@ def test_other_widths(width, device):
 
 @pytest.mark.parametrize("ffn", [False, True])
 def test_chosen_positions_of_the_last_block(ffn, device):
-    at = torch.tensor([0, 3, 36, 37, 73, 80, 110], device=device)
+    positions = torch.tensor([0, 3, 36, 37, 73, 80, 110], device=device)
     inputs = random_inputs((3, 37, 64), torch.bfloat16, device)
-    chosen = assert_no_worse_than_plain(random_block(64, 9, 4, device, ffn), inputs, None, at)
+    chosen = assert_no_worse_than_plain(random_block(64, 9, 4, device, ffn), inputs, None, positions)
     everywhere = run("fused", random_block(64, 9, 4, device, ffn), inputs, None)
-    assert torch.equal(chosen["x'"], everywhere["x'"].flatten(0, 1)[at])
+    assert torch.equal(chosen["x'"], everywhere["x'"].flatten(0, 1)[positions])
 
 
 def test_sums_over_positions_in_few_uneven_parts(device, monkeypatch):
@@ -139,9 +143,9 @@ def test_sums_over_positions_in_few_uneven_parts(device, monkeypatch):
 
 def test_padding_is_zeros_to_the_convolutions(device):
     block, inputs = random_block(64, 5, 4, device), random_inputs((2, 50, 64), torch.bfloat16, device)
-    inside = torch.ones(2, 50, 1, dtype=torch.bfloat16, device=device)
-    inside[0, 31:] = 0
-    padded = assert_no_worse_than_plain(block, inputs, inside)
+    is_base = torch.ones(2, 50, 1, dtype=torch.bfloat16, device=device)
+    is_base[0, 31:] = 0
+    padded = assert_no_worse_than_plain(block, inputs, is_base)
     alone = run("fused", block, [tensor[:1, :31] for tensor in inputs], None)
     assert torch.equal(padded["x'"][0, :31], alone["x'"][0])
     assert torch.equal(padded["c'"][0, :31], alone["c'"][0])
@@ -169,7 +173,7 @@ def test_the_same_bits_twice(device):
 def test_gradients_where_one_output_is_not_used(unused, device):
     block, inputs = random_block(64, 5, 1, device), random_inputs((1, 20, 64), torch.bfloat16, device)
     gradients = []
-    for way in (hopper.gated_convolution, lambda block, x, c, inside: block.double()(x.double(), c.double(), inside)):
+    for way in (hopper.gated_convolution, lambda block, x, c, is_base: block.double()(x.double(), c.double(), is_base)):
         block_here, x = copy.deepcopy(block), inputs[0].clone().requires_grad_()
         c = inputs[1].clone().requires_grad_()
         outputs = way(block_here, x, c, None)
@@ -281,7 +285,7 @@ def test_a_model_uses_it_where_it_applies(second_branch, chosen, device, applied
     model = Backbone(Config(width=64, kernel=5, blocks=3, ffn=True, second_branch=second_branch)).to(device)
     tokens = torch.randint(0, 4, (2, 30), device=device)
     tokens[1, 20:] = PAD
-    at = torch.arange(1, 49, 3, device=device) if chosen else None
+    positions = torch.arange(1, 49, 3, device=device) if chosen else None
     calls = []
     real, real_stem, real_tail = hopper.gated_convolution, hopper.stem, hopper.tail
     monkeypatch.setattr(hopper, "gated_convolution", lambda *inputs: calls.append(inputs[0]) or real(*inputs))
@@ -289,7 +293,7 @@ def test_a_model_uses_it_where_it_applies(second_branch, chosen, device, applied
     monkeypatch.setattr(hopper, "tail", lambda *inputs: calls.append("tail") or real_tail(*inputs))
 
     def features_and_gradients(network: Backbone) -> list[Tensor]:
-        features = network(tokens, at)
+        features = network(tokens, positions)
         features = features if chosen else features[tokens != PAD]
         loss = features.double().square().sum()
         return [features, *torch.autograd.grad(loss, list(network.parameters()))]

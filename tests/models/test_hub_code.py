@@ -185,8 +185,8 @@ def test_features_are_those_that_the_class_itself_gives(made):
 
 
 @pytest.mark.parametrize("kind", ["classes", "per_base"])
-def test_padding_leaves_no_trace(made, kind):
-    tiny.assert_padding_leaves_no_trace(made[-1], kind)
+def test_padding_is_masked_out(made, kind):
+    tiny.assert_padding_is_masked_out(made[-1], kind)
 
 
 def test_gradients_reach_every_weight_that_features_pass_through(made):

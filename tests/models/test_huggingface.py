@@ -243,10 +243,10 @@ def test_the_mean_is_that_of_transformers_over_tokens_without_special_ones(setti
 
 @pytest.mark.parametrize("kind", ["classes", "per_base"])
 def test_a_padded_batch_gives_what_single_sequences_give(settings, kind):
-    assert_padding_leaves_no_trace(settings, kind)
+    assert_padding_is_masked_out(settings, kind)
 
 
-def assert_padding_leaves_no_trace(settings: dict, kind: str) -> None:
+def assert_padding_is_masked_out(settings: dict, kind: str) -> None:
     torch.manual_seed(0)
     model = build_predictor("huggingface", settings, kind, 3, 40).eval()
     sequences = [SEQUENCE, "ACGTTGCAAT", "GATTACAGATTACAC"]

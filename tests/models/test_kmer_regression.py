@@ -74,7 +74,7 @@ def test_the_one_loop_finds_the_optimum_of_logistic_regression(tmp_path):
     assert np.ptp(found[:, 1]) > 0.3
 
 
-def test_padding_on_either_side_leaves_no_trace():
+def test_padding_on_either_side_is_masked_out():
     model = predictor(Config(k=3), "classes", 4, 12)
     torch.nn.init.normal_(model.weights.weight[:-1])
     (alone,) = model(tokens_of(["ACGTTGCA"]))

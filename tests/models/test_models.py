@@ -79,27 +79,15 @@ def test_every_architecture_is_tried_here():
     assert catalogued <= with_config
 
 
-@every_architecture
-@pytest.mark.parametrize("kind", ["classes", "per_base"])
-def test_a_padded_batch_gives_what_single_sequences_give(name, kind):
-    _leaves_no_trace(TINY[name], kind)
+PADDED = [(name, kind, head) for name in TINY for kind in ("classes", "per_base") for head in ("linear", "cnn")]
+PADDED.append(("cnn", "per_base", "linear"))  # of whole sequences it has one length, to which all are padded
 
 
-def test_a_padded_batch_gives_what_single_sequences_give_to_the_cnn_of_bases_too():
-    """Of whole sequences it has one length, to which all are padded, as its authors have it."""
-    _leaves_no_trace(("cnn", {}), "per_base")
-
-
-@every_architecture
-@pytest.mark.parametrize("kind", ["classes", "per_base"])
-def test_padding_leaves_no_trace_under_the_head_of_bend(name, kind):
-    """Its convolutions read beyond the end of a sequence, where there must be zeros, whatever the backbone left."""
-    _leaves_no_trace(TINY[name], kind, head="cnn")
-
-
-def _leaves_no_trace(of: tuple[str, dict], kind: str, **options: str) -> None:
+@pytest.mark.parametrize("name, kind, head", PADDED)
+def test_a_padded_batch_gives_what_single_sequences_give(name, kind, head):
+    """BEND's head, `cnn`, reads beyond the end of a sequence, where there must be zeros, whatever the backbone left."""
     torch.manual_seed(0)
-    model = stirred(build_predictor(*of, kind, 3, 200, **options))
+    model = stirred(build_predictor(*TINY.get(name, (name, {})), kind, 3, 200, head=head))
     singles = [random_tokens(1, length, seed=length) for length in (17, 60, 41)]
     together = model(padded(singles, 73))
     for row, single in enumerate(singles):
@@ -109,7 +97,7 @@ def _leaves_no_trace(of: tuple[str, dict], kind: str, **options: str) -> None:
 
 
 @pytest.mark.parametrize("name, kind", [*((name, "classes") for name in TINY), ("cnn", "per_base")])
-def test_padding_leaves_no_trace_in_training_either(name, kind):
+def test_padding_is_masked_out_in_training_too(name, kind):
     """Batch normalisation sees bases alone: the width of the padding changes neither outputs nor gradients.
 
     In float64, for the kernels of HyenaDNA are sines of sines, which make much of the last digit of a float32.
@@ -127,25 +115,28 @@ def test_padding_leaves_no_trace_in_training_either(name, kind):
         torch.testing.assert_close(narrow, wide, atol=1e-10, rtol=1e-10)
 
 
-@every_architecture
-def test_the_order_of_a_batch_is_of_no_account(name):
-    model, tokens = tiny(name), random_tokens(4, 50)
-    order = torch.tensor([2, 0, 3, 1])
-    torch.testing.assert_close(model(tokens[order]), model(tokens)[order], atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("kind", ["classes", "per_base"])
-def test_the_order_of_a_batch_is_of_no_account_to_the_cnn_either(kind):
-    model, tokens = stirred(build_predictor("cnn", {}, kind, 3, 80)), random_tokens(4, 80)
-    order = torch.tensor([2, 0, 3, 1])
+@pytest.mark.parametrize("name, kind", [*((name, "per_base") for name in (*TINY, "cnn")), ("cnn", "classes")])
+def test_the_order_of_a_batch_does_not_matter(name, kind):
+    model = stirred(build_predictor(*TINY.get(name, (name, {})), kind, 3, 80))
+    tokens, order = random_tokens(4, 80), torch.tensor([2, 0, 3, 1])
     torch.testing.assert_close(model(tokens[order]), model(tokens)[order], atol=1e-5, rtol=1e-5)
 
 
 @every_architecture
 def test_chosen_positions_are_those_of_the_whole(name):
     model, tokens = tiny(name), random_tokens(2, 50)
-    at = torch.tensor([0, 7, 49, 50, 99])
-    torch.testing.assert_close(model(tokens, at), model(tokens).flatten(0, 1)[at], atol=1e-5, rtol=1e-5)
+    positions = torch.tensor([0, 7, 49, 50, 99])
+    torch.testing.assert_close(model(tokens, positions), model(tokens).flatten(0, 1)[positions], atol=1e-5, rtol=1e-5)
+
+
+def moved_outputs(model: torch.nn.Module, tokens: torch.Tensor) -> tuple[torch.Tensor, list[int]]:
+    """Which outputs change (changed base, output), and how many bases each output sees."""
+    length = tokens.shape[1]
+    changed = tokens.repeat(length, 1)
+    changed[torch.arange(length), torch.arange(length)] = (tokens[0] + 1) % 4
+    with torch.inference_mode():
+        moved = (model(changed) - model(tokens)).abs().amax(-1) > 1e-12
+    return moved, [int(seen[-1] - seen[0]) + 1 for seen in (column.nonzero().flatten() for column in moved.T)]
 
 
 @every_architecture
@@ -153,11 +144,7 @@ def test_one_substitution_moves_the_receptive_field_and_nothing_else(name):
     """Every base in turn is changed: the widest reach of any output is the receptive field."""
     field, model, length = configure(*TINY[name]).receptive_field, tiny(name).double(), 200
     tokens = random_tokens(1, length)
-    changed = tokens.repeat(length, 1)
-    changed[torch.arange(length), torch.arange(length)] = (tokens[0] + 1) % 4
-    with torch.inference_mode():
-        moved = (model(changed) - model(tokens)).abs().amax(-1) > 1e-12  # (changed base, output)
-    reach = [int(seen[-1] - seen[0]) + 1 for seen in (column.nonzero().flatten() for column in moved.T)]
+    moved, reach = moved_outputs(model, tokens)
     causal, mirrored = "causal" in name, "reverse" in name  # the one sees no more than half, the other two places
     assert max(reach) == (length if field is None else field), "of some output"
     assert field is not None or causal or mirrored or min(reach) > length - 3
@@ -167,12 +154,7 @@ def test_one_substitution_moves_the_receptive_field_and_nothing_else(name):
 @pytest.mark.parametrize("architecture", ["cnn", "kmer_regression"])
 def test_the_receptive_field_of_predictions_of_bases(architecture):
     model, length = stirred(build_predictor(architecture, {}, "per_base", 3, 0)).double(), 240
-    tokens = torch.arange(length).remainder(3)[None]
-    changed = tokens.repeat(length, 1)
-    changed[torch.arange(length), torch.arange(length)] = 3
-    with torch.inference_mode():
-        moved = (model(changed) - model(tokens)).abs().amax(-1) > 1e-12
-    reach = [int(seen[-1] - seen[0]) + 1 for seen in (column.nonzero().flatten() for column in moved.T)]
+    _, reach = moved_outputs(model, torch.arange(length).remainder(4)[None])
     assert max(reach) == receptive_field(architecture, {}, "per_base")
     assert receptive_field(architecture, {}, "classes") is None
 
@@ -222,11 +204,11 @@ def test_the_transformer_reads_the_order_of_the_bases():
 
 def test_batch_normalisation_is_pytorchs_over_the_bases_alone():
     torch.manual_seed(0)
-    x, inside = torch.randn(3, 9, 4), torch.arange(9) < torch.tensor([[9], [4], [6]])
+    x, is_base = torch.randn(3, 9, 4), torch.arange(9) < torch.tensor([[9], [4], [6]])
     ours, pytorchs = BatchNorm(4), torch.nn.BatchNorm1d(4)
-    out, expected = ours(x, inside.unsqueeze(-1)), pytorchs(torch.cat([x[0], x[1, :4], x[2, :6]]))
-    torch.testing.assert_close(out[inside], expected)
-    assert not out[~inside].any()
+    out, expected = ours(x, is_base.unsqueeze(-1)), pytorchs(torch.cat([x[0], x[1, :4], x[2, :6]]))
+    torch.testing.assert_close(out[is_base], expected)
+    assert not out[~is_base].any()
     torch.testing.assert_close(ours.running_var, pytorchs.running_var)
 
 
