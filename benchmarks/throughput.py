@@ -13,10 +13,9 @@ as PyTorch makes it. To have both keep it: MALLOC_MMAP_THRESHOLD_=33554432 MALLO
 
     released    the authors' model, as shipped: float32
     plain       ours as its equations stand, at every position
-    fast        ours as the pipeline uses it; in pretraining the last block and the tail at masked positions only; on a
-                GPU in bfloat16 three times: plain, compiled by PyTorch, and fast (`convnova.models.kernels.hopper`
-                and, in
-                training, `convnova.training.cuda_graphs`)
+    fast        ours as the pipeline uses it (`convnova.models.kernels`); in pretraining the last block and the tail at
+                masked positions only; on a GPU in bfloat16 three times: plain, compiled by PyTorch, and fast, which in
+                training replays graphs (`convnova.training.cuda_graphs`)
 """
 
 import argparse
@@ -220,7 +219,7 @@ def on_a_gpu(case: Case, ours: nn.Module, step: Callable, tokens: Tensor, at: Te
 
 
 class Traffic(TorchDispatchMode):
-    """Counts the bytes of all tensors that operations read and write; views cost nothing."""
+    """Counts the bytes of all tensors that operations read and write; views count nothing."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -14,8 +14,8 @@ convolutions. Positions of the token PAD are padding: zeros to every convolution
 """
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -285,7 +285,10 @@ class Backbone(nn.Module):
         return torch.cat(parts, 1)
 
     def _features(self, tokens: Tensor, positions: Tensor | None) -> Tensor:
-        call = recompute if self.checkpointing and torch.is_grad_enabled() else lambda f, *inputs: f(*inputs)
+        if self.checkpointing and torch.is_grad_enabled():  # keep inputs only; backward computes the rest again
+            call = partial(checkpoint, use_reentrant=False)
+        else:
+            call = lambda function, *inputs: function(*inputs)  # noqa: E731
         x, c = call(self.stems, tokens)
         padding = tokens == PAD
         # any() would wait for a GPU
@@ -330,11 +333,6 @@ def letter_windows(tokens: Tensor) -> Tensor:
     padded = F.pad(tokens.long(), (reach, reach), value=PAD)
     letters = F.one_hot(padded, VOCABULARY + 1)[..., :VOCABULARY].to(torch.uint8).contiguous()  # (B, L + 8, 5)
     return letters.as_strided((*tokens.shape, STEM_KERNEL * VOCABULARY), (letters.stride(0), VOCABULARY, 1))
-
-
-def recompute(function: Callable, *inputs: Tensor | None) -> Tensor | tuple:
-    """`function(*inputs)`, of which only the inputs are kept; the backward pass computes the rest again."""
-    return checkpoint(function, *inputs, use_reentrant=False)
 
 
 def reverse(tokens: Tensor) -> Tensor:
