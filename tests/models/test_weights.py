@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -36,4 +39,21 @@ def test_weights_without_their_json_or_damaged_are_refused(damage, tmp_path):
     save_weights({"w": torch.zeros(1)}, path, {})
     (tmp_path / damage).write_text("{")
     with pytest.raises(ConvNovaError, match="weights.safetensors: expected weights and a JSON beside them"):
+        load_weights(path)
+
+
+@pytest.mark.parametrize("stopped_at", ["weights.json", "weights.safetensors"])
+def test_weights_and_json_of_two_trainings_are_never_taken_together(tmp_path, monkeypatch, stopped_at):
+    path, replace = tmp_path / "weights.safetensors", os.replace
+    save_weights({"w": torch.zeros(1)}, path, {"training": 1})
+
+    def stopping(source, target):
+        if Path(target).name == stopped_at:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        save_weights({"w": torch.ones(1)}, path, {"training": 2})
+    with pytest.raises(ConvNovaError, match="expected weights and a JSON beside them"):
         load_weights(path)

@@ -20,7 +20,6 @@ computed again, as are the tail's norms and GELUs, of which x and what the linea
 This module can be imported without triton and without a GPU; `applies` says where it can be used.
 """
 
-from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
@@ -311,7 +310,7 @@ class _Tail(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, *parameters):  # noqa: ANN001, ANN205
-        (w1, b1), (w2, b2), norm, (w3, b3), (w4, b4), last_norm = _pairs(parameters)
+        (w1, b1), (w2, b2), norm, (w3, b3), (w4, b4), last_norm = zip(parameters[::2], parameters[1::2], strict=True)
         weights = [weight.to(torch.bfloat16) for weight in (w1, w2, w3, w4)]
         biases = [bias.to(torch.bfloat16) for bias in (b1, b2, b3, b4)]
 
@@ -338,11 +337,6 @@ class _Tail(torch.autograd.Function):
         dx = (dy + dz1 @ w1).to(x.dtype)
         dw1 = _product(dz1, x.to(torch.bfloat16))
         return dx, dw1, db1, dw2, db2, dscale, dshift, dw3, db3, dw4, db4, dlast_scale, dlast_shift
-
-
-def _pairs(parameters: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """Weight and bias, or scale and shift, of one layer after the other."""
-    return list(zip(parameters[::2], parameters[1::2], strict=True))
 
 
 def _through_gelu_and_linear(dnext: Tensor, z: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
