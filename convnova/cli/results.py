@@ -66,8 +66,8 @@ def _comparisons(config: "RunConfig", published: Path, out: Path) -> None:
 
 
 def _test_rows(config: "RunConfig", published: Path, out: Path) -> None:
+    from convnova.reporting.paired_test_rows import compare_test_rows
     from convnova.reporting.render import write
-    from convnova.reporting.test_row_comparison import compare_test_rows
 
     write(compare_test_rows(config), out / "tables")
 

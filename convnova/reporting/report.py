@@ -13,13 +13,13 @@ from convnova.config.run import Job, RunConfig
 from convnova.files import write_text
 from convnova.reporting.audit_table import audit_table, read_audits
 from convnova.reporting.comparison_tables import comparison_tables
+from convnova.reporting.paired_test_rows import pair_table, read_test_rows
 from convnova.reporting.published import read_published
 from convnova.reporting.render import HTML
 from convnova.reporting.report_provenance import Traces, data_files, numbers
 from convnova.reporting.scores import read_scores
 from convnova.reporting.suite_tables import suite_tables
 from convnova.reporting.table import SIMULATED, Table
-from convnova.reporting.test_row_comparison import pair_table, read_test_rows
 from convnova.runs.outputs import TEST_ROW_TABLE, extra_table_titles, figure_titles, test_row_tasks
 from convnova.runs.provenance_table import wall_time
 from convnova.runs.status import STATES, counts, steps

@@ -15,8 +15,8 @@ from convnova.cli.main import main
 from convnova.config.load import load, save
 from convnova.errors import ConvNovaError
 from convnova.evaluation.model_comparison import compare_over_test_rows, holm
+from convnova.reporting.paired_test_rows import compare_test_rows, pair_table, read_test_rows
 from convnova.reporting.render import layout
-from convnova.reporting.test_row_comparison import compare_test_rows, pair_table, read_test_rows
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 FILES = {"train": "train.csv", "test": "test.csv"}
