@@ -89,9 +89,8 @@ def _read_header(path: Path) -> tuple[dict, int]:
         with safe_open(path, framework="numpy"):
             pass
     except SafetensorError as error:
-        raise ConvNovaError(
-            f"{path}: expected a whole safetensors file: {error}; delete it and make it again"
-        ) from error
+        message = f"{path}: expected a whole safetensors file: {error}; delete it and make it again"
+        raise ConvNovaError(message) from error
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         return json.loads(stream.read(length)), 8 + length

@@ -13,21 +13,14 @@ IUPAC = "RYSWKMBDHV"
 OTHER = 255
 NOT_DNA = 254
 
-
-def _letter_table() -> np.ndarray:
-    table = np.full(256, NOT_DNA, dtype=np.uint8)
-    for letters, token in ((LETTERS[:4], None), ("N", N), ("U", T), (IUPAC + ".-", OTHER)):
-        for letter in letters:
-            value = LETTERS.index(letter) if token is None else token
-            table[ord(letter)] = table[ord(letter.lower())] = value
-    return table
-
-
-LETTER_TO_TOKEN = _letter_table()
+LETTER_TO_TOKEN = np.full(256, NOT_DNA, np.uint8)
+for _letter, _token in (*zip(LETTERS, range(5), strict=True), ("U", T), *((code, OTHER) for code in IUPAC + ".-")):
+    LETTER_TO_TOKEN[[ord(_letter), ord(_letter.lower())]] = _token
 """uint8 (256,): byte to token; OTHER for an IUPAC code or gap, NOT_DNA for anything else."""
 
 TOKEN_TO_LETTER = np.frombuffer(LETTERS.encode(), dtype=np.uint8)
 COMPLEMENT = np.array([T, G, C, A, N, PAD], dtype=np.uint8)
+"""uint8 (6,): the base opposite each token; N and PAD stay."""
 
 
 def encode(sequence: str | bytes) -> tuple[np.ndarray, int]:
@@ -62,11 +55,6 @@ def decode(tokens: np.ndarray) -> str:
     'ACGTN'
     """
     return TOKEN_TO_LETTER[tokens].tobytes().decode()
-
-
-def complement(tokens: np.ndarray) -> np.ndarray:
-    """The base opposite each token, uint8 of any shape, in the same order; N and PAD stay."""
-    return COMPLEMENT[tokens]
 
 
 def reverse_complement(tokens: np.ndarray) -> np.ndarray:

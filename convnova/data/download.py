@@ -91,10 +91,8 @@ def fetch(
         if address:
             os.replace(new, out)
     except OSError as error:
-        raise ConvNovaError(
-            f"{out}: expected a folder that can be written to and has room, found: {error}; "
-            "fix that and run again: what has come so far stays"
-        ) from error
+        found = f"{error}; fix that and run again: what has come so far stays"
+        raise ConvNovaError(f"{out}: expected a folder that can be written to and has room, found: {found}") from error
     return out
 
 
@@ -113,8 +111,8 @@ def _mirror_checksums(mirror: str) -> dict[str, str]:
                     response.raise_for_status()
                     text = response.text
         except requests.RequestException as error:
-            message = f"{sums_file}: expected the mirror's checksums, found: {_reason(error)}; try again"
-            raise ConvNovaError(message) from error
+            found = _reason(error)
+            raise ConvNovaError(f"{sums_file}: expected the mirror's checksums, found: {found}; try again") from error
     elif not Path(mirror).is_dir():
         raise ConvNovaError(f"{mirror}: expected a mirror, a folder or a URL, found no folder")
     elif Path(sums_file).is_file():
@@ -123,8 +121,8 @@ def _mirror_checksums(mirror: str) -> dict[str, str]:
     for number, line in enumerate(text.splitlines(), 1):
         match = re.fullmatch(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)", line)
         if match is None:
-            found = repr(line[:80])
-            raise ConvNovaError(f"{sums_file}, line {number}: expected a sha256, two spaces and a path, found {found}")
+            where = f"{sums_file}, line {number}"
+            raise ConvNovaError(f"{where}: expected a sha256, two spaces and a path, found {line[:80]!r}")
         sums[match[2]] = match[1]
     return sums
 
@@ -171,9 +169,8 @@ def _reason(error: BaseException) -> str:
 
 
 def _retry() -> urllib3.Retry:
-    return urllib3.Retry(
-        RETRIES, backoff_factor=BACKOFF, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False
-    )
+    busy = (429, 500, 502, 503, 504)
+    return urllib3.Retry(RETRIES, backoff_factor=BACKOFF, status_forcelist=busy, raise_on_status=False)
 
 
 def _session() -> requests.Session:
@@ -210,7 +207,13 @@ class ResumableDownload:
             shutil.copyfile(address, self.part)
         else:
             raise ValueError("no such file")
-        self._check_content()
+        with self.part.open("rb") as stream:
+            head = stream.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+        try:
+            self._check(head.startswith((b"<!doctype html", b"<html")), self.part.stat().st_size)
+        except ValueError:
+            self._discard()
+            raise
         os.replace(self.part, temporary)
         self.state.unlink(missing_ok=True)
 
@@ -218,14 +221,10 @@ class ResumableDownload:
         self.part.unlink(missing_ok=True)
         self.state.unlink(missing_ok=True)
 
-    def _check_content(self) -> None:
-        """Refuse what cannot be the file, whatever its checksum."""
-        length = self.part.stat().st_size
-        with self.part.open("rb") as stream:
-            head = stream.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-        is_page = head.startswith((b"<!doctype html", b"<html")) and not self.out.name.endswith(".html")
-        if is_page or not length or self.size not in (None, length):
-            self._discard()
+    def _check(self, is_page: bool, length: int | None) -> None:
+        """Refuse what cannot be the file, whatever its checksum; `length` is its bytes, as far as they are known."""
+        is_page = is_page and not self.out.name.endswith(".html")
+        if is_page or length == 0 or None not in (self.size, length) and self.size != length:
             expected = f"{self.size:,} bytes" if self.size else "data"
             raise ValueError(f"expected {expected}, found {'an HTML page' if is_page else f'{length:,} bytes'}")
 
@@ -256,7 +255,10 @@ class ResumableDownload:
                 if response.status_code == requests.codes.range_not_satisfiable:
                     return  # nothing lies beyond `start`: the file ends there
             else:
-                start, total = 0, self._check_headers(response)
+                response.raise_for_status()
+                length = response.headers.get("Content-Length")
+                start, total = 0, int(length) if length else None
+                self._check(response.headers.get("Content-Type", "").startswith("text/html"), total)
             # A new file empties `.part` before its state is written, so that no other file's bytes go with it.
             with self.part.open("ab" if start else "wb") as stream:
                 if not start:
@@ -278,16 +280,6 @@ class ResumableDownload:
         except (FileNotFoundError, ValueError):
             pass
         return 0, None, None
-
-    def _check_headers(self, response: requests.Response) -> int | None:
-        """The length of the whole file, if the server says it; refuses a wrong one before the body comes."""
-        response.raise_for_status()
-        if response.headers.get("Content-Type", "").startswith("text/html") and not self.out.name.endswith(".html"):
-            raise ValueError("expected data, found an HTML page")
-        length = response.headers.get("Content-Length")
-        if self.size and length and int(length) != self.size:
-            raise ValueError(f"expected {self.size:,} bytes, found {int(length):,}")
-        return int(length) if length else None
 
     def _check_range(self, response: requests.Response, start: int, total: int | None) -> int:
         """The length of the whole file if the answer is its rest from `start` on; otherwise discards what has come."""

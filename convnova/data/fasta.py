@@ -35,32 +35,28 @@ def pieces(path: str | Path) -> Iterator[Piece]:
         ConvNovaError: no header at the start, a record without letters, no record at all, a
             missing file, gzip data that end early or are damaged.
     """
-    record, header, header_line, is_blank, line = 0, "", 0, False, 0
+    record, header, line = 0, "", 0
+    blank = ""  # the last header and its line, until letters follow
+    no_letters = f"{path}: expected a sequence after every header, found none for "
     with open_bytes(path) as stream:
         # Whole lines, and an empty line before them, so that every header follows a line break.
         while len(text := b"".join((b"\n", stream.read(READ_BYTES), stream.readline()))) > 1:
             for index, part in enumerate(text.split(b"\n>")):
                 first_line, _, letters = part.partition(b"\n")
                 if index:  # what stands before the first header belongs to the record before
-                    if is_blank:
-                        raise _no_letters(path, header, header_line)
-                    record, header, header_line = record + 1, first_line.decode("utf-8", "replace").strip(), line
-                    is_blank = True
+                    if blank:
+                        raise ConvNovaError(no_letters + blank)
+                    record, header = record + 1, first_line.decode("utf-8", "replace").strip()
+                    blank = f"{header!r} in line {line}"
                 if letters and not letters.isspace():
                     if not record:
-                        found = letters.lstrip().splitlines()[0][:40].decode("utf-8", "replace")
-                        raise ConvNovaError(
-                            f"{path}: expected FASTA, its first line a header with '>', found {found!r}"
-                        )
-                    is_blank = False
+                        found = repr(letters.lstrip().splitlines()[0][:40].decode("utf-8", "replace"))
+                        raise ConvNovaError(f"{path}: expected FASTA, its first line a header with '>', found {found}")
+                    blank = ""
                     yield Piece(record, header, letters, line + 1)
                 line += part.count(b"\n") + 1
             line -= 2  # the empty line before this text, and the one before the next
-    if is_blank:
-        raise _no_letters(path, header, header_line)
+    if blank:
+        raise ConvNovaError(no_letters + blank)
     if not record:
         raise ConvNovaError(f"{path}: expected FASTA records, found an empty file; fetch it again")
-
-
-def _no_letters(path: str | Path, header: str, line: int) -> ConvNovaError:
-    return ConvNovaError(f"{path}: expected a sequence after every header, found none for {header!r} in line {line}")

@@ -39,11 +39,6 @@ class Transcript(NamedTuple):
     coding: list[tuple[int, int]]
 
     @property
-    def bases(self) -> int:
-        """Coding bases, the stop codon included."""
-        return sum(end - start for start, end in self.coding)
-
-    @property
     def introns(self) -> list[tuple[int, int]]:
         """What lies between coding parts, as far as it is long enough to be one."""
         gaps = [(left[1], right[0]) for left, right in itertools.pairwise(self.coding)]
@@ -116,7 +111,7 @@ def label_bases(length: int, transcripts: Iterable[Transcript]) -> np.ndarray:
     transcript with more coding bases (of equals, the later one in the file).
     """
     labels = np.full(length, NONCODING, np.int8)
-    by_size = sorted(transcripts, key=lambda transcript: transcript.bases)
+    by_size = sorted(transcripts, key=lambda transcript: sum(end - start for start, end in transcript.coding))
     for transcript in by_size:
         reverse = REVERSE * (transcript.strand == "-")
         for start, end in transcript.introns:
@@ -143,5 +138,5 @@ def _translated(transcript: Transcript) -> list[tuple[int, int]]:
     for start, end in joined if is_reverse else joined[::-1]:  # from the end of the gene on
         cut = min(left, end - start)
         left -= cut
-        parts.append((start + cut, end) if is_reverse else (start, end - cut))
-    return [(start, end) for start, end in parts if start < end]
+        parts.append((start + cut, end) if is_reverse else (start, end - cut))  # empty if all of it was cut
+    return parts

@@ -57,10 +57,8 @@ def tokenize_genome(
             if bed:
                 _report_overlap(bed, intervals)
             inputs = {"fasta": fasta, "bed": bed} if bed else {"fasta": fasta}
-            file.metadata["inputs"] = {
-                role: {"name": Path(path).name, "sha256": sha256(path)} for role, path in inputs.items()
-            }
-            file.metadata["letters"] = letters
+            hashes = {role: {"name": Path(path).name, "sha256": sha256(path)} for role, path in inputs.items()}
+            file.metadata |= {"inputs": hashes, "letters": letters}
         rows = ["\t".join(Interval._fields), *("\t".join(map(str, interval)) for interval in intervals)]
         Path(temporary, INTERVALS_FILE).write_text("\n".join(rows) + "\n", encoding="utf-8")
         out.mkdir(exist_ok=True)
@@ -70,30 +68,29 @@ def tokenize_genome(
 
 def _append_chromosomes(fasta: Path, file: ArrayFileWriter) -> dict[str, dict[str, int]]:
     """Append each record's tokens to the file; count the letters of each chromosome by kind."""
-    letters: dict[str, dict[str, int]] = {}
+    counts: dict[str, np.ndarray] = {}
     record, name = 0, ""
     with progress(f"reading {fasta.name}", unit="bases") as work:
         for piece in pieces(fasta):
             if piece.record != record:
                 record, name = piece.record, (piece.header.split(maxsplit=1) or [""])[0]
-                if not name or name in letters:
+                if not name or name in counts:
                     found = f"{name!r} a second time" if name else "none"
                     where = f"line {piece.line - 1}"
                     raise ConvNovaError(f"{fasta}: expected another name for every record, found {found} in {where}")
-                letters[name] = dict.fromkeys(("bases", "N", "lower", "other"), 0)
-            codes, count = _codes(piece, fasta), letters[name]
+                counts[name] = np.zeros(4, np.int64)
+            codes = _codes(piece, fasta)
             file.append(name, np.minimum(codes, dna.N))  # other letters become N, which is the largest token
-            count["bases"] += codes.size
-            count["N"] += int(np.count_nonzero(codes == dna.N))
-            count["lower"] += int(np.count_nonzero(np.frombuffer(piece.letters, np.uint8) >= ord("a")))
-            count["other"] += int(np.count_nonzero(codes == dna.OTHER))
+            of_kind = codes == dna.N, np.frombuffer(piece.letters, np.uint8) >= ord("a"), codes == dna.OTHER
+            counts[name] += codes.size, *map(np.count_nonzero, of_kind)
             work.update(codes.size)
-    total = {key: sum(count[key] for count in letters.values()) for key in letters[name]}
+    bases, n, lower, other = sum(counts.values())
     log(
-        f"{fasta}: {len(letters)} chromosomes, {total['bases']:,} bases, of which {total['N']:,} N, "
-        f"{total['lower']:,} lower case, {total['other']:,} other letters, read as N"
+        f"{fasta}: {len(counts)} chromosomes, {bases:,} bases, of which {n:,} N, "
+        f"{lower:,} lower case, {other:,} other letters, read as N"
     )
-    return letters
+    kinds = ("bases", "N", "lower", "other")
+    return {name: dict(zip(kinds, count.tolist(), strict=True)) for name, count in counts.items()}
 
 
 def _codes(piece: Piece, fasta: Path) -> np.ndarray:
@@ -185,12 +182,11 @@ def choose_chromosomes(lengths: Mapping[str, int], given: Mapping[str, str]) -> 
 
 def _by_position(interval: Interval, length: int) -> list[Interval]:
     """The parts of an interval in the first 90%, the next 5% and the last 5% of its chromosome of `length` bases."""
-    borders = (0, length * 90 // 100, length * 95 // 100, length)
-    parts = [
-        Interval(interval.chrom, max(interval.start, first), min(interval.end, last), split)
-        for first, last, split in zip(borders, borders[1:], SPLITS, strict=False)
-    ]
-    return [part for part in parts if part.start < part.end]
+    borders, parts = (0, length * 90 // 100, length * 95 // 100, length), []
+    for split, first, last in zip(SPLITS, borders, borders[1:], strict=False):
+        start, end = max(interval.start, first), min(interval.end, last)
+        parts += [Interval(interval.chrom, start, end, split)] if start < end else []
+    return parts
 
 
 def _report_overlap(bed: Path, intervals: list[Interval]) -> None:

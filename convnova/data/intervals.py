@@ -6,6 +6,7 @@ Intervals are merged and overlapped by `bedtools` alone, through pybedtools.
 
 import difflib
 import io
+import itertools
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,26 +37,24 @@ def bed_rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
 
     Blank lines, comments and a header are left out. Fields are split at tabs or, in a line without any, at blanks.
     """
-    with open_bytes(path) as stream, io.TextIOWrapper(stream, "utf-8-sig", errors="replace") as text:
-        for number, line in enumerate(text, start=1):
-            fields = _split_line(line)
-            if fields and not line.startswith(("#", "track ", "browser ")) and not _is_header(fields):
-                yield number, fields
+    for number, line, fields, is_header in _lines(path):
+        if fields and not is_header and not line.startswith(("#", "track ", "browser ")):
+            yield number, fields
 
 
 def bed_header(path: str | Path) -> list[str]:
     """The columns' names, if the first line has them: its second and third contain `start` and `end`."""
+    return next((fields for _, _, fields, is_header in itertools.islice(_lines(path), 1) if is_header), [])
+
+
+def _lines(path: str | Path) -> Iterator[tuple[int, str, list[str], bool]]:
+    """Number, text and fields of each line, and whether it names the columns, behind `#` or not."""
     with open_bytes(path) as stream, io.TextIOWrapper(stream, "utf-8-sig", errors="replace") as text:
-        fields = _split_line(text.readline().lstrip("#"))
-        return fields if _is_header(fields) else []
-
-
-def _split_line(line: str) -> list[str]:
-    return line.rstrip("\r\n").split("\t") if "\t" in line.strip() else line.split()
-
-
-def _is_header(fields: list[str]) -> bool:
-    return len(fields) > 2 and "start" in fields[1].lower() and "end" in fields[2].lower()
+        for number, line in enumerate(text, start=1):
+            content = line.lstrip("#")
+            fields = content.rstrip("\r\n").split("\t") if "\t" in content.strip() else content.split()
+            is_header = len(fields) > 2 and "start" in fields[1].lower() and "end" in fields[2].lower()
+            yield number, line, fields, is_header
 
 
 def parse_interval(fields: Sequence[str], lengths: Mapping[str, int], where: str) -> tuple[str, int, int]:

@@ -5,7 +5,6 @@ and, last, where the last ends; and `<split>.labels`: class ids (n,), 0 and 1 (n
 """
 
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,10 +79,9 @@ def tokenize_task(
                 work.update(len(rows.lengths))
         _check_counts(task, tallies, files, accept_counts)
         classes = _classes(task, tallies)
-        _append_offsets_and_ids(file, tallies, classes)
+        counts = _append_offsets_and_ids(file, tallies, classes or [])
         if task.kind == "classes":
-            counts = _count_classes(tallies, classes or [])
-            check_metric(task.metric, list(counts["test"].values()), files.get("test", out))
+            check_metric(task.metric, counts["test"], files.get("test", out))
         inputs = {role: {"name": Path(path).name, "sha256": sha256_of_tree(path)} for role, path in files.items()}
         if genome:
             inputs["genome"] = read_metadata(genome / GENOME_FILE)["inputs"]["fasta"]
@@ -141,34 +139,36 @@ def _classes(task: Task, tallies: dict[str, _Tally]) -> list[str] | None:
     return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
 
 
-def _append_offsets_and_ids(file: ArrayFileWriter, tallies: dict[str, _Tally], classes: list[str] | None) -> None:
-    """Append what is known only when all rows are: offsets, and ids of classes."""
-    ids = {name: number for number, name in enumerate(classes or ())}
+def _append_offsets_and_ids(
+    file: ArrayFileWriter, tallies: dict[str, _Tally], classes: list[str]
+) -> dict[str, list[int]]:
+    """Append what is known only when all rows are: offsets, and ids of classes; count the rows of each class by split.
+
+    The counts are logged, and a class without rows.
+    """
+    ids, counts = {name: number for number, name in enumerate(classes)}, {}
     for split, tally in tallies.items():
         file.append(f"{split}.offsets", np.cumsum(np.concatenate([[0], *tally.lengths]), dtype=np.int64))
+        if not tally.names:
+            continue
+        counts[split] = [0] * len(classes)
         for source, first, names in tally.names:
             for row, name in enumerate(names.tolist(), start=first):
                 if name not in ids:
                     raise _unknown_class(source, row, name, ids)
+                counts[split][ids[name]] += 1
             file.append(f"{split}.labels", np.array([ids[name] for name in names.tolist()], np.int64))
+        of_class = dict(zip(classes, counts[split], strict=True))
+        log(f"{split}: rows of each class: {', '.join(f'{name} {count:,}' for name, count in of_class.items())}")
+        if missing := [name for name, count in of_class.items() if not count]:
+            log(f"warning: {split}: no rows of the class {', '.join(missing)}; see whether rows or labels are wrong")
+    return counts
 
 
 def _unknown_class(file: str, row: int, label: str, classes: Iterable[str]) -> ConvNovaError:
     return ConvNovaError(
         f"{file} row {row}: expected one of the classes {', '.join(classes)}, found the label {label!r}"
     )
-
-
-def _count_classes(tallies: dict[str, _Tally], classes: list[str]) -> dict[str, dict[str, int]]:
-    """Log, and return, how many rows each class has in each split, and log which has none."""
-    counts = {}
-    for split, tally in tallies.items():
-        of_name = Counter(np.concatenate([names for _, _, names in tally.names]).tolist())
-        counts[split] = {name: of_name[name] for name in classes}
-        log(f"{split}: rows of each class: {', '.join(f'{name} {count:,}' for name, count in counts[split].items())}")
-        if missing := [name for name, count in counts[split].items() if not count]:
-            log(f"warning: {split}: no rows of the class {', '.join(missing)}; see whether rows or labels are wrong")
-    return counts
 
 
 def _describe(split: str, tally: _Tally, max_length: int | None) -> dict[str, int]:

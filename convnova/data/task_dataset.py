@@ -10,6 +10,8 @@ import numpy as np
 from convnova.data.array_file import read_arrays, read_metadata
 from convnova.errors import ConvNovaError
 
+PARTS = ("tokens", "offsets", "labels")
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -102,13 +104,10 @@ def read_task(path: Path) -> TaskDataset:
     """
     tensors, metadata = read_arrays(path), read_metadata(path)
     if "splits" not in metadata:
-        raise ConvNovaError(
-            f"{path}: expected a tokenized task, found another safetensors file; make it with tokenize-task"
-        )
-    splits = {
-        split: TaskSplit(*(np.asarray(tensors[f"{split}.{part}"]) for part in ("tokens", "offsets", "labels")))
-        for split in metadata["splits"]
-    }
+        found = "another safetensors file; make it with tokenize-task"
+        raise ConvNovaError(f"{path}: expected a tokenized task, found {found}")
+    parts = {split: [np.asarray(tensors[f"{split}.{part}"]) for part in PARTS] for split in metadata["splits"]}
+    splits = {split: TaskSplit(*arrays) for split, arrays in parts.items()}
     return TaskDataset(Path(path), metadata["kind"], metadata["classes"], splits, metadata)
 
 

@@ -50,10 +50,11 @@ def _write_sources(root: Path, genome: Genome, seed: int) -> None:
         (root / name).mkdir(parents=True)
     file_formats.write_genome(root / BASENJI / "hg38.ml.fa.gz", genome)
     file_formats.write_intervals(root / BASENJI / "sequences_human.bed", task_rows.intervals(genome, seed))
-    for name, rows in task_rows.NUCLEOTIDE_TRANSFORMER.items():
-        file_formats.write_fna(root / NUCLEOTIDE_TRANSFORMER / name, rows(genome, seed))
-    for name, (rows, classes) in task_rows.GENOMIC_BENCHMARKS.items():
-        file_formats.write_zip(root / GENOMIC_BENCHMARKS / f"{name}_v0.zip", rows(genome, seed), classes)
+    for name in task_rows.NUCLEOTIDE_TRANSFORMER:
+        file_formats.write_fna(root / NUCLEOTIDE_TRANSFORMER / name, task_rows.make_splits(name, genome, seed))
+    for name, classes in task_rows.CLASSES.items():
+        splits = task_rows.make_splits(name, genome, seed)
+        file_formats.write_zip(root / GENOMIC_BENCHMARKS / f"{name}_v0.zip", splits, classes)
     file_formats.write_gene_finding(root / BEND, task_rows.gene_finding(genome, seed))
     bundle = root / DEEPSEA / "deepsea_train_bundle.v0.9.tar.gz"
     file_formats.write_deepsea(bundle, task_rows.chromatin_bins(genome, seed))

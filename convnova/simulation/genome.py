@@ -31,6 +31,9 @@ class Region(NamedTuple):
     end: int
     strand: str = "+"
 
+    def __str__(self) -> str:
+        return f"{self.chromosome}:{self.start}-{self.end}:{self.strand}"
+
 
 @dataclass
 class Genome:
@@ -66,12 +69,8 @@ class Genome:
 
     def features(self) -> list[Region]:
         """Every region where something was planted."""
-        regions = [locus for locus, _ in self.genes] + self.enhancers
-        return (
-            regions
-            + [domain for group in self.domains.values() for domain in group]
-            + [region for region, _ in self.bins]
-        )
+        domains = [domain for group in self.domains.values() for domain in group]
+        return [*(locus for locus, _ in self.genes), *self.enhancers, *domains, *(region for region, _ in self.bins)]
 
 
 def within(locus: Region, start: int, end: int) -> Region:

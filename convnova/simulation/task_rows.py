@@ -1,6 +1,6 @@
 """The rows of every task, cut from the embedded genome by coordinates."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -38,24 +38,21 @@ class Row(NamedTuple):
 
 
 Splits = dict[str, list[Row]]
+RowsOfSplits = Iterator[tuple[str, list[Row]]]
 
 
-def cut_row(genome: Genome, region: Region, label: int) -> Row:
-    """The sequence of a region, named by its coordinates.
+def cut_rows(genome: Genome, regions: Iterable[Region], label: int) -> list[Row]:
+    """The sequences of some regions, named by their coordinates.
 
     Args:
-        genome: what to cut it from.
-        region: on either strand; it is read in its direction.
-        label: id of its class.
+        genome: what to cut them from.
+        regions: on either strand; each is read in its direction.
+        label: id of their class.
 
     Returns:
-        a row in upper case.
+        a row a region, in upper case.
     """
-    return Row(_name(region), decode(genome.cut(region)), label)
-
-
-def _name(region: Region) -> str:
-    return f"{region.chromosome}:{region.start}-{region.end}:{region.strand}"
+    return [Row(str(region), decode(genome.cut(region)), label) for region in regions]
 
 
 def _draw(population: Sequence, rows: sizes.Rows, share: float, rng: np.random.Generator) -> dict[str, list]:
@@ -65,8 +62,22 @@ def _draw(population: Sequence, rows: sizes.Rows, share: float, rng: np.random.G
     return {"train": drawn[:train], "test": drawn[train:]}
 
 
-def _mix(rows: list[Row], rng: np.random.Generator) -> list[Row]:
-    return [rows[index] for index in rng.permutation(len(rows))]
+def make_splits(task: str, genome: Genome, seed: int) -> Splits:
+    """The rows of a task, shuffled within each split.
+
+    Args:
+        task: one of `NUCLEOTIDE_TRANSFORMER` or `GENOMIC_BENCHMARKS`.
+        genome: what to cut them from.
+        seed: of the run.
+    """
+    is_mark, splits = task in histone_marks.MARKS, {}
+    rng = stream(seed, "histone mark", task) if is_mark else stream(seed, task)
+    # The tasks are generators: the rows of the second split are drawn after those of the first are shuffled.
+    for split, rows in {**NUCLEOTIDE_TRANSFORMER, **GENOMIC_BENCHMARKS}[task](genome, rng):
+        splits[split] = rows = [rows[index] for index in rng.permutation(len(rows))]
+        for index, length in enumerate(SHORT_ROWS if is_mark else ()):
+            rows[index] = rows[index]._replace(sequence=rows[index].sequence[:length])
+    return splits
 
 
 def empty_windows(genome: Genome, width: int, avoid: Sequence[Region]) -> list[Region]:
@@ -87,11 +98,9 @@ def empty_windows(genome: Genome, width: int, avoid: Sequence[Region]) -> list[R
     return windows
 
 
-def promoter_tata(genome: Genome, seed: int) -> Splits:
+def promoter_tata(genome: Genome, rng: np.random.Generator) -> RowsOfSplits:
     """300 bp from TSS-249 to TSS+50; the negatives are the same promoters with most pieces shuffled."""
-    rng = stream(seed, "promoter_tata")
     genes = [located for located in genome.genes if located[1].tata]
-    splits = {}
     for split, drawn in _draw(genes, sizes.PROMOTER_TATA, 0.5, rng).items():
         rows = []
         for locus, _ in drawn:
@@ -99,10 +108,9 @@ def promoter_tata(genome: Genome, seed: int) -> Splits:
             pieces = genome.cut(promoter).copy().reshape(PIECES, -1)
             chosen = rng.choice(PIECES, size=SHUFFLED_PIECES, replace=False)
             pieces[chosen] = rng.permutation(pieces[chosen].reshape(-1)).reshape(SHUFFLED_PIECES, -1)
-            negative = Row(_name(promoter) + ":shuffled", decode(pieces.reshape(-1)), 0)
-            rows += [cut_row(genome, promoter, 1), negative]
-        splits[split] = _mix(rows, rng)
-    return splits
+            negative = Row(f"{promoter}:shuffled", decode(pieces.reshape(-1)), 0)
+            rows += [*cut_rows(genome, [promoter], 1), negative]
+        yield split, rows
 
 
 def _splice_sites(located: Located, label: int) -> list[Region]:
@@ -112,20 +120,17 @@ def _splice_sites(located: Located, label: int) -> list[Region]:
     return [within(locus, edge - SPLICE_HALF, edge + SPLICE_HALF) for edge in edges]
 
 
-def splice_sites_all(genome: Genome, seed: int) -> Splits:
+def splice_sites_all(genome: Genome, rng: np.random.Generator) -> RowsOfSplits:
     """400 bp: 0 an acceptor with AG at 198:200, 1 a donor with GT at 200:202, 2 such a pair that is neither."""
-    rng = stream(seed, "splice_sites_all")
     true = [site for located in genome.genes for label in (ACCEPTOR, DONOR) for site in _splice_sites(located, label)]
     decoys = _draw(_decoys(genome, true, rng), sizes.SPLICE_SITES, 1 / 3, rng)
-    splits = {}
     for split, genes in _draw(genome.genes, sizes.SPLICE_SITES, 1.0, rng).items():
-        rows = [cut_row(genome, decoy, NEITHER) for decoy in decoys[split]]
+        rows = cut_rows(genome, decoys[split], NEITHER)
         for label in (ACCEPTOR, DONOR):
             sites = [site for located in genes for site in _splice_sites(located, label)]
             drawn = rng.choice(len(sites), size=len(decoys[split]), replace=False)
-            rows += [cut_row(genome, sites[index], label) for index in drawn]
-        splits[split] = _mix(rows, rng)
-    return splits
+            rows += cut_rows(genome, (sites[index] for index in drawn), label)
+        yield split, rows
 
 
 def _decoys(genome: Genome, true: Sequence[Region], rng: np.random.Generator) -> list[Region]:
@@ -141,86 +146,80 @@ def _decoys(genome: Genome, true: Sequence[Region], rng: np.random.Generator) ->
     return decoys
 
 
-def enhancers(genome: Genome, seed: int) -> Splits:
+def enhancers(genome: Genome, rng: np.random.Generator) -> RowsOfSplits:
     """200 bp: 1 a cluster of motifs, 0 background; what is soft-masked stays lower case in train."""
-    rng = stream(seed, "enhancers")
     outside = empty_windows(genome, ENHANCER_LENGTH, genome.features())
     positives = _draw(genome.enhancers, sizes.ENHANCER_ROWS, 0.5, rng)
     negatives = _draw(outside, sizes.ENHANCER_ROWS, 0.5, rng)
-    splits = {}
     for split in positives:
         letters = genome.letters if split == "train" else lambda region: decode(genome.cut(region))
         labelled = [(region, 0) for region in negatives[split]] + [(region, 1) for region in positives[split]]
-        splits[split] = _mix([Row(_name(region), letters(region), label) for region, label in labelled], rng)
-    return splits
+        yield split, [Row(str(region), letters(region), label) for region, label in labelled]
 
 
-def histone_mark(genome: Genome, seed: int, mark: str) -> Splits:
-    """500 bp of the forward strand: 1 in a domain of the mark, 0 anywhere else; a few rows are cut short.
+def histone_mark(genome: Genome, rng: np.random.Generator, mark: str) -> RowsOfSplits:
+    """500 bp of the forward strand: 1 in a domain of the mark, 0 anywhere else.
 
     Args:
         genome: what to cut them from.
-        seed: of the run.
+        rng: random numbers.
         mark: one of `histone_marks.MARKS`.
+
+    Returns:
+        the rows of each split.
     """
-    rng = stream(seed, "histone mark", mark)
     domains = _draw(genome.domains[mark], sizes.MARK_ROWS, 0.5 / sizes.DOMAIN_WINDOWS, rng)
     outside = _draw(empty_windows(genome, DOMAIN_WINDOW, genome.domains[mark]), sizes.MARK_ROWS, 0.5, rng)
-    splits = {}
     for split, drawn in domains.items():
-        rows = [cut_row(genome, region, 0) for region in outside[split]]
+        rows = cut_rows(genome, outside[split], 0)
         for domain in drawn:
             starts = range(domain.start, domain.end, DOMAIN_WINDOW)
-            rows += [cut_row(genome, Region(domain.chromosome, start, start + DOMAIN_WINDOW), 1) for start in starts]
-        splits[split] = rows = _mix(rows, rng)
-        for index, length in enumerate(SHORT_ROWS):
-            rows[index] = rows[index]._replace(sequence=rows[index].sequence[:length])
-    return splits
+            rows += cut_rows(genome, (Region(domain.chromosome, start, start + DOMAIN_WINDOW) for start in starts), 1)
+        yield split, rows
 
 
-def human_nontata_promoters(genome: Genome, seed: int) -> Splits:
+def human_nontata_promoters(genome: Genome, rng: np.random.Generator) -> RowsOfSplits:
     """251 bp: 1 from TSS-200 to TSS+50 without TATA box, 0 a piece of a gene after its first exon."""
-    rng = stream(seed, "human_nontata_promoters")
     length = NONTATA_BEFORE + NONTATA_AFTER
     genes = _draw([located for located in genome.genes if not located[1].tata], sizes.NONTATA_PROMOTERS, 0.5, rng)
     others = _draw([located for located in genome.genes if located[1].tata], sizes.NONTATA_PROMOTERS, 0.5, rng)
-    splits = {}
     for split in genes:
         promoters = [within(locus, UPSTREAM - NONTATA_BEFORE, UPSTREAM + NONTATA_AFTER) for locus, _ in genes[split]]
-        rows = [cut_row(genome, promoter, 1) for promoter in promoters]
+        rows = cut_rows(genome, promoters, 1)
         for locus, gene in others[split]:
             start = int(rng.integers(gene.introns[0][0], len(gene.tokens) - length))
-            rows.append(cut_row(genome, within(locus, start, start + length), 0))
-        splits[split] = _mix(rows, rng)
-    return splits
+            rows += cut_rows(genome, [within(locus, start, start + length)], 0)
+        yield split, rows
 
 
-def demo_coding_vs_intergenomic_seqs(genome: Genome, seed: int) -> Splits:
+def demo_coding_vs_intergenomic_seqs(genome: Genome, rng: np.random.Generator) -> RowsOfSplits:
     """200 bp: 0 of a spliced coding sequence, 1 of the genome between the genes."""
-    rng = stream(seed, "demo_coding_vs_intergenomic_seqs")
     between = empty_windows(genome, CODING_LENGTH, [locus for locus, _ in genome.genes])
     intergenic = _draw(between, sizes.CODING_VS_INTERGENIC, 0.5, rng)
-    splits = {}
     for split, genes in _draw(genome.genes, sizes.CODING_VS_INTERGENIC, 0.5, rng).items():
-        rows = [cut_row(genome, region, 1) for region in intergenic[split]]
+        rows = cut_rows(genome, intergenic[split], 1)
         for locus, gene in genes:
             coding = np.concatenate([genome.cut(within(locus, start, end)) for start, end in gene.coding])
             start = int(rng.integers(len(coding) - CODING_LENGTH))
-            rows.append(Row(_name(locus), decode(coding[start : start + CODING_LENGTH]), 0))
-        splits[split] = _mix(rows, rng)
-    return splits
+            rows.append(Row(str(locus), decode(coding[start : start + CODING_LENGTH]), 0))
+        yield split, rows
 
 
-NUCLEOTIDE_TRANSFORMER: dict[str, Callable[[Genome, int], Splits]] = {
+NUCLEOTIDE_TRANSFORMER: dict[str, Callable[[Genome, np.random.Generator], RowsOfSplits]] = {
     "promoter_tata": promoter_tata,
     "splice_sites_all": splice_sites_all,
     "enhancers": enhancers,
     **{mark: partial(histone_mark, mark=mark) for mark in histone_marks.MARKS},
 }
-GENOMIC_BENCHMARKS: dict[str, tuple[Callable[[Genome, int], Splits], tuple[str, str]]] = {
-    "demo_coding_vs_intergenomic_seqs": (demo_coding_vs_intergenomic_seqs, ("coding_seqs", "intergenomic_seqs")),
-    "human_nontata_promoters": (human_nontata_promoters, ("negative", "positive")),
+GENOMIC_BENCHMARKS: dict[str, Callable[[Genome, np.random.Generator], RowsOfSplits]] = {
+    "demo_coding_vs_intergenomic_seqs": demo_coding_vs_intergenomic_seqs,
+    "human_nontata_promoters": human_nontata_promoters,
 }
+CLASSES = {
+    "demo_coding_vs_intergenomic_seqs": ("coding_seqs", "intergenomic_seqs"),
+    "human_nontata_promoters": ("negative", "positive"),
+}
+"""Names of the classes of `GENOMIC_BENCHMARKS`, by their ids."""
 
 
 def gene_labels(gene: Gene) -> np.ndarray:

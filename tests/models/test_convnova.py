@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from convnova.data.dna import PAD, complement
+from convnova.data.dna import COMPLEMENT, PAD
 from convnova.errors import ConvNovaError
 from convnova.models.convnova import Backbone, Config, GatedConvolutionBlock
 from convnova.models.heads import MaskedLanguageModel, Predictor
@@ -51,14 +51,14 @@ def equations(model: Backbone, tokens: torch.Tensor, second: torch.Tensor) -> to
 def test_forward_is_the_papers_equations(ffn, final_conv, kernel):
     model = backbone(Config(width=12, kernel=kernel, blocks=4, dilation_base=2, ffn=ffn, final_conv=final_conv))
     tokens = random_tokens(3, 61)
-    second = torch.from_numpy(complement(tokens.numpy()))
+    second = torch.from_numpy(COMPLEMENT[tokens.numpy()])
     torch.testing.assert_close(model(tokens), equations(model, tokens, second), atol=5e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("ffn", [False, True])
 def test_forward_and_gradients_at_the_published_width_are_those_of_the_equations(ffn):
     model, tokens = backbone(Config(ffn=ffn)), random_tokens(2, 500)
-    second = torch.from_numpy(complement(tokens.numpy()))
+    second = torch.from_numpy(COMPLEMENT[tokens.numpy()])
     torch.manual_seed(1)
     wanted = torch.randn(2, 500, 128)
     found = []
@@ -72,7 +72,7 @@ def test_forward_and_gradients_at_the_published_width_are_those_of_the_equations
 def test_reverse_complement_as_second_branch():
     model = backbone(Config(width=12, blocks=3, second_branch="reverse_complement"))
     tokens = random_tokens(2, 40)
-    second = torch.from_numpy(complement(tokens.numpy())[:, ::-1].copy())
+    second = torch.from_numpy(COMPLEMENT[tokens.numpy()][:, ::-1].copy())
     torch.testing.assert_close(model(tokens), equations(model, tokens, second), atol=5e-6, rtol=1e-5)
     assert not torch.allclose(model(tokens), equations(model, tokens, second.flip(1)), atol=1e-3)
 
@@ -322,7 +322,7 @@ def test_stacked_blocks_are_computed_one_after_the_other():
     with torch.no_grad():
         for parameter in model.parameters():  # blocks of a stack begin equal
             parameter.add_(0.1 * torch.randn_like(parameter))
-    second = torch.from_numpy(complement(tokens.numpy()))
+    second = torch.from_numpy(COMPLEMENT[tokens.numpy()])
     torch.testing.assert_close(model(tokens), equations(model, tokens, second), atol=5e-6, rtol=1e-5)
 
 

@@ -15,7 +15,7 @@ import pyfaidx
 import pytest
 import scipy.io
 
-from convnova.data.dna import complement, decode, encode
+from convnova.data.dna import decode, encode, reverse_complement
 from convnova.simulation import write_mirror
 from convnova.simulation.genes import UPSTREAM
 from convnova.simulation.genome import make_genome
@@ -49,7 +49,7 @@ def rows(path: Path) -> list[tuple[str, str]]:
 
 
 def opposite(sequence: str) -> str:
-    return decode(complement(encode(sequence)[0])[::-1])
+    return decode(reverse_complement(encode(sequence)[0]))
 
 
 def digests(folder: Path) -> dict[str, str]:

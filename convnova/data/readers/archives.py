@@ -18,7 +18,7 @@ def members(path: Path) -> Iterator[tuple[PurePosixPath, BinaryIO]]:
     A tar is read once from front to end, so that each content must be read before the next is asked for.
 
     Raises:
-        ConvNovaError: `path` is none of the three, or a name leaves the archive's folder.
+        ConvNovaError: a name leaves the archive's folder.
     """
     if path.is_dir():
         for file in sorted(path.rglob("*")):
@@ -31,14 +31,12 @@ def members(path: Path) -> Iterator[tuple[PurePosixPath, BinaryIO]]:
             for entry in sorted(entries, key=lambda entry: entry.filename):
                 with archive.open(entry) as stream:
                     yield _checked_name(path, entry.filename), stream  # type: ignore[misc]
-    elif path.is_file():
+    else:
         with tarfile.open(path, "r|*") as archive:
             for entry in archive:
                 name = _checked_name(path, entry.name)
                 if entry.isfile() and (content := archive.extractfile(entry)):
                     yield name, content  # type: ignore[misc]
-    else:
-        raise ConvNovaError(f"{path}: expected a zip, a tar or a folder, found nothing")
 
 
 def _checked_name(path: Path, name: str) -> PurePosixPath:
@@ -57,6 +55,5 @@ def report_damage(path: Path) -> Iterator[None]:
     except RuntimeError as error:  # zipfile: a password, or an unusual compression
         raise ConvNovaError(f"{path}: expected a zip to read, found: {error}; unpack it to a folder") from error
     except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError) as error:
-        raise ConvNovaError(
-            f"{path}: expected a whole zip or tar, found a damaged file ({error}); fetch it again"
-        ) from error
+        message = f"{path}: expected a whole zip or tar, found a damaged file ({error}); fetch it again"
+        raise ConvNovaError(message) from error

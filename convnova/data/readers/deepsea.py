@@ -72,10 +72,8 @@ def _windows(split: str, path: Path) -> Iterator[SequenceRows]:
             raise ConvNovaError(f"{path}: expected '{split}xdata' and '{split}data', found {', '.join(arrays)}")
         hot, labels = arrays[inputs[0]], arrays[labels[0]]
         if hot.ndim != 3 or hot.shape[1] != 4 or labels.ndim != 2 or hot.shape[2] != labels.shape[1]:
-            raise ConvNovaError(
-                f"{path}: expected {inputs[0]} of (windows, 4 channels, bases) and labels of (windows, labels), "
-                f"found {hot.shape[::-1]} and {labels.shape[::-1]}"
-            )
+            expected = f"{inputs[0]} of (windows, 4 channels, bases) and labels of (windows, labels)"
+            raise ConvNovaError(f"{path}: expected {expected}, found {hot.shape[::-1]} and {labels.shape[::-1]}")
         # Whole chunks of the HDF5 at once, so that none is inflated twice.
         chunk = hot.chunks[2] if getattr(hot, "chunks", None) else 1
         size = chunk * max(1, WINDOWS_A_PIECE // chunk)
@@ -92,8 +90,6 @@ def _matlab_arrays(path: Path) -> Iterator[dict[str, Any]]:
     import h5py
     import scipy.io
 
-    if not path.is_file():
-        raise ConvNovaError(f"{path}: expected a .mat file, found nothing")
     if h5py.is_hdf5(path):
         try:
             with h5py.File(path) as file:
@@ -142,13 +138,12 @@ def _coordinates(split: str, path: Path, genome: Genome) -> Iterator[SequenceRow
                     expected = ", ".join(POSITION_COLUMNS)
                     raise ConvNovaError(f"{path}: expected the columns {expected} and y_*, found {columns}")
                 tokens, first = [], int(table.index[0])
-                positions = zip(*(table[name] for name in POSITION_COLUMNS), strict=True)
-                for row, position in enumerate(positions, start=first + 1):
-                    number, start, end = map(str, position)
+                positions = table[[*POSITION_COLUMNS]].map(str).to_numpy()
+                for row, (number, *ends) in enumerate(positions, start=first + 1):
                     is_known = number.isdecimal() and int(number) < len(CHROMOSOMES)
-                    fields = (f"chr{CHROMOSOMES[int(number)] if is_known else number}", start, end)
-                    chrom, first_base, last_base = parse_interval(fields, lengths, f"{path} row {row}")
-                    tokens.append(genome[chrom][first_base:last_base])
+                    name = f"chr{CHROMOSOMES[int(number)] if is_known else number}"
+                    chrom, start, end = parse_interval((name, *ends), lengths, f"{path} row {row}")
+                    tokens.append(genome[chrom][start:end])
                 values = _binary(table[names].to_numpy(), path, first)
                 sizes = np.array([len(part) for part in tokens])
                 yield SequenceRows(split, np.concatenate(tokens), sizes, values, str(path), first + 1)

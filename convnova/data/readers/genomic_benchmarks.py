@@ -25,12 +25,9 @@ def read(raw: TaskFiles) -> Iterator[SequenceRows]:
     Raises:
         ConvNovaError: a damaged archive; as `rows_of_sequences` and `rows_of_intervals`.
     """
-    if path := raw.files.get("archive"):
+    for role, path in raw.files.items():
         with archives.report_damage(path):
-            yield from _sequences(path)
-    if path := raw.files.get("intervals"):
-        with archives.report_damage(path):
-            yield from _intervals(path, raw.needed_genome(path))
+            yield from _sequences(path) if role == "archive" else _intervals(path, raw.needed_genome(path))
 
 
 def _sequences(path: Path) -> Iterator[SequenceRows]:

@@ -32,10 +32,8 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, str]]:
         with parquet.ParquetFile(path) as table:
             columns = table.schema_arrow.names
             if missing := {"sequence", "label"} - set(columns):
-                raise ConvNovaError(
-                    f"{path}: expected the columns sequence and label, found {', '.join(columns)}; "
-                    f"missing: {', '.join(sorted(missing))}"
-                )
+                found = f"{', '.join(columns)}; missing: {', '.join(sorted(missing))}"
+                raise ConvNovaError(f"{path}: expected the columns sequence and label, found {found}")
             wanted = [name for name in ("sequence", "label", "task") if name in columns]
             names: set[str] = set()
             for batch in table.iter_batches(batch_size=10_000, columns=wanted):

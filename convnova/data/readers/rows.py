@@ -49,9 +49,8 @@ class TaskFiles:
             ConvNovaError: there is none.
         """
         if self.genome is None:
-            raise ConvNovaError(
-                f"{file}: expected a genome that the intervals lie on, found none; name one in the suite"
-            )
+            message = f"{file}: expected a genome that the intervals lie on, found none; name one in the suite"
+            raise ConvNovaError(message)
         return self.genome
 
 
