@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import chain, combinations
 from statistics import NormalDist
 from typing import Any, TypeVar
 
@@ -14,51 +14,49 @@ from convnova.evaluation.bootstrap import LEVEL, RESAMPLES, WEIGHTS_AT_ONCE, per
 from convnova.evaluation.metrics import CONFUSION_METRICS, check_probabilities, from_confusion, mean_area
 
 
-@dataclass(frozen=True)
-class PairedOverTestRows:
-    """Two models on the same test rows, each by the mean over its seeds of the score."""
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """Two models on the same test rows or tasks."""
 
     a: str
     b: str
+    n: int
+    """How many rows, sequences or tasks."""
+    difference: float
+    """Score of a minus score of b: mean over seeds, or over tasks."""
+    p: float
+    p_holm: float = math.nan
+    """Adjusted for all pairs that were tested together."""
+    pairs: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedOverTestRows(Paired):
+    """Two models on the same test rows, each by the mean over its seeds of the score."""
+
     metric: str
     test: str
     items: str
     """What was drawn: test rows, or test sequences whose bases have classes."""
-    n: int
     seeds: int
     higher: int
     """Seeds by which a scores higher."""
-    difference: float
-    """Score of a minus score of b, mean over seeds."""
     low: float
     """Of the 95% interval of the difference."""
     high: float
-    p: float
     only_a: float = math.nan
     """Rows that a alone predicts right, mean over seeds: the effect in plain numbers; NaN for sequences of bases."""
     only_b: float = math.nan
-    p_holm: float = math.nan
-    """Adjusted for all pairs that were tested together."""
-    pairs: int = 1
 
 
-@dataclass(frozen=True)
-class PairedOverTasks:
+@dataclass(frozen=True, kw_only=True)
+class PairedOverTasks(Paired):
     """Two models on the same tasks."""
 
-    a: str
-    b: str
-    n: int
     wins: int
     losses: int
-    difference: float
-    """Mean over tasks of a minus b."""
     effect: float
     """Matched-pairs rank-biserial correlation, -1 to 1: Kerby 2014, doi:10.2466/11.IT.3.1."""
-    p: float
-    p_holm: float = math.nan
-    """Adjusted for all pairs that were tested together."""
-    pairs: int = 1
 
 
 def compare_over_tasks(scores: Mapping[str, np.ndarray]) -> list[PairedOverTasks]:
@@ -79,14 +77,15 @@ def compare_over_tasks(scores: Mapping[str, np.ndarray]) -> list[PairedOverTasks
     for a, b in combinations(scores, 2):
         gaps = np.asarray(scores[a]) - np.asarray(scores[b])
         gaps = gaps[~np.isnan(gaps)]
+        if not gaps.size:
+            continue
+        numbers = {"n": gaps.size, "wins": int((gaps > 0).sum()), "losses": int((gaps < 0).sum())}
         unequal, effect, p = gaps[gaps != 0], 0.0, 1.0
         if unequal.size:
             ranks = rankdata(np.abs(unequal))
             effect = float((ranks * np.sign(unequal)).sum() / ranks.sum())
             p = float(wilcoxon(unequal).pvalue)
-        if gaps.size:
-            wins, losses = int((gaps > 0).sum()), int((gaps < 0).sum())
-            results.append(PairedOverTasks(a, b, gaps.size, wins, losses, float(gaps.mean()), effect, p))
+        results.append(PairedOverTasks(a=a, b=b, difference=float(gaps.mean()), effect=effect, p=p, **numbers))
     return with_holm(results)
 
 
@@ -102,10 +101,10 @@ def holm(p: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-Pair = TypeVar("Pair", PairedOverTestRows, PairedOverTasks)
+AnyPaired = TypeVar("AnyPaired", bound=Paired)
 
 
-def with_holm(results: list[Pair]) -> list[Pair]:
+def with_holm(results: list[AnyPaired]) -> list[AnyPaired]:
     """The results with their p values adjusted for one another."""
     adjusted = holm(np.array([result.p for result in results]))
     return [replace(r, p_holm=float(p), pairs=len(results)) for r, p in zip(results, adjusted, strict=True)]
@@ -160,19 +159,18 @@ def compare_over_test_rows(
     pair["only_b"] = float((right_b & ~right_a).sum(1).mean())
     if metric == "auroc" and a.shape[2] == 2:
         by_seed, error = delong(labels, a[..., 1], b[..., 1])
-        difference = float(by_seed.mean())
-        reach = NormalDist().inv_cdf((1 + LEVEL) / 2) * error
+        pair |= _over_seeds(by_seed)
+        difference, reach = pair["difference"], NormalDist().inv_cdf((1 + LEVEL) / 2) * error
         p = math.erfc(abs(difference) / error / math.sqrt(2)) if error else 1.0
-        return _result(pair, "DeLong", by_seed, (difference - reach, difference + reach), p)
+        return PairedOverTestRows(**pair, test="DeLong", low=difference - reach, high=difference + reach, p=p)
     if metric in CONFUSION_METRICS:
         return _by_confusions(pair, *_patterns(labels, predicted_a, predicted_b, a.shape[2]), resamples, seed)
 
-    def differences(weights: np.ndarray) -> np.ndarray:
-        of_a, of_b = (np.stack([mean_area(labels, of_seed, metric, weights) for of_seed in of], 1) for of in (a, b))
-        return of_a - of_b
+    def areas(weights: np.ndarray) -> np.ndarray:
+        return np.stack([mean_area(labels, of_seed, metric, weights) for of_seed in (*a, *b)], 1)
 
     n = len(labels)
-    return _by_bootstrap(pair, differences, np.ones(n, np.int64), resampled_weights(n, resamples, seed))
+    return _by_bootstrap(pair, areas, np.ones(n, np.int64), resampled_weights(n, resamples, seed))
 
 
 def paired_over_sequences(
@@ -230,46 +228,43 @@ def _by_confusions(
     """
     flat = cells.reshape(len(cells), -1).astype(np.float64)
 
-    def differences(weights: np.ndarray) -> np.ndarray:
+    def scores(weights: np.ndarray) -> np.ndarray:
         confusions = (weights.astype(np.float64) @ flat).reshape(-1, *cells.shape[1:])
-        a, b = np.split(from_confusion(pair["metric"], confusions), 2, axis=1)
-        return a - b
+        return from_confusion(pair["metric"], confusions)
 
     # Drawing n rows with replacement draws the counts of kinds from a multinomial.
     generator, n = np.random.default_rng(seed), int(counts.sum())
     at_once = max(1, WEIGHTS_AT_ONCE // max(flat.shape))
     sizes = (min(at_once, resamples - start) for start in range(0, resamples, at_once))
-    return _by_bootstrap(pair, differences, counts, (generator.multinomial(n, counts / n, size) for size in sizes))
+    return _by_bootstrap(pair, scores, counts, (generator.multinomial(n, counts / n, size) for size in sizes))
 
 
 def _by_bootstrap(
     pair: dict[str, Any],
-    differences: Callable[[np.ndarray], np.ndarray],
+    scores: Callable[[np.ndarray], np.ndarray],
     counts: np.ndarray,
     resampled: Iterable[np.ndarray],
 ) -> PairedOverTestRows:
     """Interval and two-sided p value of the mean difference over seeds.
 
     Args:
-        differences: weights (resamples, kinds) to score of a minus score of b (resamples, seeds).
+        scores: weights (resamples, kinds) to scores by the seeds of a, then of b (resamples, 2 seeds).
         counts: the weights of the test set itself (kinds,).
         resampled: the weights of the resamples, in parts.
     """
-    drawn = np.concatenate([differences(weights).mean(1) for weights in resampled])
+    a, b = np.split(np.concatenate(list(map(scores, chain([counts[None]], resampled)))), 2, axis=1)
+    by_seed, drawn = a[0] - b[0], (a - b)[1:].mean(1)
     defined = drawn[~np.isnan(drawn)]
     # Twice the share of resamples on the other side of zero; 1 is added so that p is never 0.
     below, above = 1 + (defined <= 0).sum(), 1 + (defined >= 0).sum()
     p = float(min(1.0, 2 * min(below, above) / (len(defined) + 1)))
-    return _result(pair, "paired bootstrap", differences(counts[None])[0], percentiles(drawn), p)
+    low, high = percentiles(drawn)
+    return PairedOverTestRows(**pair, **_over_seeds(by_seed), test="paired bootstrap", low=low, high=high, p=p)
 
 
-def _result(
-    pair: dict[str, Any], test: str, by_seed: np.ndarray, ends: tuple[float, float], p: float
-) -> PairedOverTestRows:
-    higher, difference = int((by_seed > 0).sum()), float(by_seed.mean())
-    return PairedOverTestRows(
-        **pair, test=test, seeds=len(by_seed), higher=higher, difference=difference, low=ends[0], high=ends[1], p=p
-    )
+def _over_seeds(by_seed: np.ndarray) -> dict[str, Any]:
+    """What a result says of the differences by each seed (seeds,)."""
+    return {"seeds": len(by_seed), "higher": int((by_seed > 0).sum()), "difference": float(by_seed.mean())}
 
 
 def delong(labels: np.ndarray, scores_a: np.ndarray, scores_b: np.ndarray) -> tuple[np.ndarray, float]:

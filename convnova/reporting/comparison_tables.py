@@ -10,7 +10,7 @@ from convnova.evaluation.model_comparison import PairedOverTasks, compare_over_t
 from convnova.reporting.comparison_sentences import over_tasks
 from convnova.reporting.paper_tables import paper_table
 from convnova.reporting.scores import ALTERNATIVE_SCORES
-from convnova.reporting.table import Table, p_value, receptive_field, score_cell, signed
+from convnova.reporting.table import Table, p_value, receptive_field, receptive_fields, score_cell, signed
 from convnova.runs.outputs import extra_table_titles
 
 GAINS = {
@@ -30,10 +30,11 @@ def comparison_tables(scores: pd.DataFrame, published: pd.DataFrame, config: Run
         published: see `convnova.reporting.published.read_published`.
         config: of the run.
     """
-    of_all_suites = {"protocols": protocols, "comparisons": comparisons}
     for name in extra_table_titles(config):
-        if name in of_all_suites:
-            yield of_all_suites[name](scores, config)
+        if name == "protocols":
+            yield protocols(scores, config)
+        elif name == "comparisons":
+            yield comparisons(scores, config)
         else:
             yield paper_table(name, scores, published, config)
 
@@ -84,15 +85,11 @@ def comparisons(scores: pd.DataFrame, config: RunConfig) -> Table:
     """Every pair of models over the tasks of a suite, by each protocol."""
     lines, notes = [], []
     for suite, protocol in product(config.suites, config.protocols):
-        runs = scores[scores["suite"] == suite]
-        fields = {
-            title: receptive_field(runs.loc[runs["model"] == model, "receptive_field"])
-            for model, title in config.model_titles.items()
-        }
+        fields = receptive_fields(scores[scores["suite"] == suite], config.model_titles)
         for pair in pairs(scores, config, suite, protocol):
             place = f"{config.suite_titles[suite]}, {protocol}"
             numbers = (pair.n, pair.wins, pair.losses, pair.difference, pair.effect, pair.p, pair.p_holm)
-            both = ", ".join(field.text if field else "" for field in (fields[pair.a], fields[pair.b]))
+            both = f"{fields.get(pair.a, '')}, {fields.get(pair.b, '')}"
             lines.append((place, f"{pair.a} - {pair.b}", *numbers, both))
             notes.append(f"{place}: {over_tasks(pair)}")
     heads = ["suite, protocol", "pair", "tasks", "won", "lost", "mean difference", "effect", "p", "p (Holm)"]
@@ -119,12 +116,8 @@ def pairs(scores: pd.DataFrame, config: RunConfig, suite: str, protocol: str) ->
         suite: its name.
         protocol: heldout, released or cv.
     """
-    return compare_over_tasks(
-        {
-            config.model_titles[model]: column.to_numpy()
-            for model, column in means(scores, config, suite, protocol).items()
-        }
-    )
+    columns = means(scores, config, suite, protocol).items()
+    return compare_over_tasks({config.model_titles[model]: column.to_numpy() for model, column in columns})
 
 
 def means(scores: pd.DataFrame, config: RunConfig, suite: str, protocol: str) -> pd.DataFrame:

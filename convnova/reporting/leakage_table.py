@@ -17,15 +17,8 @@ CAPTION = (
 def leakage_table(scores: pd.DataFrame) -> Table:
     """The table of `convnova.evaluation.leakage.overlap_scores.overlap_scores`."""
     frame = scores.set_index(["task", "model", "protocol"])[list(HEADS)].rename(columns=HEADS)
-    return Table(
-        name="leaks",
-        title="Leaks",
-        frame=frame,
-        caption=CAPTION,
-        summary=_summary(scores),
-        formats={"difference": signed},
-        data=scores,
-    )
+    formats = {"difference": signed}
+    return Table("leaks", "Leaks", frame, CAPTION, _summary(scores), formats=formats, data=scores)
 
 
 def _summary(scores: pd.DataFrame) -> str:

@@ -7,7 +7,7 @@ score is a median AUROC over hundreds of labels, each of which would be ranked a
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import pandas as pd
 from convnova.config.run import Job, RunConfig
 from convnova.config.schema import METRIC_TITLES
 from convnova.errors import ConvNovaError
-from convnova.evaluation import bootstrap
+from convnova.evaluation.bootstrap import LEVEL
 from convnova.evaluation.metrics import RANKING_METRICS
 from convnova.evaluation.model_comparison import (
     PairedOverTestRows,
@@ -59,9 +59,9 @@ def compare_test_rows(config: RunConfig) -> Table:
         ConvNovaError: no task with predictions of two models by a common seed, or predictions of other test rows.
     """
     tasks = test_row_tasks(config)
-    lines = [
-        line for suite, task in tasks for protocol in config.protocols for line in _pairs(config, suite, task, protocol)
-    ]
+    lines: list[dict[str, Any]] = []
+    for (suite, task), protocol in product(tasks, config.protocols):
+        lines += _pairs(config, suite, task, protocol)
     if not lines:
         raise ConvNovaError(f"{config.results}/runs: expected predictions of two models for a task, found none")
     paths = {job: config.folder(job) / "metrics.json" for job in config.jobs() if job[:2] in tasks}
@@ -92,36 +92,23 @@ def pair_table(results: pd.DataFrame, config: RunConfig) -> Table:
     titles, lines = config.model_titles, []
     for row in results.itertuples(index=False):
         seeds = f"{row.seeds}" if row.seeds == row.seeds_expected else f"{row.seeds} of {row.seeds_expected}"
-        lines.append(
-            {
-                "task, protocol": f"{row.task}, {row.protocol}",
-                "pair": f"{titles[row.a]} - {titles[row.b]}",
-                "metric": METRIC_TITLES[row.metric],
-                "test rows": row.n,
-                "seeds": Cell(seeds, row.seeds),
-                "difference": row.difference,
-                "95% interval": f"{signed(row.low)} to {signed(row.high)}",
-                "higher in": Cell(f"{row.higher} of {row.seeds}", row.higher / row.seeds),
-                "p": row.p,
-                "p (Holm)": row.p_holm,
-                "AUROC difference": row.auroc_difference,
-                "p (DeLong, Holm)": row.auroc_p_holm,
-                "receptive fields": row.receptive_fields,
-            }
-        )
-    different = int((results["p_holm"] <= 1 - bootstrap.LEVEL).sum())
-    return Table(
-        TEST_ROW_TABLE,
-        TEST_ROW_TITLE,
-        pd.DataFrame(lines).set_index(["task, protocol", "pair"]),
-        CAPTION,
-        f"{different} of {len(results)} pairs differ by the task's metric at the 5% level after Holm's adjustment.",
-        list(results["sentence"]),
-        config.simulated,
-        {"difference": signed, "AUROC difference": signed}
-        | dict.fromkeys(("p", "p (Holm)", "p (DeLong, Holm)"), p_value),
-        results,
-    )
+        lines.append({
+            "task, protocol": f"{row.task}, {row.protocol}", "pair": f"{titles[row.a]} - {titles[row.b]}",
+            "metric": METRIC_TITLES[row.metric], "test rows": row.n, "seeds": Cell(seeds, row.seeds),
+            "difference": row.difference, "95% interval": f"{signed(row.low)} to {signed(row.high)}",
+            "higher in": Cell(f"{row.higher} of {row.seeds}", row.higher / row.seeds),
+            "p": row.p, "p (Holm)": row.p_holm,
+            "AUROC difference": row.auroc_difference, "p (DeLong, Holm)": row.auroc_p_holm,
+            "receptive fields": row.receptive_fields,
+        })  # fmt: skip
+    frame = pd.DataFrame(lines).set_index(["task, protocol", "pair"])
+    different = int((results["p_holm"] <= 1 - LEVEL).sum())
+    pairs = f"{different} of {len(results)} pairs"
+    summary = f"{pairs} differ by the task's metric at the 5% level after Holm's adjustment."
+    formats = dict.fromkeys(("difference", "AUROC difference"), signed)
+    formats |= dict.fromkeys(("p", "p (Holm)", "p (DeLong, Holm)"), p_value)
+    notes = list(results["sentence"])
+    return Table(TEST_ROW_TABLE, TEST_ROW_TITLE, frame, CAPTION, summary, notes, config.simulated, formats, results)
 
 
 class SavedModel(NamedTuple):

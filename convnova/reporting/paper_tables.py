@@ -14,10 +14,12 @@ import pandas as pd
 from convnova.config.run import Job, RunConfig
 from convnova.config.schema import METRIC_TITLES
 from convnova.reporting.published import OUR_METRIC, judge_runs
-from convnova.reporting.table import NAN, Cell, Table, receptive_field, score_cell, signed
+from convnova.reporting.table import NAN, Cell, Table, receptive_field, receptive_fields, score_cell, signed
 from convnova.runs.outputs import LONG_RANGE, PAPER_TABLES, PaperTable, extra_table_titles
 
 UNKNOWN = "Neither the paper's numbers nor its arrangement are known, so only ours are here."
+LAST = {"task": "receptive field", "metric": "bp"}
+"""Labels of the last line of a table of one suite."""
 BY_CV = (
     "cv: each of ten folds of train in turn chooses the epoch and test is scored once a fold; ± is the largest "
     "minus the smallest. Those papers hold out a tenth of train drawn by the seed, not disjoint folds."
@@ -37,7 +39,8 @@ def paper_table(name: str, scores: pd.DataFrame, published: pd.DataFrame, config
     if name in PAPER_TABLES:
         return _beside_published(name, scores, published[published["table"] == PAPER_TABLES[name].published], config)
     ours = {"convnova_tables_3_10": _long_range, "convnova_table_9": _blocks, "convnova_ablations": _ablations}
-    frame, caption, summary = ours[name](scores, config)
+    lines, caption, summary = ours[name](scores, config)
+    frame = pd.DataFrame(lines, dtype=object).set_index(list(lines[0])[:2])
     return Table(name, extra_table_titles(config)[name], frame, caption, summary, simulated=config.simulated)
 
 
@@ -53,30 +56,28 @@ def _beside_published(name: str, scores: pd.DataFrame, published: pd.DataFrame, 
         cells[f"ours: {line.title}"] = line.score
         if line.published in theirs:
             cells[f"difference: {line.title}"] = line.difference
-            cells[f"verdict: {line.title}"] = Cell(
-                line.verdict.label, str(line.verdict), footnote=line.verdict.footnote
-            )
+            verdict = line.verdict
+            cells[f"verdict: {line.title}"] = Cell(verdict.label, str(verdict), footnote=verdict.footnote)
     best = published.groupby("task")["mean"].max()
     for number in published[published["model"].isin(theirs)].itertuples():
         lines[number.task][number.model] = Cell(f"{number.mean:.3f}", number.mean, number.mean == best[number.task])
     heads = [head for head in next(iter(lines.values())) if head not in theirs]
-    last = _receptive_fields(scores, config.model_titles, "ours: ")
+    fields = receptive_fields(scores, {model: f"ours: {title}" for model, title in config.model_titles.items()})
+    frame = pd.DataFrame([*lines.values(), LAST | fields], columns=[*heads[:2], *theirs, *heads[2:]], dtype=object)
     left = f"Left, as published in {table.published}; bold: its best column. Right, ours" if theirs else "Ours"
-    return Table(
-        name,
-        extra_table_titles(config)[name],
-        _frame([*lines.values(), last], [*heads[:2], *theirs, *heads[2:]]),
-        f"{left} by {BY_CV if table.protocol == 'cv' else BY_TEST}",
-        _summary(ours, config.simulated),
-        list(dict.fromkeys(_sources(published))) if theirs else [],
-        config.simulated,
-        {head: signed for head in heads if head.startswith("difference: ")},
+    notes = dict.fromkeys(
+        f"Published, {number.model} ({number.confidence}): {' '.join(number.source.split(';')[0].split())}."
+        for number in published[published["model"].isin(theirs)].itertuples()
     )
+    return Table(
+        name, extra_table_titles(config)[name], frame.set_index(heads[:2]),
+        caption=f"{left} by {BY_CV if table.protocol == 'cv' else BY_TEST}",
+        summary=_summary(ours, config.simulated), notes=list(notes), simulated=config.simulated,
+        formats={head: signed for head in heads if head.startswith("difference: ")},
+    )  # fmt: skip
 
 
-def _ours(
-    table: PaperTable, scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig
-) -> Iterator[dict[str, Any]]:
+def _ours(table: PaperTable, scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig) -> Iterator[dict]:
     """A line a task of a published table and model of ours: task, metric, title, score, verdict and so on."""
     runs_of = dict(list(scores[scores["protocol"] == table.protocol].groupby(["row", "model"])))
     numbers = {(number.task, number.model): number for number in published.itertuples(index=False)}
@@ -95,20 +96,6 @@ def _ours(
         }  # fmt: skip
 
 
-def _frame(lines: list[dict[str, Any]], heads: list[str]) -> pd.DataFrame:
-    """Lines as a frame for reading, whose first two heads are labels."""
-    return pd.DataFrame(lines, columns=heads, dtype=object).set_index(heads[:2])
-
-
-def _receptive_fields(scores: pd.DataFrame, models: dict[str, str], prefix: str = "") -> dict[str, str]:
-    """The last line of a table of one suite: each model's receptive field, as words, so that no mean takes it in."""
-    line = {"task": "receptive field", "metric": "bp"}
-    for model, title in models.items():
-        if cell := receptive_field(scores.loc[scores["model"] == model, "receptive_field"]):
-            line[prefix + title] = cell.text
-    return line
-
-
 def _summary(ours: pd.DataFrame, simulated: bool) -> str:
     """How many of ours are run, how many agree with the published ones, and by how much they differ."""
     run, judged = ours["score"].notna().sum(), ours.dropna(subset="difference")
@@ -122,38 +109,31 @@ def _summary(ours: pd.DataFrame, simulated: bool) -> str:
     return f"{run} of {len(ours)} cells of ours are run; {comparison}."
 
 
-def _sources(published: pd.DataFrame) -> Iterator[str]:
-    """Where each column comes from and how surely."""
-    for number in published.itertuples(index=False):
-        source = " ".join(number.source.split(";")[0].split())
-        yield f"Published, {number.model} ({number.confidence}): {source}."
-
-
-Parts = tuple[pd.DataFrame, str, str]
-"""Frame, caption and summary of a table."""
+Parts = tuple[list[dict[str, Any]], str, str]
+"""Lines, caption and summary of a table; the first two columns are labels."""
 
 
 def _long_range(scores: pd.DataFrame, config: RunConfig) -> Parts:
     """The tasks of the paper's long-range tables."""
-    suites = [suite for suite in LONG_RANGE if suite in config.suites]
     runs_of = dict(list(scores.sort_values("seed").groupby(["suite", "row", "model", "protocol"])))
     lines, last = [], []
-    for suite in suites:
+    for suite in (suite for suite in LONG_RANGE if suite in config.suites):
         for row, protocol in product(config.suites[suite].table_rows, config.protocols):
             line = {"task": row.label, "metric": row.metric_title, "protocol": protocol}
             for model, title in config.model_titles.items():
                 runs = runs_of.get((suite, row.label, model, protocol), scores[:0])
                 line[title] = score_cell(runs["score"].to_numpy(float), len(config.seeds_of(suite, protocol)))
             lines.append(line)
-        fields = _receptive_fields(scores[scores["suite"] == suite], config.model_titles)
-        last.append(fields | {"task": f"receptive field, {config.suite_titles[suite]}"})
-    models = list(config.model_titles.values())
-    frame = _frame([*lines, *last], ["task", "metric", "protocol", *models])
-    return frame, f"{UNKNOWN} Mean ± standard deviation over seeds.", _filled(pd.DataFrame(lines)[models])
+        fields = receptive_fields(scores[scores["suite"] == suite], config.model_titles)
+        last.append(LAST | fields | {"task": f"receptive field, {config.suite_titles[suite]}"})
+    cells = [line[title] for line in lines for title in config.model_titles.values()]
+    return [*lines, *last], f"{UNKNOWN} Mean ± standard deviation over seeds.", _run_cells(cells)
 
 
-def _filled(cells: pd.DataFrame) -> str:
-    return f"{cells.notna().to_numpy().sum()} of {cells.size} cells are run; nothing published to compare with."
+def _run_cells(cells: list[Any]) -> str:
+    """How many cells are not empty."""
+    run = sum(map(pd.notna, cells))
+    return f"{run} of {len(cells)} cells are run; nothing published to compare with."
 
 
 def _blocks(scores: pd.DataFrame, config: RunConfig) -> Parts:
@@ -167,14 +147,12 @@ def _blocks(scores: pd.DataFrame, config: RunConfig) -> Parts:
             job = Job(suite, row.task, model, config.protocols[0], config.seeds[0])
             line[title] = config.job_settings(job)["blocks"]
         lines.append(line)
-    lines.append(_receptive_fields(scores[scores["suite"] == suite], models))
+    summary = f"{len(lines)} task{'s' * (len(lines) != 1)}; nothing published to compare with."
     caption = (
         "The paper sets the number of blocks by task (5 to 10, as it is quoted); its numbers are not known, so only "
         "ours are here."
     )
-    tasks = f"{len(lines) - 1} task{'s' if len(lines) != 2 else ''}"
-    frame = _frame(lines, ["task", "metric", *models.values()])
-    return frame, caption, f"{tasks}; nothing published to compare with."
+    return [*lines, LAST | receptive_fields(scores[scores["suite"] == suite], models)], caption, summary
 
 
 def _ablations(scores: pd.DataFrame, config: RunConfig) -> Parts:
@@ -195,6 +173,5 @@ def _ablations(scores: pd.DataFrame, config: RunConfig) -> Parts:
                 of_rows = runs[runs["protocol"] == protocol].groupby("row")["score"].mean()
                 line[f"{suite_title}: {protocol}"] = of_rows.mean() if len(of_rows) else None
         lines.append(line)
-    frame = _frame(lines, list(lines[0]))
     means = "Every model of the run: what differs, and the mean of its tasks' means, each by its own metric."
-    return frame, f"{UNKNOWN} {means}", _filled(frame)
+    return lines, f"{UNKNOWN} {means}", _run_cells([cell for line in lines for cell in list(line.values())[2:]])

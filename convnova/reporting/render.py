@@ -14,16 +14,17 @@ import re
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
 
 from convnova.files import write_text
-from convnova.reporting.table import DECIMALS, Cell, Table, is_missing
+from convnova.reporting.table import DECIMALS, Cell, Table
 
 FORMATS = ("tsv", "md", "tex", "html")
 ROWS_A_FLOAT = 50
@@ -70,7 +71,7 @@ def _exact(value: Any) -> str:
     """A value of a TSV."""
     if isinstance(value, Cell):
         value = value.text if value.value is None else value.value
-    if is_missing(value):
+    if pd.isna(value):
         return ""
     if isinstance(value, bool | np.bool_):
         return str(value).lower()
@@ -131,7 +132,7 @@ def _cell(value: Any, table: Table, head: str) -> Cell:
     """A value as a cell with the text that the format of its column gives it."""
     if isinstance(value, Cell):
         return value
-    if is_missing(value):
+    if pd.isna(value):
         return Cell("")
     if isinstance(value, str):
         return Cell(value)
@@ -141,7 +142,7 @@ def _cell(value: Any, table: Table, head: str) -> Cell:
 
 def sort_key(cell: Cell) -> str:
     """The number that a cell sorts by, as JavaScript reads it; nothing for words."""
-    if not isinstance(cell.value, int | float | np.number) or is_missing(cell.value):
+    if not isinstance(cell.value, int | float | np.number) or pd.isna(cell.value):
         return ""
     return f"{cell.value:.6f}".replace("inf", "Infinity")
 
@@ -187,58 +188,40 @@ def tex_parts(whole: Layout) -> list[Layout]:
         texts = [*(row[place].text for row in whole.rows), *textwrap.wrap(head.text, HEAD_LETTERS)]
         widths.append(1 + max([share, *map(len, texts)]))
     labels = [place for place, head in enumerate(whole.heads) if head.is_label]
-    room = LETTERS_A_LINE - sum(widths[place] for place in labels)
     parts: list[list[int]] = [[]]
-
-    def fits(places: list[int]) -> bool:
-        return not parts[-1] or sum(widths[place] for place in parts[-1] + places) <= room
-
+    room = whole_room = LETTERS_A_LINE - sum(widths[place] for place in labels)
     others = range(len(labels), len(widths))
     for _, group in groupby(others, lambda place: whole.heads[place].group or place):
         places = list(group)
-        if not fits(places):  # a group is not torn if it fits the next part
-            parts.append([])
         for place in places:
-            if not fits([place]):
+            # A group is not torn if it fits the next part.
+            needed = sum(widths[other] for other in (places if place == places[0] else [place]))
+            if parts[-1] and needed > room:
                 parts.append([])
+                room = whole_room
             parts[-1].append(place)
-    return [
-        Layout(
-            [whole.heads[place] for place in labels + part],
-            [[row[place] for place in labels + part] for row in whole.rows[start : start + ROWS_A_FLOAT]],
-            whole.notes,
-        )
-        for start in range(0, max(1, len(whole.rows)), ROWS_A_FLOAT)
-        for part in parts
-    ]
+            room -= widths[place]
+    floats = []
+    for start, part in product(range(0, max(1, len(whole.rows)), ROWS_A_FLOAT), parts):
+        columns, rows = labels + part, whole.rows[start : start + ROWS_A_FLOAT]
+        cells = [[row[column] for column in columns] for row in rows]
+        floats.append(Layout([whole.heads[column] for column in columns], cells, whole.notes))
+    return floats
 
 
-def _environment(**options: Any) -> jinja2.Environment:
+def _environment(*delimiters: str, **options: Any) -> jinja2.Environment:
     """The templates of this package; a name that a template uses and does not get is an error."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("convnova.reporting"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        **options,
-    )
-    environment.filters |= {"layout": layout, "sort_key": sort_key, "tex_parts": tex_parts, "tex_head": tex_head}
+    options |= dict.fromkeys(("trim_blocks", "lstrip_blocks", "keep_trailing_newline"), True)
+    loader = jinja2.PackageLoader("convnova.reporting")
+    environment = jinja2.Environment(*delimiters, loader=loader, undefined=jinja2.StrictUndefined, **options)
+    environment.filters |= {
+        "layout": layout, "sort_key": sort_key, "tex_parts": tex_parts, "tex_head": tex_head,
+        "breakable": lambda text: Markup(str(Markup.escape(text)).replace("_", "_<wbr>")),
+    }  # fmt: skip
     return environment
 
 
 HTML = _environment(autoescape=True)
-ENVIRONMENTS = {
-    "html": HTML,
-    "md": _environment(finalize=markdown_text),
-    "tex": _environment(
-        finalize=tex_text,
-        variable_start_string="<<",
-        variable_end_string=">>",
-        block_start_string="<%",
-        block_end_string="%>",
-        comment_start_string="<#",
-        comment_end_string="#>",
-    ),
-}
-HTML.filters["breakable"] = lambda text: Markup(str(Markup.escape(text)).replace("_", "_<wbr>"))
+MARKDOWN = _environment(finalize=markdown_text)
+LATEX = _environment("<%", "%>", "<<", ">>", "<#", "#>", finalize=tex_text)  # of blocks, values and comments
+ENVIRONMENTS = {"html": HTML, "md": MARKDOWN, "tex": LATEX}

@@ -15,7 +15,7 @@ from convnova.config.run import RunConfig
 from convnova.config.schema import METRICS
 from convnova.reporting.published import AGREEMENT, COMPARISONS, References, Verdict, judge_runs, reference_values
 from convnova.reporting.scores import ALTERNATIVE_SCORES, check
-from convnova.reporting.table import DECIMALS, NAN, Cell, Table, is_missing, mean_and_spread, receptive_field, signed
+from convnova.reporting.table import DECIMALS, NAN, Cell, Table, mean_and_spread, receptive_fields, signed
 
 MEANS = [*METRICS, "n_test", "parameters", "receptive_field", "seconds"]
 """Columns of the scores whose mean over seeds is a column of the results."""
@@ -69,9 +69,8 @@ def suite_results(suite: str, scores: pd.DataFrame, known: References, config: R
         line |= {"title": title, "protocol": protocol, "n": len(runs), "seeds": seeds, "simulated": simulated}
         line |= {"n_expected": len(config.seeds_of(suite, protocol))} | _statistics(runs)
         number = None if simulated else known.get((suite, row.label, config.models[model].published))
-        line["verdict"], line["tolerance"] = judge_runs(number, suite, protocol, row.metric, runs, runs["score"])
-        if simulated:
-            line["verdict"] = Verdict("simulated genome")
+        verdict, line["tolerance"] = judge_runs(number, suite, protocol, row.metric, runs, runs["score"])
+        line["verdict"] = Verdict("simulated genome") if simulated else verdict
         if number:
             line |= {"published": number.mean, "published_spread": number.spread}
             for name in ("spread_kind", "table", "model", "source", "confidence"):
@@ -84,9 +83,8 @@ def suite_results(suite: str, scores: pd.DataFrame, known: References, config: R
     results["best"] = (printed == of_row.transform("max")) & (of_row.transform("count") > 1)
     keys = ["task", "row", "model"]
     means = results.pivot(index=keys, columns="protocol", values="mean").reindex(columns=["released", "heldout"])
-    gain = means["released"] - means["heldout"]
-    results["released_minus_heldout"] = gain.reindex(pd.MultiIndex.from_frame(results[keys])).to_numpy()
-    return results
+    gain = (means["released"] - means["heldout"]).rename("gain")
+    return results.assign(released_minus_heldout=results[keys].join(gain, on=keys)["gain"])
 
 
 def _statistics(runs: pd.DataFrame) -> dict[str, float]:
@@ -106,58 +104,43 @@ def suite_table(results: pd.DataFrame, config: RunConfig) -> Table:
     """
     suite, simulated = results["suite"].iloc[0], bool(results["simulated"].iloc[0])
     rows, lines_of = config.suites[suite].table_rows, dict(list(results.groupby(["task", "row", "model"])))
-    # A column has two heads: the model, which labels do not have, and what stands in it.
-    last: dict[tuple[str, str], Any] = {("", "task"): "receptive field", ("", "metric"): "bp"}
-    for model, title in config.model_titles.items():
-        field = receptive_field(results.loc[results["model"] == model, "receptive_field"])
-        last[title, config.protocols[0]] = field.text if field else None
-    lines = []
+    # A column has two heads: the model, and what stands in it.
+    lines: list[dict[tuple[str, str], Any]] = []
     for row in rows:
-        line: dict[tuple[str, str], Any] = {("", "task"): row.label, ("", "metric"): row.metric_title}
-        for model, title in config.model_titles.items():
-            cells = _cells(lines_of[row.task, row.label, model], simulated)
-            line |= {(title, head): cell for head, cell in cells}
-        lines.append(line)
-    frame = pd.DataFrame([*lines, last], dtype=object)
+        cells = {title: _cells(lines_of[row.task, row.label, model]) for model, title in config.model_titles.items()}
+        lines.append({(title, head): cell for title, of_model in cells.items() for head, cell in of_model})
+    fields = receptive_fields(results, config.model_titles)
+    lines.append({(title, config.protocols[0]): field for title, field in fields.items()})
+    labels = [*((row.label, row.metric_title) for row in rows), ("receptive field", "bp")]
+    frame = pd.DataFrame(lines, pd.MultiIndex.from_tuples(labels, names=["task", "metric"]), dtype=object)
     frame.columns = pd.MultiIndex.from_tuples(frame.columns)
-    return Table(
-        suite,
-        config.suite_titles[suite],
-        frame.set_index([("", "task"), ("", "metric")]).rename_axis(index=["task", "metric"]),
-        _caption(suite, simulated, config),
-        _summary(results, len(rows)),
-        [*dict.fromkeys(_sources(results)), *_mean_areas(results)],
-        simulated,
-        {"released - heldout": signed},
-        results,
-    )
+    caption, summary, notes = _caption(suite, simulated, config), _summary(results, len(rows)), list(_notes(results))
+    formats = {"released - heldout": signed}
+    return Table(suite, config.suite_titles[suite], frame, caption, summary, notes, simulated, formats, results)
 
 
-def _cells(results: pd.DataFrame, simulated: bool) -> Iterator[tuple[str, Cell | float]]:
+def _cells(results: pd.DataFrame) -> Iterator[tuple[str, Cell | float]]:
     """The cells of a row and model by their heads: each protocol, their difference, the published value."""
     lines = {line.protocol: line for line in results.itertuples()}
     for protocol, line in lines.items():
         text = mean_and_spread(line.mean, line.sd, line.n, line.n_expected)
         yield protocol, Cell(text, line.mean, line.best, anchor=f"{line.suite}.{line.Index}" if line.n else "")
     first = next(iter(lines.values()))
-    if {"heldout", "released"} <= set(lines):
+    if {"heldout", "released"} <= lines.keys():
         yield "released - heldout", first.released_minus_heldout
-    if not simulated:
+    if not first.simulated:
         line = lines.get(COMPARISONS[first.suite].protocol, first) if first.suite in COMPARISONS else first
-        value = "" if is_missing(line.published) else mean_and_spread(line.published, line.published_spread)
+        value = "" if pd.isna(line.published) else mean_and_spread(line.published, line.published_spread)
         text = ", ".join(filter(None, [value, line.verdict.label]))
         yield "published", Cell(text, line.published, footnote=line.verdict.footnote)
 
 
-def _sources(results: pd.DataFrame) -> Iterator[str]:
-    """Where the published numbers come from and how surely."""
-    for line in results.dropna(subset="published").itertuples():
-        source = line.published_source.split(";")[0]
-        yield f"Published, {line.title} ({line.published_confidence}): {source}."
-
-
-def _mean_areas(results: pd.DataFrame) -> Iterator[str]:
-    """Beside the median AUROC of a group of labels its mean, a sentence a protocol."""
+def _notes(results: pd.DataFrame) -> Iterator[str]:
+    """Where published numbers come from and how surely; beside the median AUROC of a group of labels its mean."""
+    yield from dict.fromkeys(
+        f"Published, {line.title} ({line.published_confidence}): {line.published_source.split(';')[0]}."
+        for line in results.dropna(subset="published").itertuples()
+    )
     for protocol, known in results.dropna(subset="auroc_mean").groupby("protocol", sort=False):
         areas = "; ".join(f"{line.row}, {line.title} {line.auroc_mean:.{DECIMALS}f}" for line in known.itertuples())
         yield f"Mean AUROC over the labels of a group, {protocol}: {areas}."
@@ -165,20 +148,17 @@ def _mean_areas(results: pd.DataFrame) -> Iterator[str]:
 
 def _caption(suite: str, simulated: bool, config: RunConfig) -> str:
     """What the table shows, in full sentences."""
-    others = [protocol for protocol in config.protocols if protocol != "cv"]
-    seeds = config.seeds_of(suite, [*others, "cv"][0])
+    seeds = config.seeds_of(suite, next((protocol for protocol in config.protocols if protocol != "cv"), "cv"))
     listed, comparison = ", ".join(map(str, seeds)), COMPARISONS.get(suite)
     several = f"Mean ± standard deviation over the seeds {listed}; where one is missing, n says how many there are."
     sentences = [several if len(seeds) > 1 else f"One run, with seed {listed}."]
-    if "heldout" in others:
-        sentences.append(
-            "heldout: validation rows (the task's own, else a tenth of train) choose the epoch; test is scored once."
-        )
-    if "cv" in config.protocols:
-        folds = len(config.seeds_of(suite, "cv"))
-        sentences.append(f"cv: each of {folds} of ten folds of train chooses the epoch; each scores test once.")
-    if "released" in others:
-        sentences.append("released: the epoch is chosen on test, as in the authors' released code.")
+    folds = len(config.seeds_of(suite, "cv"))
+    meanings = {
+        "heldout": "validation rows (the task's own, else a tenth of train) choose the epoch; test is scored once.",
+        "cv": f"each of {folds} of ten folds of train chooses the epoch; each scores test once.",
+        "released": "the epoch is chosen on test, as in the authors' released code.",
+    }
+    sentences += [f"{protocol}: {text}" for protocol, text in meanings.items() if protocol in config.protocols]
     if len(config.models) > 1:
         sentences.append("Bold: the best model of each row and protocol.")
     if not simulated and comparison and comparison.table:
@@ -209,11 +189,12 @@ def _comparison(results: pd.DataFrame) -> str:
     """How many cells agree with the published ones, and the mean difference of those that may be compared."""
     if results["simulated"].any():
         return "no comparison with the paper: the genome is simulated"
-    words = {"agrees": "agree", "above": "above", "below": "below"}
     labels = results["verdict"].map(lambda verdict: verdict.label)
-    judged = results[labels.isin(words)]
+    agree, above, below = ((labels == label).sum() for label in ("agrees", "above", "below"))
+    judged = results.loc[labels.isin(["agrees", "above", "below"]), "difference"]
     if not len(judged):
         return "nothing to compare with published numbers"
-    counts = ", ".join(f"{(labels == label).sum()} {word}" for label, word in words.items())
-    mean = signed(judged["difference"].mean())
-    return f"of {len(judged)} cells beside published ones {counts}, mean difference {mean}"
+    return (
+        f"of {len(judged)} cells beside published ones {agree} agree, {above} above, {below} below, "
+        f"mean difference {signed(judged.mean())}"
+    )

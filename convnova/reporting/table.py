@@ -77,11 +77,6 @@ class Table:
         return replace(self, notes=[*self.notes, *filter(None, [sentence])])
 
 
-def is_missing(value: Any) -> bool:
-    """Whether a value is None or NaN."""
-    return value is None or (isinstance(value, float | np.floating) and math.isnan(value))
-
-
 def signed(value: float) -> str:
     """A difference with its sign and three decimals; never -0.000."""
     return f"{round(float(value), DECIMALS) + 0.0:+.{DECIMALS}f}"
@@ -139,9 +134,20 @@ def receptive_field(bases: Iterable[float]) -> Cell | None:
     Returns:
         The cell, which sorts by the mean; None if none is known.
     """
-    known = [float(value) for value in bases if not is_missing(value)]
+    known = [float(value) for value in bases if not pd.isna(value)]
     if not known:
         return None
     ends = dict.fromkeys((min(known), max(known)))
     texts = [f"{end:.0f} bp" if math.isfinite(end) else "whole sequence" for end in ends]
     return Cell(" to ".join(texts), float(np.mean(known)))
+
+
+def receptive_fields(runs: pd.DataFrame, titles: Mapping[str, str]) -> dict[str, str]:
+    """Title to receptive fields of each model that has any, as words, so that no mean over rows takes them in.
+
+    Args:
+        runs: with the columns `model` and `receptive_field` (bp).
+        titles: name of each model to its title.
+    """
+    fields = {model: receptive_field(bases) for model, bases in runs.groupby("model")["receptive_field"]}
+    return {title: field.text for model, title in titles.items() if (field := fields.get(model))}

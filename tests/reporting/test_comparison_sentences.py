@@ -5,8 +5,11 @@ import pytest
 from convnova.evaluation.model_comparison import PairedOverTasks, PairedOverTestRows
 from convnova.reporting.comparison_sentences import over_tasks, over_test_rows
 
-ROWS = PairedOverTestRows("A", "B", "MCC", "paired bootstrap", "test rows", 1500, 1, 1, 0.0214, 0.01, 0.0349, 0.004)
-TASKS = PairedOverTasks("A", "B", 18, 17, 1, 0.0304, 0.9, 0.0001)
+ROWS = PairedOverTestRows(
+    a="A", b="B", metric="MCC", test="paired bootstrap", items="test rows", n=1500, seeds=1, higher=1,
+    difference=0.0214, low=0.01, high=0.0349, p=0.004,
+)  # fmt: skip
+TASKS = PairedOverTasks(a="A", b="B", n=18, wins=17, losses=1, difference=0.0304, effect=0.9, p=0.0001)
 
 
 @pytest.mark.parametrize(
@@ -40,9 +43,9 @@ def test_rows_right_alone_are_no_effect_of_an_auroc():
         ({"p_holm": 0.0003, "pairs": 3},
          ["A scores higher than B over 18 tasks (17 won, 1 lost, mean difference +0.030, ", "correlation +0.90",
           "Wilcoxon signed-rank p < 0.001, Holm-adjusted over 3 pairs p < 0.001)."]),
-        ({"n": 5, "p_holm": 0.0625, "difference": -1}, ["do not differ", "with 5 tasks p cannot be below 0.0625)."]),
-        ({"n": 1, "p_holm": 1}, ["over 1 task (", "with 1 task p cannot be below 1)."]),
-        ({"n": 6, "p_holm": 0.04, "difference": -1}, ["A scores lower than B over 6 tasks"]),
+        ({"n": 5, "p": 0.0625, "difference": -1}, ["do not differ", "with 5 tasks p cannot be below 0.0625)."]),
+        ({"n": 1, "p": 1}, ["over 1 task (", "with 1 task p cannot be below 1)."]),
+        ({"n": 6, "p": 0.04, "difference": -1}, ["A scores lower than B over 6 tasks"]),
     ],
 )  # fmt: skip
 def test_a_comparison_over_tasks(changes, parts):
