@@ -1,7 +1,6 @@
 """k-mers shared by sequences, against sets of strings."""
 
 import itertools
-import math
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +10,6 @@ from dna_strings import kmers, mutated, opposite, random_rows, sequences
 from convnova.data.dna import decode, encode
 from convnova.data.task_dataset import Sequences
 from convnova.evaluation.leakage import kmer_index
-from convnova.evaluation.leakage.kmer_index import (
-    bloom_table,
-    canonical_kmers,
-    codes,
-    containment,
-    maybe_members,
-    pieces,
-    shares_kmer,
-    sorted_unique,
-)
 
 
 @pytest.fixture
@@ -34,7 +23,7 @@ def small_pieces(monkeypatch):
 def test_a_kmer_of_up_to_32_bases_is_its_bases_two_bits_each(length):
     text = random_rows(np.random.default_rng(length), 1, 90, 90)[0]
     expected = [int("".join(str("ACGT".index(x)) for x in text[i : i + length]), 4) for i in range(91 - length)]
-    assert codes(encode(text)[0], length).tolist() == expected
+    assert kmer_index.codes(encode(text)[0], length).tolist() == expected
 
 
 @pytest.mark.parametrize("length", [33, 48, 63, 64, 65, 100, 127, 129, 200])
@@ -43,7 +32,7 @@ def test_longer_kmers_have_the_same_code_if_and_only_if_they_are_equal(length):
     once = "".join(rng.choice(list("AC"), 150))
     text = once + "".join(rng.choice(list("ACGT"), 40)) + once * 3
     same = once[:31] + once[32:63] + once[31] + once[63:]  # 32-base blocks in another order are another kmer
-    code = codes(encode(text + same)[0], length).tolist()
+    code = kmer_index.codes(encode(text + same)[0], length).tolist()
     spelled = [(text + same)[start : start + length] for start in range(len(code))]
     assert len(set(code)) == len(set(spelled)) == len(set(zip(code, spelled, strict=True)))
 
@@ -52,36 +41,37 @@ def test_kmers_that_differ_in_few_bases_or_in_the_order_of_their_parts_have_diff
     """One base of the first 32 and up to two of the other 32; and 32-base parts in another order."""
     text = encode(random_rows(np.random.default_rng(11), 1, 128, 128)[0])[0]
     other = np.repeat(text[None, 32:64], 1 + 32 * 3 + 32 * 31 // 2 * 9, axis=0)
-    pairs = [(i, d, j, e) for i, j in itertools.combinations(range(32), 2) for d in (1, 2, 3) for e in (1, 2, 3)]
-    changes = [(0, 0, 0, 0), *((i, d, 0, 0) for i in range(32) for d in (1, 2, 3)), *pairs]
-    for row, (i, d, j, e) in zip(other, changes, strict=True):
-        row[i] = (row[i] + d) % 4
-        row[j] = (row[j] + e) % 4
-    found = []
+    single = list(itertools.product(range(32), (1, 2, 3)))
+    pairs = [pair for pair in itertools.combinations(single, 2) if pair[0][0] < pair[1][0]]
+    for row, changes in zip(other, [(), *((change,) for change in single), *pairs], strict=True):
+        for place, change in changes:
+            row[place] = (row[place] + change) % 4
+    values = []
     for place, change in itertools.product((0, 15, 16, 31), (1, 2, 3)):
         first = text[:32].copy()
         first[place] = (first[place] + change) % 4
-        found.append(codes(np.hstack([np.repeat(first[None], len(other), axis=0), other]).ravel(), 64)[::64])
-    assert len(set(np.concatenate(found).tolist())) == 12 * len(other)
+        values.append(
+            kmer_index.codes(np.hstack([np.repeat(first[None], len(other), axis=0), other]).ravel(), 64)[::64]
+        )
+    assert len(np.unique(values)) == 12 * len(other)
     orders = [np.concatenate(parts) for parts in itertools.permutations(text.reshape(4, 32))]
-    assert len({int(codes(order, 128)[0]) for order in orders}) == len(orders)
+    assert len({int(kmer_index.codes(order, 128)[0]) for order in orders}) == len(orders)
 
 
 def test_kmers_leave_out_n_and_borders_and_do_not_know_strands(small_pieces):
     rows = random_rows(np.random.default_rng(1), 40, 1, 60, "ACGTACGTACGTN") + ["NNNNNNNNNNNNN", "ACGTACG"]
-    code, row = canonical_kmers(sequences(rows), 7)
+    code, row = kmer_index.canonical_kmers(sequences(rows), 7)
     expected = [(number, kmer) for number, text in enumerate(rows) for kmer in kmers(text, 7)]
     assert row.tolist() == [number for number, _ in expected]
-    spelled = {(kmer, one) for (_, kmer), one in zip(expected, code.tolist(), strict=True)}
-    assert len(spelled) == len({kmer for kmer, _ in spelled}) == len({one for _, one in spelled})
-    turned, _ = canonical_kmers(sequences([opposite(text) for text in rows if "N" not in text]), 7)
-    kept, _ = canonical_kmers(sequences([text for text in rows if "N" not in text]), 7)
-    assert sorted(turned.tolist()) == sorted(kept.tolist())
+    pairs = set(zip([kmer for _, kmer in expected], code.tolist(), strict=True))
+    assert len(pairs) == len({kmer for kmer, _ in pairs}) == len({value for _, value in pairs})
+    turned, _ = kmer_index.canonical_kmers(sequences([opposite(text) for text in rows]), 7)
+    assert sorted(turned.tolist()) == sorted(code.tolist())
 
 
 def test_pieces_are_all_sequences_in_order(small_pieces):
     rows = random_rows(np.random.default_rng(2), 30, 1, 40) + ["A" * 200]
-    seen = list(pieces(sequences(rows)))
+    seen = list(kmer_index.pieces(sequences(rows)))
     spelled = [decode(piece.tokens[a:b]) for _, piece in seen for a, b in itertools.pairwise(piece.offsets)]
     assert spelled == rows
     assert [first for first, _ in seen] == np.cumsum([0, *[len(piece) for _, piece in seen]])[:-1].tolist()
@@ -90,16 +80,16 @@ def test_pieces_are_all_sequences_in_order(small_pieces):
 
 def test_the_bloom_table_passes_all_that_it_was_made_of_and_little_else():
     random = np.random.default_rng(3).integers(0, 2**63, 200_000).astype(np.uint64)
-    table = bloom_table(random[:1000], room=64)
-    passed = maybe_members(random, table)
+    table = kmer_index.bloom_table(random[:1000], room=64)
+    passed = kmer_index.maybe_members(random, table)
     assert passed[:1000].tolist() == list(range(1000))
     assert len(passed) < 1000 + 199_000 / 50
 
 
-def test_sorted_unique():
-    numbers = np.random.default_rng(4).integers(0, 50, 200)
-    assert sorted_unique(numbers).tolist() == sorted(set(numbers.tolist()))
-    assert sorted_unique(numbers[:0]).tolist() == []
+@pytest.mark.parametrize("count", [0, 200])
+def test_sorted_unique(count):
+    numbers = np.random.default_rng(4).integers(0, 50, count)
+    assert kmer_index.sorted_unique(numbers).tolist() == sorted(set(numbers.tolist()))
 
 
 def family(seed: int) -> tuple[list[str], list[str]]:
@@ -117,16 +107,15 @@ def family(seed: int) -> tuple[list[str], list[str]]:
 @pytest.mark.parametrize("seed", range(4))
 def test_containment_is_that_of_sets_of_kmers(seed, small_pieces):
     test, train = family(seed)
-    sets = [set(kmers(text, 11)) for text in train]
-    found = containment(sequences(test), sequences(train), 11, 0.5)
-    assert sum(found >= 0.5) > 20
-    for text, share in zip(test, found.tolist(), strict=True):
-        own = set(kmers(text, 11))
-        if own:
-            most = max(len(own & other) / len(own) for other in sets)
-            assert share == pytest.approx(most if most >= 0.5 else 0)
-        else:
-            assert math.isnan(share)
+    known = [set(kmers(text, 11)) for text in train]
+    expected = []
+    for text in test:
+        of_row = set(kmers(text, 11))
+        share = max(len(of_row & other) for other in known) / len(of_row) if of_row else np.nan
+        expected.append(0 if share < 0.5 else share)
+    share = kmer_index.containment(sequences(test), sequences(train), 11, 0.5)
+    assert sum(share >= 0.5) > 20
+    assert share.tolist() == pytest.approx(expected, nan_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -140,12 +129,11 @@ def test_containment_is_that_of_sets_of_kmers(seed, small_pieces):
     ],
 )
 def test_containment_is_the_largest_share_in_one_row(train, expected, small_pieces):
-    text, *apart = random_rows(np.random.default_rng(5), 1, 100, 100) + random_rows(
-        np.random.default_rng(6), 9, 200, 200
-    )
+    rng = np.random.default_rng(5)
+    (text,), apart = (random_rows(rng, *sizes) for sizes in ((1, 100, 100), (9, 200, 200)))
     rows = [row for part in train for row in (apart if part == "apart" else [text[slice(*part)] + "N"])]
     for known in (rows, rows[::-1], [opposite(row) for row in rows]):
-        assert containment(sequences([text]), sequences(known), 21, 0.5).tolist() == [expected]
+        assert kmer_index.containment(sequences([text]), sequences(known), 21, 0.5).tolist() == [expected]
 
 
 @pytest.mark.parametrize("length", [21, 40, 100])
@@ -154,7 +142,7 @@ def test_sharing_is_a_common_substring_on_either_strand(seed, length, small_piec
     test, train = family(seed)
     known = set().union(*(kmers(text, length) for text in train))
     expected = [not known.isdisjoint(kmers(text, length)) for text in test]
-    assert shares_kmer(sequences(test), sequences(train), length).tolist() == expected
+    assert kmer_index.shares_kmer(sequences(test), sequences(train), length).tolist() == expected
     assert any(expected) and not all(expected)
 
 
@@ -162,16 +150,15 @@ def test_a_run_of_one_base_less_is_not_shared():
     (text,) = random_rows(np.random.default_rng(7), 1, 300, 300)
     train = sequences(["NT" + opposite(text[100:200]) + "NA"])
     queries = [text[:200], text[:199] + "N", text[100:], text[101:], text[100:200]]
-    assert shares_kmer(sequences(queries), train, 100).tolist() == [True, False, True, False, True]
+    assert kmer_index.shares_kmer(sequences(queries), train, 100).tolist() == [True, False, True, False, True]
 
 
 def test_rows_without_any_kmer():
-    nothing = sequences(["ACGT", "NNNNNNNN"])
-    something = sequences(["ACGTACGTTT"])
-    assert shares_kmer(nothing, something, 8).tolist() == [False, False]
-    assert shares_kmer(something, nothing, 8).tolist() == [False]
-    assert np.isnan(containment(nothing, something, 8, 0.5)).all()
-    assert containment(something, nothing, 8, 0.5).tolist() == [0]
+    nothing, something = sequences(["ACGT", "NNNNNNNN"]), sequences(["ACGTACGTTT"])
+    assert kmer_index.shares_kmer(nothing, something, 8).tolist() == [False, False]
+    assert kmer_index.shares_kmer(something, nothing, 8).tolist() == [False]
+    assert np.isnan(kmer_index.containment(nothing, something, 8, 0.5)).all()
+    assert kmer_index.containment(something, nothing, 8, 0.5).tolist() == [0]
 
 
 def test_more_train_rows_than_a_key_has_room_for():
@@ -180,7 +167,7 @@ def test_more_train_rows_than_a_key_has_room_for():
     short = np.zeros((1 << 22) + 100, np.uint8)
     twin, _ = encode(text)
     train = Sequences(np.concatenate([short, twin]), np.append(np.arange(len(short) + 1), len(short) + 60))
-    assert containment(sequences([text, text[::-1]]), train, 21, 0.5).tolist() == [1, 0]
+    assert kmer_index.containment(sequences([text, text[::-1]]), train, 21, 0.5).tolist() == [1, 0]
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
@@ -193,5 +180,11 @@ def test_pages_that_were_read_are_given_back(tmp_path):
     (tmp_path / "tokens").write_bytes(bytes(100_000_000))
     tokens = np.asarray(np.memmap(tmp_path / "tokens", np.uint8, "r"))
     before = mapped()
-    assert sum(int(piece.tokens.sum()) for _, piece in pieces(Sequences(tokens, np.arange(0, 100_000_001, 1000)))) == 0
+    assert (
+        sum(
+            int(piece.tokens.sum())
+            for _, piece in kmer_index.pieces(Sequences(tokens, np.arange(0, 100_000_001, 1000)))
+        )
+        == 0
+    )
     assert mapped() - before < 50_000

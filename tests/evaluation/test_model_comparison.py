@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from made_up_scores import made_up
-from scipy.special import expit
+from scipy.special import expit, softmax
 from scipy.stats import binomtest, norm, wilcoxon
 from sklearn import metrics as sklearn
 
@@ -39,12 +39,10 @@ def test_models_over_tasks():
     scores = {"ConvNova": base + 0.03, "CNN": base + rng.normal(0, 0.005, 18), "LegNet": base.copy()}
     scores["LegNet"][3] = np.nan
     first, second, third = compare_over_tasks(scores)
-    assert (first.a, first.b, first.n, first.wins, first.losses) == ("ConvNova", "CNN", 18, 18, 0)
-    assert first.p == pytest.approx(wilcoxon(scores["ConvNova"], scores["CNN"]).pvalue)
-    assert first.p_holm == pytest.approx(3 * first.p)
-    assert first.effect == 1
-    assert (second.n, third.n) == (17, 17)
-    assert second.difference == pytest.approx(0.03)
+    assert (first.a, first.b, first.n, first.wins, first.losses, first.effect) == ("ConvNova", "CNN", 18, 18, 0, 1)
+    p = wilcoxon(scores["ConvNova"], scores["CNN"]).pvalue
+    assert (first.p, first.p_holm) == pytest.approx((p, 3 * p))
+    assert (second.n, third.n, second.difference) == (17, 17, pytest.approx(0.03))
 
 
 def test_effect_over_tasks_by_hand():
@@ -67,20 +65,16 @@ def five_percent(hits: int) -> bool:
 
 def test_false_positives_over_tasks_are_five_percent():
     rng = np.random.default_rng(11)
-    hits = family = 0
-    for _ in range(SETS):
-        results = compare_over_tasks({name: rng.normal(size=18) for name in "abc"})
-        hits += results[0].p < 0.05
-        family += any(result.p_holm < 0.05 for result in results)
-    assert five_percent(hits)
-    assert 0.01 < family / SETS < 0.07
+    families = [compare_over_tasks({name: rng.normal(size=18) for name in "abc"}) for _ in range(SETS)]
+    assert five_percent(sum(first.p < 0.05 for first, *_ in families))
+    assert 0.01 < np.mean([min(result.p_holm for result in results) < 0.05 for results in families]) < 0.07
 
 
 def several_seeds(rng, n: int, seeds: int, skill: float) -> np.ndarray:
     """Probabilities (seeds, n, 2) for `n` rows whose first half is of class 0; the seeds share half of their noise."""
     shared, noise = rng.normal(size=n), rng.normal(size=(seeds, n))
-    column = 1 / (1 + np.exp(-(skill * (np.arange(n) >= n // 2) + shared + noise)))
-    return np.stack([1 - column, column], -1)
+    logits = skill * (np.arange(n) >= n // 2) + shared + noise
+    return expit(np.stack([-logits, logits], -1))
 
 
 @pytest.mark.parametrize(("metric", "seeds"), [("auroc", 1), ("mcc", 1), ("auroc", 3), ("accuracy", 3)])
@@ -99,12 +93,8 @@ def test_delong_equals_the_definition():
     rng = np.random.default_rng(4)
     labels = rng.integers(2, size=120)
     scores = [np.round(rng.normal(size=120) + labels, 1) for _ in range(2)]
-    rows, columns = [], []
-    for values in scores:
-        wins = np.subtract.outer(values[labels == 1], values[labels == 0])
-        kernel = (wins > 0) + 0.5 * (wins == 0)
-        rows.append(kernel.mean(1))
-        columns.append(kernel.mean(0))
+    gaps = [np.subtract.outer(values[labels == 1], values[labels == 0]) for values in scores]
+    rows, columns = ([((gap > 0) + 0.5 * (gap == 0)).mean(axis) for gap in gaps] for axis in (1, 0))
     covariance = np.cov(rows) / (labels == 1).sum() + np.cov(columns) / (labels == 0).sum()
     known = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
     (difference,), error = delong(labels, *(values[None] for values in scores))
@@ -120,23 +110,22 @@ def test_delong_equals_the_definition():
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_better_model_is_seen_over_rows(metric, classes):
     labels, worse = made_up(1, 1500, classes, skill=0.7)
-    rng = np.random.default_rng(2)
-    logits = np.log(worse) + 1.0 * np.eye(classes)[labels] + 0.1 * rng.normal(size=worse.shape)
-    better = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    found = compare_over_test_rows(labels, better, worse, metric, ("ConvNova", "CNN"))
+    noise = 0.1 * np.random.default_rng(2).normal(size=worse.shape)
+    better = softmax(np.log(worse) + np.eye(classes)[labels] + noise, axis=1)
+    result = compare_over_test_rows(labels, better, worse, metric, ("ConvNova", "CNN"))
     known = classification(labels, better)[metric] - classification(labels, worse)[metric]
-    assert found.difference == pytest.approx(known, abs=1e-12)
-    assert 0 < found.low <= known <= found.high and found.p < 0.01
-    assert found.only_a == ((better.argmax(1) == labels) & (worse.argmax(1) != labels)).sum()
-    assert (found.n, found.seeds, found.pairs, found.items) == (1500, 1, 1, "test rows")
-    assert found.test == ("DeLong" if metric == "auroc" and classes == 2 else "paired bootstrap")
+    assert result.difference == pytest.approx(known, abs=1e-12)
+    assert 0 < result.low <= known <= result.high and result.p < 0.01
+    assert result.only_a == ((better.argmax(1) == labels) & (worse.argmax(1) != labels)).sum()
+    assert (result.n, result.seeds, result.pairs, result.items) == (1500, 1, 1, "test rows")
+    assert result.test == ("DeLong" if metric == "auroc" and classes == 2 else "paired bootstrap")
 
 
 def test_a_model_does_not_differ_from_itself():
     labels, scores = made_up(1, 200)
     for metric in ("auroc", "mcc"):
-        found = compare_over_test_rows(labels, scores, scores, metric)
-        assert (found.difference, found.p) == (0, 1)
+        result = compare_over_test_rows(labels, scores, scores, metric)
+        assert (result.difference, result.p) == (0, 1)
 
 
 def test_what_cannot_be_compared_is_refused():
@@ -160,12 +149,12 @@ def test_several_seeds_are_compared_by_their_mean_scores_on_rows_drawn_once_for_
         means = [np.mean([classification(labels[rows], one[rows])[metric] for one in of]) for of in (a, b)]
         return means[0] - means[1]
 
-    found = compare_over_test_rows(labels, a, b, metric, resamples=4000)
-    assert found.difference == pytest.approx(difference(np.arange(160)), abs=1e-12)
+    result = compare_over_test_rows(labels, a, b, metric, resamples=4000)
+    assert result.difference == pytest.approx(difference(np.arange(160)), abs=1e-12)
     by_seed = [classification(labels, x)[metric] - classification(labels, y)[metric] for x, y in zip(a, b, strict=True)]
-    assert (found.seeds, found.higher) == (3, sum(gap > 0 for gap in by_seed))
+    assert (result.seeds, result.higher) == (3, sum(gap > 0 for gap in by_seed))
     drawn = [difference(rng.integers(160, size=160)) for _ in range(300)]
-    assert (found.low, found.high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.02)
+    assert (result.low, result.high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.02)
 
 
 def test_rows_that_one_model_alone_has_right_are_counted_by_the_mean_over_seeds():
@@ -173,8 +162,8 @@ def test_rows_that_one_model_alone_has_right_are_counted_by_the_mean_over_seeds(
     labels = np.array([0, 0, 1, 1])
     wrong = [np.array([0, 0, 1, 0]), np.array([1, 0, 1, 0])]
     a, b = (np.stack([np.eye(2)[of] for of in predicted]) for predicted in ([labels, labels], wrong))
-    found = compare_over_test_rows(labels, a, b, "accuracy")
-    assert (found.only_a, found.only_b) == (1.5, 0)
+    result = compare_over_test_rows(labels, a, b, "accuracy")
+    assert (result.only_a, result.only_b) == (1.5, 0)
 
 
 def test_bases_are_compared_by_whole_sequences():
@@ -184,6 +173,6 @@ def test_bases_are_compared_by_whole_sequences():
     predicted = [np.where(rng.random(200) < right, labels, 1 - labels) for right in (0.85, 0.7)]
     cells = [np.stack([confusion(labels[[i]], of[[i]], 2) for i in range(200)])[None] for of in predicted]
     over_rows = compare_over_test_rows(labels, *(np.eye(2)[of] for of in predicted), "mcc", resamples=4000)
-    found = paired_over_sequences(*(100 * of for of in cells), "mcc", resamples=4000)
-    assert found.difference == pytest.approx(over_rows.difference)
-    assert (found.low, found.high) == pytest.approx((over_rows.low, over_rows.high), abs=0.01)
+    result = paired_over_sequences(*(100 * of for of in cells), "mcc", resamples=4000)
+    assert result.difference == pytest.approx(over_rows.difference)
+    assert (result.low, result.high) == pytest.approx((over_rows.low, over_rows.high), abs=0.01)

@@ -76,8 +76,7 @@ def test_what_the_cluster_cannot_serve_is_one_line_that_names_keys_of_the_profil
 
 
 @pytest.mark.parametrize(
-    "filled",
-    [{"gpus": 0, "gpu_partition": "nope"}, {"gpus": 0, "partition": "nope", "gpu_partition": "gpu"}],
+    "filled", [{"gpus": 0, "gpu_partition": "nope"}, {"gpus": 0, "partition": "nope", "gpu_partition": "gpu"}]
 )
 def test_a_request_is_refused_before_anything_is_submitted(slurm, tmp_path, filled):
     workflow.own_data(tmp_path, [1])
