@@ -1,4 +1,4 @@
-"""DNA as plain strings: what the tests of leakage compare with."""
+"""DNA as plain strings, which the tests of leakage compare with, and three small labelled sequences."""
 
 import gzip
 from collections import defaultdict
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from convnova.data.batches import LabelledSequences
 from convnova.data.dna import encode
 from convnova.data.task_dataset import Sequences
 from convnova.evaluation.leakage.genome_search import Hit
@@ -26,6 +27,12 @@ def kmers(sequence: str, length: int) -> list[str]:
 
 def sequences(rows: list[str]) -> Sequences:
     return Sequences(encode("".join(rows))[0], np.cumsum([0, *map(len, rows)]))
+
+
+def labelled(kind: str, labels: list, rows: list[int]) -> LabelledSequences:
+    """Sequences AA, TCG and A, of which `rows` are asked for."""
+    tokens, offsets = np.array([0, 0, 3, 1, 2, 0], np.uint8), np.array([0, 2, 5, 6])
+    return LabelledSequences(tokens, offsets, np.array(labels), kind, np.array(rows), 3)
 
 
 def random_rows(rng, count: int, shortest: int, longest: int, letters: str = "ACGT") -> list[str]:

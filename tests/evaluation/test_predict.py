@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from dna_strings import labelled
+from scipy.special import expit, softmax
 
-from convnova.data.batches import LabelledSequences, Padding
+from convnova.data.batches import Padding
 from convnova.errors import ConvNovaError
 from convnova.evaluation.predict import predict
 
@@ -19,37 +21,28 @@ class Counts(torch.nn.Module):
         return letters if self.per_base else letters.sum(1)[:, [0, 3]]
 
 
-def labelled(kind: str, labels: np.ndarray) -> LabelledSequences:
-    """Sequences AA, TCG and A, of which the last, the first and the second are asked for."""
-    tokens = np.array([0, 0, 3, 1, 2, 0], np.uint8)
-    return LabelledSequences(tokens, np.array([0, 2, 5, 6]), labels, kind, np.array([2, 0, 1]), 3)
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
+ROWS = [2, 0, 1]
 LOGITS = np.array([[1, 0], [2, 0], [0, 1]])
+"""Of A, AA and TCG."""
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
 def test_probabilities_of_rows_in_their_order(batch_size):
-    data = labelled("classes", np.zeros(3, int))
-    expected = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
-    np.testing.assert_allclose(predict(Counts(), data, Padding(), batch_size), expected, rtol=1e-6)
+    predicted = predict(Counts(), labelled("classes", [0, 0, 0], ROWS), Padding(), batch_size)
+    np.testing.assert_allclose(predicted, softmax(LOGITS, axis=1), rtol=1e-6)
 
 
 def test_the_mean_over_strands_of_independent_labels():
     """The reverse complement has as many T as the sequence has A."""
-    data = labelled("multilabel", np.zeros((3, 2), np.uint8))
+    data = labelled("multilabel", [[0, 0]] * 3, ROWS)
     forward, both = (predict(Counts(), data, Padding(), 2, strands) for strands in ("forward", "both"))
-    np.testing.assert_allclose(forward, sigmoid(LOGITS), rtol=1e-6)
-    np.testing.assert_allclose(both, (sigmoid(LOGITS) + sigmoid(LOGITS[:, ::-1])) / 2, rtol=1e-6)
+    np.testing.assert_allclose(forward, expit(LOGITS), rtol=1e-6)
+    np.testing.assert_allclose(both, (expit(LOGITS) + expit(LOGITS[:, ::-1])) / 2, rtol=1e-6)
 
 
 @pytest.mark.parametrize("padding", [Padding(), Padding(to=5, counted=True, left=True)])
 def test_classes_of_bases_without_padding(padding):
-    predicted = predict(Counts(per_base=True), labelled("per_base", np.zeros(6, int)), padding, 2)
+    predicted = predict(Counts(per_base=True), labelled("per_base", [0] * 6, ROWS), padding, 2)
     assert (predicted.dtype, predicted.tolist()) == (np.uint8, [0, 0, 0, 3, 1, 2])
 
 
@@ -58,4 +51,4 @@ def test_bases_of_a_network_that_diverged_have_no_class():
     model = Counts(per_base=True)
     model.weight.data[:] = torch.nan
     with pytest.raises(ConvNovaError, match="diverged"):
-        predict(model, labelled("per_base", np.zeros(6, int)), Padding(), 2)
+        predict(model, labelled("per_base", [0] * 6, ROWS), Padding(), 2)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from dna_strings import labelled
 from made_up_scores import made_up
 from sklearn.metrics import accuracy_score, matthews_corrcoef
 
@@ -8,14 +9,10 @@ from convnova.data.batches import LabelledSequences
 from convnova.evaluation.bootstrap import bootstrap_interval
 from convnova.evaluation.scoring import interval, labels_of, per_batch, score
 
-OFFSETS = np.array([0, 2, 5, 6])
-BASES = LabelledSequences(np.zeros(6, np.uint8), OFFSETS, np.array([0, 1, 1, 0, 1, 0]), "per_base", np.array([2, 1]), 3)
-
 
 def test_labels_are_those_of_the_rows_in_their_order():
-    assert labels_of(BASES).tolist() == [0, 1, 0, 1]
-    classes = LabelledSequences(np.zeros(6, np.uint8), OFFSETS, np.array([3, 4, 5]), "classes", np.array([2, 0]), 3)
-    assert labels_of(classes).tolist() == [5, 3]
+    assert labels_of(labelled("per_base", [0, 1, 1, 0, 1, 0], [2, 1])).tolist() == [0, 1, 0, 1]
+    assert labels_of(labelled("classes", [3, 4, 5], [2, 0])).tolist() == [5, 3]
 
 
 def test_scores_are_those_of_the_kind():
