@@ -5,23 +5,23 @@ import gzip
 import itertools
 import json
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from dna_strings import exact_places, kmers, mutated, opposite, random_rows, sequences, yeast
+from dna_strings import kmers, mutated, opposite, random_rows, sequences
 
 from convnova.cli.main import main
 from convnova.data.genome import tokenize_genome
 from convnova.data.task_dataset import TaskDataset, TaskSplit
 from convnova.evaluation.leakage import split_audit as audit_module
-from convnova.evaluation.leakage.kmer_index import shares_kmer
 from convnova.evaluation.leakage.split_audit import KMER, SHARED_RUN, audit, sample
 
 Row = tuple[str, str]
 """Sequence and label."""
+DUPLICATES = ("equal", "reverse", "equal_other_label", "reverse_other_label")
 
 
 def dataset(kind: str = "classes", **splits: list[tuple[str, Any]]) -> TaskDataset:
@@ -55,7 +55,7 @@ def duplicates_by_hand(rows: list[Row], known: list[Row], same: bool) -> dict[st
         counts["equal_other_label"] += bool(others - {label})
         counts["reverse"] += bool(turned)
         counts["reverse_other_label"] += bool(turned - {label})
-    return {key: counts[key] for key in ("equal", "reverse", "equal_other_label", "reverse_other_label")}
+    return {key: counts[key] for key in DUPLICATES}
 
 
 def labelled(rng, sequences: list[str]) -> list[Row]:
@@ -72,26 +72,22 @@ def test_duplicates_within_and_across_splits(seed):
         name: labelled(rng, [str(rng.choice(pool)) for _ in range(count)] + ["GATTACA", "TGTAATC"][: count // 20])
         for name, count in (("train", 60), ("valid", 15), ("test", 25))
     }
-    found = audit(dataset(**splits))
+    result = audit(dataset(**splits))
     for name, rows in splits.items():
         expected = duplicates_by_hand(rows, rows, same=True)
-        assert {key: found["splits"][name][key] for key in expected} == expected
-        assert expected["equal"] or name != "train"
-    assert list(found["across"]) == ["valid in train", "test in train", "test in valid"]
-    for name, counts in found["across"].items():
-        a, b = name.split(" in ")
-        assert counts == duplicates_by_hand(splits[a], splits[b], same=False)
-    assert found["across"]["test in train"]["equal_other_label"] > 0
+        assert {key: result["splits"][name][key] for key in expected} == expected
+    pairs = [("valid", "train"), ("test", "train"), ("test", "valid")]
+    across = {f"{a} in {b}": duplicates_by_hand(splits[a], splits[b], same=False) for a, b in pairs}
+    assert result["across"] == across
+    assert result["splits"]["train"]["equal"] > 0 and across["test in train"]["equal_other_label"] > 0
 
 
 def test_what_a_split_holds():
     train = [("ACGTN", "a"), ("NNN", "b"), ("ACGNNC", "b"), ("aacc", "b")]
     task = dataset(train=train, test=[("ACG", "a"), ("NN", "a"), ("ACGTACGTT", "b")])
     splits = audit(task)["splits"]
-    expected = {
-        "rows": 4, "bases": 18, "shortest": 3, "median": 4.5, "longest": 6, "N": 6, "other_letters": 7,
-        "rows_with_N": 3, "all_N": 1, "classes": {"a": 1, "b": 3},
-    }  # fmt: skip
+    expected = {"rows": 4, "bases": 18, "shortest": 3, "median": 4.5, "longest": 6, "N": 6, "other_letters": 7}
+    expected |= {"rows_with_N": 3, "all_N": 1, "classes": {"a": 1, "b": 3}}
     assert {key: splits["train"][key] for key in expected} == expected
     expected = {"rows": 3, "median": 3.0, "N": 2, "rows_with_N": 1, "all_N": 1, "classes": {"a": 2, "b": 1}}
     assert {key: splits["test"][key] for key in expected} == expected
@@ -106,19 +102,14 @@ def test_overlaps_by_sets_of_kmers(seed):
         test.append(mutated(rng, text if number % 2 else opposite(text), (0, 0.01, 0.02, 0.04)[number % 4]))
         test.append(random_rows(rng, 1, 80, 80)[0] + text[number : number + 90 + number])
     found = audit(dataset(train=labelled(rng, train), test=labelled(rng, test)))["overlap"]
-    short, long = ([set(kmers(text, length)) for text in train] for length in (KMER, SHARED_RUN))
-    share = [max((len(of_row & other) / len(of_row) for other in short), default=0) if of_row else math.nan
-             for of_row in (set(kmers(text, KMER)) for text in test)]  # fmt: skip
-    shared_run = [not set().union(*long).isdisjoint(kmers(text, SHARED_RUN)) for text in test]
-    equal = [text in train or opposite(text) in train for text in test]
-    assert found == {
-        "rows": len(test),
-        "without_kmers": sum(math.isnan(part) for part in share),
-        "near_duplicates": sum(part >= 0.5 for part in share),
-        "nearly_contained": sum(part >= 0.9 for part in share),
-        "shared_run": sum(shared_run),
-        "any": sum(a >= 0.5 or b or c for a, b, c in zip(share, shared_run, equal, strict=True)),
-    }
+    known, queries = ([set(kmers(text, KMER)) for text in rows] for rows in (train, test))
+    share = np.array([max(len(row & other) for other in known) / len(row) if row else math.nan for row in queries])
+    runs = {run for text in train for run in kmers(text, SHARED_RUN)}
+    shared_run = np.array([not runs.isdisjoint(kmers(text, SHARED_RUN)) for text in test])
+    equal = np.array([text in train or opposite(text) in train for text in test])
+    masks = {"without_kmers": np.isnan(share), "near_duplicates": share >= 0.5, "nearly_contained": share >= 0.9}
+    masks |= {"shared_run": shared_run, "any": (share >= 0.5) | shared_run | equal}
+    assert found == {"rows": len(test), **{name: mask.sum() for name, mask in masks.items()}}
     assert 0 < found["nearly_contained"] < found["near_duplicates"] < found["any"] < len(test)
     assert found["any"] > found["shared_run"]
 
@@ -140,15 +131,12 @@ def test_a_large_test_split_is_sampled(monkeypatch):
 def test_labels_a_base():
     """Two test rows overlap train: one is a train row with other labels, one has the last 200 bases of another."""
     (text,) = random_rows(np.random.default_rng(2), 1, 3000, 3000)
-    train, test = ([(text[a:b], np.arange(a, b) % 3) for a, b in cuts] for cuts in (
-        [(0, 400), (500, 900)], [(0, 400), (700, 1000), (2000, 2300)],
-    ))  # fmt: skip
+    cuts = [[(0, 400), (500, 900)], [(0, 400), (700, 1000), (2000, 2300)]]
+    train, test = ([(text[a:b], np.arange(a, b) % 3) for a, b in of_split] for of_split in cuts)
     test[0] = (test[0][0], np.zeros(400))
     found = audit(dataset("per_base", train=train, test=test))
     assert found["splits"]["train"]["classes"] == {"0": 134 + 133, "1": 133 + 133, "2": 133 + 134}
-    assert found["across"]["test in train"] == {
-        "equal": 1, "reverse": 0, "equal_other_label": 1, "reverse_other_label": None,
-    }  # fmt: skip
+    assert found["across"]["test in train"] == dict(zip(DUPLICATES, (1, 0, 1, None), strict=True))
     assert (found["overlap"]["near_duplicates"], found["overlap"]["shared_run"], found["overlap"]["any"]) == (2, 2, 2)
 
 
@@ -160,11 +148,8 @@ def test_many_labels():
     found = audit(dataset("multilabel", train=train, test=test))
     assert found["splits"]["train"]["labels"] == {"count": 3, "constant": 1, "least_median_largest": [0.5, 0.5, 1]}
     assert found["splits"]["test"]["labels"] == {"count": 3, "constant": 1, "least_median_largest": [0, 0.5, 0.75]}
-    of_train = found["splits"]["train"]
-    assert (of_train["equal"], of_train["reverse"], of_train["reverse_other_label"]) == (0, 4, 0)
-    assert found["across"]["test in train"] == {
-        "equal": 2, "reverse": 0, "equal_other_label": 1, "reverse_other_label": 0,
-    }  # fmt: skip
+    assert [found["splits"]["train"][key] for key in DUPLICATES] == [0, 4, 0, 0]
+    assert [found["across"]["test in train"][key] for key in DUPLICATES] == [2, 0, 1, 0]
 
 
 @pytest.fixture
@@ -176,22 +161,22 @@ def own_run(tmp_path, monkeypatch) -> Path:
     (tmp_path / "genome.bed").write_text("chr1\t0\t3000\ttrain\nchr1\t3000\t4000\tvalid\nchr1\t4000\t5000\ttest\n")
     cuts = {"train": range(0, 1000, 100), "test": (950, 1500, 2900, 3500, 4100, 4980, 5500)}
     for split, starts in cuts.items():
-        lines = [f"chr1\t{start}\t{start + 200}\t{number % 2}\n" for number, start in enumerate(starts)]
-        (tmp_path / f"{split}.bed").write_text("".join(lines))
-        rows = [text[start : start + 200] if start % 3 else opposite(text[start : start + 200]) for start in starts]
-        lines = [f"{row},{number % 2}\n" for number, row in enumerate(rows)]
-        (tmp_path / f"{split}.csv").write_text("sequence,label\n" + "".join(lines))
+        intervals, table = "", "sequence,label\n"
+        for number, start in enumerate(starts):
+            row = text[start : start + 200]
+            intervals += f"chr1\t{start}\t{start + 200}\t{number % 2}\n"
+            table += f"{row if start % 3 else opposite(row)},{number % 2}\n"
+        (tmp_path / f"{split}.bed").write_text(intervals)
+        (tmp_path / f"{split}.csv").write_text(table)
     tasks = {form: {"one": {split: str(tmp_path / f"{split}.{form}") for split in cuts}} for form in ("bed", "csv")}
     genome = {"fasta": str(tmp_path / "genome.fa"), "bed": str(tmp_path / "genome.bed")}
-    config = {
-        "run": "own", "genome": genome, "models": ["convnova"],
-        "pretrain": {"coverage": "first", "length": 1600},
-        "suites": {
-            "by_place": {"format": "bed", "genome": genome, "tasks": tasks["bed"]},
-            "by_letters": {"format": "csv", "tasks": tasks["csv"]},
-            "elsewhere": {"format": "bed", "genome": genome["fasta"], "tasks": tasks["bed"]},
-        },
-    }  # fmt: skip
+    suites = {
+        "by_place": {"format": "bed", "genome": genome, "tasks": tasks["bed"]},
+        "by_letters": {"format": "csv", "tasks": tasks["csv"]},
+        "elsewhere": {"format": "bed", "genome": genome["fasta"], "tasks": tasks["bed"]},
+    }
+    pretrain = {"coverage": "first", "length": 1600}
+    config = {"run": "own", "genome": genome, "models": ["convnova"], "pretrain": pretrain, "suites": suites}
     (tmp_path / "own.yaml").write_text(json.dumps(config))
     return tmp_path
 
@@ -215,10 +200,8 @@ def test_the_command(own_run, suite, form, by):
     assert command("audit", own_run, *task, "--dataset", dataset, "--genome", genome, "--out", out, *files) == 0
     found = json.loads(out.read_text())
     assert (found["suite"], found["task"], found["overlap"]["any"]) == (suite, "one", 1)
-    assert found["pretraining"] == {
-        "genome": "genome", "by": by,
-        "rows": 7, "placed": 7, "read": 2, "train": 3, "valid": 2, "test": 1,
-    }  # fmt: skip
+    counts = {"rows": 7, "placed": 7, "read": 2, "train": 3, "valid": 2, "test": 1}
+    assert found["pretraining"] == {"genome": "genome", "by": by, **counts}
     assert command("audit", own_run, *task, "--dataset", dataset, "--out", out) == 0
     assert "pretraining" not in json.loads(out.read_text())
 
@@ -231,56 +214,33 @@ def test_what_the_command_refuses(own_run, capsys, task, named):
     assert not out.exists()
 
 
-def test_real_promoters(shared):
-    """As counted with the letters themselves: 6 of 613 test sequences are train sequences."""
-    names = {"train": "train", "valid": "dev", "test": "test"}
-    folder = shared / "data/gue_promoter/prom_300_tata"
-    rows = {split: table(folder / f"{name}.csv.gz") for split, name in names.items()}
-    found = audit(dataset(**rows))
-    assert found["across"]["test in train"]["equal"] == 6
-    for name, counts in found["across"].items():
-        a, b = name.split(" in ")
-        assert counts == duplicates_by_hand(rows[a], rows[b], same=False)
-    assert (found["overlap"]["near_duplicates"], found["overlap"]["shared_run"]) == (18, 37)
-
-
-def table(path: Path) -> list[Row]:
+def read_table(path: Path) -> list[Row]:
     with gzip.open(path, "rt") as file:
         return [(line["sequence"], line["label"]) for line in csv.DictReader(file)]
 
 
-def test_real_histone_windows_that_overlap_in_the_genome(shared):
-    """Rows that lie 100 bases or more over each other in the yeast genome share as many; and few others do."""
-    folder = shared / "data/gue_emp_yeast_histone/H3"
-    rows = {"train": table(folder / "dev.csv.gz"), "test": table(folder / "test.csv.gz")}
-    train, test = ([sequence for sequence, _ in of_split] for of_split in rows.values())
-    places = defaultdict(list)
-    for hit in exact_places(train + test, yeast(shared)):
-        places[hit.row < len(train), hit.chrom].append(hit)
-    by_place = {
-        hit.row - len(train)
-        for (is_train, chrom), hits in places.items()
-        for hit, other in itertools.product(hits, places.get((True, chrom), []))
-        if not is_train and min(hit.end, other.end) - max(hit.start, other.start) >= SHARED_RUN
-    }
-    found = set(np.flatnonzero(shares_kmer(sequences(test), sequences(train), SHARED_RUN)).tolist())
-    assert len(by_place) > 100
-    assert by_place <= found
-    assert len(found - by_place) < 0.15 * len(found)
-    assert audit(dataset(**rows))["overlap"]["any"] == len(found) == 164
-
-
-def test_real_enhancers_of_liu_2016(shared):
-    """All strong enhancers of the test set stand among the strong ones of the training set."""
-    splits: dict[str, list[Row]] = {}
-    for split in ("train", "test"):
-        for label in ("strong", "weak", "non"):
-            text = (shared / f"data/enhancers_liu2016/{split}_{label}_enhancers.txt").read_text()
+def real_rows(data: Path, name: str) -> dict[str, list[Row]]:
+    if name == "enhancers":
+        splits = {split: [] for split in ("train", "test")}
+        for split, label in itertools.product(splits, ("strong", "weak", "non")):
+            text = (data / f"enhancers_liu2016/{split}_{label}_enhancers.txt").read_text()
             records = [record.split("\n", 1)[1].replace("\n", "") for record in text.split(">")[1:]]
-            splits.setdefault(split, []).extend((record.upper(), label) for record in records)
-    found = audit(dataset(**splits))
-    assert found["across"]["test in train"] == duplicates_by_hand(splits["test"], splits["train"], same=False)
-    assert found["across"]["test in train"] == {
-        "equal": 100, "reverse": 0, "equal_other_label": 0, "reverse_other_label": 0,
-    }  # fmt: skip
-    assert found["splits"]["test"]["classes"] == {"non": 200, "strong": 100, "weak": 100}
+            splits[split] += [(record.upper(), label) for record in records]
+        return splits
+    folder, train = {"promoters": ("gue_promoter/prom_300_tata", "train"), "H3": ("gue_emp_yeast_histone/H3", "dev")}[
+        name
+    ]
+    return {"train": read_table(data / folder / f"{train}.csv.gz"), "test": read_table(data / folder / "test.csv.gz")}
+
+
+@pytest.mark.parametrize(
+    ("name", "equal", "overlap"),
+    [("promoters", 6, (18, 37)), ("enhancers", 100, (100, 101)), ("H3", 0, (90, 164))],
+)
+def test_real_data(shared, name, equal, overlap):
+    """All strong enhancers of the test set of Liu 2016 stand among the strong ones of its training set."""
+    rows = real_rows(shared / "data", name)
+    result = audit(dataset(**rows))
+    assert result["across"]["test in train"] == duplicates_by_hand(rows["test"], rows["train"], same=False)
+    assert result["across"]["test in train"]["equal"] == equal
+    assert (result["overlap"]["near_duplicates"], result["overlap"]["shared_run"]) == overlap
