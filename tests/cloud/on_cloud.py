@@ -26,9 +26,9 @@ from moto.server import ThreadedMotoServer
 from pods import Pods, serving
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path += [str(ROOT / "tests/workflow"), str(ROOT / "tests/slurm")]
-from commands import config_file  # noqa: E402
-from test_storage import SMALL, check_out, without_costs  # noqa: E402 - the same run, and how its tables are compared
+sys.path += [str(ROOT / "tests/workflow"), str(ROOT / "tests/slurm"), str(ROOT / "tests")]
+from own_run import config_file, without_costs  # noqa: E402
+from test_storage import SMALL, check_out  # noqa: E402 - the same run
 
 from workflow import fill_in  # noqa: E402
 

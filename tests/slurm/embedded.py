@@ -4,33 +4,15 @@ python tests/slurm/embedded.py FOLDER           ten minutes on two cores; FOLDER
 python tests/slurm/embedded.py FOLDER short     one seed, one protocol, one epoch, two tasks a suite
 """
 
-import csv
-import io
 import sys
 import time
 from pathlib import Path
 
 import cluster
 import yaml
+from own_run import without_costs
 
 import workflow
-
-TIMES = {"started", "seconds", "peak_memory_mb", "joules_processors"}
-
-
-def without_times(name: str, content: bytes) -> bytes | list[list[str]]:
-    """The table but for times and memory: a TSV without those columns, another without those words."""
-    if not name.endswith(".tsv"):
-        return workflow.without_costs(content)
-    rows = list(csv.reader(io.StringIO(content.decode()), delimiter="\t"))
-    kept = [place for place, column in enumerate(rows[0]) if column not in TIMES]
-    return [[row[place] for place in kept] for row in rows]
-
-
-def tables(folder: Path) -> dict[str, bytes | list[list[str]]]:
-    """Every table of the run, so compared."""
-    places = sorted((folder / "results/embedded/tables").iterdir())
-    return {path.name: without_times(path.name, path.read_bytes()) for path in places}
 
 
 def config(short: bool) -> dict:
@@ -63,8 +45,8 @@ def main(folder: Path, short: bool) -> int:
         if code:
             print(told)
             return code
-        found[name] = tables(here)
-    differ = [table for table in found["local"] if found["slurm"].get(table) != found["local"][table]]
+        found[name] = {path.name: without_costs(path) for path in (here / "results/embedded/tables").iterdir()}
+    differ = [table for table in sorted(found["local"]) if found["slurm"].get(table) != found["local"][table]]
     print(f"{len(found['local'])} tables, of which differ: {', '.join(differ) or 'none'}")
     return bool(differ or found["slurm"].keys() != found["local"].keys())
 

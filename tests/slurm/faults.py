@@ -14,26 +14,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import cluster
+from own_run import own_data, without_costs
 
 import workflow
 
 TARGETS = ["results/own/tables/mine.md"]
 SAME = ("tables/mine.md", "pretrain/convnova/weights.safetensors")
-PROFILE = {
-    "gpu_partition": "gpu",
-    "largest_gb": 16,
-    "threads": 1,
-    "pretrain_gb": 2,
-    "finetune_gb": 2,
-    "finetune_hours": 1,
-    "attempts": 4,
-}
+PROFILE = {"gpu_partition": "gpu", "largest_gb": 16, "threads": 1, "pretrain_gb": 2, "finetune_gb": 2}
+PROFILE |= {"finetune_hours": 1, "attempts": 4}
 SECONDS = 420
 SEEDS = [1, 2, 3]
+DATA = {"seeds": SEEDS, "length": 20_000, "epochs": 20}
+"""A pretraining of some ten seconds, and three fine-tunings."""
 FINISHED = ("own/runs/*/*/*/*/*/metrics.json", "own/pretrain/*/weights.json")
 HALF = (".*.tmp", ".writing-*", "checkpoints", ".finished")
 STEPS = "own/pretrain/convnova/checkpoints/*/step-*"
@@ -61,7 +56,7 @@ class Run:
         self.folder, self.slurm, self.restarts = folder, slurm, 0
         self.results, self.seen = folder / "results", {}
         self.results.mkdir(parents=True)
-        data(folder)
+        own_data(folder, **DATA)
         if profile.pop("disk", False):
             subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", self.results], check=True)
         (folder / "sitecustomize.py").write_text(HUNGER)
@@ -121,11 +116,6 @@ class Run:
             time.sleep(0.2)
         self.look()
         assert self.main.returncode == code, (self.folder / "main.log").read_text()[-3000:]
-
-
-def data(folder: Path) -> None:
-    """A pretraining of some ten seconds, and three fine-tunings."""
-    workflow.own_data(folder, SEEDS, length=20_000, epochs=20)
 
 
 def cancelled(run: Run) -> None:
@@ -255,10 +245,7 @@ def read_only(run: Run) -> None:
 
 def report(run: Run, whole: Path) -> str:
     """What the fault has left, in words."""
-    one, other = (
-        [workflow.without_costs((place / "results/own" / file).read_bytes()) for file in SAME]
-        for place in (whole, run.folder)
-    )
+    one, other = ([without_costs(place / "results/own" / file) for file in SAME] for place in (whole, run.folder))
     again = [str(path.relative_to(run.results)) for path, contents in run.seen.items() if len(contents) > 1]
     half = [path.name for pattern in HALF for path in run.results.rglob(pattern)]
     submitted = (run.folder / "main.log").read_text().count("has been submitted with SLURM jobid")
@@ -273,21 +260,16 @@ def report(run: Run, whole: Path) -> str:
     )
 
 
-FAULTS: dict[str, tuple[Callable[[Run], None], dict]] = {
-    "cancelled": (cancelled, {}),
-    "killed": (killed, {}),
-    "requeued": (requeued, {}),
-    "node_lost": (node_lost, {}),
-    "controller_away": (controller_away, {}),
-    "main_killed": (main_killed, {}),
-    "main_killed_late": (main_killed_late, {}),
-    "second_main": (second_main, {}),
-    "over_memory": (over_memory, {"pretrain_gb": 1, "hunger": True}),
-    "over_time": (over_time, {"pretrain_hours": 1 / 60}),
-    "packed": (packed, {"pack": 3}),
-    "full_disk": (full_disk, {"disk": True, "attempts": 2}),
-    "read_only": (read_only, {"disk": True}),
+OPTIONS = {
+    "over_memory": {"pretrain_gb": 1, "hunger": True},
+    "over_time": {"pretrain_hours": 1 / 60},
+    "packed": {"pack": 3},
+    "full_disk": {"disk": True, "attempts": 2},
+    "read_only": {"disk": True},
 }
+"""What the profile of a fault has of its own."""
+PLAIN = (cancelled, killed, requeued, node_lost, controller_away, main_killed, main_killed_late, second_main)
+FAULTS = {fault.__name__: fault for fault in (*PLAIN, over_memory, over_time, packed, full_disk, read_only)}
 STRIKE_PRETRAINING = {"cancelled", "killed", "requeued", "node_lost", "main_killed", "over_memory", "over_time"}
 
 
@@ -296,17 +278,16 @@ def main(folder: Path, names: list[str]) -> int:
     whole = folder / "undisturbed"
     if not (whole / "results/own" / SAME[0]).exists():
         whole.mkdir(parents=True)
-        data(whole)
+        own_data(whole, **DATA)
         code, told = workflow.run(whole, None, *TARGETS)
         assert code == 0, told
     failed = 0
     with cluster.running(folder / f"cluster-{os.getpid()}") as slurm:
         for name in names or FAULTS:
-            fault, profile = FAULTS[name]
-            began = time.monotonic()
+            began, profile = time.monotonic(), OPTIONS.get(name, {})
             run = Run(folder / name, slurm, **profile)
             try:
-                fault(run)
+                FAULTS[name](run)
                 run.end()
                 told = report(run, whole)
             except AssertionError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from own_run import own_data
 
 import workflow
 from convnova.cli.main import main
@@ -16,25 +17,21 @@ from convnova.training.signals import SignalState
 
 
 def pretrain(out: Path) -> int:
-    return main(
-        ["pretrain", "--config", "config.yaml", "--backbone", "convnova", "--genome", "shard", "--out", str(out)]
-    )
+    words = ["--config", "config.yaml", "--backbone", "convnova", "--genome", "shard", "--out", str(out)]
+    return main(["pretrain", *words])
 
 
 @pytest.fixture
 def disk(tmp_path, monkeypatch) -> Iterator[Path]:
     """A disk of 64 kB in a working directory with a tokenized genome and a config."""
     monkeypatch.chdir(tmp_path)
-    workflow.own_data(tmp_path, [1])
-    models = {"convnova": {"settings": {"width": 32, "blocks": 2, "kernel": 5}}}
+    own_data(tmp_path)
     content = {
-        "run": "x",
-        "genome": "genome.fa",
-        "models": models,
-        "pretrain": {"length": 100, "batch_size": 8, "windows": 16},
-    }
+        "run": "x", "genome": "genome.fa.gz", "pretrain": {"length": 100, "batch_size": 8, "windows": 16},
+        "models": {"convnova": {"settings": {"width": 32, "blocks": 2, "kernel": 5}}},
+    }  # fmt: skip
     save(load(content, [], workflow.ROOT / "config"), tmp_path / "config.yaml")
-    assert main(["tokenize-genome", "--fasta", "genome.fa", "--out", "shard"]) == 0
+    assert main(["tokenize-genome", "--fasta", "genome.fa.gz", "--out", "shard"]) == 0
     results = tmp_path / "disk"
     results.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", results], capture_output=True)

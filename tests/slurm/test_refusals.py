@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cluster
 import pytest
+from own_run import own_data
 
 import workflow
 from convnova.errors import ConvNovaError
@@ -26,7 +27,7 @@ def small(tmp_path_factory):
 def refused(folder: Path, environment: dict[str, str], **filled: object) -> str:
     """The one line that the command says before it submits anything."""
     folder.mkdir(exist_ok=True)
-    workflow.own_data(folder, [1])
+    own_data(folder)
     code, told = workflow.run(folder, workflow.fill_in(folder, **filled), environment=environment)
     (line,) = (line for line in told.splitlines() if line.startswith("slurm: "))
     assert code == 1 and "Traceback" not in told and "submitted" not in told

@@ -11,6 +11,7 @@ import cluster
 import pytest
 import torch
 import yte
+from own_run import own_data
 
 import workflow
 from convnova.cli.main import main
@@ -37,16 +38,13 @@ def test_the_profile_is_for_the_paper_and_what_is_filled_in_reaches_the_jobs(tmp
     profile = yte.process_yaml((workflow.ROOT / "slurm/config.yaml").read_text(), require_use_yte=True)
     assert (profile["executor"], profile["configfile"]) == ("slurm", "config/paper.yaml")
     assert profile["groups"] == {"tokenize_task": "tokenize"} and profile["default-resources"] == {"runtime": 60}
-    filled = workflow.fill_in(
-        tmp_path, partition="cpu", gpu_partition="gpu", account="lab", gpus=4, gpu_type="a100", pack=5
-    )
+    values = {"partition": "cpu", "gpu_partition": "gpu", "account": "lab", "gpus": 4, "gpu_type": "a100", "pack": 5}
+    filled = workflow.fill_in(tmp_path, **values)
     profile = yte.process_yaml((filled / "config.yaml").read_text(), require_use_yte=True)
     assert profile["default-resources"] == {"runtime": 60, "slurm_partition": "cpu", "slurm_account": "lab"}
     trainings = profile["set-resources"]
-    assert [(trainings[rule]["gpu"], trainings[rule]["gpu_model"]) for rule in ("pretrain", "finetune")] == [
-        (4, "a100"),
-        (1, "a100"),
-    ]
+    for rule, gpus in (("pretrain", 4), ("finetune", 1)):
+        assert (trainings[rule]["gpu"], trainings[rule]["gpu_model"]) == (gpus, "a100")
     assert trainings["finetune"]["slurm_partition"] == "gpu"
     for rule, megabytes in (("finetune", [8000, 16_000, 32_000]), ("pretrain", [32_000, 60_000, 60_000])):
         assert [eval(trainings[rule]["mem_mb"], {"attempt": attempt}) for attempt in (1, 2, 3)] == megabytes
@@ -79,7 +77,7 @@ def test_what_the_cluster_cannot_serve_is_one_line_that_names_keys_of_the_profil
     "filled", [{"gpus": 0, "gpu_partition": "nope"}, {"gpus": 0, "partition": "nope", "gpu_partition": "gpu"}]
 )
 def test_a_request_is_refused_before_anything_is_submitted(slurm, tmp_path, filled):
-    workflow.own_data(tmp_path, [1])
+    own_data(tmp_path)
     code, told = workflow.run(tmp_path, workflow.fill_in(tmp_path, **SMALL | filled))
     (line,) = (line for line in told.splitlines() if line.startswith("slurm: "))
     assert code == 1 and "--partition=nope" in line and "slurm/config.yaml" in line
@@ -87,7 +85,7 @@ def test_a_request_is_refused_before_anything_is_submitted(slurm, tmp_path, fill
 
 
 def test_a_run_some_of_whose_grouped_jobs_are_done_is_checked_too(slurm, tmp_path):
-    workflow.own_data(tmp_path, [1])
+    own_data(tmp_path)
     code, told = workflow.run(tmp_path, None, "resources/own/tasks/mine/one.safetensors")
     assert code == 0, told
     code, told = workflow.run(tmp_path, workflow.fill_in(tmp_path, **SMALL | {"gpu_partition": "nope"}))
@@ -113,12 +111,13 @@ def test_a_job_that_is_killed_is_submitted_once_more_and_ends_as_undisturbed(slu
     here, there = tmp_path / "here", tmp_path / "there"
     for folder in (here, there):
         folder.mkdir()
-        workflow.own_data(folder, [1], epochs=8)
-        shard = ["tokenize-genome", "--fasta", "genome.fa", "--out", "resources/own/genomes/genome"]
+        own_data(folder, epochs=8)
+        shard = ["tokenize-genome", "--fasta", "genome.fa.gz", "--out", "resources/own/genomes/genome"]
         with contextlib.chdir(folder):
             assert main(shard) == 0
     profile = workflow.fill_in(here, **SMALL | {"gpus": 2, "gpu_partition": "gpu", "attempts": 2})
-    with subprocess.Popen(workflow.command(here, profile, TARGET), **workflow.PIPED) as main_process:
+    options = {"cwd": workflow.ROOT, "env": workflow.ENVIRONMENT, **workflow.PIPED}
+    with subprocess.Popen(workflow.command(here, profile, TARGET), **options) as main_process:
         while not (workers := workflow.processes(here, "pretrain")[1:]):
             assert main_process.poll() is None, main_process.stdout.read()
             time.sleep(0.05)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 import yte
-from commands import ROOT, config_file, jobs, run, snakemake
+from commands import ROOT, jobs, run, snakemake
+from own_run import config_file
 
 
 def test_the_workflow_is_lint_free_and_formatted():
@@ -61,14 +62,11 @@ def test_environments_and_constraints_have_the_pins_of_the_package():
     pins = set(re.findall(r'^    "([\w-]+==[\w.]+)",$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
     constraints = set((ROOT / "constraints.txt").read_text().lower().splitlines())
     assert len(pins) > 20 and pins <= constraints
-    (conda,) = (part["pip"] for part in _conda_parts() if isinstance(part, dict))
+    environment = yaml.safe_load((ROOT / "envs/convnova.yaml").read_text())
+    (conda,) = (part["pip"] for part in environment["dependencies"] if isinstance(part, dict))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     run_time = set(project["dependencies"] + project["optional-dependencies"]["slurm"])
     assert set(conda) == run_time and "torch==2.13.0" in conda
-
-
-def _conda_parts() -> list:
-    return yaml.safe_load((ROOT / "envs/convnova.yaml").read_text())["dependencies"]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +84,7 @@ def _conda_parts() -> list:
 def test_the_whole_graph_is_built(tmp_path, names, expected):
     files = [str(ROOT / f"config/{name}.yaml") for name in names.split()]
     counts = jobs(snakemake(tmp_path, "-n", "--configfile", *files))
-    assert {rule: counts[rule] for rule in expected} == expected
+    assert counts == counts | expected
     assert not (tmp_path / "results").exists()
 
 
@@ -112,47 +110,45 @@ def test_the_yeast_runs_on_files_of_ones_own(tmp_path, name, expected):
     for path in re.findall(r"[\w./-]+\.gz", content):
         (tmp_path / "files" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "files" / path).touch()
-    told = snakemake(tmp_path, "-n", "--configfile", str(ROOT / f"config/{name}.yaml"), "--config", "data=files")
-    assert {rule: jobs(told)[rule] for rule in expected} == expected
-    assert jobs(told).get("fetch", 0) == 0
+    words = ("--configfile", str(ROOT / f"config/{name}.yaml"), "--config", "data=files")
+    counts = jobs(snakemake(tmp_path, "-n", *words))
+    assert counts == counts | expected and "fetch" not in counts
 
 
 def test_yeast_with_the_split_of_gue(tmp_path):
     content = yaml.safe_load((ROOT / "config/yeast.yaml").read_text())
     content["suites"] = {"gue": content["suites"].pop("nucleotide_transformer"), **content["suites"]}
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
-    found = jobs(snakemake(tmp_path, "-n", "--configfile", str(tmp_path / "mine.yaml")))
-    assert (found["finetune"], found["tokenize_task"], found["fetch"]) == (264, 11, 3 * 10 + 2)
+    counts = jobs(snakemake(tmp_path, "-n", "--configfile", config_file(tmp_path, **content)))
+    assert (counts["finetune"], counts["tokenize_task"], counts["fetch"]) == (264, 11, 3 * 10 + 2)
 
 
 def test_a_task_of_a_folder_of_intervals_fetches_each_file_and_the_genome(tmp_path):
     suites = {"genomic_benchmarks_intervals": ["human_nontata_promoters"], "gue": ["H3"]}
     path = config_file(tmp_path, models=["cnn"], suites=suites)
-    told = snakemake(tmp_path, "-n", "-p", "--configfile", path)
-    assert jobs(told)["fetch"] == 5 + 2 + 3
+    printed = snakemake(tmp_path, "-n", "-p", "--configfile", path)
+    assert jobs(printed)["fetch"] == 5 + 2 + 3
     source = "resources/raw/genomic_benchmarks/intervals/human_nontata_promoters/"
-    assert f" intervals={source} genome=resources/mine/genomes/hg38/genome.safetensors" in told
-    assert f" {source}train/negative.csv.gz, " in told
+    assert f" intervals={source} genome=resources/mine/genomes/hg38/genome.safetensors" in printed
+    assert f" {source}train/negative.csv.gz, " in printed
 
 
 def test_a_wrong_config_is_refused_before_any_job_starts(tmp_path):
     path = config_file(tmp_path, models=["cnn"], suites={"nucleotide_transformer": ["H3"]}, sedes=[1])
-    told = snakemake(tmp_path, "--cores", "1", "--configfile", path, code=1)
-    (line,) = (line for line in told.splitlines() if "unknown key" in line)
-    assert "mine.yaml: sedes = [1]: unknown key; did you mean 'seeds'?" in line
-    assert "Traceback" not in told
+    printed = snakemake(tmp_path, "--cores", "1", "--configfile", path, code=1)
+    (line,) = (line for line in printed.splitlines() if "unknown key" in line)
+    assert re.search("mine.yaml: sedes.*'seeds'", line) and "Traceback" not in printed
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".snakemake") == ["mine.yaml"]
 
 
 def test_a_key_that_a_config_has_twice_is_refused_though_snakemake_takes_the_last(tmp_path):
     path = Path(config_file(tmp_path, models=["cnn"], suites={"nucleotide_transformer": ["H3"]}, seeds=[1]))
     path.write_text(path.read_text() + "seeds: [2]\n")
-    told = snakemake(tmp_path, "-n", "--configfile", str(path), code=1)
-    assert "mine.yaml line 8: expected the key 'seeds' once, found it again" in told and "Traceback" not in told
+    printed = snakemake(tmp_path, "-n", "--configfile", str(path), code=1)
+    assert re.search("mine.yaml line 8: .*'seeds'", printed) and "Traceback" not in printed
 
 
 @pytest.mark.parametrize(
-    "path, told",
+    "path, named",
     [
         ("runs/nucleotide_transformer/H33/cnn/heldout/seed=1/metrics.json", "'H33': did you mean 'H3'?"),
         ("runs/nucleotide_transformer/H3/cn/heldout/seed=1/metrics.json", "model 'cn': did you mean 'cnn'?"),
@@ -162,8 +158,8 @@ def test_a_key_that_a_config_has_twice_is_refused_though_snakemake_takes_the_las
         ("cost/cn/512.json", "model 'cn': did you mean 'cnn'?"),
     ],
 )
-def test_a_path_with_a_wrong_name_is_refused_with_the_nearest_right_one(tmp_path, path, told):
+def test_a_path_with_a_wrong_name_is_refused_with_the_nearest_right_one(tmp_path, path, named):
     models, suites = ["convnova", "cnn"], {"nucleotide_transformer": ["H3"]}
     config = config_file(tmp_path, run="x", genome="hg38", models=models, suites=suites, cost={})
     printed = snakemake(tmp_path, "-n", f"results/x/{path}", "--configfile", config, code=1)
-    assert printed.splitlines()[-1].endswith(told) and "Traceback" not in printed
+    assert printed.splitlines()[-1].endswith(named) and "Traceback" not in printed

@@ -1,17 +1,16 @@
 """A run whose files are kept in a storage, every job in an empty folder: each finds what its rule names, and no more.
 
-`tests/cloud/on_kubernetes.py` does the same by Kubernetes and S3.
+`tests/cloud/on_cloud.py` does the same by Kubernetes or AWS Batch and S3.
 """
 
 import os
-import re
 import shutil
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import yaml
-from commands import ROOT, config_file, jobs, run
+from commands import ROOT, jobs, run
+from own_run import config_file, without_costs
 
 PLUGINS = Path(__file__).parent / "plugins"
 SMALL = {
@@ -20,7 +19,6 @@ SMALL = {
     "models": dict.fromkeys(("convnova", "convnova_scratch"), {"settings": {"width": 4, "blocks": 1}, "suites": {}}),
     "suites": {"nucleotide_transformer": ["H3"]},
 }  # fmt: skip
-COSTS = {"started", "seconds", "peak_memory_mb", "joules_processors"}
 
 
 @pytest.mark.slow
@@ -64,11 +62,3 @@ def check_out(folder: Path, content: dict) -> None:
     config_file(folder, **content)
     run("git", "init", "-q", folder=folder)
     run("git", "add", "--all", folder=folder)
-
-
-def without_costs(path: Path) -> object:
-    """A table but for what it says of times and memory."""
-    if path.suffix == ".tsv":
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-        return table.drop(columns=list(COSTS & set(table))).to_dict("list")
-    return re.sub(r"[\d.]+ (min|s) of wall time together, at most [\d,]+ MB(, [\d,]+ J)?", "", path.read_text())
