@@ -82,14 +82,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def answer(
-    handler: Handler,
-    body: bytes,
-    ranges: bool = True,
-    upto: int | None = None,
-    claim: int | None = None,
-    then: Callable[[Handler], None] | None = None,
-    **headers: str | None,
-) -> None:
+    handler: Handler, body: bytes, ranges: bool = True, upto: int | None = None, claim: int | None = None,
+    then: Callable[[Handler], None] | None = None, **headers: str | None,
+) -> None:  # fmt: skip
     """Send the file, or the range that is asked for: `upto` bytes of it at most, with a Content-Length of `claim`."""
     start, total = 0, len(body)
     validators = {"ETag": '"one"', **{name.replace("_", "-"): value for name, value in headers.items()}}
@@ -103,8 +98,8 @@ def answer(
     partly = {"Content-Range": f"bytes {start}-{total - 1}/{total}"} if start else {}
     length = claim if claim is not None else total - start
     handler.begin(206 if start else 200, {"Content-Length": length, **partly, **validators})
-    for at in range(start, total if upto is None else min(total, start + upto), 4096):
-        piece = body[at : total if upto is None else min(total, start + upto, at + 4096)][:4096]
+    sent = body[start:] if upto is None else body[start : start + upto]
+    for piece in (sent[at : at + 4096] for at in range(0, len(sent), 4096)):
         handler.answer.sent += len(piece)
         handler.wfile.write(piece)
     if then:

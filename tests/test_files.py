@@ -21,19 +21,27 @@ DAMAGES = {
 def test_a_damaged_gzip_file_is_named_in_one_line(damage, tmp_path):
     path = tmp_path / "train.csv.gz"
     path.write_bytes(DAMAGES[damage])
-    told = "train.csv.gz: expected gzip data, found a .*fetch it again"
-    with pytest.raises(ConvNovaError, match=told) as caught, open_bytes(path) as stream:
+    with pytest.raises(ConvNovaError, match="train.csv.gz: .*gzip.*fetch") as caught, open_bytes(path) as stream:
         stream.read()
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [None, "{", "[1]"])
-def test_what_is_no_json_object_is_named(content, tmp_path):
-    path = tmp_path / "metrics.json"
+@pytest.mark.parametrize(
+    "read, content, named",
+    [
+        *((read_json, content, "make it again") for content in (None, "{", "[1]")),
+        (read_yaml, "a: [", "YAML"),
+        (read_yaml, "- a", "list"),
+        (read_yaml, None, "nothing"),
+        (read_yaml, "run: x\nsuites:\n  own:\n    tasks:\n      t: {train: a}\n      t: {train: b}\n", "line 6: .*'t'"),
+    ],
+)
+def test_what_is_no_json_object_or_config_is_refused(read, content, named, tmp_path):
+    path = tmp_path / "broken"
     if content:
         path.write_text(content)
-    with pytest.raises(ConvNovaError, match=r"metrics\.json: expected .*; make it again"):
-        read_json(path)
+    with pytest.raises(ConvNovaError, match=f"{path}.*{named}"):
+        read(path)
 
 
 def test_the_content_and_not_the_name_says_what_is_compressed(tmp_path):
@@ -49,29 +57,11 @@ def test_a_table_has_six_decimals_and_empty_cells_where_nothing_is_known(tmp_pat
     assert (tmp_path / "tables" / "t.tsv").read_bytes() == b"name\tcount\tscore\na\t1\t0.333333\nb\t20\t\n"
 
 
-@pytest.mark.parametrize("text, told", [("a: [", "expected YAML"), ("- a", "expected keys and values, found list")])
-def test_a_file_that_is_no_config_is_refused(tmp_path, text, told):
-    path = tmp_path / "broken.yaml"
-    path.write_text(text)
-    with pytest.raises(ConvNovaError, match=told):
-        read_yaml(path)
-    with pytest.raises(ConvNovaError, match="expected a config file, found nothing"):
-        read_yaml(tmp_path / "missing.yaml")
-
-
-def test_a_key_that_is_there_twice_is_refused_with_its_line(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text("run: x\nsuites:\n  own:\n    tasks:\n      t: {train: a}\n      t: {train: b}\n")
-    with pytest.raises(ConvNovaError, match="mine.yaml line 6: expected the key 't' once, found it again"):
-        read_yaml(path)
-
-
 def test_keys_that_a_merge_brings_may_be_there_already(tmp_path):
     """A mapping that is merged is itself made of one, and is written above the place where YAML builds it."""
     path = tmp_path / "mine.yaml"
     path.write_text(
         "a: {b: {c: &c {lr: 1, k: 2}, d: &d {<<: *c, lr: 3}}}\ne: {<<: *d, k: 4}\nf: {<<: [*c, *d], lr: 5}\n"
     )
-    assert read_yaml(path) == {
-        "a": {"b": {"c": {"lr": 1, "k": 2}, "d": {"lr": 3, "k": 2}}}, "e": {"lr": 3, "k": 4}, "f": {"lr": 5, "k": 2}
-    }  # fmt: skip
+    inner = {"c": {"lr": 1, "k": 2}, "d": {"lr": 3, "k": 2}}
+    assert read_yaml(path) == {"a": {"b": inner}, "e": {"lr": 3, "k": 4}, "f": {"lr": 5, "k": 2}}

@@ -38,10 +38,11 @@ def test_on_a_terminal_a_bar_has_rate_and_time_left(monkeypatch, clock):
 
 def test_in_a_log_file_every_ten_seconds_a_plain_line(monkeypatch, clock, tmp_path):
     monkeypatch.setattr("sys.stderr", Terminal())
-    with logging_to(tmp_path / "deep" / "er" / "work.log"):
+    path = tmp_path / "deep" / "er" / "work.log"
+    with logging_to(path):
         log("begun")
         work(clock, 2.0)
-    text = (tmp_path / "deep" / "er" / "work.log").read_text()
+    text = path.read_text()
     lines = [line.split(" ", 1)[1] for line in text.splitlines()]
     assert "\r" not in text and len(lines) == 1 + 8 + 1
     assert lines[0] == "begun" and lines[4] == "reading: 20.0 of 40.0 (50%) rows, 0.50 rows/s, 00:40 left, row 19"

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import itertools
 import shutil
 from pathlib import Path
 
@@ -26,46 +27,38 @@ def test_rows_are_found_at_every_place_and_on_both_strands(seed, monkeypatch):
     rows += [opposite(text) for text in rows] + random_rows(rng, 5, 40, 300) + ["A" * 50]
     expected = exact_places(rows, genome)
     assert len(expected) > 20
-    found = search(sequences(rows), {name: encode(text)[0] for name, text in genome.items()})
-    assert len(found) == len(set(found))
-    assert set(found) == expected
+    assert sorted(search(sequences(rows), {name: encode(text)[0] for name, text in genome.items()})) == sorted(expected)
 
 
 def test_a_changed_base_is_forgiven_and_an_n_run_is_not_poly_a():
     (text,) = random_rows(np.random.default_rng(1), 1, 400, 400)
     genome = {"a": encode("N" * 300 + text)[0]}
-    start = [place.start for place in search(sequences([text[100:300]]), genome)]
-    assert start == [400]
     changed = text[100:110] + opposite(text[110]) + text[111:300]
-    assert search(sequences([changed]), genome) == [Hit(0, "a", 400, 600)]
+    assert search(sequences([text[100:300], changed]), genome) == [Hit(0, "a", 400, 600), Hit(1, "a", 400, 600)]
     assert search(sequences(["A" * 100, "N" * 100, text[:32], text[100:180] + "ACGT" * 25]), genome) == []
     assert search(sequences(["ACGT"]), genome) == []
 
 
 def test_stated_positions(tmp_path):
     (tmp_path / "test.bed").write_text("1\t5\t20\tyes\nchr2\t0\t10\tno\n")
-    assert stated_positions("bed", {"test": tmp_path / "test.bed"}, {"chr1": 30, "chr2": 10}) == [
-        Hit(0, "chr1", 5, 20),
-        Hit(1, "chr2", 0, 10),
-    ]
-    (tmp_path / "genes.bed").write_text(
-        "chromosome\tstart\tend\ttranscript_id\tsplit\nchr1\t1\t9\tx\ttrain\nchr1\t3\t8\ty\ttest\nchr1\t4\t9\tz\ttest\n"
-    )
+    hits = stated_positions("bed", {"test": tmp_path / "test.bed"}, {"chr1": 30, "chr2": 10})
+    assert hits == [Hit(0, "chr1", 5, 20), Hit(1, "chr2", 0, 10)]
+    lines = ["chromosome start end transcript_id split", "chr1 1 9 x train", "chr1 3 8 y test", "chr1 4 9 z test", ""]
+    (tmp_path / "genes.bed").write_text("\n".join(lines).replace(" ", "\t"))
     files = {"intervals": tmp_path / "genes.bed", "labels": tmp_path / "genes.hdf5"}
     assert stated_positions("bend", files, {"chr1": 30}) == [Hit(0, "chr1", 3, 8), Hit(1, "chr1", 4, 9)]
-    for split in ("train", "test"):
-        for label in ("negative", "positive"):
-            path = tmp_path / "sets" / split / f"{label}.csv.gz"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with gzip.open(path, "wt") as file:
-                file.write(f"id,region,start,end,strand\n0,chr1,{len(split)},{len(label)},-\n")
+    for split, label in itertools.product(("train", "test"), ("negative", "positive")):
+        path = tmp_path / "sets" / split / f"{label}.csv.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        line = f"id,region,start,end,strand\n0,chr1,{len(split)},{len(label)},-\n"
+        path.write_bytes(gzip.compress(line.encode()))
     archive = shutil.make_archive(str(tmp_path / "sets"), "zip", tmp_path, "sets")
     for path in (tmp_path / "sets", Path(archive)):
-        found = stated_positions("genomic_benchmarks", {"intervals": path}, {"chr1": 30})
-        assert found == [Hit(0, "chr1", 4, 8), Hit(1, "chr1", 4, 8)]
+        hits = stated_positions("genomic_benchmarks", {"intervals": path}, {"chr1": 30})
+        assert hits == [Hit(0, "chr1", 4, 8), Hit(1, "chr1", 4, 8)]
     assert stated_positions("genomic_benchmarks", {"archive": tmp_path / "sets.zip"}, {"chr1": 30}) is None
     assert stated_positions("csv", {"train": tmp_path, "test": tmp_path}, {"chr1": 30}) is None
-    with pytest.raises(ConvNovaError, match="test.bed line 2: expected a chromosome of the genome, found 'chr2'"):
+    with pytest.raises(ConvNovaError, match="test.bed line 2: .*'chr2'"):
         stated_positions("bed", {"test": tmp_path / "test.bed"}, {"chr1": 30})
 
 
@@ -77,13 +70,10 @@ def test_real_histone_sequences_in_the_real_yeast_genome(shared):
     found = set(search(sequences(rows), {name: encode(bases)[0] for name, bases in chromosomes.items()}))
     assert len({hit.row for hit in expected}) > 0.96 * len(rows)
     assert expected <= found
-    for row, chrom, start, end in found - expected:
-        there, middle = chromosomes[chrom][start:end], (end - start - 32) // 2
-        alike = [
-            sum(text[at : at + 32] == there[at : at + 32] for at in (0, at_middle, end - start - 32))
-            for text, at_middle in ((rows[row], middle), (opposite(rows[row]), end - start - 32 - middle))
-        ]
-        assert max(alike) >= 2
+    for row, chrom, start, end in found - expected:  # two of the anchors are there on one of the strands
+        last, strands = end - start - 32, (chromosomes[chrom][start:end], opposite(chromosomes[chrom][start:end]))
+        anchors = [[rows[row].startswith(text[at : at + 32], at) for at in (0, last // 2, last)] for text in strands]
+        assert max(map(sum, anchors)) >= 2
 
 
 def test_mutated_rows_are_found_unless_two_anchors_are_hit():

@@ -124,6 +124,8 @@ def test_splice_windows_have_their_sites_at_the_stated_places(mirror, split):
     assert {len(sequence) for sequence, _ in windows} == {400}
     assert {sequence[198:200].upper() for sequence, label in windows if label == "0"} == {"AG"}
     assert {sequence[200:202].upper() for sequence, label in windows if label == "1"} == {"GT"}
+    decoys = [sequence.upper() for sequence, label in windows if label == "2"]
+    assert all(sequence[198:200] == "AG" or sequence[200:202] == "GT" for sequence in decoys)
     assert np.bincount([int(label) for _, label in windows]).min() >= len(windows) // 4
 
 
