@@ -60,8 +60,7 @@ def test_a_table_has_six_decimals_and_empty_cells_where_nothing_is_known(tmp_pat
 def test_keys_that_a_merge_brings_may_be_there_already(tmp_path):
     """A mapping that is merged is itself made of one, and is written above the place where YAML builds it."""
     path = tmp_path / "mine.yaml"
-    path.write_text(
-        "a: {b: {c: &c {lr: 1, k: 2}, d: &d {<<: *c, lr: 3}}}\ne: {<<: *d, k: 4}\nf: {<<: [*c, *d], lr: 5}\n"
-    )
+    lines = ["a: {b: {c: &c {lr: 1, k: 2}, d: &d {<<: *c, lr: 3}}}", "e: {<<: *d, k: 4}", "f: {<<: [*c, *d], lr: 5}"]
+    path.write_text("\n".join(lines))
     inner = {"c": {"lr": 1, "k": 2}, "d": {"lr": 3, "k": 2}}
     assert read_yaml(path) == {"a": {"b": inner}, "e": {"lr": 3, "k": 4}, "f": {"lr": 5, "k": 2}}
