@@ -62,7 +62,13 @@ def objective_of(config: RunConfig, model: str, data: LabelledSequences) -> tupl
     job, about = Job("gene_finding", "gene_finding", model, "heldout", 1), config.models[model]
     torch.manual_seed(0)
     network = build_predictor(
-        about.architecture, config.job_settings(job), "per_base", CLASSES, LONGEST, head=about.head, frozen=about.frozen
+        about.architecture,
+        config.settings(job.model, job.suite, job.task),
+        "per_base",
+        CLASSES,
+        LONGEST,
+        head=about.head,
+        frozen=about.frozen,
     )
     splits = dict.fromkeys(("train", "valid", "test"), data)
     settings = config.training(job)

@@ -137,8 +137,10 @@ def finetune_job(config: "RunConfig", job: "Job", dataset: Path, out: Path, weig
     description = {
         **job._asdict(),
         "architecture": about.architecture,
-        "settings": config.job_settings(job),
-        "receptive_field": receptive_field(about.architecture, config.job_settings(job), task.kind),
+        "settings": config.settings(job.model, job.suite, job.task),
+        "receptive_field": receptive_field(
+            about.architecture, config.settings(job.model, job.suite, job.task), task.kind
+        ),
         "frozen": about.frozen,
         "head": about.head,
         "simulated": config.simulated,
@@ -173,13 +175,13 @@ def build_job_model(config: "RunConfig", job: "Job", data: "TaskDataset", weight
     from convnova.models.weights import load_backbone
     from convnova.training.finetune import padding_style
 
-    pretrained = config.is_pretrained(job)
+    pretrained = config.models[job.model].pretrained
     if pretrained != (weights is not None):
         raise ConvNovaError(f"{job.model}: expected {'pretrained' if pretrained else 'no'} weights, found {weights}")
     about, training, longest = config.models[job.model], config.training(job), data.longest(config.task(job).max_length)
     options = about.model_dump(include={"pooling", "head", "frozen"})
     options["pool_padding"] = padding_style(training, job.protocol) != "masked"
-    arguments = (about.architecture, config.job_settings(job), data.kind, data.outputs, longest)
+    arguments = (about.architecture, config.settings(job.model, job.suite, job.task), data.kind, data.outputs, longest)
     model = new_model(lambda: build_predictor(*arguments, **options), job.seed, training.checkpointing)
     if weights is not None:
         load_backbone(model, weights)

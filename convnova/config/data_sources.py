@@ -1,9 +1,9 @@
 """Where files come from: `sources.yaml`, read and checked."""
 
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from convnova.config.strict import ConfigMistake, Strict
 from convnova.errors import ConvNovaError
@@ -32,12 +32,9 @@ class Source(Strict):
     citation: str
     revision: str | None = None
     base: list[Prefix] = Field([], description="URL prefixes in order of preference")
-    files: dict[str, SourceFile] = Field(description="path in the source's raw folder to file")
-
-    @field_validator("files", mode="before")
-    @classmethod
-    def _empty_entry_as_mapping(cls, files: Any) -> Any:
-        return {name: file or {} for name, file in files.items()} if isinstance(files, dict) else files
+    files: dict[str, Annotated[SourceFile, BeforeValidator(lambda file: file or {})]] = Field(
+        description="path in the source's raw folder to file; an entry may be empty"
+    )
 
     @model_validator(mode="after")
     def _every_file_can_be_fetched(self) -> "Source":

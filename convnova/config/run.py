@@ -35,20 +35,20 @@ class Job(NamedTuple):
         return f"results/{run}/runs/{self.name}"
 
 
-def _layered(layers: list[tuple[Training, str]], defaults: dict[str, str]) -> dict[str, tuple[Any, str]]:
-    """Key to value and source, from the last layer that sets the key; a layer without a source is named by its place.
+def _merged(layers: list[tuple[Any, str]], defaults: dict[str, str]) -> Any:
+    """Hyperparameters with a source for every key, from the last layer that sets the key.
 
     Args:
-        layers: hyperparameters with their place in the config, the innermost last; all of one class.
-        defaults: the sources of that class's own defaults.
+        layers: hyperparameters of one class, each with its place in the config: the source of a layer without one.
+        defaults: key to the source of its default.
     """
-    fields = type(layers[0][0]).model_fields
-    merged = {key: (field.default, defaults.get(key, "default")) for key, field in fields.items() if key != "source"}
+    kind, values = type(layers[0][0]), {}
+    sources = {key: defaults.get(key, "default") for key in kind.model_fields if key != "source"}
     for layer, place in layers:
         for key in layer.model_fields_set - {"source"}:
             source = layer.source.get(key) if isinstance(layer.source, dict) else layer.source
-            merged[key] = (getattr(layer, key), source or place)
-    return merged
+            values[key], sources[key] = getattr(layer, key), source or place
+    return kind(**values, source=sources)
 
 
 class RunConfig(Strict):
@@ -150,21 +150,21 @@ class RunConfig(Strict):
         """Whether the run reads a simulated genome."""
         return self.simulate is not None
 
-    @property
-    def raw(self) -> str:
-        """The folder of fetched files: one for all runs, but a simulated genome has its own in each run."""
-        return f"resources/{self.run}/raw" if self.simulate else "resources/raw"
-
     def path_of(self, name: str, source: str | None) -> str:
-        """Path of a file: the fetched one where it has a source, else the user's own path."""
-        return f"{self.raw}/{source}/{name}" if source else name
+        """Path of a file: the fetched one where it has a source, else the user's own path.
+
+        Fetched files are shared by all runs, but a simulated genome has its own in each run.
+        """
+        if source is None:
+            return name
+        return f"resources/{self.run}/raw/{source}/{name}" if self.simulate else f"resources/raw/{source}/{name}"
 
     def task(self, job: Job) -> Task:
         """The task of a job."""
         return self.suites[job.suite].tasks[job.task]
 
-    def recipe(self, job: Job) -> dict[str, tuple[Any, str]]:
-        """Every hyperparameter of a job: its value, and where that comes from.
+    def training(self, job: Job) -> Training:
+        """Hyperparameters of a job; `source` says of every one where it comes from.
 
         Layers: defaults, suite, task, model, model on the suite, recipe, the run's own `finetune`; the last one that
         sets a key counts. A layer without a source is named by its place in the config.
@@ -178,45 +178,41 @@ class RunConfig(Strict):
         ]
         if recipe := self.recipes.get("/".join(job[:3])):
             layers.append((recipe.training.changed({"source": recipe.source}), "recipe"))
-        return _layered([*layers, (self.finetune, "finetune")], hyperparameter_sources.TRAINING)
-
-    def training(self, job: Job) -> Training:
-        """Hyperparameters of a job."""
-        return Training(**{key: value for key, (value, _) in self.recipe(job).items()})
+        return _merged([*layers, (self.finetune, "finetune")], hyperparameter_sources.TRAINING)
 
     def pretraining(self, model: str) -> Pretraining:
-        """Hyperparameters of a model's pretraining: the run's, with the model's own changes."""
-        return Pretraining(**{key: value for key, (value, _) in self.pretraining_recipe(model).items()})
-
-    def pretraining_recipe(self, model: str) -> dict[str, tuple[Any, str]]:
-        """Every hyperparameter of a model's pretraining: its value, and where that comes from."""
+        """Hyperparameters of a model's pretraining: the run's, with the model's own changes; sources as of a job's."""
         layers = [(self.pretrain, "pretrain"), (self.models[model].pretrain, f"models.{model}.pretrain")]
-        return _layered(layers, hyperparameter_sources.PRETRAINING)
+        return _merged(layers, hyperparameter_sources.PRETRAINING)
 
-    def settings(self, model: str, suite: str | None) -> dict[str, Any]:
-        """Settings of a model's architecture, on one suite."""
-        return self.models[model].settings | self.models[model].suites.get(suite or "", Variant()).settings
+    def settings(self, model: str, suite: str | None, task: str | None = None) -> dict[str, Any]:
+        """Settings of a model's architecture, with the changes on a suite and those of a task's recipe.
 
-    def job_settings(self, job: Job) -> dict[str, Any]:
-        """Settings of a job's architecture: those of the model on the suite, with the changes of its recipe."""
-        recipe = self.recipes.get("/".join(job[:3]))
-        return self.settings(job.model, job.suite) | (recipe.settings if recipe else {})
+        Args:
+            model: a model of the run.
+            suite: None for the settings that count where a suite has no others.
+            task: a task of the suite; without one no recipe counts.
+        """
+        layers = [self.models[model], self.models[model].suites.get(suite or "")]
+        layers.append(self.recipes.get(f"{suite}/{task}/{model}"))
+        return {key: value for layer in layers if layer for key, value in layer.settings.items()}
 
     def strands(self, model: str, suite: str) -> schema.Strands:
         """Which strands the model's predictions on the suite are the mean over."""
         return self.models[model].suites.get(suite, Variant()).strands or self.models[model].strands
 
     def backbone(self, model: str, suite: str | None) -> str:
-        """Name of the pretraining that the model starts from on this suite.
+        """Name of the pretraining that a pretrained model starts from on this suite.
 
         Models with equal backbones and equal pretraining share one, which is named after the first of them.
         """
 
-        def pretraining(name: str) -> tuple[Any, ...]:
-            return self.models[name].architecture, self.settings(name, suite), self.models[name].pretrain
-
-        pretrained = [name for name, content in self.models.items() if content.pretrained]
-        first = next((name for name in pretrained if pretraining(name) == pretraining(model)), model)
+        parts = {
+            name: (content.architecture, self.settings(name, suite), content.pretrain)
+            for name, content in self.models.items()
+            if content.pretrained
+        }
+        first = next(name for name, content in parts.items() if content == parts[model])
         return f"{first}@{suite}" if self.settings(first, suite) != self.models[first].settings else first
 
     def backbones(self) -> dict[str, tuple[str, str | None]]:
@@ -237,10 +233,10 @@ class RunConfig(Strict):
     def job_fingerprint(self, job: Job) -> str:
         """The hash of everything in the config that this job's numbers depend on."""
         pretrain = None
-        if self.is_pretrained(job):
+        if self.models[job.model].pretrained:
             pretrain = self.pretraining_fingerprint(self.backbone(job.model, job.suite))
         model = self.models[job.model].model_dump(include={"architecture", "frozen", "head", "pooling"})
-        settings, strands = self.job_settings(job), self.strands(job.model, job.suite)
+        settings, strands = self.settings(job.model, job.suite, job.task), self.strands(job.model, job.suite)
         task = self.task(job).model_dump(exclude={"training": {"source"}})
         training = self.training(job).model_dump(exclude={"source"})
         return self.fingerprint(job, task, training, model, settings, strands, pretrain)
@@ -252,7 +248,3 @@ class RunConfig(Strict):
         pretraining = self.pretraining(model).model_dump(exclude={"source"})
         genome = self.genomes[self.genome or ""]
         return self.fingerprint(pretraining, architecture, self.settings(model, suite), genome)
-
-    def is_pretrained(self, job: Job) -> bool:
-        """Whether the job starts from a checkpoint."""
-        return self.models[job.model].pretrained

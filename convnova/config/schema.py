@@ -6,14 +6,15 @@ in `config/`.
 
 import itertools
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from convnova.config.hyperparameters import Origin, Pretraining, Training
 from convnova.config.strict import Strict
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+AsText = Annotated[str, BeforeValidator(str)]
 Protocol = Literal["heldout", "cv", "released"]
 Metric = Literal["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"]
 METRIC_TITLES = {
@@ -67,13 +68,24 @@ class Simulate(Strict):
     seed: int = Field(1, ge=0)
 
 
-class Genome(Strict):
+class WithFiles(Strict):
+    """A part of a config that names files, by role."""
+
+    roles: ClassVar[tuple[str, ...]]
+
+    def files(self) -> dict[str, str]:
+        """Role to file name or path, for the roles that it has."""
+        return {role: name for role in self.roles if (name := getattr(self, role))}
+
+
+class Genome(WithFiles):
     """A reference genome: FASTA (plain, gzip or bgzip) and, for pretraining, a BED of intervals.
 
     With `source` both are names of files of that source in `sources.yaml`, otherwise paths. Without a BED the windows
     tile whole chromosomes; those in `valid` and `test` are not trained on.
     """
 
+    roles = ("fasta", "bed")
     fasta: str
     bed: str | None = None
     source: str | None = None
@@ -88,17 +100,14 @@ class Genome(Strict):
                 raise ValueError(f"chromosome {name!r} is in valid and in test; leave it in one of them")
         return self
 
-    def files(self) -> dict[str, str]:
-        """Role to file name or path, for the roles that this genome has."""
-        return {"fasta": self.fasta} | ({"bed": self.bed} if self.bed else {})
 
-
-class Task(Strict):
+class Task(WithFiles):
     """One benchmark task: its files, what is predicted, and how it is scored."""
 
+    roles = FILE_ROLES
     kind: Kind = "classes"
     metric: Metric = "mcc"
-    classes: list[str] | None = Field(None, description="names in the order of their ids; default as found, sorted")
+    classes: list[AsText] | None = Field(None, description="names in the order of their ids; default as found, sorted")
     max_length: int | None = Field(None, ge=1, description="bases read of a sequence; default the longest")
     train: str | None = None
     valid: str | None = None
@@ -110,11 +119,6 @@ class Task(Strict):
     groups: dict[str, tuple[int, int]] = Field({}, description="rows of the table: name to first label and one past")
     counts: dict[str, int] = Field({}, description="published number of rows of a split; another number is an error")
     training: Training = Training()
-
-    @field_validator("classes", mode="before")
-    @classmethod
-    def _classes_as_text(cls, classes: Any) -> Any:
-        return [str(name) for name in classes] if isinstance(classes, list) else classes
 
     @model_validator(mode="after")
     def _metric_fits_the_labels(self) -> "Task":
@@ -128,10 +132,6 @@ class Task(Strict):
         if self.groups and self.metric != "auroc":
             raise ValueError(f"metric = {self.metric}: groups have an AUROC only; take auroc, or leave `groups` out")
         return self
-
-    def files(self) -> dict[str, str]:
-        """Role to file name or path, for the roles that this task has."""
-        return {role: name for role in FILE_ROLES if (name := getattr(self, role)) is not None}
 
     def dataset_fields(self) -> dict[str, Any]:
         """What the tokenized task depends on; the rest concerns training and scoring."""
@@ -240,27 +240,26 @@ class Recipe(Strict):
         return self
 
 
+Values = Annotated[list[Any], Field(min_length=1)]
+
+
 class Search(Strict):
     """A grid: each combination of values replaces each model of the run, and the validation score chooses."""
 
-    training: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
-    settings: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    training: Annotated[dict[str, Values], BeforeValidator(Training.refuse_unknown_keys)] = {}
+    settings: dict[str, Values] = {}
     models: list[Name] = Field([], description="set when the config is resolved: the models that are searched for")
-
-    @field_validator("training", mode="before")
-    @classmethod
-    def _known_hyperparameters(cls, training: Any) -> Any:
-        return Training.refuse_unknown_keys(training)
 
     def candidates(self, model: str) -> dict[str, dict[str, dict[str, Any]]]:
         """Name of each candidate to its `training` and `settings`."""
-        keys, candidates = [*self.training, *self.settings], {}
+        keys = [*(("training", key) for key in self.training), *(("settings", key) for key in self.settings)]
+        candidates = {}
         for values in itertools.product(*self.training.values(), *self.settings.values()):
-            name = "--".join([model, *(f"{key}-{value}" for key, value in zip(keys, values, strict=True))])
-            candidates[name] = {
-                "training": dict(zip(self.training, values, strict=False)),
-                "settings": dict(zip(self.settings, values[len(self.training) :], strict=True)),
-            }
+            name, changes = model, {"training": {}, "settings": {}}
+            for (part, key), value in zip(keys, values, strict=True):
+                name += f"--{key}-{value}"
+                changes[part][key] = value
+            candidates[name] = changes
         return candidates
 
 

@@ -89,7 +89,7 @@ def _recipe(config: RunConfig, row: dict[str, Any], table: Path) -> dict[str, An
     """The winner as `convnova.config.schema.Recipe` reads it: all that made it, for a run that trains it as here."""
     job = Job(row["suite"], row["task"], row["candidate"], PROTOCOL, config.seeds[0])
     training = config.training(job).model_dump(exclude={"source"}, exclude_none=True)
-    settings, searched = config.job_settings(job), {**row["training"], **row["settings"]}
+    settings, searched = config.settings(job.model, job.suite, job.task), {**row["training"], **row["settings"]}
     sources = dict.fromkeys(settings | training, "not searched, as in our search")
     sources |= dict.fromkeys(searched, "our search")
     return {"settings": settings, "training": training, "source": sources, "grid": config.relative_path(table)}

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from convnova.config import hyperparameter_sources
+from convnova.config.hyperparameters import Pretraining
 from convnova.config.run import Job, RunConfig
 from convnova.config.schema import Model
 from convnova.errors import ConvNovaError, nearest
@@ -62,9 +63,9 @@ def write_recipes(config: RunConfig, out: Path, task: str | None = None, model: 
     written = []
     for job in _jobs(config, task, model):
         hyperparameters = _all(config, job)
-        training = {key: hyperparameters.pop(key) for key in config.recipe(job)}
+        training = {key: hyperparameters.pop(key) for key in config.training(job).source}
         training = {key: sourced for key, sourced in training.items() if sourced[0] is not None}
-        names = {} if config.is_pretrained(job) else config.job_settings(job)
+        names = {} if config.models[job.model].pretrained else config.settings(job.model, job.suite, job.task)
         settings = {key: hyperparameters.pop(f"settings.{key}") for key in names}
         recipe = {
             "settings": {key: value for key, (value, _) in settings.items()},
@@ -103,16 +104,17 @@ def _all(config: RunConfig, job: Job) -> Sourced:
     defaults = {
         key: field.default if field.default_factory is MISSING else field.default_factory() for key, field in fields
     }
-    settings = defaults | config.job_settings(job)
+    settings = defaults | config.settings(job.model, job.suite, job.task)
     usage = {"strands": config.strands(job.model, job.suite)}
     if hasattr(module, "Backbone"):
         usage |= model.model_dump(include={"frozen", "head", "pooling"})
-    pretraining = config.pretraining_recipe(job.model) if model.pretrained else {}
+    training = config.training(job)
+    pretraining = config.pretraining(job.model) if model.pretrained else Pretraining(source={})
     return {
-        **config.recipe(job),
+        **{key: (getattr(training, key), source) for key, source in training.source.items()},
         **{f"settings.{key}": (value, _source_of_setting(config, job, key)) for key, value in settings.items()},
         **{key: (value, _source_of_use(config, job, key, value)) for key, value in usage.items()},
-        **{f"pretrain.{key}": sourced for key, sourced in pretraining.items()},
+        **{f"pretrain.{key}": (getattr(pretraining, key), source) for key, source in pretraining.source.items()},
     }
 
 

@@ -145,7 +145,7 @@ def _blocks(scores: pd.DataFrame, config: RunConfig) -> Parts:
         line = {"task": row.label, "metric": row.metric_title}
         for model, title in models.items():
             job = Job(suite, row.task, model, config.protocols[0], config.seeds[0])
-            line[title] = config.job_settings(job)["blocks"]
+            line[title] = config.settings(job.model, job.suite, job.task)["blocks"]
         lines.append(line)
     summary = f"{len(lines)} task{'s' * (len(lines) != 1)}; nothing published to compare with."
     caption = (

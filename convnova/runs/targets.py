@@ -69,7 +69,7 @@ def task_words(config: "RunConfig", suite: str, task: str, paths: Mapping[str, S
 
 def weights_of(config: "RunConfig", job: "Job") -> dict[str, str]:
     """The pretrained weights that a fine-tuning starts from, and the JSON beside them; none if it starts from none."""
-    if not config.is_pretrained(job):
+    if not config.models[job.model].pretrained:
         return {}
     folder = f"results/{config.run}/pretrain/{config.backbone(job.model, job.suite)}"
     return {"weights": f"{folder}/weights.safetensors", "about": f"{folder}/weights.json"}

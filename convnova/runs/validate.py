@@ -79,7 +79,7 @@ def _check_model(config: RunConfig, name: str, suite: str | None) -> None:
 def _check_job(config: RunConfig, job: Job) -> None:
     """Whether a model can be trained on a task: its strands, its memory, and the length of the sequences."""
     task, name, architecture = config.task(job), f"{job.suite}/{job.task}", config.models[job.model].architecture
-    settings, training = configure(architecture, config.job_settings(job)), config.training(job)
+    settings, training = configure(architecture, config.settings(job.model, job.suite, job.task)), config.training(job)
     _check_checkpointing(f"training on {name}", training, architecture)
     if task.kind == "per_base":
         reason = f"labels of {name} are those of bases on one strand"

@@ -203,7 +203,10 @@ def test_a_search_puts_a_model_a_point_of_the_grid_in_place_of_each_model():
     assert config.models[name].title.endswith(", weight_decay 0.2, kernel 3")
     for job in config.jobs():
         if job.model == name:
-            assert config.training(job).weight_decay == 0.2 and config.job_settings(job)["kernel"] == 3
+            assert (
+                config.training(job).weight_decay == 0.2
+                and config.settings(job.model, job.suite, job.task)["kernel"] == 3
+            )
             assert config.training(job).lr == 6e-4
 
 

@@ -18,7 +18,7 @@ def test_jobs_and_defaults_of_a_small_config():
     assert (config.seeds, config.protocols, config.genome) == ([1, 2, 3], ["heldout", "released"], None)
     assert len(list(config.jobs())) == 6 and JOB in config.jobs()
     assert JOB.folder(config.run) == "results/mine/runs/mine/H3/convnova_scratch/heldout/seed=2"
-    assert config.task(JOB).metric == "mcc" and not config.is_pretrained(JOB)
+    assert config.task(JOB).metric == "mcc" and not config.models[JOB.model].pretrained
     assert (config.training(JOB).epochs, config.training(JOB).lr) == (20, 1e-3)
     assert config.backbones() == {} and not config.offline and config.pretrain.length == 1024
 
@@ -60,26 +60,27 @@ def test_hyperparameters_come_from_the_innermost_layer_that_sets_them(tmp_path):
         finetune={"epochs": 4},
         recipes=str(tmp_path),
     )
-    recipe = load(content, [], CATALOGUE).recipe(JOB)
-    assert {key: value for key, value in recipe.items() if not value[1].startswith(("released", "our", "default"))} == {
+    training = load(content, [], CATALOGUE).training(JOB)
+    written = {key: (getattr(training, key), source) for key, source in training.source.items()}
+    assert {
+        key: value for key, value in written.items() if not value[1].startswith(("released", "our", "default"))
+    } == {
         "epochs": (4, "finetune"),
         "lr": (0.2, "suites.mine.tasks.H3.training"),
         "batch_size": (9, "models.convnova_scratch.suites.mine.training"),
         "weight_decay": (0.5, "models.convnova_scratch.training"),
         "beta1": (0.5, "searched"),
     }
-    training = load(content, [], CATALOGUE).training(JOB)
-    assert (training.epochs, training.lr, training.batch_size, training.beta1) == (4, 0.2, 9, 0.5)
 
 
 def test_a_pretraining_has_the_hyperparameters_of_the_run_with_the_changes_of_the_model():
     models = {"convnova": None, "longer": {"like": "convnova", "title": "longer", "pretrain": {"epochs": 7}}}
     pretrain = {"epochs": 3, "lr": 0.5, "source": {"lr": "paper"}}
     config = load(own_config(genome="yeast", models=models, pretrain=pretrain), [], CATALOGUE)
-    recipe = config.pretraining_recipe("longer")
-    assert recipe["epochs"] == (7, "models.longer.pretrain") and recipe["lr"] == (0.5, "paper")
-    assert config.pretraining_recipe("convnova")["epochs"] == (3, "pretrain")
-    assert (config.pretraining("longer").epochs, config.pretraining("longer").lr) == (7, 0.5)
+    longer, convnova = (config.pretraining(model) for model in ("longer", "convnova"))
+    assert (longer.epochs, longer.lr, convnova.epochs) == (7, 0.5, 3)
+    assert (longer.source["epochs"], longer.source["lr"]) == ("models.longer.pretrain", "paper")
+    assert convnova.source["epochs"] == "pretrain" and longer.source["length"] == "released code"
     assert config.pretraining_fingerprint("longer") != config.pretraining_fingerprint("convnova")
 
 
@@ -111,7 +112,7 @@ def test_fingerprints_change_with_what_a_number_depends_on_and_with_nothing_else
 def test_the_fingerprint_of_a_job_depends_on_the_pretraining_it_starts_from():
     def fingerprint(**changes):
         config = load(own_config(models=["convnova"], genome="yeast", **changes), [], CATALOGUE)
-        assert config.is_pretrained(JOB._replace(model="convnova"))
+        assert config.models["convnova"].pretrained
         return config.job_fingerprint(JOB._replace(model="convnova"))
 
     assert fingerprint() == fingerprint(pretrain={"source": "mine"}) != fingerprint(pretrain={"seed": 2})

@@ -55,12 +55,11 @@ def test_every_combination_is_a_model_of_its_own_with_these_values_alone_changed
     found = set()
     for name in config.models:
         job, other = Job("marks", "one", name, "heldout", 1), Job("marks", "one", "convnova_scratch", "heldout", 1)
-        training, settings = config.training(job), config.job_settings(job)
+        training, settings = config.training(job), config.settings(job.model, job.suite, job.task)
         found.add((training.lr, training.batch_size, settings["blocks"]))
-        assert training.model_dump(exclude={"lr", "batch_size"}) == plain.training(other).model_dump(
-            exclude={"lr", "batch_size"}
-        )
-        assert settings | {"blocks": 5} == plain.job_settings(other)
+        searched = {"lr", "batch_size", "source"}
+        assert training.model_dump(exclude=searched) == plain.training(other).model_dump(exclude=searched)
+        assert settings | {"blocks": 5} == plain.settings(other.model, other.suite, other.task)
     assert found == set(itertools.product([0.001, 0.004], [8, 16], [3, 5])) and len(config.models) == 8
 
 
@@ -97,9 +96,11 @@ def test_the_command_keeps_the_whole_grid_and_its_recipes_are_read_by_another_ru
     job = Job("marks", "one", "convnova_scratch", "heldout", 1)
     assert later.training(job).lr == winner["training"]["lr"] != 0.5
     as_searched = Job("marks", "one", winner["candidate"], "heldout", 1)
-    assert later.training(job) == config.training(as_searched) and later.training(job).epochs == 3
-    assert later.job_settings(job) == config.job_settings(as_searched)
-    assert later.recipe(job)["lr"] == (winner["training"]["lr"], "our search")
+    training = later.training(job)
+    assert training.changed({"source": None}) == config.training(as_searched).changed({"source": None})
+    assert training.epochs == 3 and training.source["lr"] == "our search"
+    settings = config.settings(as_searched.model, "marks", "one")
+    assert later.settings(job.model, "marks", "one") == settings
     bare = load({**CONFIG, "search": None}, [], CATALOGUE)
     assert later.job_fingerprint(job) != bare.job_fingerprint(job) and bare.training(job).lr == 0.5
 

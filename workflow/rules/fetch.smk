@@ -37,7 +37,7 @@ rule fetch:
         config=CONFIG,
         mirror=MIRROR if RUN.simulate else [],
     output:
-        file=f"{RUN.raw}/{{source}}/{{name}}",
+        file=RUN.path_of("{name}", "{source}"),
     log:
         f"{RESULTS}/logs/fetch/{{source}}/{{name}}.log",
     benchmark:
