@@ -64,7 +64,7 @@ def test_torch_is_imported_where_tensors_are():
     assert all(place.startswith(WITH_TENSORS) for place in places), sorted(places)
 
 
-@pytest.mark.parametrize("name", ["cli.main", "runs.targets", "runs.status", "runs.explain", "reporting.report"])
+@pytest.mark.parametrize("name", ["cli.main", "runs.outputs", "runs.status", "runs.explain", "reporting.report"])
 def test_what_every_job_or_a_user_waits_for_does_not_import_torch(name):
     script = f"import sys, convnova.{name}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -1,30 +1,48 @@
-"""What commands share: how one is added, the config that it is given, and PyTorch as its process is to have it."""
+"""What commands share: how one is added, and the config that it is given."""
 
 import argparse
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from convnova.config.run import RunConfig
 
 
-def command(commands: argparse._SubParsersAction, name: str, run: Callable, text: str) -> argparse.ArgumentParser:
-    """Add a command to the command line, with what it runs and its description."""
-    made = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    made.set_defaults(run=run)
-    return made
+def command(commands: argparse._SubParsersAction, name: str, run: Callable | str, text: str) -> argparse.ArgumentParser:
+    """Add a command to the command line.
+
+    Args:
+        commands: the commands of the command line.
+        name: what a user types.
+        run: a function of the parsed options, or `module:function`, whose arguments have the options' names.
+        text: what the command does, a sentence that begins small and has no full stop.
+    """
+
+    def call(options: argparse.Namespace) -> None:
+        module, function = run.split(":")  # imported when it is called: a command waits for no other one's imports
+        arguments = {key: value for key, value in vars(options).items() if key not in ("command", "log", "run")}
+        getattr(import_module(module), function)(**arguments)
+
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(run=call if isinstance(run, str) else run)
+    return parser
 
 
-def of_run(commands: argparse._SubParsersAction, name: str, run: Callable, text: str) -> argparse.ArgumentParser:
-    """Add a command that needs the config of a run; arguments as for `command`."""
-    made = command(commands, name, run, text)
-    made.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
-    return made
+def command_of_run(
+    commands: argparse._SubParsersAction, name: str, run: Callable, text: str
+) -> argparse.ArgumentParser:
+    """Add a command that needs the config of a run.
 
+    Args:
+        commands: the commands of the command line.
+        name: what a user types.
+        run: a function of the config and of the parsed options.
+        text: as of `command`.
+    """
 
-def config_of(options: argparse.Namespace) -> "RunConfig":
-    """The config that `--config` names."""
-    from convnova.config.load import load_config
+    def call(options: argparse.Namespace) -> None:
+        from convnova.config.load import load_config
 
-    return load_config(options.config)
+        run(load_config(options.config), options)
+
+    parser = command(commands, name, call, text)
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
+    return parser

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convnova.cli.common import command, config_of, of_run
+from convnova.cli.common import command, command_of_run
 from convnova.errors import ConvNovaError
 
 if TYPE_CHECKING:
@@ -13,56 +13,51 @@ if TYPE_CHECKING:
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add them to the command line."""
-    config = command(
-        commands, "config", run_config, "check a config and print or write it with every default filled in"
-    )
+    text = "check a config and print or write it with every default filled in"
+    config = command(commands, "config", run_config, text)
     config.add_argument("file", type=Path, help="config file (YAML)")
     config.add_argument("--catalogue", type=Path, default=Path("config"), metavar="DIR", help="default: config")
     config.add_argument("--out", type=Path, metavar="FILE", help="write here; default: print")
 
-    simulate = command(
-        commands, "simulate", run_simulate, "write a mirror of the sources that holds a simulated genome"
-    )
+    text = "write a mirror of the sources that holds a simulated genome"
+    simulate = command(commands, "simulate", "convnova.simulation:write_mirror", text)
     simulate.add_argument("--seed", type=int, default=1)
     simulate.add_argument("--out", type=Path, required=True, metavar="DIR")
 
-    sources = command(
-        commands, "sources", run_sources, "list what can be fetched: size, licence, address, what is there"
-    )
+    text = "list what can be fetched: size, licence, address, what is there"
+    sources = command(commands, "sources", run_sources, text)
     sources.add_argument("--registry", type=Path, default=Path("config/sources.yaml"), metavar="FILE")
-    sources.add_argument(
-        "--raw", type=Path, default=Path("resources/raw"), metavar="DIR", help="where fetched files lie"
-    )
+    sources.add_argument("--raw", type=Path, default=Path("resources/raw"), metavar="DIR", help="fetched files")
 
-    fetch = of_run(commands, "fetch", run_fetch, "fetch one file of a source, resumed and checked")
+    fetch = command_of_run(commands, "fetch", run_fetch, "fetch one file of a source, resumed and checked")
     fetch.add_argument("--source", required=True, help="a name in sources.yaml")
     fetch.add_argument("--file", required=True, help="one of the source's files")
     fetch.add_argument("--out", type=Path, required=True, metavar="FILE")
 
-    genome = command(commands, "tokenize-genome", run_tokenize_genome, "turn a FASTA into a tokenized genome")
+    text = "turn a FASTA into a tokenized genome"
+    genome = command(commands, "tokenize-genome", "convnova.data.genome:tokenize_genome", text)
     genome.add_argument("--fasta", type=Path, required=True, metavar="FILE", help="plain, gzip or bgzip")
-    genome.add_argument(
-        "--bed", type=Path, metavar="FILE", help="intervals with their split; default: whole chromosomes"
-    )
-    genome.add_argument("--valid", action="append", default=[], metavar="CHROMOSOME", help="kept for validation")
-    genome.add_argument("--test", action="append", default=[], metavar="CHROMOSOME", help="kept for testing")
-    genome.add_argument("--train", action="append", default=[], metavar="CHROMOSOME", help="default: all others")
+    genome.add_argument("--bed", type=Path, metavar="FILE", help="intervals and splits; default: whole chromosomes")
+    splits = {"valid": "kept for validation", "test": "kept for testing", "train": "default: all others"}
+    for split, text in splits.items():
+        genome.add_argument(f"--{split}", action="append", default=[], metavar="CHROMOSOME", help=text)
     genome.add_argument("--out", type=Path, required=True, metavar="DIR")
 
-    task = of_run(commands, "tokenize-task", run_tokenize_task, "turn a task's files into a tokenized task")
+    task = command_of_run(commands, "tokenize-task", run_tokenize_task, "turn a task's files into a tokenized task")
     task.add_argument("--task", required=True, metavar="SUITE/TASK")
     task.add_argument("--accept-counts", action="store_true", help="take files whose rows are not as many as published")
     task.add_argument("--out", type=Path, required=True, metavar="FILE")
     task.add_argument("files", nargs="+", metavar="ROLE=FILE", help="train=..., test=..., archive=..., genome=...")
 
-    labels = command(commands, "label-genes", run_label_genes, "label every base by an annotation, as BEND's files")
+    text = "label every base by an annotation, as BEND's files"
+    labels = command(commands, "label-genes", "convnova.data.readers.gff:write_labels", text)
     labels.add_argument("--annotation", type=Path, required=True, metavar="FILE", help="GFF3")
     labels.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the tokenized genome")
     labels.add_argument("--length", type=int, default=4096, help="bases a row; default: 4096")
     labels.add_argument("--out", type=Path, required=True, metavar="DIR")
 
     text = "count what is in a task's splits, and which test rows overlap train or pretraining data"
-    audit = of_run(commands, "audit", run_audit, text)
+    audit = command_of_run(commands, "audit", run_audit, text)
     audit.add_argument("--task", required=True, metavar="SUITE/TASK")
     audit.add_argument("--dataset", type=Path, required=True, metavar="FILE", help="the tokenized task")
     audit.add_argument("--genome", type=Path, metavar="DIR", help="tokenized genome that models are pretrained on")
@@ -83,13 +78,6 @@ def run_config(options: argparse.Namespace) -> None:
         print(as_yaml(config), end="")
 
 
-def run_simulate(options: argparse.Namespace) -> None:
-    """`convnova simulate`"""
-    from convnova.simulation import write_mirror
-
-    write_mirror(options.out, options.seed)
-
-
 def run_sources(options: argparse.Namespace) -> None:
     """`convnova sources`"""
     from convnova.config.data_sources import load_sources
@@ -101,12 +89,11 @@ def run_sources(options: argparse.Namespace) -> None:
             print(name, file, content.size or "", source.licence, source.urls(file)[0], present, sep="\t")
 
 
-def run_fetch(options: argparse.Namespace) -> None:
+def run_fetch(config: "RunConfig", options: argparse.Namespace) -> None:
     """`convnova fetch`"""
     from convnova.data.download import fetch, is_url
     from convnova.errors import nearest
 
-    config = config_of(options)
     source = config.sources.get(options.source)
     if source is None or options.file not in source.files:
         known = list(config.sources) if source is None else list(source.files)
@@ -118,70 +105,47 @@ def run_fetch(options: argparse.Namespace) -> None:
     fetch(source.urls(options.file), options.out, mirror=mirror, offline=config.offline, record=record, **published)
 
 
-def run_tokenize_genome(options: argparse.Namespace) -> None:
-    """`convnova tokenize-genome`"""
-    from convnova.data.genome import tokenize_genome
-
-    tokenize_genome(options.fasta, options.out, options.bed, options.valid, options.test, options.train)
-
-
-def run_tokenize_task(options: argparse.Namespace) -> None:
+def run_tokenize_task(config: "RunConfig", options: argparse.Namespace) -> None:
     """`convnova tokenize-task`"""
     from convnova.data.prepare_task import tokenize_task
 
-    config = config_of(options)
-    suite, task = suite_and_task(config, options.task, options.config)
-    files = files_by_role(options.files)
+    suite, task = _suite_and_task(config, options)
+    files = _files_by_role(options.files)
     genome = files.pop("genome", None)
-    tokenize_task(
-        config.suites[suite].tasks[task],
-        config.suites[suite].format,
-        files,
-        options.out,
-        genome.parent if genome else None,
-        options.accept_counts,
-    )
+    content, folder = config.suites[suite], genome.parent if genome else None
+    tokenize_task(content.tasks[task], content.format, files, options.out, folder, options.accept_counts)
 
 
-def suite_and_task(config: "RunConfig", name: str, file: Path) -> tuple[str, str]:
-    """What `name` stands for, in the config that was read from `file`."""
-    suite, _, task = name.partition("/")
+def _suite_and_task(config: "RunConfig", options: argparse.Namespace) -> tuple[str, str]:
+    """The suite and the task that `--task` names."""
+    suite, _, task = options.task.partition("/")
     if task not in getattr(config.suites.get(suite), "tasks", {}):
-        raise ConvNovaError(f"{file}: no task {name!r}; expected SUITE/TASK")
+        raise ConvNovaError(f"{options.config}: no task {options.task!r}; expected SUITE/TASK")
     return suite, task
 
 
-def files_by_role(words: list[str]) -> dict[str, Path]:
-    """Role to path."""
+def _files_by_role(words: list[str]) -> dict[str, Path]:
+    """Role to path, from words ROLE=FILE."""
     from convnova.config.schema import FILE_ROLES
 
     files = dict(word.split("=", 1) if "=" in word else (word, "") for word in words)
     if unknown := [role for role, path in files.items() if role not in (*FILE_ROLES, "genome") or not path]:
-        raise ConvNovaError(
-            f"files: expected ROLE=FILE with a role of {', '.join(FILE_ROLES)}, genome; found {unknown}"
-        )
+        roles = ", ".join([*FILE_ROLES, "genome"])
+        raise ConvNovaError(f"files: expected ROLE=FILE with a role of {roles}; found {unknown}")
     return {role: Path(path) for role, path in files.items()}
 
 
-def run_label_genes(options: argparse.Namespace) -> None:
-    """`convnova label-genes`"""
-    from convnova.data.readers.gff import write_labels
-
-    write_labels(options.annotation, options.genome, options.length, options.out)
-
-
-def run_audit(options: argparse.Namespace) -> None:
+def run_audit(config: "RunConfig", options: argparse.Namespace) -> None:
     """`convnova audit`"""
     from convnova.data.task_dataset import read_task
     from convnova.evaluation.leakage.split_audit import Pretraining, audit
     from convnova.files import write_json
 
-    config = config_of(options)
-    suite, task = suite_and_task(config, options.task, options.config)
+    suite, task = _suite_and_task(config, options)
     pretraining = None
     if options.genome:
         read = config.pretrain.length if config.pretrain.coverage == "first" else None
         same = config.suites[suite].genome == config.genome
-        files = files_by_role(options.files) if same else {}
+        files = _files_by_role(options.files) if same else {}
         pretraining = Pretraining(config.genome or "", options.genome, read, config.suites[suite].format, files)
     write_json(options.out, {"suite": suite, "task": task, **audit(read_task(options.dataset), pretraining)})

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convnova.cli.common import config_of, of_run
+from convnova.cli.common import command_of_run
 from convnova.errors import ConvNovaError, nearest
 from convnova.training.devices import load_torch, take_gpus
 
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add them to the command line."""
-    pretrain = of_run(commands, "pretrain", run_pretrain, "masked-language pretraining; continues where it was stopped")
+    text = "masked-language pretraining; continues where it was stopped"
+    pretrain = command_of_run(commands, "pretrain", run_pretrain, text)
     pretrain.add_argument("--backbone", required=True, help="which of the config's pretrainings")
     pretrain.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the tokenized genome")
     pretrain.add_argument("--out", type=Path, required=True, metavar="DIR")
     pretrain.add_argument("--threads", type=int, default=os.cpu_count())
     pretrain.add_argument("--processes", type=int, default=1, metavar="N", help="one a GPU, started by torchrun")
 
-    finetune = of_run(commands, "finetune", run_finetune, "train on one task and score it")
+    finetune = command_of_run(commands, "finetune", run_finetune, "train on one task and score it")
     finetune.add_argument("--job", required=True, metavar="SUITE/TASK/MODEL/PROTOCOL/seed=N")
     finetune.add_argument("--dataset", type=Path, required=True, metavar="FILE", help="the tokenized task")
     finetune.add_argument("--weights", type=Path, metavar="FILE", help="pretrained weights, for a pretrained model")
     finetune.add_argument("--out", type=Path, required=True, metavar="DIR")
     finetune.add_argument("--threads", type=int, default=os.cpu_count())
 
-    cost = of_run(commands, "cost", run_cost, "measure one model at one length: operations, throughput, memory")
+    cost = command_of_run(commands, "cost", run_cost, "measure one model at one length: operations, throughput, memory")
     cost.add_argument("--model", required=True, help="a model of the config")
     cost.add_argument("--length", type=int, required=True, help="bases a sequence")
     cost.add_argument("--out", type=Path, required=True, metavar="FILE")
     cost.add_argument("--threads", type=int, default=os.cpu_count())
 
 
-def run_pretrain(options: argparse.Namespace) -> None:
+def run_pretrain(config: "RunConfig", options: argparse.Namespace) -> None:
     """`convnova pretrain`"""
-    config = config_of(options)
     if options.backbone not in config.backbones():
         raise ConvNovaError(f"backbone {options.backbone!r}: {nearest(options.backbone, list(config.backbones()))}")
     if options.processes > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
@@ -53,9 +53,8 @@ def run_pretrain(options: argparse.Namespace) -> None:
     pretrain_backbone(config, options.backbone, options.genome, options.out)
 
 
-def run_finetune(options: argparse.Namespace) -> None:
+def run_finetune(config: "RunConfig", options: argparse.Namespace) -> None:
     """`convnova finetune`"""
-    config = config_of(options)
     jobs = {job.name: job for job in config.jobs()}
     if options.job not in jobs:
         raise ConvNovaError(f"job {options.job!r} is not in {options.config}; {nearest(options.job, list(jobs)[:12])}")
@@ -63,9 +62,8 @@ def run_finetune(options: argparse.Namespace) -> None:
     finetune_job(config, jobs[options.job], options.dataset, options.out, options.weights)
 
 
-def run_cost(options: argparse.Namespace) -> None:
+def run_cost(config: "RunConfig", options: argparse.Namespace) -> None:
     """`convnova cost`"""
-    config = config_of(options)
     if options.model not in config.models:
         raise ConvNovaError(f"model {options.model!r}: {nearest(options.model, list(config.models))}")
     if options.length < 1:

@@ -91,13 +91,12 @@ def paired_differences(
     return frame.astype({"parameters": int})
 
 
-def write_study(config: RunConfig, tables: Path, figures: Path) -> None:
+def write_study(config: RunConfig, out: Path) -> None:
     """Write the ablation table and its figure.
 
     Args:
         config: the run; its `ablation` names the baseline.
-        tables: the folder for `study.tsv` and `study.md`.
-        figures: the folder for `study.pdf`, `.svg` and `.png`.
+        out: the folder for `tables/study.tsv`, `.md` and `figures/study.pdf`, `.svg`, `.png`.
 
     Raises:
         ConvNovaError: the config names no baseline, or there are no results of it.
@@ -106,10 +105,10 @@ def write_study(config: RunConfig, tables: Path, figures: Path) -> None:
         raise ConvNovaError("ablation: expected the baseline that models are compared to, found none in the config")
     baseline, compare_to = config.ablation.baseline, config.ablation.compare_to
     frame = paired_differences(validation_scores(config), baseline, config.model_titles, compare_to)
-    write_tsv(tables / "study.tsv", frame)
-    write(ablation_table(frame, config.simulated), tables, ["md"])
+    write_tsv(out / "tables" / "study.tsv", frame)
+    write(ablation_table(frame, config.simulated), out / "tables", ["md"])
     with matplotlib.rc_context(STYLE):
-        save(ablation_figure(frame, baseline, config.simulated), figures / "study")
+        save(ablation_figure(frame, baseline, config.simulated), out / "figures" / "study")
 
 
 def ablation_table(frame: pd.DataFrame, simulated: bool) -> Table:

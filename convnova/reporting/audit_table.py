@@ -10,9 +10,12 @@ from typing import Any
 
 import pandas as pd
 
+from convnova.config.run import RunConfig
 from convnova.errors import ConvNovaError
 from convnova.evaluation.leakage.split_audit import KMER, MIN_CONTAINMENT, SHARED_RUN
+from convnova.reporting.render import write
 from convnova.reporting.table import Cell, Table
+from convnova.runs import outputs
 
 Audit = dict[str, Any]
 """The numbers of `convnova.evaluation.leakage.split_audit.audit`, with `suite` and `task`."""
@@ -31,6 +34,12 @@ RULES = (
     "intervals that pretraining reads; the row was looked for in the genome unless its file says where it lies. "
     "Percentages are of the test rows that were compared."
 )
+
+
+def write_audit_table(config: RunConfig, out: Path) -> None:
+    """Write `tables/audit.tsv`, `.md` and `.html` to the folder `out`; errors as of `read_audits`."""
+    table = audit_table(read_audits([config.local_path(path) for path in outputs.audits(config)]), config.simulated)
+    write(table, out / "tables", ("tsv", "md", "html"))
 
 
 def read_audits(paths: Sequence[Path]) -> list[Audit]:

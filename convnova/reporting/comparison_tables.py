@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 
 import pandas as pd
 
@@ -9,9 +10,13 @@ from convnova.config.run import RunConfig
 from convnova.evaluation.model_comparison import PairedOverTasks, compare_over_tasks
 from convnova.reporting.comparison_sentences import over_tasks
 from convnova.reporting.paper_tables import paper_table
-from convnova.reporting.scores import ALTERNATIVE_SCORES
+from convnova.reporting.published import read_published
+from convnova.reporting.render import write
+from convnova.reporting.scores import ALTERNATIVE_SCORES, read_scores
+from convnova.reporting.suite_tables import suite_tables
 from convnova.reporting.table import Table, p_value, receptive_field, receptive_fields, score_cell, signed
 from convnova.runs.outputs import extra_table_titles
+from convnova.runs.provenance_table import provenance_sentence, read_provenance
 
 GAINS = {
     "released - heldout": "released",
@@ -20,6 +25,21 @@ GAINS = {
     "batches sorted by class": "per_batch_sorted",
 }
 """Columns of the table of protocols: each is what would have been reported, minus the heldout score."""
+
+
+def write_tables(config: RunConfig, out: Path, published: Path) -> None:
+    """Write the tables of suites and all others that are made from scores, to `tables` in a folder.
+
+    Args:
+        config: the run, which has `tables/scores.tsv`.
+        out: the folder that `tables` lies in.
+        published: the table of published numbers.
+    """
+    scores = config.results / "tables" / "scores.tsv"
+    given = (read_scores(scores), read_published(published), config)
+    provenance = provenance_sentence(config, read_provenance(scores))
+    for table in (*suite_tables(*given), *comparison_tables(*given)):
+        write(table.with_provenance(provenance), out / "tables")
 
 
 def comparison_tables(scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig) -> Iterator[Table]:

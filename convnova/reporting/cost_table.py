@@ -10,10 +10,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from convnova.config.run import RunConfig
 from convnova.errors import ConvNovaError
 from convnova.reporting.figures import HAIRLINE, STYLE, WIDE, empty_figure, nth_look, save
 from convnova.reporting.render import write
+from convnova.reporting.scores import read_scores
 from convnova.reporting.table import Table, receptive_field
+from convnova.runs import outputs
 
 HEADS = {
     "title": "model",
@@ -59,20 +62,22 @@ def mean_scores(scores: pd.DataFrame) -> dict[str, float]:
     return {str(model): float(value) for model, value in rows.mean().items()}
 
 
-def write_costs(costs: Costs, scores: dict[str, float], simulated: bool, tables: Path, figures: Path) -> None:
-    """Write the table and the figure of costs.
+def write_costs(config: RunConfig, out: Path) -> None:
+    """Write the table and the figure of costs, with the scores of the models where the run has suites.
 
     Args:
-        costs: what `read_costs` returns.
-        scores: model to its mean score, of those that have one.
-        simulated: whether the genome is simulated.
-        tables: the folder for `cost.tsv`, `.md` and `.html`.
-        figures: the folder for `cost.pdf`, `.svg` and `.png`.
+        config: the run.
+        out: the folder for `tables/cost.tsv`, `.md`, `.html` and `figures/cost.pdf`, `.svg`, `.png`.
+
+    Raises:
+        ConvNovaError: a file is missing or holds no costs.
     """
+    scores = mean_scores(read_scores(config.results / "tables" / "scores.tsv")) if config.suites else {}
+    costs = read_costs([config.local_path(path) for path in outputs.costs(config)])
     costs = [cost | {"score": scores.get(cost["model"])} for cost in costs]
-    write(cost_table(costs, simulated), tables, ("tsv", "md", "html"))
+    write(cost_table(costs, config.simulated), out / "tables", ("tsv", "md", "html"))
     with matplotlib.rc_context(STYLE):
-        save(cost_figure(costs, simulated), figures / "cost")
+        save(cost_figure(costs, config.simulated), out / "figures" / "cost")
 
 
 def cost_table(costs: Costs, simulated: bool) -> Table:

@@ -203,6 +203,24 @@ def _draw_panel(axes: Axes, scores: pd.DataFrame, config: RunConfig, suite: str,
             axes.scatter(*zip(*diamonds, strict=True), s=22, marker="D", **edge)
 
 
+def pretraining_titles(config: RunConfig) -> dict[str, str]:
+    """Every pretraining: name to the title of its model, with the suite if it has settings of its own for one.
+
+    One that several models share has its name as title.
+    """
+    users = {
+        (config.backbone(model, suite), model)
+        for model, content in config.models.items()
+        for suite in config.suites or [None]
+        if content.pretrained
+    }
+    titles = {}
+    for name, (model, suite) in config.backbones().items():
+        title = config.model_titles[model] + (f", {config.suite_titles[suite]}" if suite else "")
+        titles[name] = title if sum(user[0] == name for user in users) == 1 else name
+    return titles
+
+
 def write_pretraining(
     logs: Mapping[str, Path], titles: Mapping[str, str], simulated: bool, out: str | Path
 ) -> list[Path]:

@@ -1,8 +1,14 @@
 """The table of scores with and without the test rows that overlap training rows in the genome."""
 
+from pathlib import Path
+
 import pandas as pd
 
+from convnova.config.run import RunConfig
+from convnova.evaluation.leakage.overlap_scores import overlap_scores
+from convnova.reporting.render import write
 from convnova.reporting.table import Table, signed
+from convnova.runs import outputs
 
 HEADS = {
     "test_rows": "test rows", "placed": "placed", "leaking": "overlap a training row", "score": "all",
@@ -12,6 +18,14 @@ CAPTION = (
     "A row's place is found by search (32-mers). A test row leaks if one of its places shares a base with a "
     "place of a training row; it is clean if it has a place and none that does. Rows without a place are neither."
 )
+
+
+def write_leakage_table(config: RunConfig, out: Path) -> None:
+    """Write `tables/leaks.tsv` and `.md` to the folder `out`; errors as of `overlap_scores`."""
+    tasks = outputs.tasks_of_kinds(config, "classes")
+    datasets = {task: config.local_path(outputs.tokenized_task(config, *task)) for task in tasks}
+    scores = overlap_scores(config, config.local_path(outputs.tokenized_genome(config)).parent, datasets)
+    write(leakage_table(scores), out / "tables", ("tsv", "md"))
 
 
 def leakage_table(scores: pd.DataFrame) -> Table:

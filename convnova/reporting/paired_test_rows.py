@@ -29,6 +29,7 @@ from convnova.evaluation.prediction_file import Predictions, predictions_of
 from convnova.files import read_json
 from convnova.log import log
 from convnova.reporting.comparison_sentences import over_test_rows
+from convnova.reporting.render import write
 from convnova.reporting.table import Cell, Table, p_value, receptive_field, signed
 from convnova.runs.outputs import TEST_ROW_TABLE, TEST_ROW_TITLE, test_row_tasks
 from convnova.runs.provenance_table import provenance_frame, provenance_sentence
@@ -48,6 +49,11 @@ CAPTION = (
     "pairs of a task and protocol. Tested is the chance in the test rows, not that of training: for this see by how "
     "many seeds the first is higher. Tasks of many labels are left out."
 )
+
+
+def write_test_rows(config: RunConfig, out: Path) -> None:
+    """Write `tables/items.tsv`, `.md`, `.tex` and `.html` to the folder `out`; errors as of `compare_test_rows`."""
+    write(compare_test_rows(config), out / "tables")
 
 
 def compare_test_rows(config: RunConfig) -> Table:

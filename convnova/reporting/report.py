@@ -20,10 +20,9 @@ from convnova.reporting.report_provenance import Traces, data_files, numbers
 from convnova.reporting.scores import read_scores
 from convnova.reporting.suite_tables import suite_tables
 from convnova.reporting.table import SIMULATED, Table
-from convnova.runs.outputs import TEST_ROW_TABLE, extra_table_titles, figure_titles, test_row_tasks
+from convnova.runs.outputs import TEST_ROW_TABLE, audits, extra_table_titles, figure_titles, test_row_tasks
 from convnova.runs.provenance_table import wall_time
 from convnova.runs.status import STATES, counts, steps
-from convnova.runs.targets import audits
 from convnova.runs.trace import Run, read_trace
 
 LARGEST_DOWNLOAD = 2_000_000

@@ -25,14 +25,14 @@ COLUMNS = [*KEYS, "metric", *NUMBERS, "simulated", "path"]
 
 
 def write_scores(config: RunConfig, out: Path) -> None:
-    """Write `scores.tsv`, and beside it `provenance.tsv`, a line a fine-tuning with what it was made from.
+    """Write `tables/scores.tsv`, and beside it `provenance.tsv`, a line a fine-tuning with what it was made from.
 
     Rows are in the order of the config. A result that is missing, has other settings than the config, or has no finite
     score, is left out, and the log names it.
 
     Args:
         config: the run.
-        out: the path of `scores.tsv`.
+        out: the folder that `tables` lies in.
 
     Raises:
         ConvNovaError: none of the run's results is there.
@@ -52,9 +52,9 @@ def write_scores(config: RunConfig, out: Path) -> None:
         raise ConvNovaError(f"{config.results}/runs: expected results of {count} fine-tunings, found none")
     # As objects: whole numbers stay whole in a column that has empty cells, and fractions keep every digit.
     table = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
-    write_text(out, table.to_csv(sep="\t", index=False, lineterminator="\n"))
+    write_text(out / "tables" / "scores.tsv", table.to_csv(sep="\t", index=False, lineterminator="\n"))
     made_from = provenance_frame(provenance).to_csv(sep="\t", index=False, lineterminator="\n")
-    write_text(out.with_name(NAME), made_from)
+    write_text(out / "tables" / NAME, made_from)
 
 
 def read_metrics(config: RunConfig, job: Job) -> dict[str, Any] | None:

@@ -1,12 +1,19 @@
-"""Names and titles of the tables and figures that a run makes, from its config alone.
+"""What a run makes, from its config alone: names and titles of tables and figures, and the path of every file.
 
-Imports nothing heavy: every job of the workflow reads the Snakefile, which asks here.
+Paths are relative to the root of the run. Imports nothing heavy: every job of the workflow reads the Snakefile, which
+asks here.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from convnova.config.schema import files_of
+
 if TYPE_CHECKING:
-    from convnova.config.run import RunConfig
+    from convnova.config.run import Job, RunConfig
+
+TABLE_FORMATS = ("tsv", "md", "tex", "html")
+FIGURE_FORMATS = ("pdf", "svg", "png")
 
 
 class PaperTable(NamedTuple):
@@ -54,26 +61,28 @@ def extra_table_titles(config: "RunConfig") -> dict[str, str]:
     return titles
 
 
-def test_row_tasks(config: "RunConfig") -> list[tuple[str, str]]:
-    """Suite and task whose test rows models are compared on; none if the run has one model."""
+def tasks_of_kinds(config: "RunConfig", *kinds: str) -> list[tuple[str, str]]:
+    """Suite and name of the tasks of these kinds; default of every task."""
     return [
         (suite, task)
         for suite, content in config.suites.items()
         for task, spec in content.tasks.items()
-        if spec.kind != "multilabel" and len(config.models) > 1
+        if not kinds or spec.kind in kinds
     ]
+
+
+def test_row_tasks(config: "RunConfig") -> list[tuple[str, str]]:
+    """Suite and name of the tasks whose test rows models are compared on; none if the run has one model."""
+    return tasks_of_kinds(config, "classes", "per_base") if len(config.models) > 1 else []
 
 
 def comparison_titles(config: "RunConfig") -> dict[str, str]:
     """Every figure of all suites together: name to title."""
-    if not config.suites:
-        return {}
-    several = {
-        "overview": "Mean scores of all tasks",
-        "ranks": "Ranks of models over tasks",
-        "differences": "Paired differences of models",
-    }
-    return (several if len(config.models) > 1 else {}) | {"learning": "Scores of every epoch"}
+    titles = {"learning": "Scores of every epoch"} if config.suites else {}
+    if config.suites and len(config.models) > 1:
+        differences = {"ranks": "Ranks of models over tasks", "differences": "Paired differences of models"}
+        return {"overview": "Mean scores of all tasks"} | differences | titles
+    return titles
 
 
 def figure_titles(config: "RunConfig") -> dict[str, str]:
@@ -82,19 +91,152 @@ def figure_titles(config: "RunConfig") -> dict[str, str]:
     return config.suite_titles | comparison_titles(config) | pretraining
 
 
-def pretraining_titles(config: "RunConfig") -> dict[str, str]:
-    """Every pretraining: name to the title of its model, with the suite if it has settings of its own for one.
+def tokenized_genome(config: "RunConfig", name: str | None = None) -> str:
+    """The tokens of a genome; default the one that models are pretrained on."""
+    return f"resources/{config.run}/genomes/{name or config.genome}/genome.safetensors"
 
-    One that several models share has its name as title.
+
+def tokenized_task(config: "RunConfig", suite: str, task: str) -> str:
+    """The tokens and labels of a task.
+
+    Args:
+        config: the run.
+        suite: one of its suites.
+        task: a task of the suite.
     """
-    users = {
-        (config.backbone(model, suite), model)
-        for model, content in config.models.items()
-        for suite in config.suites or [None]
-        if content.pretrained
+    return f"resources/{config.run}/tasks/{suite}/{task}.safetensors"
+
+
+def genome_files(config: "RunConfig", name: str) -> dict[str, str]:
+    """FASTA and, where there is one, BED of a genome, by role."""
+    genome = config.genomes[name]
+    return {role: config.path_of(file, genome.source) for role, file in genome.files().items()}
+
+
+def genome_options(config: "RunConfig", name: str) -> list[str]:
+    """The chromosomes of each split of a genome, as options of `convnova tokenize-genome`."""
+    splits = config.genomes[name].model_dump(include={"train", "valid", "test"})
+    return [word for split, names in splits.items() for chromosome in names for word in (f"--{split}", chromosome)]
+
+
+def _files_by_role(config: "RunConfig", suite: str, task: str) -> dict[str, list[str]]:
+    """The names of a task's files, as their source or the user names them."""
+    source = config.suites[suite].source
+    known = config.sources[source].files if source else []
+    files = config.suites[suite].tasks[task].files()
+    return {role: files_of(name, known) for role, name in files.items()}
+
+
+def task_files(config: "RunConfig", suite: str, task: str) -> dict[str, list[str] | str]:
+    """The files that a tokenized task is made from.
+
+    Args:
+        config: the run.
+        suite: one of its suites.
+        task: a task of the suite.
+
+    Returns:
+        Role to the paths of its files; under `genome` the tokenized genome that the task's intervals point into.
+    """
+    content, files = config.suites[suite], _files_by_role(config, suite, task)
+    paths: dict[str, list[str] | str] = {
+        role: [config.path_of(name, content.source) for name in names] for role, names in files.items()
     }
-    titles = {}
-    for name, (model, suite) in config.backbones().items():
-        title = config.model_titles[model] + (f", {config.suite_titles[suite]}" if suite else "")
-        titles[name] = title if sum(user[0] == name for user in users) == 1 else name
-    return titles
+    return paths | ({"genome": tokenized_genome(config, content.genome)} if content.genome else {})
+
+
+def task_words(config: "RunConfig", suite: str, task: str, paths: Mapping[str, Sequence[str]]) -> list[str]:
+    """The files of a task as words of `convnova tokenize-task`: role=path of a file or of a folder.
+
+    Args:
+        config: the run.
+        suite: one of its suites.
+        task: a task of the suite.
+        paths: role to paths of its files as they lie on this machine, in the order of `task_files`; roles that are not
+            in it are left out.
+    """
+    names, words = config.suites[suite].tasks[task].files(), []
+    for role, files in _files_by_role(config, suite, task).items():
+        if role in paths:
+            # A name that ends in a slash stands for a folder: the first path without what lies below the folder.
+            path = paths[role][0].removesuffix(files[0]) + names[role] if files else names[role]
+            words.append(f"{role}={path}")
+    return words + ([f"genome={paths['genome']}"] if "genome" in paths else [])
+
+
+def weights_of(config: "RunConfig", job: "Job") -> dict[str, str]:
+    """The pretrained weights that a fine-tuning starts from, and the JSON beside them; none if it starts from none."""
+    if not config.models[job.model].pretrained:
+        return {}
+    folder = f"results/{config.run}/pretrain/{config.backbone(job.model, job.suite)}"
+    return {"weights": f"{folder}/weights.safetensors", "about": f"{folder}/weights.json"}
+
+
+def pretraining_files(config: "RunConfig", *names: str) -> list[str]:
+    """These files of every pretraining."""
+    return [f"results/{config.run}/pretrain/{backbone}/{name}" for backbone in config.backbones() for name in names]
+
+
+def finetuning_files(config: "RunConfig", *names: str) -> list[str]:
+    """These files of every fine-tuning."""
+    return [f"{job.folder(config.run)}/{name}" for job in config.jobs() for name in names]
+
+
+def tables(config: "RunConfig", *names: str, formats: Sequence[str] = TABLE_FORMATS) -> list[str]:
+    """These tables in every format; default those that are made from scores."""
+    names = names or (*config.suites, *extra_table_titles(config))
+    return [f"results/{config.run}/tables/{name}.{suffix}" for name in names for suffix in formats]
+
+
+def figures(config: "RunConfig", *names: str) -> list[str]:
+    """These figures in every format; default all that are made from scores."""
+    names = names or tuple(figure_titles(config))
+    return [f"results/{config.run}/figures/{name}.{suffix}" for name in names for suffix in FIGURE_FORMATS]
+
+
+def test_row_tables(config: "RunConfig") -> list[str]:
+    """The table of pairs of models over test rows, where there are pairs."""
+    return tables(config, TEST_ROW_TABLE) if test_row_tasks(config) else []
+
+
+def test_row_inputs(config: "RunConfig") -> list[str]:
+    """The predictions and scores that the table of test rows is made from."""
+    tasks = test_row_tasks(config)
+    jobs = [job for job in config.jobs() if (job.suite, job.task) in tasks]
+    return [f"{job.folder(config.run)}/{name}" for job in jobs for name in ("predictions.parquet", "metrics.json")]
+
+
+def audits(config: "RunConfig") -> list[str]:
+    """The audit of every task."""
+    return [f"results/{config.run}/audit/{suite}/{task}.json" for suite, task in tasks_of_kinds(config)]
+
+
+def costs(config: "RunConfig") -> list[str]:
+    """The measured cost of every model at every length."""
+    lengths = config.cost.lengths if config.cost else []
+    return [f"results/{config.run}/cost/{model}/{length}.json" for model in config.models for length in lengths]
+
+
+def recipes(config: "RunConfig") -> list[str]:
+    """What a search finds: a recipe for each task and model."""
+    models = config.search.models if config.search else []
+    tasks = tasks_of_kinds(config)
+    return [f"results/{config.run}/recipes/{suite}/{task}/{model}.yaml" for suite, task in tasks for model in models]
+
+
+def final_files(config: "RunConfig") -> list[str]:
+    """Everything that a whole run ends with."""
+    if not config.suites:
+        return tables(config, "cost", formats=("tsv",)) if config.cost else []
+    wanted = tables(config, "audit", formats=("tsv", "md", "html"))
+    if config.search:  # nobody should choose among candidates by tables of test scores
+        wanted += tables(config, "search", formats=("tsv", "md"))
+    else:
+        wanted += [*tables(config), *test_row_tables(config), *figures(config), f"results/{config.run}/report.html"]
+    if config.genome and not config.simulate and tasks_of_kinds(config, "classes"):
+        wanted += tables(config, "leaks", formats=("tsv",))
+    if config.ablation:
+        wanted += [*tables(config, "study", formats=("tsv", "md")), *figures(config, "study")]
+    if config.cost:
+        wanted += tables(config, "cost", formats=("tsv",))
+    return wanted

@@ -21,7 +21,7 @@ from convnova.errors import ConvNovaError
 from convnova.evaluation.bootstrap import bootstrap_interval
 from convnova.evaluation.leakage.genome_search import Hit
 from convnova.evaluation.leakage.overlap_scores import UNPLACED, most_shared_bases, overlap_scores, overlapping_bases
-from convnova.runs.targets import tokenized_genome, tokenized_task
+from convnova.runs.outputs import tokenized_genome, tokenized_task
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 LENGTH = 200

@@ -6,6 +6,7 @@ import math
 import pandas as pd
 import pytest
 
+from convnova.config.load import load
 from convnova.errors import ConvNovaError
 from convnova.reporting.cost_table import cost_figure, mean_scores, read_costs, write_costs
 
@@ -16,27 +17,29 @@ def cost(model: str, length: int, **values) -> dict:
     return {"model": model, "title": model.upper(), "length": length, "receptive_field": 13, **machine, **values}
 
 
-def test_the_table_has_a_line_a_measurement_and_the_mean_score(tmp_path):
+def test_the_table_has_a_line_a_measurement_and_the_mean_score(tmp_path, monkeypatch):
     rows = [
         {"suite": "s", "task": task, "row": task, "model": model, "protocol": "heldout", "seed": 1, "score": score}
         for task, model, score in [("t", "a", 0.5), ("u", "a", 0.7), ("t", "b", 0.2)]
     ]
-    scores = mean_scores(pd.DataFrame(rows))
-    assert scores == {"a": 0.5, "b": 0.2}
+    assert mean_scores(pd.DataFrame(rows)) == {"a": 0.5, "b": 0.2}
+    monkeypatch.setattr("convnova.reporting.cost_table.read_scores", lambda path: pd.DataFrame(rows))
     limited = {"out_of_memory": True, "inference_bases_per_second": 1234.5, "inference_memory_mb": 300.0}
     costs = [cost("a", 32), cost("a", 64), cost("b", 32, receptive_field=None), cost("b", 64, **limited)]
-    files = []
-    for number, content in enumerate(costs):
-        files.append(tmp_path / f"{number}.json")
-        files[-1].write_text(json.dumps(content))
-    write_costs(read_costs(files), scores, False, tmp_path / "t", tmp_path / "f")
-    table = pd.read_csv(tmp_path / "t/cost.tsv", sep="\t")
+    models = {name: {"like": "cnn", "title": name} for name in ("a", "b")}
+    config = load({"run": "x", "models": models, "suites": {"gue": ["H3"]}, "cost": {"lengths": [32, 64]}})
+    for content in costs:
+        path = tmp_path / f"results/x/cost/{content['model']}/{content['length']}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    write_costs(config.rooted_at(tmp_path), tmp_path)
+    table = pd.read_csv(tmp_path / "tables/cost.tsv", sep="\t")
     assert table["length"].tolist() == [32, 64, 32, 64]
     assert table["receptive_field"].tolist() == [13, 13, math.inf, 13]
     assert table["score"].tolist() == [0.5, 0.5, 0.2, 0.2]
-    assert {path.name for path in (tmp_path / "f").iterdir()} == {"cost.pdf", "cost.svg", "cost.png"}
-    assert "whole sequence</td>" in (tmp_path / "t/cost.html").read_text()
-    assert (tmp_path / "t/cost.md").read_text().count("out of memory") == 2
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"cost.pdf", "cost.svg", "cost.png"}
+    assert "whole sequence</td>" in (tmp_path / "tables/cost.html").read_text()
+    assert (tmp_path / "tables/cost.md").read_text().count("out of memory") == 2
 
 
 def test_a_file_that_is_no_measurement_is_named(tmp_path):

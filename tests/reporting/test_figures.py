@@ -9,9 +9,10 @@ import pytest
 from made_up_scores import CONFIG, CP, GB, NT, changed, only, thousand_runs
 from matplotlib.image import imread
 
+from convnova.config.load import load
 from convnova.config.schema import Simulate
 from convnova.errors import ConvNovaError
-from convnova.reporting.figures import COLOURS, write_figures, write_pretraining
+from convnova.reporting.figures import COLOURS, pretraining_titles, write_figures, write_pretraining
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +148,15 @@ def test_a_log_that_cannot_be_drawn_is_refused(tmp_path, content, named):
     with pytest.raises(ConvNovaError, match=named):
         write_pretraining({"convnova": tmp_path / "log.csv"}, {}, False, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_pretraining_has_the_title_of_its_model_unless_several_start_from_it():
+    def titles(*models: str) -> dict[str, str]:
+        suites = {"nucleotide_transformer": ["H3"], "genomic_benchmarks": None}
+        content = {"run": "x", "genome": "hg38", "models": list(models), "suites": suites}
+        return pretraining_titles(load(content))
+
+    on_gb = "convnova@genomic_benchmarks"
+    alone = {"convnova": "ConvNova", on_gb: "ConvNova, Genomic Benchmarks"}
+    assert titles("convnova", "convnova_scratch", "cnn") == alone
+    assert titles("convnova", "convnova_frozen") == {name: name for name in alone}

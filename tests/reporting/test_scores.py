@@ -114,8 +114,8 @@ def write_result(config, job, **changes) -> Path:
 def test_one_row_a_run_and_one_a_group_of_labels(config):
     for job in config.jobs():
         write_result(config, job)
-    write_scores(config, Path("scores.tsv"))
-    scores = read_scores("scores.tsv")
+    write_scores(config, Path())
+    scores = read_scores("tables/scores.tsv")
     assert scores["row"].tolist() == ["H3", "H3", "DHS", "TF", "HM", "DHS", "TF", "HM"]
     assert scores["score"].tolist() == pytest.approx([0.1, 0.2, 1, 1.1, 1.2, 2, 2.1, 2.2])
     assert scores["auroc_mean"].tolist()[2:] == [7, 8, 9] * 2 and scores["auroc_mean"].isna().sum() == 2
@@ -131,8 +131,8 @@ def test_a_group_without_a_score_is_left_out_and_named(config, capsys):
     for job in jobs:
         write_result(config, job)
     write_result(config, jobs[-1], groups={"DHS": {"auroc": 0.7}, "TF": {"n_left_out": 690}, "HM": {"auroc": 0.6}})
-    write_scores(config, Path("scores.tsv"))
-    assert read_scores("scores.tsv")["row"].tolist()[-2:] == ["DHS", "HM"]
+    write_scores(config, Path())
+    assert read_scores("tables/scores.tsv")["row"].tolist()[-2:] == ["DHS", "HM"]
     assert "TF: no label with both classes" in capsys.readouterr().err
 
 
@@ -151,16 +151,16 @@ def test_foreign_old_and_failed_results_are_left_out_and_named(config, changes, 
     path = write_result(config, first, **changes)
     for job in others:
         write_result(config, job)
-    write_scores(config, Path("scores.tsv"))
-    assert read_scores("scores.tsv")["seed"].tolist() == [2, 1, 1, 1, 2, 2, 2]
+    write_scores(config, Path())
+    assert read_scores("tables/scores.tsv")["seed"].tolist() == [2, 1, 1, 1, 2, 2, 2]
     assert f"left out: {path}: {told}" in capsys.readouterr().err
 
 
 def test_missing_results_are_named_and_none_at_all_is_an_error(config, capsys):
     with pytest.raises(ConvNovaError, match="results/x/runs: expected results of 4 fine-tunings, found none"):
-        write_scores(config, Path("scores.tsv"))
+        write_scores(config, Path())
     assert capsys.readouterr().err.count("missing") == 4
-    assert not Path("scores.tsv").exists()
+    assert not Path("tables").exists()
 
 
 def test_the_folds_of_cross_validation_are_seeds_of_their_own(tmp_path, monkeypatch):
@@ -175,5 +175,5 @@ def test_the_folds_of_cross_validation_are_seeds_of_their_own(tmp_path, monkeypa
     assert seeds["nucleotide_transformer", "cv"] == list(range(1, 11))
     assert seeds["genomic_benchmarks", "cv"] == [1, 2, 3, 4, 5]
     assert seeds["nucleotide_transformer", "heldout"] == [7]
-    write_scores(config, Path("scores.tsv"))
-    check(read_scores("scores.tsv"), config)
+    write_scores(config, Path())
+    check(read_scores("tables/scores.tsv"), config)

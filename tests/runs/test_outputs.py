@@ -1,15 +1,10 @@
 """Names and titles of what a run makes, by its config."""
 
-from pathlib import Path
-
 import pytest
 from made_up_scores import CONFIG, CP, GB, NT, changed, only
 
-from convnova.config.load import load
 from convnova.runs import outputs
-from convnova.runs.outputs import comparison_titles, extra_table_titles, figure_titles, pretraining_titles
-
-CATALOGUE = Path(__file__).resolve().parents[2] / "config"
+from convnova.runs.outputs import comparison_titles, extra_table_titles, figure_titles
 
 
 @pytest.mark.parametrize(
@@ -41,15 +36,3 @@ def test_figures_are_one_a_suite_and_those_of_all_suites():
     assert figure_titles(CONFIG)[GB] == "Genomic Benchmarks"
     pretrained = {"title": "ConvNova", "architecture": "convnova", "pretrained": True}
     assert "pretraining" in figure_titles(changed(CONFIG, models={"convnova": pretrained}, genome="hg38"))
-
-
-def test_a_pretraining_has_the_title_of_its_model_unless_several_start_from_it():
-    def titles(*models: str) -> dict[str, str]:
-        suites = {"nucleotide_transformer": ["H3"], "genomic_benchmarks": None}
-        content = {"run": "x", "genome": "hg38", "models": list(models), "suites": suites}
-        return pretraining_titles(load(content, [], CATALOGUE))
-
-    on_gb = "convnova@genomic_benchmarks"
-    alone = {"convnova": "ConvNova", on_gb: "ConvNova, Genomic Benchmarks"}
-    assert titles("convnova", "convnova_scratch", "cnn") == alone
-    assert titles("convnova", "convnova_frozen") == {name: name for name in alone}

@@ -9,7 +9,7 @@ from convnova.config.run import Job
 from convnova.config.schema import Protocol
 from convnova.errors import ConvNovaError, nearest
 from convnova.files import read_yaml
-from convnova.runs import targets
+from convnova.runs import outputs
 
 RULES = workflow.current_basedir.get_path_or_uri(secret_free=True)
 CATALOGUE = Path(os.path.relpath(f"{RULES}/../../config"))
@@ -80,12 +80,12 @@ def task_of(wildcards):
 
 def task_files(wildcards):
     """The files of a task by role."""
-    return targets.task_files(RUN, *task_of(wildcards))
+    return outputs.task_files(RUN, *task_of(wildcards))
 
 
 def task_words(wildcards, input):
     """The files of a task as words of the command."""
-    return targets.task_words(RUN, *task_of(wildcards), dict(input.items()))
+    return outputs.task_words(RUN, *task_of(wildcards), dict(input.items()))
 
 
 def job_of(wildcards):

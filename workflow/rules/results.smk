@@ -4,7 +4,7 @@
 rule scores:
     input:
         config=CONFIG,
-        metrics=targets.finetuning_files(RUN, "metrics.json"),
+        metrics=outputs.finetuning_files(RUN, "metrics.json"),
     output:
         scores=f"{RESULTS}/tables/scores.tsv",
         provenance=f"{RESULTS}/tables/provenance.tsv",
@@ -38,7 +38,7 @@ use rule scores as comparisons with:
         published=PUBLISHED,
     output:
         tables=report(
-            targets.tables(RUN), caption="../report/tables.rst", category="Tables"
+            outputs.tables(RUN), caption="../report/tables.rst", category="Tables"
         ),
     log:
         f"{RESULTS}/logs/comparisons.log",
@@ -51,13 +51,13 @@ use rule scores as comparisons with:
 use rule scores as figures with:
     input:
         config=CONFIG,
-        metrics=targets.finetuning_files(RUN, "metrics.json"),
+        metrics=outputs.finetuning_files(RUN, "metrics.json"),
         scores=rules.scores.output,
         published=PUBLISHED,
-        pretraining=targets.pretraining_files(RUN, "log.csv"),
+        pretraining=outputs.pretraining_files(RUN, "log.csv"),
     output:
         figures=report(
-            targets.figures(RUN), caption="../report/figures.rst", category="Figures"
+            outputs.figures(RUN), caption="../report/figures.rst", category="Figures"
         ),
     log:
         f"{RESULTS}/logs/figures.log",
@@ -70,10 +70,10 @@ use rule scores as figures with:
 use rule scores as test_rows with:
     input:
         config=CONFIG,
-        predictions=targets.test_row_inputs(RUN),
+        predictions=outputs.test_row_inputs(RUN),
     output:
         tables=report(
-            targets.tables(RUN, "items"),
+            outputs.tables(RUN, "items"),
             caption="../report/items.rst",
             category="Tables",
         ),
@@ -93,9 +93,9 @@ use rule scores as test_rows with:
 use rule scores as ablation with:
     output:
         tables=report(
-            targets.tables(RUN, "study", formats=("tsv", "md")), category="Ablation"
+            outputs.tables(RUN, "study", formats=("tsv", "md")), category="Ablation"
         ),
-        figures=report(targets.figures(RUN, "study"), category="Ablation"),
+        figures=report(outputs.figures(RUN, "study"), category="Ablation"),
     log:
         f"{RESULTS}/logs/ablation.log",
     benchmark:
@@ -107,9 +107,9 @@ use rule scores as ablation with:
 use rule scores as search with:
     output:
         tables=report(
-            targets.tables(RUN, "search", formats=("tsv", "md")), category="Search"
+            outputs.tables(RUN, "search", formats=("tsv", "md")), category="Search"
         ),
-        recipes=targets.recipes(RUN),
+        recipes=outputs.recipes(RUN),
     log:
         f"{RESULTS}/logs/search.log",
     benchmark:
@@ -121,10 +121,10 @@ use rule scores as search with:
 use rule scores as audit_table with:
     input:
         config=CONFIG,
-        audits=targets.audits(RUN),
+        audits=outputs.audits(RUN),
     output:
         tables=report(
-            targets.tables(RUN, "audit", formats=("tsv", "md", "html")),
+            outputs.tables(RUN, "audit", formats=("tsv", "md", "html")),
             caption="../report/audit.rst",
             category="Audit",
         ),
@@ -139,14 +139,15 @@ use rule scores as audit_table with:
 use rule test_rows as leakage with:
     input:
         config=CONFIG,
-        predictions=targets.finetuning_files(RUN, "predictions.parquet"),
+        predictions=outputs.finetuning_files(RUN, "predictions.parquet"),
         datasets=[
-            targets.tokenized_task(RUN, *task) for task in targets.class_tasks(RUN)
+            outputs.tokenized_task(RUN, *task)
+            for task in outputs.tasks_of_kinds(RUN, "classes")
         ],
         genome=f"{GENOME}/genome.safetensors",
     output:
         tables=report(
-            targets.tables(RUN, "leaks", formats=("tsv", "md")), category="Audit"
+            outputs.tables(RUN, "leaks", formats=("tsv", "md")), category="Audit"
         ),
     log:
         f"{RESULTS}/logs/leakage.log",
@@ -163,16 +164,16 @@ use rule test_rows as leakage with:
 use rule scores as cost_table with:
     input:
         config=CONFIG,
-        costs=targets.costs(RUN),
+        costs=outputs.costs(RUN),
         scores=rules.scores.output if RUN.suites else [],
     output:
         tables=report(
-            targets.tables(RUN, "cost", formats=("tsv", "md", "html")),
+            outputs.tables(RUN, "cost", formats=("tsv", "md", "html")),
             caption="../report/cost.rst",
             category="Cost",
         ),
         figures=report(
-            targets.figures(RUN, "cost"), caption="../report/cost.rst", category="Cost"
+            outputs.figures(RUN, "cost"), caption="../report/cost.rst", category="Cost"
         ),
     log:
         f"{RESULTS}/logs/cost_table.log",
@@ -185,13 +186,13 @@ use rule scores as cost_table with:
 use rule scores as report with:
     input:
         config=CONFIG,
-        metrics=targets.finetuning_files(RUN, "metrics.json"),
-        pretrained=targets.pretraining_files(RUN, "weights.safetensors", "weights.json"),
+        metrics=outputs.finetuning_files(RUN, "metrics.json"),
+        pretrained=outputs.pretraining_files(RUN, "weights.safetensors", "weights.json"),
         scores=rules.scores.output,
         published=PUBLISHED,
-        tables=[*targets.tables(RUN), *targets.test_row_tables(RUN)],
-        figures=targets.figures(RUN),
-        audits=targets.audits(RUN),
+        tables=[*outputs.tables(RUN), *outputs.test_row_tables(RUN)],
+        figures=outputs.figures(RUN),
+        audits=outputs.audits(RUN),
     output:
         page=report(
             f"{RESULTS}/report.html",

@@ -4,7 +4,7 @@
 rule tokenize_genome:
     input:
         unpack(
-            lambda w: targets.genome_files(RUN, named("genome", w.genome, RUN.genomes))
+            lambda w: outputs.genome_files(RUN, named("genome", w.genome, RUN.genomes))
         ),
     output:
         genome=f"{RESOURCES}/genomes/{{genome}}/genome.safetensors",
@@ -22,7 +22,7 @@ rule tokenize_genome:
         gpu=0,
     params:
         bed=lambda w, input: ["--bed", input.bed] if "bed" in input.keys() else [],
-        chromosomes=lambda w: targets.genome_options(RUN, w.genome),
+        chromosomes=lambda w: outputs.genome_options(RUN, w.genome),
         version=RUN.fingerprint(),
         folder=subpath(output.genome, parent=True),
     shell:

@@ -34,7 +34,7 @@ rule pretrain:
 
 rule finetune:
     input:
-        unpack(lambda w: targets.weights_of(RUN, job_of(w))),
+        unpack(lambda w: outputs.weights_of(RUN, job_of(w))),
         config=CONFIG,
         dataset=f"{RESOURCES}/tasks/{{suite}}/{{task}}.safetensors",
     output:
