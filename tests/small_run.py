@@ -66,7 +66,7 @@ def make() -> RunConfig:
 
 def finetune(config: RunConfig, job: Job) -> int:
     """One fine-tuning of the run, with its log where the workflow puts it."""
-    weights = ["--weights", WEIGHTS] if config.is_pretrained(job) else []
+    weights = ["--weights", WEIGHTS] if config.models[job.model].pretrained else []
     return convnova(
         "--log", f"results/small/logs/finetune/{job.name}.log", "finetune", "--config", "results/small/config.yaml",
         "--job", job.name, "--dataset", SHARD, *weights, "--out", job.folder("small"), "--threads", "1",
