@@ -1,6 +1,7 @@
 """Fixtures that many tests share."""
 
 import contextlib
+import resource
 import shutil
 from pathlib import Path
 
@@ -27,6 +28,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def one_thread() -> None:
     """Sums in the same order on every machine, and tests that do not fight for cores."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def full_disk():
+    """A block in which no file of this process grows beyond 100,000 bytes, as on a full disk."""
+
+    @contextlib.contextmanager
+    def filled():
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return filled
 
 
 @pytest.fixture

@@ -106,9 +106,8 @@ def _append(file: ArrayFileWriter, tally: _Tally, rows: SequenceRows, task: Task
         return
     tally.label_count = max(tally.label_count, int(rows.labels.max()) + 1)
     if task.classes and tally.label_count > len(task.classes):
-        base = int(np.flatnonzero(rows.labels >= len(task.classes))[0])
-        row = rows.first + int(np.searchsorted(np.cumsum(rows.lengths), base, side="right"))
-        raise _unknown_class(rows.file, row, str(rows.labels[base]), map(str, range(len(task.classes))))
+        label = rows.labels[rows.labels >= len(task.classes)][0]
+        raise _unknown_class(rows.file, rows.first, str(label), map(str, range(len(task.classes))))
 
 
 def _check_counts(task: Task, tallies: dict[str, _Tally], files: Mapping[str, Path], accept: bool) -> None:

@@ -2,17 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from convnova.data.batches import (
-    IGNORE_INDEX,
-    Batch,
-    LabelledSequences,
-    Padding,
-    augment_reverse_complement,
-    collate,
-    name_rows,
-    rows_of_step,
-)
-from convnova.data.dna import decode, encode
+from convnova.data import batches
+from convnova.data.batches import IGNORE_INDEX, Batch, LabelledSequences, Padding, collate, rows_of_step
+from convnova.data.dna import encode
 from convnova.randomness import order
 
 
@@ -29,11 +21,9 @@ def test_an_epoch_reads_every_row_once_and_batches_are_alike_in_length():
     steps = [rows_of_step(data, 8, seed=1, epoch=0, step=place) for place in range(126)]
     assert sorted(np.concatenate(steps)) == list(range(1003))
     assert [len(step) for step in steps] == [8] * 125 + [3]
-    spread = np.mean([np.ptp(lengths[step]) for step in steps])
-    assert spread < 0.2 * 1950
-    again = rows_of_step(data, 8, seed=1, epoch=0, step=5)
-    assert (again == steps[5]).all()
-    assert not (rows_of_step(data, 8, seed=1, epoch=1, step=5) == again).all()
+    assert np.mean([np.ptp(lengths[step]) for step in steps]) < 0.2 * 1950
+    assert (rows_of_step(data, 8, seed=1, epoch=0, step=5) == steps[5]).all()
+    assert not (rows_of_step(data, 8, seed=1, epoch=1, step=5) == steps[5]).all()
 
 
 def test_each_epoch_and_each_seed_has_an_order_of_its_own():
@@ -41,20 +31,22 @@ def test_each_epoch_and_each_seed_has_an_order_of_its_own():
     assert len(set(map(tuple, orders))) == 4 and all(sorted(one) == list(range(50)) for one in orders)
 
 
-def test_padding_at_the_right_with_outside():
-    batch = collate(labelled(["ACGT", "GG", "TTT"], [1, 0, 1]), np.array([1, 2]), Padding())
-    assert batch.tokens.tolist() == [[2, 2, 5], [3, 3, 3]]
-    assert (batch.targets.tolist(), batch.count, batch.rows) == ([0, 1], 2, "1, 2")
+def letters(batch):
+    """Padding that is masked out is a dot."""
+    return ["".join("ACGTN."[token] for token in row) for row in batch.tokens.tolist()]
 
 
-def test_padding_that_counts_may_be_at_the_right_too():
-    batch = collate(labelled(["ACGT", "GG"], [1, 0]), np.array([1, 0]), Padding(to=5, counted=True))
-    assert batch.tokens.tolist() == [[2, 2, 4, 4, 4], [0, 1, 2, 3, 4]]
-
-
-def test_padding_as_released_is_n_at_the_left():
-    batch = collate(labelled(["ACGT", "GG"], [1, 0]), np.array([1, 0]), Padding(to=5, counted=True, left=True))
-    assert [decode(line) for line in batch.tokens.numpy()] == ["NNNGG", "NACGT"]
+@pytest.mark.parametrize(
+    "padding, lines",
+    [
+        (Padding(), ["GG..", "ACGT"]),
+        (Padding(to=5, counted=True), ["GGNNN", "ACGTN"]),
+        (Padding(to=5, counted=True, left=True), ["NNNGG", "NACGT"]),  # as released
+    ],
+)
+def test_padding(padding, lines):
+    batch = collate(labelled(["ACGT", "GG", "TTT"], [1, 0, 1]), np.array([1, 0]), padding)
+    assert letters(batch) == lines and (batch.targets.tolist(), batch.count, batch.rows) == ([0, 1], 2, "1, 0")
 
 
 def test_labels_of_bases_follow_their_bases():
@@ -66,40 +58,31 @@ def test_labels_of_bases_follow_their_bases():
     assert right.count == left.count == 6
 
 
-def test_only_the_first_bases_of_a_long_sequence_are_read():
-    data = labelled(["ACGTACGT", "GG"], [0, 1], max_length=3)
-    assert collate(data, np.array([0, 1]), Padding()).tokens.tolist() == [[0, 1, 2], [2, 2, 5]]
+def test_rows_of_a_part_are_rows_of_the_split_and_only_their_first_bases_are_read():
+    data = labelled(["AAA", "CC", "GGG", "TTTACG"], [0, 1, 2, 3], rows=[3, 1], max_length=4)
+    batch = collate(data, np.array([0, 1]), Padding())
+    assert batch.targets.tolist() == [3, 1] and letters(batch) == ["TTTA", "CC.."]
 
 
 def test_many_rows_are_named_in_part():
-    assert name_rows(np.arange(128)).endswith("126, 127")
-    assert name_rows(np.arange(130)).endswith("126, 127 and 2 more")
-
-
-def test_rows_of_a_part_are_rows_of_the_split():
-    data = labelled(["AAA", "CCC", "GGG", "TTT"], [0, 1, 2, 3], rows=[3, 1])
-    batch = collate(data, np.array([0, 1]), Padding())
-    assert batch.targets.tolist() == [3, 1]
-    assert [decode(line) for line in batch.tokens.numpy()] == ["TTT", "CCC"]
+    assert batches.name_rows(np.arange(128)).endswith("126, 127")
+    assert batches.name_rows(np.arange(130)).endswith("126, 127 and 2 more")
 
 
 @pytest.mark.parametrize("padding", [Padding(), Padding(8, counted=True, left=True), Padding(8, counted=True)])
 def test_either_strand_is_the_sequence_or_its_reverse_complement(padding):
-    data = labelled(["AACGT", "ACC", "GATTACA", "TTTT"] * 50, [0] * 200)
-    items = np.arange(200)
-    before = collate(data, items, padding)
-    after = augment_reverse_complement(before, data.lengths[items], padding, seed=1, step=7)
-    spelled = ["".join("ACGTN."[token] for token in row).strip("N.") for row in after.tokens.tolist()]
     opposite = {"AACGT": "ACGTT", "ACC": "GGT", "GATTACA": "TGTAATC", "TTTT": "AAAA"}
-    turned = 0
-    for row, forward in zip(spelled, list(opposite) * 50, strict=True):
-        assert row in (forward, opposite[forward])
-        turned += row != forward
-    assert 70 < turned < 130
+    forward = list(opposite) * 50
+    data = labelled(forward, [0] * 200)
+    before = collate(data, np.arange(200), padding)
+    after, again, other = (
+        batches.augment_reverse_complement(before, data.lengths, padding, seed=1, step=step) for step in (7, 7, 8)
+    )
+    rows = [row.strip("N.") for row in letters(after)]
+    assert all(row in (sequence, opposite[sequence]) for row, sequence in zip(rows, forward, strict=True))
+    assert 70 < sum(row != sequence for row, sequence in zip(rows, forward, strict=True)) < 130
     assert ((before.tokens > 3) == (after.tokens > 3)).all() and before.targets is after.targets
-    again = augment_reverse_complement(before, data.lengths[items], padding, seed=1, step=7)
-    assert (again.tokens == after.tokens).all()
-    assert not (augment_reverse_complement(before, data.lengths[items], padding, 1, 8).tokens == after.tokens).all()
+    assert (again.tokens == after.tokens).all() and not (other.tokens == after.tokens).all()
 
 
 def with_positions(rows: int, every: int) -> Batch:

@@ -63,20 +63,14 @@ def test_pieces_are_what_the_slow_reader_finds(tmp_path, monkeypatch, form, seed
 
 
 @pytest.mark.parametrize("size", range(1, 9))
-def test_pieces_say_where_they_stand(tmp_path, monkeypatch, size):
-    monkeypatch.setattr(fasta, "READ_BYTES", size)
+def test_pieces_say_where_they_stand_and_a_header_begins_a_line(tmp_path, monkeypatch, size):
+    """In the middle of a line `>` is a letter, which no sequence has, even where a piece begins with it."""
     path, text = tmp_path / "two.fa", b">a\nACGT\n\nAC\n>b\nTTTT\nTT\n>c\nA"
     path.write_bytes(text)
+    monkeypatch.setattr(fasta, "READ_BYTES", size)
     for piece in fasta.pieces(path):
         lines = text.splitlines(keepends=True)[piece.line - 1 :]
         assert b"".join(lines).startswith(piece.letters) and (piece.letters.strip() or not piece.letters)
-
-
-@pytest.mark.parametrize("size", range(1, 9))
-def test_a_header_begins_a_line(tmp_path, monkeypatch, size):
-    """In the middle of a line `>` is a letter, which no sequence has, even where a piece begins with it."""
-    monkeypatch.setattr(fasta, "READ_BYTES", size)
-    monkeypatch.setattr(fasta, "READ_BYTES", size)
     (tmp_path / "a.fa").write_bytes(b">a\nAC>GT\n>b>c\nA\n")
     assert in_one(tmp_path / "a.fa") == [("a", "AC>GT"), ("b>c", "A")]
 
@@ -100,7 +94,7 @@ def test_what_is_no_fasta(tmp_path, text, message):
             list(fasta.pieces(tmp_path / name))
 
 
-def test_truncated_and_damaged_gzip(tmp_path):
+def test_truncated_damaged_and_padded_gzip(tmp_path):
     whole = gzip.compress(b">a\n" + random.Random(1).randbytes(1000).hex().encode())
     path = tmp_path / "genome.fa.gz"
     for content in (whole[:-1], whole[: len(whole) // 2], whole[:500] + b"\0\0\0\0" + whole[504:], whole + whole[:40]):
@@ -109,8 +103,5 @@ def test_truncated_and_damaged_gzip(tmp_path):
             list(fasta.pieces(path))
     with pytest.raises(ConvNovaError, match="found nothing"):
         list(fasta.pieces(tmp_path / "absent.fa"))
-
-
-def test_padding_after_a_gzip_member_is_passed_over(tmp_path):
-    (tmp_path / "a.fa.gz").write_bytes(gzip.compress(b">a\nACGT\n") + b"\0" * 512)
-    assert in_one(tmp_path / "a.fa.gz") == [("a", "ACGT")]
+    path.write_bytes(gzip.compress(b">a\nACGT\n") + b"\0" * 512)  # padding after a member is no damage
+    assert in_one(path) == [("a", "ACGT")]

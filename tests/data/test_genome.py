@@ -3,7 +3,6 @@
 import gzip
 import random
 import re
-import resource
 import subprocess
 from pathlib import Path
 
@@ -33,57 +32,45 @@ def random_letters(length: int, seed: int = 1, letters: str = "ACGT") -> str:
     return "".join(random.Random(seed).choices(letters, k=length))
 
 
-def intervals_of(folder: Path) -> list[tuple[str, int, int, str]]:
-    return [tuple(interval) for part in read_intervals(folder).values() for interval in part]
+def intervals_of(folder: Path) -> list[str]:
+    """Chromosome, start, end and split of every interval."""
+    return [" ".join(map(str, interval)) for part in read_intervals(folder).values() for interval in part]
 
 
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("suffix", [".fa", ".fa.gz"])
 def test_tokens_and_counts_are_what_a_slow_reader_finds(tmp_path, seed, suffix):
     chance = random.Random(seed)
-    records = {
-        f"chr{number} description": "".join(chance.choices("ACGTNacgtnRYSWKMBDHVrywU", k=chance.randrange(40, 900)))
-        for number in range(1, 4)
-    }
-    path = write_fasta(
-        tmp_path / f"genome{suffix}", records, chance.choice([1, 60, 10_000]), chance.choice(["\n", "\r\n"])
-    )
-    tokenize_genome(path, tmp_path / "out")
+    any_letters = "ACGTNacgtnRYSWKMBDHVrywU"
+    records = {f"chr{n} text": "".join(chance.choices(any_letters, k=chance.randrange(40, 900))) for n in range(1, 4)}
+    width, end = chance.choice([1, 60, 10_000]), chance.choice(["\n", "\r\n"])
+    tokenize_genome(write_fasta(tmp_path / f"genome{suffix}", records, width, end), tmp_path / "out")
     genome = read_genome(tmp_path / "out")
     counts = array_file.read_metadata(tmp_path / "out/genome.safetensors")["letters"]
     assert list(genome) == ["chr1", "chr2", "chr3"]
     for name, letters in zip(genome, records.values(), strict=True):
         upper = letters.upper().replace("U", "T")
         assert decode(genome[name]) == re.sub("[^ACGTN]", "N", upper)
-        assert counts[name] == {
-            "bases": len(letters),
-            "N": upper.count("N"),
-            "lower": sum(letter.islower() for letter in letters),
-            "other": sum(letter not in "ACGTN" for letter in upper),
-        }
+        lower, other = sum(map(str.islower, letters)), len(re.findall("[^ACGTN]", upper))
+        assert counts[name] == {"bases": len(letters), "N": upper.count("N"), "lower": lower, "other": other}
 
 
-def test_what_the_shard_was_made_from_is_in_it(tmp_path):
+def test_what_a_tokenized_genome_was_made_from_is_in_it(tmp_path):
     fasta = write_fasta(tmp_path / "genome.fa", {"chr1": random_letters(1000), "chr2": random_letters(50)})
-    bed = tmp_path / "intervals.bed"
-    bed.write_text("chr1\t0\t100\ttrain\nchr1\t100\t200\tvalid\nchr2\t0\t50\ttest\n")
+    bed, text = tmp_path / "intervals.bed", "chr1\t0\t100\ttrain\nchr1\t100\t200\tvalid\nchr2\t0\t50\ttest\n"
+    bed.write_text(text)
     tokenize_genome(fasta, tmp_path / "out", bed)
     metadata = array_file.read_metadata(tmp_path / "out/genome.safetensors")
     for role, path in (("fasta", fasta), ("bed", bed)):
         printed = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout
         assert metadata["inputs"][role] == {"name": path.name, "sha256": printed.split()[0]}
-    assert (tmp_path / "out/intervals.tsv").read_text() == (
-        "chrom\tstart\tend\tsplit\nchr1\t0\t100\ttrain\nchr1\t100\t200\tvalid\nchr2\t0\t50\ttest\n"
-    )
-
-
-PROTEIN = ">chr1\nACGT\nACGT\n>prot description\nACGT\nMLEK\n"
+    assert (tmp_path / "out/intervals.tsv").read_text() == "chrom\tstart\tend\tsplit\n" + text
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (PROTEIN, r"found 'L' in line 6, record 'prot'; is it a protein sequence\?"),
+        (">chr1\nACGT\nACGT\n>prot text\nACGT\nMLEK\n", "found 'L' in line 6, record 'prot'; .*protein"),
         (">chr1\nACGT\n>chr2\nAC\n>chr1 again\nACGT\n", "found 'chr1' a second time in line 5"),
         (">chr1\nACGT\n> \nACGT\n", "found none in line 3"),
         (">chr1\n>chr2\nACGT\n", "found none for 'chr1' in line 1"),
@@ -108,12 +95,10 @@ def test_a_wrong_fasta_leaves_what_was_there(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("chr1\t0\t90\ttrain\nchr1\t0\t401\ttrain\n", "bed line 2: expected an interval within chr1, which has 400"),
-        ("chr1\t10\t10\ttrain\n", "line 1: expected start < end"),
-        ("\nchr9\t0\t10\ttrain\n", "line 2: expected a chromosome of the genome, found 'chr9'; the nearest is 'chr1'"),
+        ("chr1\t0\t90\ttrain\nchr1\t0\t401\ttrain\n", "bed line 2: .*within chr1, which has 400"),
+        ("\nchr9\t0\t10\ttrain\n", "line 2: .*'chr9'; the nearest is 'chr1'"),
         ("chr1\t0\t10\tval\n", "line 1: expected train, valid or test in column 4 of every line, found 'val'"),
         ("chr1\t0\t10\ttrain\nchr1\t0\t10\n", "line 2: expected train, valid or test in column 4"),
-        ("chr1\t0\tten\ttrain\n", "line 1: expected chromosome, start and end"),
         ("#nothing\n", "expected intervals, found an empty file"),
         ("chr1\t0\t10\ttest\n", "expected intervals of the split 'train', found none"),
     ],
@@ -127,32 +112,22 @@ def test_a_wrong_bed_leaves_nothing(tmp_path, text, message):
 
 
 def test_overlap_of_splits_is_reported(tmp_path, capsys):
-    fasta = write_fasta(tmp_path / "genome.fa", {"chr1": "ACGT" * 100})
-    bed = tmp_path / "a.bed"
+    fasta, bed = write_fasta(tmp_path / "genome.fa", {"chr1": "ACGT" * 100}), tmp_path / "a.bed"
     bed.write_text("chr1\t0\t100\ttrain\nchr1\t90\t120\tvalid\nchr1\t95\t130\tvalid\nchr1\t200\t230\ttest\n")
     tokenize_genome(fasta, tmp_path / "out", bed)
     lines = capsys.readouterr().err
-    assert "40 valid bases, of which 10 are train bases too" in lines
-    assert "30 test bases, of which 0 are train bases too" in lines
+    assert "40 valid bases, of which 10" in lines and "30 test bases, of which 0" in lines
 
 
 def test_splits_by_named_chromosomes(tmp_path):
     records = {f"chr{number}": random_letters(100 * number) for number in range(1, 5)}
     fasta = write_fasta(tmp_path / "genome.fa", records)
     tokenize_genome(fasta, tmp_path / "out", valid=["chr1"], test=["chr2"])
-    assert intervals_of(tmp_path / "out") == [
-        ("chr1", 0, 100, "valid"),
-        ("chr2", 0, 200, "test"),
-        ("chr3", 0, 300, "train"),
-        ("chr4", 0, 400, "train"),
-    ]
+    expected = ["chr1 0 100 valid", "chr2 0 200 test", "chr3 0 300 train", "chr4 0 400 train"]
+    assert intervals_of(tmp_path / "out") == expected
     (tmp_path / "three.bed").write_text("chr4\t0\t50\nchr2\t10\t20\nchr1\t5\t60\n")
     tokenize_genome(fasta, tmp_path / "bed", tmp_path / "three.bed", valid=["chr1"], test=["chr2"])
-    assert intervals_of(tmp_path / "bed") == [
-        ("chr4", 0, 50, "train"),
-        ("chr2", 10, 20, "test"),
-        ("chr1", 5, 60, "valid"),
-    ]
+    assert intervals_of(tmp_path / "bed") == ["chr4 0 50 train", "chr2 10 20 test", "chr1 5 60 valid"]
 
 
 @pytest.mark.parametrize(
@@ -188,33 +163,20 @@ def test_chosen_chromosomes():
 def test_one_chromosome_is_split_by_position(tmp_path):
     fasta = write_fasta(tmp_path / "genome.fa", {"phage": random_letters(1000)})
     tokenize_genome(fasta, tmp_path / "out")
-    assert intervals_of(tmp_path / "out") == [
-        ("phage", 0, 900, "train"),
-        ("phage", 900, 950, "valid"),
-        ("phage", 950, 1000, "test"),
-    ]
+    assert intervals_of(tmp_path / "out") == ["phage 0 900 train", "phage 900 950 valid", "phage 950 1000 test"]
     (tmp_path / "a.bed").write_text("phage 10 920\nphage 940 1000\n")
     tokenize_genome(fasta, tmp_path / "bed", tmp_path / "a.bed")
-    assert intervals_of(tmp_path / "bed") == [
-        ("phage", 10, 900, "train"),
-        ("phage", 900, 920, "valid"),
-        ("phage", 940, 950, "valid"),
-        ("phage", 950, 1000, "test"),
-    ]
+    expected = ["phage 10 900 train", "phage 900 920 valid", "phage 940 950 valid", "phage 950 1000 test"]
+    assert intervals_of(tmp_path / "bed") == expected
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path):
+def test_a_full_disk_leaves_what_was_there(tmp_path, full_disk):
     out = tmp_path / "out"
     tokenize_genome(write_fasta(tmp_path / "small.fa", {"chr1": "ACGT" * 50}), out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     large = write_fasta(tmp_path / "large.fa", {"chr1": random_letters(300_000)})
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
-    try:
-        with pytest.raises(OSError):
-            tokenize_genome(large, out)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    with full_disk(), pytest.raises(OSError):
+        tokenize_genome(large, out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["large.fa", "out", "small.fa"]
 
@@ -253,7 +215,6 @@ def test_letters_of_real_sequences(shared, tmp_path, name, chromosome, bases, n,
 def test_only_the_chromosomes_that_are_named_are_trained_on(tmp_path):
     (tmp_path / "a.fa").write_text("".join(f">{name}\nACGTACGT\n" for name in "abcde"))
     tokenize_genome(tmp_path / "a.fa", tmp_path / "out", valid=["b"], test=["d"], train=["e", "a"])
-    found = {split: [part.chrom for part in parts] for split, parts in read_intervals(tmp_path / "out").items()}
-    assert found == {"train": ["a", "e"], "valid": ["b"], "test": ["d"]}
+    assert sorted(intervals_of(tmp_path / "out")) == ["a 0 8 train", "b 0 8 valid", "d 0 8 test", "e 0 8 train"]
     with pytest.raises(ConvNovaError, match="as train, valid or test, found 'f'"):
         tokenize_genome(tmp_path / "a.fa", tmp_path / "no", valid=["b"], test=["d"], train=["f"])

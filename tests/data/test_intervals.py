@@ -16,10 +16,8 @@ def test_lines_without_comments_and_header(tmp_path):
     text = "#made by hand\nchrom\tstart\tend\tname\ntrack name=x\n\nchr1\t0\t10\ta b\nchr1 5 20 c\n"
     for name, content in (("a.bed", text.encode()), ("a.bed.gz", gzip.compress(text.encode()))):
         (tmp_path / name).write_bytes(content)
-        assert list(intervals.bed_rows(tmp_path / name)) == [
-            (5, ["chr1", "0", "10", "a b"]),
-            (6, ["chr1", "5", "20", "c"]),
-        ]
+        rows = [(5, ["chr1", "0", "10", "a b"]), (6, ["chr1", "5", "20", "c"])]
+        assert list(intervals.bed_rows(tmp_path / name)) == rows
 
 
 @pytest.mark.parametrize(
@@ -31,28 +29,26 @@ def test_header(tmp_path, first, columns):
     assert intervals.bed_header(tmp_path / "a.bed") == columns
 
 
-@pytest.mark.parametrize(
-    ("given", "found"),
-    [("chr1", "chr1"), ("1", "chr1"), ("chr2", "2"), ("MT", "chrM"), ("chrMT", "chrM"), ("M", "chrM")],
-)
-def test_chromosomes_by_either_name(given, found):
-    assert intervals.parse_interval([given, "0", "20"], LENGTHS, "here") == (found, 0, 20)
+def test_chromosomes_by_either_name():
+    names = {"chr1": "chr1", "1": "chr1", "chr2": "2", "MT": "chrM", "chrMT": "chrM", "M": "chrM"}
+    for given, name in names.items():
+        assert intervals.parse_interval([given, "0", "20"], LENGTHS, "here") == (name, 0, 20)
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (["chr1", "0"], "a.bed line 3: expected chromosome, start and end, found 'chr1 0'"),
-        (["chr1", "-1", "5"], "expected chromosome, start and end"),
-        (["chr1", "a", "5"], "expected chromosome, start and end"),
-        (["chr1", "5", "5"], "expected start < end, found 5 and 5"),
-        (["chr1", "90", "101"], "within chr1, which has 100 bases, found the end 101"),
-        (["chr11", "0", "5"], "found 'chr11'; the nearest is 'chr1'"),
+        ("chr1 0", "chromosome, start and end, found 'chr1 0'"),
+        ("chr1 -1 5", "chromosome, start and end, found 'chr1 -1 5'"),
+        ("chr1 1 b", "chromosome, start and end, found 'chr1 1 b'"),
+        ("chr1 5 5", "start < end, found 5 and 5"),
+        ("chr1 90 101", "within chr1, which has 100 bases, found the end 101"),
+        ("chr11 0 5", "found 'chr11'; the nearest is 'chr1'"),
     ],
 )
 def test_what_is_no_interval(fields, message):
-    with pytest.raises(ConvNovaError, match=message):
-        intervals.parse_interval(fields, LENGTHS, "a.bed line 3")
+    with pytest.raises(ConvNovaError, match=f"a.bed line 3: expected .*{message}"):
+        intervals.parse_interval(fields.split(), LENGTHS, "a.bed line 3")
 
 
 def test_merged_intervals_hold_each_base_once():
@@ -93,8 +89,7 @@ def test_overlap_fraction_without_intervals_or_places():
 
 def test_a_real_bed(shared):
     """65 intervals of 65,536 bases in the form of the human pretraining intervals."""
-    rows = [
-        fields for _, fields in intervals.bed_rows(shared / "data/genome_human_slices/basenji_tiny_hg38_sequences.bed")
-    ]
+    path = shared / "data/genome_human_slices/basenji_tiny_hg38_sequences.bed"
+    rows = [fields for _, fields in intervals.bed_rows(path)]
     assert [sum(row[3] == split for row in rows) for split in ("train", "valid", "test")] == [45, 10, 10]
     assert {int(row[2]) - int(row[1]) for row in rows} == {65_536}

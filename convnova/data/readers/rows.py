@@ -62,7 +62,7 @@ class SequenceRows:
         tokens: uint8, all sequences end to end.
         lengths: int64 (n,), bases of each sequence.
         labels: for classes, text (n,): the classes' names; for many labels, uint8 (n, labels) of 0 and 1;
-            for a label a base, int8 like `tokens`.
+            for a label a base, int8 like `tokens`, and a row at a time.
         others: letters that were IUPAC codes or gaps, now N.
         file, first: the file that the rows stand in and the number there, from 1, of the first; for messages.
     """
