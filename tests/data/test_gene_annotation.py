@@ -104,18 +104,6 @@ def test_actin_and_a_gene_of_the_forward_strand(yeast, labels):
     assert decode(reverse_complement(genome[54684:54686])) == "GT"
 
 
-def test_splice_sites_are_where_the_genome_has_them(yeast, labels):
-    """GT and AG at nearly all of them, as said of BEND's files; yeast has a few GC and AT introns."""
-    genome = read_genome(yeast[1])
-    for label, offset, word in ((1, 0, "GT"), (3, -1, "AG"), (5, -1, "AC"), (7, 0, "CT")):
-        pairs = [
-            decode(genome[name][base + offset : base + offset + 2]) == word
-            for name, found in labels.items()
-            for base in np.flatnonzero(found == label)
-        ]
-        assert np.mean(pairs) > 0.95
-
-
 def test_introns_and_coding_bases_counted_another_way(yeast, labels):
     """From the text of the GFF alone: gaps between lines of one parent, and the union of all coding lines."""
     parents, names, coding = {}, {}, {name: np.zeros(len(found), bool) for name, found in labels.items()}

@@ -198,20 +198,6 @@ def test_the_yeast_genome_is_what_pyfaidx_reads(shared, tmp_path):
     assert decode(found.tokens(np.array([7]))[0]) == text[7 * 1024 : 8 * 1024]
 
 
-@pytest.mark.parametrize(
-    ("name", "chromosome", "bases", "n", "lower"),
-    [
-        ("genome_human_slices/hg38_chr1_0_1000000.fa.gz", "chr1", 1_000_000, 160_000, 0),
-        ("genome_human_slices/chrM_NC_012920.fa", "MT_human", 16_569, 0, 1),
-        ("genome_small/lambda_virus_NC_001416.fa", "gi|9626243|ref|NC_001416.1|", 48_502, 0, 0),
-    ],
-)
-def test_letters_of_real_sequences(shared, tmp_path, name, chromosome, bases, n, lower):
-    tokenize_genome(shared / "data" / name, tmp_path / "out")
-    counts = array_file.read_metadata(tmp_path / "out/genome.safetensors")["letters"]
-    assert counts == {chromosome: {"bases": bases, "N": n, "lower": lower, "other": 0}}
-
-
 def test_only_the_chromosomes_that_are_named_are_trained_on(tmp_path):
     (tmp_path / "a.fa").write_text("".join(f">{name}\nACGTACGT\n" for name in "abcde"))
     tokenize_genome(tmp_path / "a.fa", tmp_path / "out", valid=["b"], test=["d"], train=["e", "a"])

@@ -1,10 +1,14 @@
 """Rows as a reader yields them, spelled out."""
 
+import gzip
+
 import numpy as np
+import pytest
 
 from convnova.config.schema import Task
 from convnova.data.dna import decode, encode
 from convnova.data.readers import READERS, SequenceRows, TaskFiles
+from convnova.errors import ConvNovaError
 
 GENOME = {"chr1": encode("ACGTTGCANNAAGGCC")[0], "chrM": encode("TTTTCCCC")[0]}
 
@@ -14,6 +18,20 @@ def read(name, files, genome=None, scratch=None) -> list[SequenceRows]:
     kind = {"bend": "per_base", "deepsea": "multilabel"}.get(name, "classes")
     metric = "auroc" if kind == "multilabel" else "mcc"
     return list(READERS[name](TaskFiles(Task(kind=kind, metric=metric), files, scratch, genome=genome)))
+
+
+def refuse(message, name, files, genome=None, scratch=None) -> None:
+    """A reader refuses the files in one line that has the message's parts."""
+    with pytest.raises(ConvNovaError, match=message) as error:
+        read(name, files, genome, scratch)
+    assert "\n" not in str(error.value)
+
+
+def save(path, text: str):
+    """Write a text, as gzip if the name says so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
 
 
 def spelled(parts: list[SequenceRows]) -> dict[str, list[tuple]]:

@@ -1,23 +1,15 @@
 """The Nucleotide Transformer's tasks, FASTA and parquet."""
 
-import gzip
-
 import pyarrow
 import pytest
 from pyarrow import parquet
-from reading import read, spelled
-
-from convnova.errors import ConvNovaError
+from reading import read, refuse, save, spelled
 
 
 def test_fasta(tmp_path):
-    (tmp_path / "train.fna").write_text(">YBR063C_YBR063C_367930|0\nACGTN\n>chr1|x|2\nac\ngt\n")
-    (tmp_path / "test.fna.gz").write_bytes(gzip.compress(b">iYAL001C|1\nTTTT\n"))
-    files = {"train": tmp_path / "train.fna", "test": tmp_path / "test.fna.gz"}
-    assert spelled(read("nucleotide_transformer", files)) == {
-        "train": [("ACGTN", "0"), ("ACGT", "2")],
-        "test": [("TTTT", "1")],
-    }
+    train = save(tmp_path / "train.fna", ">YBR063C_YBR063C_367930|0\nACGTN\n>chr1|x|2\nac\ngt\n")
+    found = read("nucleotide_transformer", {"train": train, "test": save(tmp_path / "a.fna.gz", ">iYAL|1\nTTTT\n")})
+    assert spelled(found) == {"train": [("ACGTN", "0"), ("ACGT", "2")], "test": [("TTTT", "1")]}
 
 
 def test_parquet_with_and_without_task(tmp_path):
@@ -42,8 +34,7 @@ def test_parquet_with_and_without_task(tmp_path):
 )
 def test_wrong_parquet(tmp_path, columns, message):
     parquet.write_table(pyarrow.table(columns), tmp_path / "train.parquet")
-    with pytest.raises(ConvNovaError, match=message):
-        read("nucleotide_transformer", {"train": tmp_path / "train.parquet"})
+    refuse(message, "nucleotide_transformer", {"train": tmp_path / "train.parquet"})
 
 
 def test_no_parquet_at_all(tmp_path):
@@ -51,6 +42,4 @@ def test_no_parquet_at_all(tmp_path):
     whole = (tmp_path / "whole.parquet").read_bytes()
     for content in (b"<html>not found</html>", whole[:-20], b""):
         (tmp_path / "train.parquet").write_bytes(content)
-        with pytest.raises(ConvNovaError, match="expected a parquet file") as error:
-            read("nucleotide_transformer", {"train": tmp_path / "train.parquet"})
-        assert "\n" not in str(error.value)
+        refuse("expected a parquet file", "nucleotide_transformer", {"train": tmp_path / "train.parquet"})
