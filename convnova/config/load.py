@@ -1,6 +1,5 @@
 """From what a user wrote to a resolved `RunConfig`: names are looked up in the catalogue, mistakes are named."""
 
-import itertools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -48,7 +47,8 @@ def load_config(path: str | Path, catalogue: Path = CATALOGUE) -> RunConfig:
         >>> config.run, len(list(config.jobs()))
         ('embedded', 108)
     """
-    config, path = load(read_yaml(path), [str(path)], catalogue), Path(path)
+    path = Path(path)
+    config = load(read_yaml(path), [str(path)], catalogue)
     return config.rooted_at(path.parents[2]) if path.parts[-3:] == ("results", config.run, "config.yaml") else config
 
 
@@ -67,12 +67,10 @@ def file_with(key: tuple[str, ...], files: list[str]) -> str:
     """The last of the files that holds the key, or the most of it, as the beginning of a message; "" without files."""
 
     def depth(file: str) -> int:
-        content: Any = read_yaml(file)
-        for number, part in enumerate(key):
-            if not isinstance(content, dict) or part not in content:
-                return number
-            content = content[part]
-        return len(key)
+        content, number = read_yaml(file), 0
+        while number < len(key) and isinstance(content, dict) and key[number] in content:
+            content, number = content[key[number]], number + 1
+        return number
 
     return f"{max(reversed(files), key=depth)}: " if files else ""
 
@@ -192,11 +190,10 @@ class _Resolver:
         registry = load_sources(self.catalogue / "sources.yaml")
         users: list[tuple[str | None, Genome | Task]] = [(genome.source, genome) for genome in genomes.values()]
         users += [(suite.source, task) for suite in suites.values() for task in suite.tasks.values()]
-        needed: dict[str, list[str]] = {}
+        needed: dict[str, set[str]] = {source: set() for source, _ in users if source in registry}
         for source, user in users:
-            if source in registry:
-                names = [schema.files_of(name, registry[source].files) for name in user.files().values()]
-                needed.setdefault(source, []).extend(itertools.chain(*names))
+            for name in user.files().values() if source in registry else ():
+                needed[source].update(schema.files_of(name, registry[source].files))
         sources = {}
         for source, names in needed.items():
             files = {name: file for name, file in registry[source].files.items() if name in names}
@@ -222,27 +219,23 @@ def _changed_model(base: Model, changes: ModelChanges, *key: str) -> Model:
 
     A setting that is written counts on every suite, also where the model that it changes has another one.
     """
-    keys = [
-        [*part.settings, *(use for use in ("strands", "pooling") if use in part.values())] for part in (base, changes)
-    ]
+    usage = ("strands", "pooling")
+    used = [[*part.settings, *(key for key in usage if key in part.model_fields_set)] for part in (base, changes)]
+    trained = [list(_without(part.training.values(), ["source"])) for part in (base, changes)]
+    training = base.training.values() | changes.training.values()
+    if source := merge_sources(base.training.source, trained[0], changes.training.source, trained[1]):
+        training["source"] = source
+    suites = {
+        suite: variant.changed({"settings": _without(variant.settings, changes.settings)})
+        for suite, variant in base.suites.items()
+    }
     merged = {
         "settings": base.settings | changes.settings,
-        "training": _changed_training(base.training, changes.training),
-        "suites": {
-            suite: variant.changed({"settings": _without(variant.settings, changes.settings)})
-            for suite, variant in base.suites.items()
-        },
-        "source": merge_sources(base.source, keys[0], changes.source, keys[1]),
+        "training": Training.read(training),
+        "suites": changes.suites if "suites" in changes.model_fields_set else suites,
+        "source": merge_sources(base.source, used[0], changes.source, used[1]),
     }
-    if "suites" in changes.model_fields_set:
-        merged["suites"] = changes.suites
     return base.changed(_without(changes.values(), ["like"]) | merged, *key)
-
-
-def _changed_training(base: Training, changes: Training) -> Training:
-    keys = [list(_without(part.values(), ["source"])) for part in (base, changes)]
-    source = merge_sources(base.source, keys[0], changes.source, keys[1])
-    return base.changed(changes.values() | ({"source": source} if source else {}))
 
 
 def _without(values: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:

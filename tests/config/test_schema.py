@@ -37,11 +37,9 @@ def suite(form: str = "csv", **changes) -> dict:
         (Suite, {"format": "csv", "tasks": {}}, "tasks = {} .*at least 1"),
         (Suite, suite() | {"folds": 11}, "folds = 11 .*10"),
         (Suite, suite() | {"folds": 1}, "folds = 1 .*2"),
-        (Genome, {"fasta": "g.fa", "valid": ["I"], "test": ["I"]}, "chromosome 'I' is in valid and in test"),
         (Model, {"title": "x", "architecture": "kmers"}, "architecture.* 'kmers' is now 'kmer_regression'"),
         (Recipe, {"training": {"lr": 1.0}}, "source.* nothing"),
         (Recipe, {"training": {"lr": 1.0}, "settings": {"width": 2}, "source": {"lr": "x"}}, "source.* width too"),
-        (Search, {"training": {"rl": [1]}}, "training.rl = .* 'lr'"),
         (Search, {"settings": {"width": []}}, "settings.width = .*at least 1"),
     ],
 )  # fmt: skip
@@ -54,7 +52,7 @@ def test_what_can_be_is_read():
     assert Task(classes=[0, 1], metric="f1_binary").classes == ["0", "1"]
     assert Task(kind="multilabel", metric="auroc", groups={"TF": (0, 2)}).groups == {"TF": (0, 2)}
     assert Task(train="a", labels="b").files() == {"train": "a", "labels": "b"}
-    assert Genome(fasta="a").files() == {"fasta": "a"}
+    assert Genome(fasta="a", train=["I"]).files() == {"fasta": "a"}
     assert Genome(fasta="a", bed="b").files() == {"fasta": "a", "bed": "b"}
     assert Suite.read(suite("bed") | {"genome": "g"}).folds == 10
 
