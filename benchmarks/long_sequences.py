@@ -28,8 +28,8 @@ from convnova.evaluation.predict import predict
 from convnova.models import build_predictor
 from convnova.training.devices import peak_resident
 from convnova.training.finetune import Classification
-from convnova.training.loop import train
-from convnova.training.optimization import AdamW, StepPlan, parameter_groups, sequences_at_once, training_step
+from convnova.training.loop import Trainer
+from convnova.training.optimization import sequences_at_once
 
 ROWS, SHORTEST, LONGEST, CLASSES = 1000, 1433, 14_000, 9
 MODELS = {
@@ -91,17 +91,16 @@ def measure(model: str, sequences: int, epoch: bool) -> dict:
         return round(used / 1e9, 2)
 
     def training() -> None:
-        if epoch:
-            once = settings.model_copy(update={"epochs": 1})
-            with tempfile.TemporaryDirectory() as name:
-                folder = Path(name)
-                history = train(network, objective, once, 1, model, folder / "log.csv", folder / "checkpoints")
-            found["bases"], found["loss"] = history.bases, round(history.rows[-2]["loss"], 3)
-            return
-        optimizer = AdamW(parameter_groups(network, settings.weight_decay), betas=(settings.beta1, settings.beta2))
-        at_once = sequences_at_once(settings, batch.tokens, device)
-        loss, _ = training_step(network, objective, batch, optimizer, StepPlan(settings, 1e-3, at_once))
-        found["at_once"], found["loss"] = at_once, round(loss.item(), 3)
+        once = settings.model_copy(update={"epochs": 1})
+        with tempfile.TemporaryDirectory() as name:
+            trainer = Trainer(network, objective, once, 1, model, Path(name))
+            if epoch:
+                history = trainer.run()
+                found["bases"], found["loss"] = history.bases, round(history.rows[-2]["loss"], 3)
+            else:
+                trainer.step(batch, batch.tokens.numel())
+                found["at_once"] = sequences_at_once(settings, batch.tokens, device)
+                found["loss"] = round(trainer.losses[0].item(), 3)
 
     def evaluation() -> None:
         chosen = longest[: objective.evaluation_batch]

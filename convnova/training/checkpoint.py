@@ -60,7 +60,7 @@ def save_state(folder: Path, step: int, model: nn.Module, optimizer: AdamW, loop
         os.rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    for old in _newest_first(folder)[CHECKPOINTS_KEPT:]:
+    for old in sorted(folder.glob("step-*"))[:-CHECKPOINTS_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
 
 
@@ -77,7 +77,7 @@ def load_state(folder: Path, model: nn.Module, optimizer: AdamW) -> dict[str, An
     """
     for unfinished in folder.glob(".writing-*"):  # left by a process that was killed
         shutil.rmtree(unfinished, ignore_errors=True)
-    for path in _newest_first(folder):
+    for path in sorted(folder.glob("step-*"), reverse=True):
         try:
             weights, _ = load_weights(path / "weights.safetensors")
             state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
@@ -89,7 +89,3 @@ def load_state(folder: Path, model: nn.Module, optimizer: AdamW) -> dict[str, An
         log(f"continuing from {path}")
         return state["loop"]
     return None
-
-
-def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"), reverse=True)

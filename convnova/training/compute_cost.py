@@ -21,7 +21,7 @@ from convnova.files import write_json
 from convnova.log import log
 from convnova.models import build_predictor, configure, receptive_field, without_fast_kernels
 from convnova.training.devices import limit_to_available_memory, peak_resident
-from convnova.training.optimization import AdamW, parameter_groups
+from convnova.training.optimization import AdamW
 from convnova.training.provenance import Provenance
 
 BASES, BASES_ON_GPU = 8192, 131_072
@@ -75,8 +75,9 @@ def write_cost(name: str, model: Model, length: int, out: Path, fingerprint: str
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "sequences": sequences,
         **measure(network, tokens, model.strands),
+        "provenance": provenance.describe(),
     }
-    write_json(out, {**result, "provenance": provenance.describe()})
+    write_json(out, result)
 
 
 def measure(network: nn.Module, tokens: Tensor, strands: str = "forward") -> dict[str, Any]:
@@ -104,7 +105,15 @@ def measure(network: nn.Module, tokens: Tensor, strands: str = "forward") -> dic
         seconds, memory = timed(lambda: [logits_of(network, strand) for strand in inputs], tokens.device)
         result |= {"inference_bases_per_second": tokens.numel() / seconds, "inference_memory_mb": memory}
     with note_out_of_memory(result, "training"):
-        seconds, memory = timed(training_step_of(network, tokens), tokens.device)
+        optimizer = AdamW(network, 0.1, (0.9, 0.999))
+        labels = torch.arange(len(tokens), device=tokens.device) % 2
+        network.train()
+
+        def step() -> None:
+            F.cross_entropy(logits_of(network, tokens).float(), labels).backward()
+            optimizer.step(1e-4)
+
+        seconds, memory = timed(step, tokens.device)
         result |= {"training_bases_per_second": tokens.numel() / seconds, "training_memory_mb": memory}
     network.zero_grad()
     with note_out_of_memory(result, "counting operations"):
@@ -132,20 +141,6 @@ def logits_of(network: nn.Module, tokens: Tensor) -> Tensor:
         return network(tokens)
 
 
-def training_step_of(network: nn.Module, tokens: Tensor) -> Callable[[], None]:
-    """A function that takes a step of AdamW on all sequences at once."""
-    optimizer = AdamW(parameter_groups(network, 0.1), betas=(0.9, 0.999))
-    labels = torch.arange(len(tokens), device=tokens.device) % 2
-
-    def step() -> None:
-        network.train()
-        optimizer.zero_grad()
-        F.cross_entropy(logits_of(network, tokens).float(), labels).backward()
-        optimizer.step(1e-4)
-
-    return step
-
-
 def operations(network: nn.Module, tokens: Tensor) -> int:
     """Floating-point operations of one prediction."""
     plain = without_fast_kernels(network).eval()
@@ -169,18 +164,13 @@ def timed(run: Callable[[], Any], device: torch.device) -> tuple[float, float]:
     """
     on_gpu = device.type == "cuda"
     wait_for_gpu = torch.cuda.synchronize if on_gpu else lambda: None
-
-    def seconds() -> float:
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    seconds: list[float] = []  # the first run warms up
+    while len(seconds) <= MIN_RUNS or sum(seconds[1:]) < (SECONDS_ON_GPU if on_gpu else SECONDS):
         wait_for_gpu()
         started = time.perf_counter()
         run()
         wait_for_gpu()
-        return time.perf_counter() - started
-
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats()
-    seconds()
-    times: list[float] = []
-    while len(times) < MIN_RUNS or sum(times) < (SECONDS_ON_GPU if on_gpu else SECONDS):
-        times.append(seconds())
-    return median(times), (torch.cuda.max_memory_allocated(device) if on_gpu else peak_resident()) / 1e6
+        seconds.append(time.perf_counter() - started)
+    return median(seconds[1:]), (torch.cuda.max_memory_allocated(device) if on_gpu else peak_resident()) / 1e6

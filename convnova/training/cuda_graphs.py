@@ -85,18 +85,14 @@ class Graphs:
         with torch.cuda.stream(stream):
             backward(static, count)  # compiles and allocates, which must not happen while a graph is recorded
         torch.cuda.current_stream().wait_stream(stream)
-        self._delete_gradients()
+        for parameter in self.parameters:
+            parameter.grad = None  # so that the recorded pass allocates gradients of its own
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
             loss = backward(static, count)
         gradients = [parameter.grad for parameter in self.parameters]
-        self._delete_gradients()
         torch.cuda.set_rng_state(random_state)
         return Recorded(graph, static, count, loss, gradients)
-
-    def _delete_gradients(self) -> None:
-        for parameter in self.parameters:
-            parameter.grad = None
 
 
 def _tensors(batch: Batch) -> list[Tensor]:

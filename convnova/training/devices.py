@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from convnova.errors import ConvNovaError
@@ -23,7 +23,7 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 KEPT_BYTES, LARGEST_KEPT_BLOCK = 1 << 30, 32 << 20
 """Freed memory that stays with the process, in all and of one tensor; 32 MiB is the most that mallopt takes."""
 
-_gpu_locks: list[socket.socket] = []
+_gpu_locks: list[ExitStack] = []
 
 
 def load_torch(threads: int) -> None:
@@ -67,7 +67,7 @@ def take_gpus(count: int = 1) -> list[str]:
     Raises:
         ConvNovaError: there are fewer GPUs than `count`.
     """
-    names, waiting = visible_gpus(), False
+    names = visible_gpus()
     rank = int(os.environ.get("LOCAL_RANK", -1))
     wanted = max(count, rank + 1)
     if names and wanted > len(names):
@@ -78,12 +78,12 @@ def take_gpus(count: int = 1) -> list[str]:
     if rank >= 0:
         names = names[rank : rank + 1]
     elif names:
-        while len(taken := _lock_gpus(names, count)) < count:
-            if not waiting:
-                log(f"waiting for {count} of the GPUs {', '.join(names)}: other processes hold too many of them")
-                waiting = True
+        if not (locked := _lock_gpus(names, count)):
+            log(f"waiting for {count} of the GPUs {', '.join(names)}: other processes hold too many of them")
+        while not locked:
             time.sleep(SECONDS_BETWEEN_TRIES * random.uniform(0.5, 1))
-        names = taken
+            locked = _lock_gpus(names, count)
+        names = locked
     if names:
         os.environ[VISIBLE] = ",".join(names)
     return names
@@ -96,24 +96,18 @@ def _lock_gpus(names: list[str], count: int) -> list[str]:
     of Slurm may count its GPUs from 0, so there the job's number is part of the name.
     """
     job = os.environ.get("SLURM_JOB_ID", "") if VISIBLE in os.environ else ""
-    locks: dict[str, socket.socket] = {}
-    for name in names:
-        if len(locks) == count:
-            break
-        lock = socket.socket(socket.AF_UNIX)
-        try:
-            lock.bind(f"\0convnova-gpu-{job}-{name}")
-        except OSError:
-            lock.close()
-            continue
-        lock.set_inheritable(True)
-        locks[name] = lock
-    if len(locks) < count:
-        for lock in locks.values():
-            lock.close()
-        return []
-    _gpu_locks.extend(locks.values())
-    return list(locks)
+    locked = []
+    with ExitStack() as sockets:
+        for name in names:
+            lock = sockets.enter_context(socket.socket(socket.AF_UNIX))
+            lock.set_inheritable(True)
+            with suppress(OSError):  # another process has the name
+                lock.bind(f"\0convnova-gpu-{job}-{name}")
+                locked.append(name)
+            if len(locked) == count:
+                _gpu_locks.append(sockets.pop_all())
+                return locked
+    return []
 
 
 def keep_freed_memory() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -30,21 +30,11 @@ class Processes:
         """Whether this process is the one that writes."""
         return self.rank == 0
 
-    def data_parallel(self, model: nn.Module) -> nn.Module:
-        """The model whose backward pass averages gradients over processes; `model` itself where there is only one."""
-        if self.world == 1:
-            return model
-        return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
-
     def sum(self, value: Tensor) -> Tensor:
         """The sum of a small tensor over all processes, in place."""
         if self.world > 1:
             dist.all_reduce(value)
         return value
-
-    def any(self, flag: bool) -> bool:
-        """Whether `flag` is true in any process; all processes get the same answer."""
-        return bool(self.sum(torch.tensor(int(flag)))) if self.world > 1 else flag
 
     def from_first(self, compute: Callable[[], Any]) -> Any:
         """The result of `compute` in the first process, sent to all."""

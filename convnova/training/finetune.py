@@ -28,7 +28,7 @@ from convnova.evaluation.prediction_file import write_predictions
 from convnova.evaluation.scoring import interval, labels_of, per_batch, score
 from convnova.files import write_json
 from convnova.models.weights import load_strictly
-from convnova.training.loop import train, write_log
+from convnova.training.loop import Trainer
 from convnova.training.optimization import CPU_BASES, in_precision
 from convnova.training.provenance import Provenance
 
@@ -79,14 +79,15 @@ def finetune(
         ConvNovaError: a loss that is not finite, too few rows, or a metric that is not defined for the classes.
         Interrupted: a signal came; a checkpoint is written.
     """
-    provenance, checkpoints = provenance or Provenance(), checkpoints or out / "checkpoints"
+    provenance = provenance or Provenance()
     if task.kind == "classes":  # the dataset may have been made when the task had another metric
         counts = np.bincount(dataset.split("test").labels, minlength=len(dataset.classes or ()))
         check_metric(task.metric, counts, dataset.path)
     splits = split_rows(dataset, protocol, seed, task.max_length)
     padding = padding_of(model, settings, protocol, splits["test"])
     objective = Classification(task, settings, seed, splits, padding, strands)
-    history = train(model, objective, settings, seed, label, out / "log.csv", checkpoints)
+    trainer = Trainer(model, objective, settings, seed, label, out, checkpoints)
+    history = trainer.run()
     load_strictly(model, history.best_weights, "the best epoch")
     with in_precision(settings, next(model.parameters()).device):
         predicted = predict(model, splits["test"], padding, objective.evaluation_batch, strands)
@@ -108,9 +109,8 @@ def finetune(
     }
     fold = seed if protocol == "cv" else None
     write_predictions(out / "predictions.parquet", splits["test"], predicted, provenance.fingerprint, fold)
-    write_log(history, out / "log.csv")
     write_json(out / "metrics.json", metrics)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    shutil.rmtree(trainer.checkpoints, ignore_errors=True)
     return metrics
 
 
@@ -192,14 +192,12 @@ class Classification:
             `score`: on the part that chooses the epoch; -inf where it is not a number. `test`: on the test part, for
             the audit alone, where that is another part and the metric is a number.
         """
-
-        def metric(data: LabelledSequences) -> float:
+        results, parts = {"score": -np.inf}, {"score": self.splits["valid"], "test": self.splits["test"]}
+        if parts["test"] is parts["score"]:
+            del parts["test"]
+        for name, data in parts.items():
             predicted = predict(model, data, self.padding, self.evaluation_batch, self.strands)
-            return float(score(self.task, labels_of(data), predicted).get(self.task.metric, np.nan))
-
-        valid, test = self.splits["valid"], self.splits["test"]
-        value = metric(valid)
-        results = {"score": value if np.isfinite(value) else -np.inf}
-        if valid is not test and np.isfinite(on_test := metric(test)):
-            results["test"] = on_test
+            value = score(self.task, labels_of(data), predicted).get(self.task.metric, np.nan)
+            if np.isfinite(value):
+                results[name] = float(value)
         return results

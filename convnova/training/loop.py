@@ -10,11 +10,12 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,27 +30,32 @@ from convnova.training.checkpoint import load_state, save_state
 from convnova.training.cuda_graphs import SHAPE_MULTIPLE, Graphs
 from convnova.training.devices import peak_resident
 from convnova.training.distributed import ALONE, Processes
-from convnova.training.optimization import (
-    AdamW,
-    Objective,
-    StepPlan,
-    compile_in_place,
-    in_precision,
-    learning_rate,
-    parameter_groups,
-    sequences_at_once,
-    training_step,
-)
+from convnova.training.optimization import AdamW, compile_in_place, in_precision, learning_rate, sequences_at_once
 from convnova.training.signals import SignalState, Stopped, catch_signals
 
-LOG_COLUMNS = (
-    "step", "epoch", "split", "loss", "lr", "bases", "seconds", "bases_per_second", "memory_mb", "seconds_left"
-)  # fmt: skip
 LOG_ROWS = 500
 LOG_SECONDS = 10.0
 """Between two writings of the log."""
 CHECKPOINT_SECONDS = float(os.environ.get("CONVNOVA_CHECKPOINT_SECONDS", "300"))
 """Between two checkpoints of a training."""
+ALLOCATION_ERRORS = ("DefaultCPUAllocator", "bad_alloc", "could not create a primitive")
+"""Words of a RuntimeError that means too little memory: of the CPU's allocator, C++, and oneDNN."""
+
+
+class Objective(Protocol):
+    """What a model is trained for: data, loss, and a score that chooses the epoch.
+
+    Attributes:
+        steps_per_epoch: steps between two evaluations.
+        batch: the batch of a step, a pure function of its number.
+        loss: the sum of the losses of a batch's targets.
+        evaluate: `score`, higher is better, and whatever else the log should have, such as `loss`.
+    """
+
+    steps_per_epoch: int
+    batch: Callable[[int], Batch]
+    loss: Callable[[nn.Module, Batch], Tensor]
+    evaluate: Callable[[nn.Module], dict[str, float]]
 
 
 @dataclass
@@ -57,7 +63,7 @@ class History:
     """What a training leaves besides the model; a checkpoint holds it.
 
     Attributes:
-        rows: of the log, a mapping of LOG_COLUMNS each.
+        rows: of the log, each from column to value.
         evaluations: `epoch` and the results of `Objective.evaluate`, one an epoch.
         best_epoch: the epoch with the best score, from 1.
         best_score: its score.
@@ -85,61 +91,38 @@ class Interrupted(ConvNovaError):
     """A signal stopped the training; a checkpoint is written, and the same command continues from it."""
 
 
-def train(
-    model: nn.Module,
-    objective: Objective,
-    settings: Training,
-    seed: int,
-    label: str,
-    log_file: Path,
-    checkpoints: Path,
-    workers: int = 1,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    processes: Processes = ALONE,
-) -> History:
-    """Train `model` in place, from the newest checkpoint if there is one.
+@dataclass
+class Trainer:
+    """A training, from the newest checkpoint if there is one; `run` takes its steps.
 
-    Args:
-        model: on the device to train on.
+    Attributes:
+        model: trained in place, on its device.
         objective: data, loss and score.
         settings: hyperparameters.
         seed: of dropout.
         label: shown in the progress bar and in messages.
-        log_file: CSV with a row every so many steps and one an evaluation.
-        checkpoints: folder for the state of the training, written every `checkpoint_seconds` and on a signal.
-        workers: threads that make batches ahead; the batches do not depend on their number.
+        out: folder for `log.csv`, which has a row every so many steps and one an evaluation.
+        checkpoints: folder for the state of the training, written every `checkpoint_seconds` and on a signal; default:
+            below `out`.
         checkpoint_seconds: between two checkpoints.
         processes: those that share the work of each step; the first one evaluates and writes.
-
-    Returns:
-        The history; `best_weights` are those of the epoch with the best score.
-
-    Raises:
-        ConvNovaError: a loss or a weight is not finite, or no score is.
-        Interrupted: SIGTERM, SIGUSR1 or SIGINT (Ctrl-C) came; a checkpoint is written.
     """
-    trainer = Trainer(model, objective, settings, seed, label, log_file, checkpoints, processes)
-    return trainer.run(workers, checkpoint_seconds)
-
-
-@dataclass
-class Trainer:
-    """A training under way; the fields are arguments of `train`."""
 
     model: nn.Module
     objective: Objective
     settings: Training
     seed: int
     label: str
-    log_file: Path
-    checkpoints: Path
-    processes: Processes
+    out: Path
+    checkpoints: Path | None = None
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    processes: Processes = ALONE
 
     def __post_init__(self) -> None:
         model, settings, processes = self.model, self.settings, self.processes
+        self.checkpoints = self.checkpoints or self.out / "checkpoints"
         self.device = next(model.parameters()).device
-        groups = parameter_groups(model, settings.weight_decay)
-        self.optimizer = AdamW(groups, betas=(settings.beta1, settings.beta2))
+        self.optimizer = AdamW(model, settings.weight_decay, (settings.beta1, settings.beta2))
         self.history = History(**(load_state(self.checkpoints, model, self.optimizer) or {}))
         self.total = settings.epochs * self.objective.steps_per_epoch
         self.steps_per_row = max(1, self.total // LOG_ROWS)
@@ -147,40 +130,53 @@ class Trainer:
         self.losses[: len(self.history.unlogged)] = torch.tensor(self.history.unlogged)
         if settings.compile:
             compile_in_place(model)
-        self.parallel_model = processes.data_parallel(model)
-        self.graphs = None if processes.world > 1 or settings.compile else Graphs.of(model)
+        self.parallel_model, self.graphs = model, None
+        if processes.world > 1:  # the backward pass averages gradients over processes
+            self.parallel_model = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
+        elif not settings.compile:
+            self.graphs = Graphs.of(model)
         self.interruptible: Callable = nullcontext
         self.started, self.log_written = time.monotonic() - self.history.seconds, time.monotonic()
 
-    def run(self, workers: int, checkpoint_seconds: float) -> History:
-        """Take all steps that are left; arguments and errors are those of `train`."""
+    def run(self) -> History:
+        """Take all steps that are left.
+
+        Returns:
+            The history; `best_weights` are those of the epoch with the best score.
+
+        Raises:
+            ConvNovaError: a loss or a weight is not finite, or no score is.
+            Interrupted: SIGTERM, SIGUSR1 or SIGINT (Ctrl-C) came; a checkpoint is written.
+        """
         history = self.history
         with progress(self.label, self.total, "steps", history.step) as bar, catch_signals() as signal_state:
             # Several processes must stop at the same step, and neither the compiler nor a GPU may be interrupted.
             if self.processes.world == 1 and self.device.type == "cpu" and not self.settings.compile:
                 self.interruptible = signal_state.interruptible
             try:
-                self._steps(bar, signal_state, workers, checkpoint_seconds)
+                self._steps(bar, signal_state)
             except Stopped:
                 self._save()
                 place = f"step {history.step} of {self.total}"
                 raise Interrupted(f"{self.label}: stopped by a signal at {place}; run it again to continue") from None
         if not history.best_weights:
             raise ConvNovaError(f"{self.label}: no epoch had a finite score; lower the learning rate")
+        if self.processes.first:
+            self._write_log()
         return history
 
-    def _steps(self, bar: Any, signal_state: SignalState, workers: int, checkpoint_seconds: float) -> None:
+    def _steps(self, bar: Any, signal_state: SignalState) -> None:
         history, saved = self.history, time.monotonic()
         if self._end_of_epoch():  # a checkpoint may lie between an epoch's last step and its evaluation
             return
-        for bases, batch in ahead(self._read, range(history.step, self.total), workers):
-            self._step(batch, bases)
+        for bases, batch in ahead(self._read, range(history.step, self.total)):
+            self.step(batch, bases)
             bar.update(1, f"loss {history.rows[-1]['loss']:.3f}" if history.rows else "")
             if self._end_of_epoch():
                 return
-            if self.processes.any(signal_state.received):
+            if self.processes.sum(torch.tensor(int(signal_state.received))):  # all of them stop, or none
                 raise Stopped
-            if time.monotonic() - saved > checkpoint_seconds:
+            if time.monotonic() - saved > self.checkpoint_seconds:
                 self._save()
                 saved = time.monotonic()
 
@@ -193,21 +189,21 @@ class Trainer:
             rows = batch.pad_targets_to_multiple(SHAPE_MULTIPLE)
         return batch.tokens.numel(), rows.to(self.device)
 
-    def _step(self, batch: Batch, bases: int) -> None:
+    def step(self, batch: Batch, bases: int) -> None:
+        """Take one step: gradients, clipping and the optimizer; note the loss.
+
+        Args:
+            batch: the rows of this process, on the model's device.
+            bases: of the batch, over all processes.
+
+        Raises:
+            ConvNovaError: too little memory, or a loss that is not finite.
+        """
         history = self.history
-        stream = (history.step,) if self.processes.first else (history.step, self.processes.rank)
-        plan = StepPlan(
-            self.settings,
-            learning_rate(history.step, self.total, self.settings),
-            min(history.max_sequences_in_memory, sequences_at_once(self.settings, batch.tokens, self.device)),
-            torch_seed(self.seed, "dropout", *stream),
-            self.processes,
-            self.graphs,
-            self.interruptible,
-        )
-        loss, fitted = training_step(self.parallel_model, self.objective, batch, self.optimizer, plan)
-        if fitted < plan.max_sequences:
-            history.max_sequences_in_memory = fitted
+        loss = self._gradient_in_memory(batch)
+        if self.settings.clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimizer.step(learning_rate(history.step, self.total, self.settings))
         self.losses[history.step % self.steps_per_row] = loss
         history.step += 1
         history.bases += bases
@@ -217,6 +213,69 @@ class Trainer:
             self._check_losses()
         if row:
             self._log("train", self.losses.mean().item())
+
+    def _gradient_in_memory(self, batch: Batch) -> Tensor:
+        """Leave the gradient in the model and return the loss; where memory is short, with fewer sequences at once.
+
+        Several processes do not try again: the others would wait for the one that does.
+        """
+        history, model = self.history, self.parallel_model
+        rank = () if self.processes.first else (self.processes.rank,)
+        dropout_seed = torch_seed(self.seed, "dropout", history.step, *rank)
+        at_once = min(history.max_sequences_in_memory, sequences_at_once(self.settings, batch.tokens, self.device))
+        while True:
+            # torch.manual_seed does the same in 0.2 ms: it formats a traceback for each kind of device that is missing
+            torch.default_generator.manual_seed(dropout_seed)
+            if batch.tokens.is_cuda:
+                torch.cuda.manual_seed(dropout_seed)
+            try:
+                with self.interruptible():  # an exception here leaves weights and optimizer unchanged
+                    return self._gradient(batch, at_once)
+            except (RuntimeError, MemoryError) as error:
+                out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+                if not out_of_memory and not any(words in str(error) for words in ALLOCATION_ERRORS):
+                    raise
+                if self.processes.world > 1:
+                    raise ConvNovaError(
+                        f"{at_once} sequences at once do not fit; set `micro_batch` below that"
+                    ) from error
+            model.zero_grad()
+            torch.cuda.empty_cache()
+            if at_once == 1:
+                raise ConvNovaError(
+                    f"one sequence of {batch.tokens.shape[1]} bases does not fit into memory in training; "
+                    "set `checkpointing: true`, or take a shorter length or a narrower model"
+                )
+            at_once = history.max_sequences_in_memory = -(-at_once // 2)
+            log(f"out of memory: from here on at most {at_once} sequences at once, with the same result")
+
+    def _gradient(self, batch: Batch, at_once: int) -> Tensor:
+        """Leave the gradient of the mean loss over the whole batch's targets in the model; return that loss."""
+        model, world = self.parallel_model, self.processes.world
+        if not model.training:
+            model.train()
+
+        def backward(part: Batch, count: int | Tensor) -> Tensor:
+            # DistributedDataParallel gives the mean over processes, and the sum is wanted: hence `world`.
+            # A batch without targets (count 0) takes part in the communication with a loss of 0.
+            scale = world if batch.count else 0
+            with in_precision(self.settings, self.device):
+                loss = self.objective.loss(model, part) * scale / count
+            loss.backward()
+            return loss.detach()
+
+        parts, count = list(batch.split(at_once)), max(1, batch.count)
+        if self.graphs is not None and len(parts) == 1:
+            loss = self.graphs.run(backward, batch, count)
+            if loss is not None:
+                return loss
+        total = torch.zeros((), device=self.device)
+        for part in parts:
+            # only the last backward pass sums the gradients over processes
+            last = world == 1 or part is parts[-1]
+            with nullcontext() if last else model.no_sync():
+                total += backward(part, count) / world
+        return self.processes.sum(total)
 
     def _end_of_epoch(self) -> bool:
         """Where an epoch has ended, score the model and keep its weights if they are the best so far.
@@ -244,16 +303,25 @@ class Trainer:
         """Add a row to the log, and write the log if the last writing is long ago."""
         history = self.history
         memory = torch.cuda.max_memory_allocated() if self.device.type == "cuda" else peak_resident()
-        values = (
-            history.step, history.step / self.objective.steps_per_epoch, split, loss,
-            learning_rate(history.step - 1, self.total, self.settings), history.bases, history.seconds,
-            history.bases / max(history.seconds, 1e-9), memory / 1e6,
-            (self.total - history.step) * history.seconds / history.step,
-        )  # fmt: skip
-        history.rows.append(dict(zip(LOG_COLUMNS, values, strict=True)))
+        history.rows.append({
+            "step": history.step, "epoch": history.step / self.objective.steps_per_epoch, "split": split, "loss": loss,
+            "lr": learning_rate(history.step - 1, self.total, self.settings), "bases": history.bases,
+            "seconds": history.seconds, "bases_per_second": history.bases / max(history.seconds, 1e-9),
+            "memory_mb": memory / 1e6, "seconds_left": (self.total - history.step) * history.seconds / history.step,
+        })  # fmt: skip
         if self.processes.first and time.monotonic() - self.log_written > LOG_SECONDS:
-            write_log(history, self.log_file)
-            self.log_written = time.monotonic()
+            self._write_log()
+
+    def _write_log(self) -> None:
+        def cell(value: Any) -> str:
+            if not isinstance(value, float):
+                return str(value)
+            return "" if math.isnan(value) else f"{value:.6g}"
+
+        rows = self.history.rows
+        lines = [rows[0], *([cell(value) for value in row.values()] for row in rows)]
+        write_text(self.out / "log.csv", "".join(",".join(line) + "\n" for line in lines))
+        self.log_written = time.monotonic()
 
     def _save(self) -> None:
         """Write a checkpoint, unless a loss or a weight is not finite."""
@@ -280,37 +348,14 @@ class Trainer:
         )
 
 
-def ahead(make: Callable[[int], Any], steps: range, workers: int) -> Iterator[Any]:
-    """Results of `make`, made by threads before they are needed.
-
-    Args:
-        make: called with each step.
-        steps: in this order.
-        workers: number of threads; up to twice as many results wait.
-
-    Yields:
-        `make(step)` for each step, in order.
-    """
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        waiting: deque[Future] = deque()
+def ahead(make: Callable[[int], Any], steps: range) -> Iterator[Any]:
+    """Yield `make(step)` for each step, in order, made by a thread up to two steps before it is needed."""
+    with ThreadPoolExecutor(1) as pool:
+        futures = (pool.submit(make, step) for step in steps)
+        waiting = deque(islice(futures, 2))
         try:
-            for step in steps:
-                waiting.append(pool.submit(make, step))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
             while waiting:
+                waiting.extend(islice(futures, 1))
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def write_log(history: History, path: Path) -> None:
-    """Write the CSV log: one row every so many steps, and one an evaluation."""
-
-    def cell(value: Any) -> str:
-        if not isinstance(value, float):
-            return str(value)
-        return "" if math.isnan(value) else f"{value:.6g}"
-
-    rows = [",".join(cell(value) for value in row.values()) for row in history.rows]
-    write_text(path, "\n".join([",".join(LOG_COLUMNS), *rows]) + "\n")

@@ -18,7 +18,7 @@ from convnova.data.windows import Windows
 from convnova.models.weights import save_weights
 from convnova.randomness import order
 from convnova.training.distributed import processes
-from convnova.training.loop import train, write_log
+from convnova.training.loop import Trainer
 from convnova.training.optimization import sequences_at_once
 from convnova.training.provenance import Provenance
 
@@ -57,10 +57,11 @@ def pretrain(
         ConvNovaError: a loss that is not finite.
         Interrupted: a signal came; a checkpoint is written.
     """
-    provenance, checkpoints = provenance or Provenance(), checkpoints or out / "checkpoints"
+    provenance = provenance or Provenance()
     objective = MaskedLanguage(settings, windows["train"], windows["valid"])
     with processes() as group:
-        history = train(model, objective, settings, settings.seed, label, out / "log.csv", checkpoints, processes=group)
+        trainer = Trainer(model, objective, settings, settings.seed, label, out, checkpoints, processes=group)
+        history = trainer.run()
     if not group.first:
         return
     description = {
@@ -73,9 +74,8 @@ def pretrain(
         "bases": history.bases,
         "provenance": provenance.describe(),
     }
-    write_log(history, out / "log.csv")
     save_weights(history.best_weights, out / "weights.safetensors", description)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    shutil.rmtree(trainer.checkpoints, ignore_errors=True)
 
 
 @dataclass

@@ -1,7 +1,9 @@
 """What made a result, from what, and at what cost: the part of every result that explains its numbers."""
 
+import math
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -43,10 +45,9 @@ def hardware() -> dict[str, Any]:
     import torch
 
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    name = re.search(r"^model name\s*: (.*)", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
     return {
-        "processor": names[0] if names else platform.machine(),
+        "processor": name[1].strip() if name else platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
@@ -54,17 +55,17 @@ def hardware() -> dict[str, Any]:
     }
 
 
-def joules() -> dict[str, float]:
-    """Energy that the processors have used by Linux's RAPL counters; empty where they are missing or not readable.
+def joules() -> float:
+    """Energy that the processors have used by Linux's RAPL counters; NaN where they are missing or not readable.
 
     The counters are of the whole machine, and on most machines only root may read them
     (https://docs.kernel.org/power/powercap/powercap.html).
     """
-    zones = [path.parent for path in RAPL.glob("intel-rapl:*/name") if path.read_text().startswith("package")]
-    counters = [zone / "energy_uj" for zone in zones]
-    if not counters or not all(os.access(path, os.R_OK) for path in counters):
-        return {}
-    return {"processors": sum(int(path.read_text()) for path in counters) / 1e6}
+    names = [path for path in RAPL.glob("intel-rapl:*/name") if path.read_text().startswith("package")]
+    try:
+        return sum(int(path.with_name("energy_uj").read_text()) for path in names) / 1e6 if names else math.nan
+    except OSError:
+        return math.nan
 
 
 @dataclass
@@ -79,15 +80,14 @@ class Provenance:
     inputs: dict[str, dict[str, str]] = field(default_factory=dict)
     fingerprint: str = ""
     started: float = field(default_factory=time.time)
-    joules_before: dict[str, float] = field(default_factory=joules)
+    joules_before: float = field(default_factory=joules)
 
     def describe(self) -> dict[str, Any]:
         """Everything that a number needs to explain itself, up to now."""
         import torch
 
         commit, dirty = git_commit()
-        used = {name: round(now - self.joules_before[name], 1) for name, now in joules().items()
-                if name in self.joules_before}  # fmt: skip
+        used = joules() - self.joules_before
         return {
             "convnova": __version__,
             "commit": commit,
@@ -103,5 +103,6 @@ class Provenance:
             "seconds": round(time.time() - self.started, 3),
             "peak_memory_mb": peak_resident() // 10**6,
             "peak_gpu_memory_mb": torch.cuda.max_memory_allocated() // 10**6 if torch.cuda.is_available() else None,
-            "joules": {name: energy for name, energy in used.items() if energy >= 0},  # a counter may restart at 0
+            # not where the counters are not known, and not where one restarted at 0
+            "joules": {"processors": round(used, 1)} if used >= 0 else {},
         }

@@ -13,7 +13,7 @@ from convnova.config.hyperparameters import Training
 from convnova.data.batches import Batch
 from convnova.data.dna import PAD, encode
 from convnova.models.kmer_regression import Config, predictor, words
-from convnova.training.loop import train
+from convnova.training.loop import Trainer
 
 
 def sequences(count, length, seed=0):
@@ -66,7 +66,7 @@ def test_the_one_loop_finds_the_optimum_of_logistic_regression(tmp_path):
     tokens = tokens_of(texts)
     model = predictor(Config(k=1), "classes", 2, 40, pool_padding=True)
     settings = Training(epochs=300, batch_size=300, lr=0.02, weight_decay=0, warmup=0, final_lr=0, clip=None)
-    train(model, AllAtOnce(tokens, labels), settings, 1, "k-mers", tmp_path / "log.csv", tmp_path / "checkpoints")
+    Trainer(model, AllAtOnce(tokens, labels), settings, 1, "k-mers", tmp_path).run()
     counts = CountVectorizer(analyzer="char", ngram_range=(1, 1), lowercase=False).fit_transform(texts)
     reference = LogisticRegression(C=1e9, max_iter=10_000, tol=1e-9).fit(counts, labels)
     found = model(tokens).softmax(-1).detach().numpy()

@@ -16,7 +16,7 @@ from convnova.simulation.file_formats import write_intervals
 from convnova.simulation.genome import Genome, Region, make_genome
 from convnova.simulation.histone_marks import STATES
 from convnova.training.finetune import Classification
-from convnova.training.loop import train
+from convnova.training.loop import Trainer
 from convnova.training.pretrain import MaskedLanguage
 
 PLAIN = [name for name in TINY if "," not in name]
@@ -83,7 +83,7 @@ def test_masked_bases_are_guessed_better_than_by_their_frequencies(name, chromat
     settings = Pretraining(length=WINDOW, windows=192, batch_size=4, epochs=2, lr=1e-2, warmup=0.1)
     torch.manual_seed(0)
     model, objective = MaskedLanguageModel(build_backbone(*TINY[name])), MaskedLanguage(settings, *chromatin)
-    history = train(model, objective, settings, 1, "test", tmp_path / "log.csv", tmp_path / "checkpoints")
+    history = Trainer(model, objective, settings, 1, "test", tmp_path).run()
     hidden = torch.cat([batch.targets for _, batch in objective.validation()])
     assert len(hidden) > 1000 and history.evaluations[-1]["loss"] < entropy(hidden) - 0.01
     assert_all_learn(model.train(), objective.loss(model, objective.batch(0)))
@@ -98,7 +98,7 @@ def test_the_sequence_tells_classes_of_the_embedded_genome(name, embedded, tmp_p
     settings = Training(epochs=2, batch_size=8, lr=1e-2, warmup=0.1)
     objective = Classification(task, settings, 1, splits, Padding(model.fixed_length))
     rows = collate(splits["test"], np.arange(len(splits["test"])), objective.padding)
-    history = train(model, objective, settings, 1, "test", tmp_path / "log.csv", tmp_path / "checkpoints")
+    history = Trainer(model, objective, settings, 1, "test", tmp_path).run()
     assert history.step == 2 * objective.steps_per_epoch
     with torch.inference_mode():
         loss = objective.loss(model.eval(), rows).item() / rows.count

@@ -17,7 +17,7 @@ from convnova.models import checkpoint_activations
 from convnova.models.convnova import Backbone, Config
 from convnova.models.heads import MaskedLanguageModel
 from convnova.training.cuda_graphs import Graphs
-from convnova.training.loop import Interrupted, train
+from convnova.training.loop import Interrupted, Trainer
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nothing can be recorded")
 SETTINGS = Training(epochs=2, batch_size=6, lr=1e-3, weight_decay=0.1, warmup=0.1, precision="bfloat16")
@@ -48,7 +48,7 @@ def network(dropout: float = 0.0, width: int = 64) -> MaskedLanguageModel:
 
 def trained(folder, *settings) -> list[torch.Tensor]:
     model = network(*settings)
-    train(model, Guessing(), SETTINGS, 5, "test", folder / "log.csv", folder / "checkpoints")
+    Trainer(model, Guessing(), SETTINGS, 5, "test", folder).run()
     return [parameter.detach() for parameter in model.parameters()]
 
 

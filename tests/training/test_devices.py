@@ -109,7 +109,7 @@ def test_a_gpu_of_any_name_is_taken_and_where_none_is_visible_none_is(take):
     assert taken(take("")) == "None"
 
 
-@pytest.mark.parametrize("variable, names", [("0,1", ["0", "1"]), ("", []), ("-1", []), ("NoDevFiles", [])])
+@pytest.mark.parametrize("variable, names", [("0, 1", ["0", "1"]), ("", []), ("-1", []), ("NoDevFiles", [])])
 def test_visible_gpus_are_those_of_the_environment(monkeypatch, variable, names):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
     assert visible_gpus() == names

@@ -11,7 +11,7 @@ from test_loop import SETTINGS, Regression, network, run, weights
 from torch import nn
 
 from convnova.config.hyperparameters import Training
-from convnova.training.optimization import learning_rate, parameter_groups, sequences_at_once
+from convnova.training.optimization import AdamW, learning_rate, sequences_at_once
 
 
 def test_micro_batches_give_the_gradient_and_the_logged_loss_of_the_whole_batch(tmp_path):
@@ -67,7 +67,7 @@ import torch
 from torch import nn
 from convnova.config.hyperparameters import Training
 from convnova.data.batches import Batch
-from convnova.training.loop import train
+from convnova.training.loop import Trainer
 
 torch.set_num_threads(1)
 
@@ -87,7 +87,7 @@ model, settings = nn.Linear(4, 1), Training(epochs=1, lr=0.1, warmup=0)
 size = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) * 1024
 if sys.argv[3] != "0":
     resource.setrlimit(resource.RLIMIT_AS, (size + int(sys.argv[3]),) * 2)
-train(model, Wide(), settings, 1, "test", Path(sys.argv[1], "log.csv"), Path(sys.argv[1], "checkpoints"))
+Trainer(model, Wide(), settings, 1, "test", Path(sys.argv[1])).run()
 print(*[repr(float(value)) for value in model.weight.flatten()])
 """
 
@@ -134,14 +134,13 @@ def test_learning_rate_rises_then_falls_to_its_share():
 
 
 def test_biases_and_norms_are_not_decayed():
-    decayed, plain = parameter_groups(nn.Sequential(nn.Conv1d(2, 3, 5), nn.LayerNorm(3)), 0.1)
-    assert [p.shape for p in decayed["params"]] == [(3, 2, 5)]
-    assert (len(plain["params"]), plain["weight_decay"]) == (3, 0.0)
+    model = nn.Sequential(nn.Conv1d(2, 3, 5), nn.LayerNorm(3), nn.Linear(3, 1, bias=False).requires_grad_(False))
+    (decayed, decay), (plain, no_decay) = AdamW(model, 0.1, (0.9, 0.999)).groups
+    assert [p.shape for p in decayed] == [(3, 2, 5)] and (len(plain), decay, no_decay) == (3, 0.1, 0.0)
 
 
 @pytest.mark.parametrize(
-    "count, length, at_once",
-    [(8, 512, 8), (15, 512, 15), (16, 512, 8), (64, 500, 16), (100, 500, 15), (64, 14_000, 1)],
+    "count, length, at_once", [(8, 512, 8), (15, 512, 15), (16, 512, 8), (64, 500, 16), (100, 500, 15), (64, 14_000, 1)]
 )
 def test_large_batches_go_in_equal_parts_on_a_cpu(count, length, at_once):
     tokens = torch.empty(count, length)

@@ -4,8 +4,6 @@ import math
 import os
 import re
 import signal
-from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ from convnova.cli.train import pretrain_backbone
 from convnova.config.load import load
 from convnova.data.genome import tokenize_genome
 from convnova.models.weights import load_weights
-from convnova.training.loop import Interrupted, train
+from convnova.training.loop import Interrupted
 from convnova.training.pretrain import MaskedLanguage
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
@@ -60,31 +58,22 @@ def test_pretraining_learns_the_genome_and_keeps_the_best_epoch(genome, tmp_path
     assert (tmp_path / "log.csv").read_text().count(",valid,") == 3
 
 
-def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(genome, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["among the results", "elsewhere"])
+def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(genome, tmp_path, monkeypatch, capsys, elsewhere):
+    """Also where results do not outlive a job, if the checkpoints are in a folder that does."""
     whole = run(config(), genome, tmp_path / "whole")
+    out, first = Path("results/x/pretrain/convnova"), tmp_path / "first"
+    second, volume = (tmp_path / "second", tmp_path / "volume") if elsewhere else (first, first)
+    if elsewhere:
+        monkeypatch.setenv("CONVNOVA_CHECKPOINTS", str(volume))
     stop_once(monkeypatch)
     with pytest.raises(Interrupted):
-        run(config(), genome, tmp_path / "parts")
-    assert not (tmp_path / "parts" / "weights.safetensors").exists()
-    monkeypatch.setattr("convnova.training.pretrain.train", partial(train, workers=3))
-    pretrain_backbone(config(), "convnova", genome, tmp_path / "parts")
-    assert re.search("continuing from .*/step-000000012", capsys.readouterr().err)
-    assert json.loads((tmp_path / "parts" / "weights.json").read_text())["epochs"] == whole["epochs"]
-    assert same_weights(tmp_path / "whole", tmp_path / "parts")
-
-
-def test_where_results_do_not_outlive_a_job_a_checkpoint_kept_elsewhere_does(genome, tmp_path, monkeypatch, capsys):
-    run(config(), genome, tmp_path / "whole")
-    volume, out = tmp_path / "volume", Path("results/x/pretrain/convnova")
-    monkeypatch.setenv("CONVNOVA_CHECKPOINTS", str(volume))
-    stop_once(monkeypatch)
-    for job in ("first", "second"):
-        root = tmp_path / job  # a folder for each job, deleted with it
-        with pytest.raises(Interrupted) if job == "first" else nullcontext():
-            run(config().rooted_at(root), genome, root / out)
-        assert (volume / out / "checkpoints").exists() == (job == "first")
+        run(config().rooted_at(first), genome, first / out)
+    assert (volume / out / "checkpoints").exists() and not (first / out / "weights.safetensors").exists()
+    assert run(config().rooted_at(second), genome, second / out)["epochs"] == whole["epochs"]
     assert re.search(f"continuing from {volume / out}/checkpoints/.*/step-000000012", capsys.readouterr().err)
-    assert same_weights(tmp_path / "whole", tmp_path / "second" / out)
+    assert not (volume / out / "checkpoints").exists()
+    assert same_weights(tmp_path / "whole", second / out)
 
 
 def test_a_checkpoint_of_other_settings_is_not_gone_on_from(genome, tmp_path, monkeypatch):
