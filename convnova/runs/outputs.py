@@ -177,9 +177,10 @@ def pretraining_files(config: "RunConfig", *names: str) -> list[str]:
     return [f"results/{config.run}/pretrain/{backbone}/{name}" for backbone in config.backbones() for name in names]
 
 
-def finetuning_files(config: "RunConfig", *names: str) -> list[str]:
-    """These files of every fine-tuning."""
-    return [f"{job.folder(config.run)}/{name}" for job in config.jobs() for name in names]
+def finetuning_files(config: "RunConfig", *names: str, tasks: list[tuple[str, str]] | None = None) -> list[str]:
+    """These files of every fine-tuning; with `tasks`, of those on these suites and tasks alone."""
+    jobs = [job for job in config.jobs() if tasks is None or job[:2] in tasks]
+    return [f"{job.folder(config.run)}/{name}" for job in jobs for name in names]
 
 
 def tables(config: "RunConfig", *names: str, formats: Sequence[str] = TABLE_FORMATS) -> list[str]:
@@ -197,13 +198,6 @@ def figures(config: "RunConfig", *names: str) -> list[str]:
 def test_row_tables(config: "RunConfig") -> list[str]:
     """The table of pairs of models over test rows, where there are pairs."""
     return tables(config, TEST_ROW_TABLE) if test_row_tasks(config) else []
-
-
-def test_row_inputs(config: "RunConfig") -> list[str]:
-    """The predictions and scores that the table of test rows is made from."""
-    tasks = test_row_tasks(config)
-    jobs = [job for job in config.jobs() if (job.suite, job.task) in tasks]
-    return [f"{job.folder(config.run)}/{name}" for job in jobs for name in ("predictions.parquet", "metrics.json")]
 
 
 def audits(config: "RunConfig") -> list[str]:

@@ -118,16 +118,7 @@ def test_the_fingerprint_of_a_job_depends_on_the_pretraining_it_starts_from():
     assert fingerprint() == fingerprint(pretrain={"source": "mine"}) != fingerprint(pretrain={"seed": 2})
 
 
-def test_a_suite_with_other_settings_gets_a_pretraining_of_its_own():
-    config = load({"genome": "hg38", "models": ["convnova"], "suites": SUITES}, [], CATALOGUE)
-    assert config.backbones() == {
-        "convnova": ("convnova", None),
-        "convnova@genomic_benchmarks": ("convnova", "genomic_benchmarks"),
-    }
-    assert config.settings("convnova", "genomic_benchmarks")["width"] == 64
-
-
-def test_equal_backbones_are_pretrained_once():
+def test_equal_backbones_are_pretrained_once_and_a_suite_with_other_settings_has_its_own():
     wide = {"like": "convnova", "title": "wide", "settings": {"width": 256}}
     slow = {"like": "convnova", "title": "slow", "pretrain": {"lr": 1.0e-4}}
     models = {"convnova_scratch": {}, "convnova": {}, "convnova_frozen": {}, "wide": wide, "slow": slow}
@@ -138,6 +129,7 @@ def test_equal_backbones_are_pretrained_once():
         for name, suite in ((model, None), (f"{model}@genomic_benchmarks", "genomic_benchmarks"))
     }
     assert config.backbone("convnova_frozen", "genomic_benchmarks") == "convnova@genomic_benchmarks"
+    assert config.settings("convnova", "genomic_benchmarks")["width"] == 64
 
 
 def test_paths_are_written_down_as_they_are_below_the_root():
@@ -150,4 +142,4 @@ def test_paths_are_written_down_as_they_are_below_the_root():
     assert moved.fingerprint(moved) == config.fingerprint(config)
     simulated = load({"run": "x", "simulate": {}, "models": ["cnn"], "suites": ["gene_finding"]}, [], CATALOGUE)
     assert (config.path_of("a.csv", "gue"), config.path_of("a.csv", None)) == ("resources/raw/gue/a.csv", "a.csv")
-    assert simulated.path_of("a.csv", "gue") == "resources/x/raw/gue/a.csv"
+    assert (simulated.path_of("a.csv", "gue"), simulated.path_of("a", None)) == ("resources/x/raw/gue/a.csv", "a")

@@ -70,7 +70,12 @@ use rule scores as figures with:
 use rule scores as test_rows with:
     input:
         config=CONFIG,
-        predictions=outputs.test_row_inputs(RUN),
+        predictions=outputs.finetuning_files(
+            RUN,
+            "predictions.parquet",
+            "metrics.json",
+            tasks=outputs.test_row_tasks(RUN),
+        ),
     output:
         tables=report(
             outputs.tables(RUN, "items"),
