@@ -95,16 +95,15 @@ def pretrain_backbone(config: "RunConfig", backbone: str, genome: Path, out: Pat
     inputs = {"genome": genome / "genome.safetensors"}
     provenance, checkpoints = _provenance(config, config.pretraining_fingerprint(backbone), inputs, out)
     name, suite = config.backbones()[backbone]
-    architecture, model_settings, settings = (
-        config.models[name].architecture, config.settings(name, suite), config.pretraining(name)
-    )  # fmt: skip
+    architecture, model_settings = config.models[name].architecture, config.settings(name, suite)
+    settings = config.pretraining(name)
     model = new_model(
         lambda: MaskedLanguageModel(build_backbone(architecture, model_settings)), settings.seed, settings.checkpointing
     )
     parts = {split: windows(genome, split, settings.length, settings.coverage) for split in ("train", "valid")}
     about = {"architecture": architecture, "settings": model_settings, "simulated": config.simulated}
-    options = {"checkpoints": checkpoints, "about": about, "provenance": provenance}
-    pretrain(model, parts, settings, out, label=f"pretrain {backbone}", **options)
+    label = f"pretrain {backbone}"
+    pretrain(model, parts, settings, out, label=label, checkpoints=checkpoints, about=about, provenance=provenance)
     shutil.rmtree(checkpoints.parent, ignore_errors=True)  # those of other settings too
 
 

@@ -212,7 +212,7 @@ class RunConfig(Strict):
             for name, content in self.models.items()
             if content.pretrained
         }
-        first = next(name for name, content in parts.items() if content == parts[model])
+        first = next((name for name, content in parts.items() if content == parts.get(model)), model)
         return f"{first}@{suite}" if self.settings(first, suite) != self.models[first].settings else first
 
     def backbones(self) -> dict[str, tuple[str, str | None]]:

@@ -129,6 +129,7 @@ def test_equal_backbones_are_pretrained_once_and_a_suite_with_other_settings_has
         for name, suite in ((model, None), (f"{model}@genomic_benchmarks", "genomic_benchmarks"))
     }
     assert config.backbone("convnova_frozen", "genomic_benchmarks") == "convnova@genomic_benchmarks"
+    assert config.backbone("convnova_scratch", "nucleotide_transformer") == "convnova_scratch"  # shares with none
     assert config.settings("convnova", "genomic_benchmarks")["width"] == 64
 
 
