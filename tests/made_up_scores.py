@@ -1,5 +1,6 @@
 """The run of the golden tables, a thousand made-up runs, made-up predictions, and a made-up provenance."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,15 @@ CONFIG = RunConfig(
     run="made_up",
     suites={
         NT: {
-            "title": "Nucleotide Transformer tasks",
-            "format": "nucleotide_transformer",
+            "title": "Nucleotide Transformer tasks", "format": "nucleotide_transformer",
             "tasks": {"H3": FILES, "promoter_tata": FILES | {"metric": "f1_macro"}},
         },
         GB: {
-            "title": "Genomic Benchmarks",
-            "format": "genomic_benchmarks",
-            "folds": 5,
+            "title": "Genomic Benchmarks", "format": "genomic_benchmarks", "folds": 5,
             "tasks": {"human_enhancers_cohn": {"metric": "accuracy"}},
         },
         CP: {
-            "title": "Chromatin profile (DeepSEA)",
-            "format": "deepsea",
+            "title": "Chromatin profile (DeepSEA)", "format": "deepsea",
             "tasks": {CP: {"kind": "multilabel", "metric": "auroc", "groups": GROUPS}},
         },
     },
@@ -58,8 +55,8 @@ def changed(config: RunConfig, **changes: Any) -> RunConfig:
 def only(config: RunConfig, *names: str) -> RunConfig:
     """The config with these of its suites alone, or of its models."""
     parts = {"suites": config.suites, "models": config.models}
-    kept = {key: {name: part[name] for name in names if name in part} for key, part in parts.items()}
-    return changed(config, **{key: part for key, part in kept.items() if part})
+    named = {key: {name: part[name] for name in names if name in part} for key, part in parts.items()}
+    return changed(config, **{key: part for key, part in named.items() if part})
 
 
 def thousand_runs() -> tuple[pd.DataFrame, RunConfig]:
@@ -69,15 +66,10 @@ def thousand_runs() -> tuple[pd.DataFrame, RunConfig]:
     suite = {"title": "Many", "format": "nucleotide_transformer", "tasks": tasks}
     config = changed(CONFIG, suites={NT: suite}, models=models, seeds=[1, 2, 3, 4, 5])
     rng = np.random.default_rng(0)
-    runs = [
-        {"suite": NT, "task": task, "row": task, "model": model, "protocol": protocol, "seed": seed}
-        for task in tasks
-        for model in models
-        for protocol in config.protocols
-        for seed in config.seeds
-    ]
-    frame = pd.DataFrame(runs).reindex(columns=COLUMNS)
-    return frame.assign(metric="mcc", score=rng.uniform(0.5, 0.9, len(runs)), simulated=False, path="p"), config
+    runs = list(itertools.product([NT], tasks, models, config.protocols, config.seeds))
+    frame = pd.DataFrame(runs, columns=["suite", "task", "model", "protocol", "seed"]).reindex(columns=COLUMNS)
+    scores = rng.uniform(0.5, 0.9, len(runs))
+    return frame.assign(row=frame["task"], metric="mcc", score=scores, simulated=False, path="p"), config
 
 
 def made_up(seed: int, n: int, classes: int = 2, skill: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

@@ -13,15 +13,11 @@ from convnova.config.run import Job, RunConfig
 CATALOGUE = Path(__file__).resolve().parents[1] / "config"
 SETTINGS = {"width": 4, "kernel": 3, "blocks": 1, "dilation_base": 1}
 RUN = {
-    "run": "small",
-    "simulate": {"seed": 1},
-    "genome": "hg38",
+    "run": "small", "simulate": {"seed": 1}, "genome": "hg38",
     "pretrain": {"length": 64, "windows": 16, "batch_size": 8},
-    "models": {"convnova": {"settings": SETTINGS}, "cnn": None},
-    "seeds": [1, 2],
-    "suites": {"nucleotide_transformer": {"tasks": ["H3"]}},
-    "finetune": {"epochs": 1, "batch_size": 16},
-}
+    "models": {"convnova": {"settings": SETTINGS}, "cnn": None}, "seeds": [1, 2],
+    "suites": {"nucleotide_transformer": {"tasks": ["H3"]}}, "finetune": {"epochs": 1, "batch_size": 16},
+}  # fmt: skip
 SHARD = "resources/small/tasks/nucleotide_transformer/H3.safetensors"
 WEIGHTS = "results/small/pretrain/convnova/weights.safetensors"
 TABLE = "results/small/tables/nucleotide_transformer.tsv"
@@ -48,8 +44,8 @@ def make() -> RunConfig:
         for file in files:
             out = config.path_of(file, source)
             assert convnova("fetch", *with_config, "--source", source, "--file", file, "--out", out) == 0
-    genome, fasta = "resources/small/genomes/hg38", config.path_of("hg38.ml.fa.gz", "hg38")
-    bed = config.path_of("sequences_human.bed", "hg38")
+    genome = "resources/small/genomes/hg38"
+    fasta, bed = (config.path_of(name, "hg38") for name in ("hg38.ml.fa.gz", "sequences_human.bed"))
     assert convnova("tokenize-genome", "--fasta", fasta, "--bed", bed, "--out", genome) == 0
     roles = [f"{role}={config.path_of(f'H3/{role}.fna', 'nucleotide_transformer')}" for role in ("train", "test")]
     of_task = (*with_config, "--task", "nucleotide_transformer/H3")
