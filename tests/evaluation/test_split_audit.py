@@ -101,7 +101,7 @@ def test_overlaps_by_sets_of_kmers(seed):
     for number, text in enumerate(train[:30]):
         test.append(mutated(rng, text if number % 2 else opposite(text), (0, 0.01, 0.02, 0.04)[number % 4]))
         test.append(random_rows(rng, 1, 80, 80)[0] + text[number : number + 90 + number])
-    found = audit(dataset(train=labelled(rng, train), test=labelled(rng, test)))["overlap"]
+    result = audit(dataset(train=labelled(rng, train), test=labelled(rng, test)))["overlap"]
     known, queries = ([set(kmers(text, KMER)) for text in rows] for rows in (train, test))
     share = np.array([max(len(row & other) for other in known) / len(row) if row else math.nan for row in queries])
     runs = {run for text in train for run in kmers(text, SHARED_RUN)}
@@ -109,9 +109,9 @@ def test_overlaps_by_sets_of_kmers(seed):
     equal = np.array([text in train or opposite(text) in train for text in test])
     masks = {"without_kmers": np.isnan(share), "near_duplicates": share >= 0.5, "nearly_contained": share >= 0.9}
     masks |= {"shared_run": shared_run, "any": (share >= 0.5) | shared_run | equal}
-    assert found == {"rows": len(test), **{name: mask.sum() for name, mask in masks.items()}}
-    assert 0 < found["nearly_contained"] < found["near_duplicates"] < found["any"] < len(test)
-    assert found["any"] > found["shared_run"]
+    assert result == {"rows": len(test), **{name: mask.sum() for name, mask in masks.items()}}
+    assert 0 < result["nearly_contained"] < result["near_duplicates"] < result["any"] < len(test)
+    assert result["any"] > result["shared_run"]
 
 
 def test_a_large_test_split_is_sampled(monkeypatch):
@@ -123,9 +123,9 @@ def test_a_large_test_split_is_sampled(monkeypatch):
     monkeypatch.setattr(audit_module, "SAMPLED_BASES", 200 * 40)
     chosen = sample(task.split("test")).tolist()
     assert len(chosen) == len(set(chosen)) == 40 and chosen == sorted(chosen)
-    found = audit(task)
-    assert (found["overlap"]["rows"], found["overlap"]["any"]) == (40, sum(row < 25 for row in chosen))
-    assert found["across"]["test in train"]["equal"] == 25
+    result = audit(task)
+    assert (result["overlap"]["rows"], result["overlap"]["any"]) == (40, sum(row < 25 for row in chosen))
+    assert result["across"]["test in train"]["equal"] == 25
 
 
 def test_labels_a_base():
@@ -134,10 +134,14 @@ def test_labels_a_base():
     cuts = [[(0, 400), (500, 900)], [(0, 400), (700, 1000), (2000, 2300)]]
     train, test = ([(text[a:b], np.arange(a, b) % 3) for a, b in of_split] for of_split in cuts)
     test[0] = (test[0][0], np.zeros(400))
-    found = audit(dataset("per_base", train=train, test=test))
-    assert found["splits"]["train"]["classes"] == {"0": 134 + 133, "1": 133 + 133, "2": 133 + 134}
-    assert found["across"]["test in train"] == dict(zip(DUPLICATES, (1, 0, 1, None), strict=True))
-    assert (found["overlap"]["near_duplicates"], found["overlap"]["shared_run"], found["overlap"]["any"]) == (2, 2, 2)
+    result = audit(dataset("per_base", train=train, test=test))
+    assert result["splits"]["train"]["classes"] == {"0": 134 + 133, "1": 133 + 133, "2": 133 + 134}
+    assert result["across"]["test in train"] == dict(zip(DUPLICATES, (1, 0, 1, None), strict=True))
+    assert (result["overlap"]["near_duplicates"], result["overlap"]["shared_run"], result["overlap"]["any"]) == (
+        2,
+        2,
+        2,
+    )
 
 
 def test_many_labels():
@@ -145,11 +149,11 @@ def test_many_labels():
     rows = random_rows(np.random.default_rng(3), 6, 50, 50)
     train = [(rows[0], [1, 0, 1]), (rows[1], [0, 1, 1]), (opposite(rows[0]), [1, 0, 1]), (opposite(rows[1]), [0, 1, 1])]
     test = [(rows[0], [0, 1, 1]), (rows[1], [0, 1, 1]), (rows[4], [0, 0, 0]), (rows[5], [0, 0, 1])]
-    found = audit(dataset("multilabel", train=train, test=test))
-    assert found["splits"]["train"]["labels"] == {"count": 3, "constant": 1, "least_median_largest": [0.5, 0.5, 1]}
-    assert found["splits"]["test"]["labels"] == {"count": 3, "constant": 1, "least_median_largest": [0, 0.5, 0.75]}
-    assert [found["splits"]["train"][key] for key in DUPLICATES] == [0, 4, 0, 0]
-    assert [found["across"]["test in train"][key] for key in DUPLICATES] == [2, 0, 1, 0]
+    result = audit(dataset("multilabel", train=train, test=test))
+    assert result["splits"]["train"]["labels"] == {"count": 3, "constant": 1, "least_median_largest": [0.5, 0.5, 1]}
+    assert result["splits"]["test"]["labels"] == {"count": 3, "constant": 1, "least_median_largest": [0, 0.5, 0.75]}
+    assert [result["splits"]["train"][key] for key in DUPLICATES] == [0, 4, 0, 0]
+    assert [result["across"]["test in train"][key] for key in DUPLICATES] == [2, 0, 1, 0]
 
 
 @pytest.fixture
@@ -198,10 +202,10 @@ def test_the_command(own_run, suite, form, by):
     task = ("--task", f"{suite}/one")
     assert command("tokenize-task", own_run, *task, "--out", dataset, *files) == 0
     assert command("audit", own_run, *task, "--dataset", dataset, "--genome", genome, "--out", out, *files) == 0
-    found = json.loads(out.read_text())
-    assert (found["suite"], found["task"], found["overlap"]["any"]) == (suite, "one", 1)
+    result = json.loads(out.read_text())
+    assert (result["suite"], result["task"], result["overlap"]["any"]) == (suite, "one", 1)
     counts = {"rows": 7, "placed": 7, "read": 2, "train": 3, "valid": 2, "test": 1}
-    assert found["pretraining"] == {"genome": "genome", "by": by, **counts}
+    assert result["pretraining"] == {"genome": "genome", "by": by, **counts}
     assert command("audit", own_run, *task, "--dataset", dataset, "--out", out) == 0
     assert "pretraining" not in json.loads(out.read_text())
 

@@ -3,6 +3,7 @@
 Jobs' steps forget SLURM_CONF, so its configuration is linked to from the default place; for that one has to be root.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -12,7 +13,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 DEFAULT_PLACE = Path("/etc/slurm")
@@ -116,29 +116,19 @@ class Cluster:
             (folder / name).mkdir(parents=True, mode=0o700)
         (folder / "munge/key").write_bytes(os.urandom(1024))
         (folder / "munge/key").chmod(0o600)
-        *found, dbd_port, self.mysql_port = _free_ports(nodes + 3)
-        ports = iter(found)
-        gres = f"Gres=gpu:{gpus}" if gpus else ""
-        lines = [
-            f"NodeName={node} NodeHostname={self.host} NodeAddr=127.0.0.1 Port={next(ports)} CPUs={cpus} "
-            f"RealMemory={memory_mb} {gres} State=UNKNOWN"
-            for node in self.nodes
-        ]
-        told = ACCOUNTING.format(folder=folder, port=dbd_port) if accounting else NO_ACCOUNTING
-        text = CONFIGURATION.format(
-            host=self.host, folder=folder, port=next(ports), nodes="\n".join(lines), accounting=told
-        )
-        (folder / "etc/slurm.conf").write_text(text)
+        *ports, port, dbd_port, self.mysql_port = _free_ports(nodes + 3)
+        machine = f"NodeHostname={self.host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory_mb} State=UNKNOWN"
+        machine += f" Gres=gpu:{gpus}" if gpus else ""
+        lines = [f"NodeName={node} Port={own} {machine}" for node, own in zip(self.nodes, ports, strict=True)]
+        values = {"host": self.host, "folder": folder, "port": port, "nodes": "\n".join(lines)}
+        values["accounting"] = ACCOUNTING.format(folder=folder, port=dbd_port) if accounting else NO_ACCOUNTING
+        (folder / "etc/slurm.conf").write_text(CONFIGURATION.format(**values))
         if accounting:
-            (folder / "etc/slurmdbd.conf").write_text(
-                SLURMDBD.format(folder=folder, port=dbd_port, mysql_port=self.mysql_port)
-            )
+            text = SLURMDBD.format(folder=folder, port=dbd_port, mysql_port=self.mysql_port)
+            (folder / "etc/slurmdbd.conf").write_text(text)
             (folder / "etc/slurmdbd.conf").chmod(0o600)
-        devices = [
-            f"NodeName={node} Name=gpu File=/dev/tty[{place * gpus}-{(place + 1) * gpus - 1}]\n"
-            for place, node in enumerate(self.nodes)
-            if gpus
-        ]
+        files = {node: f"/dev/tty[{n * gpus}-{(n + 1) * gpus - 1}]" for n, node in enumerate(self.nodes) if gpus}
+        devices = [f"NodeName={node} Name=gpu File={file}\n" for node, file in files.items()]
         (folder / "etc/gres.conf").write_text("".join(devices))
 
     def start(self) -> None:
@@ -164,10 +154,9 @@ class Cluster:
         shared = ("--no-defaults", "--user=root", f"--datadir={data}")
         _call("mariadb-install-db", *shared, "--auth-root-authentication-method=normal", "--skip-test-db")
         place = (f"--socket={data}/socket", f"--port={self.mysql_port}", "--bind-address=127.0.0.1")
+        server = ["mariadbd", *shared, *place, f"--pid-file={self.folder}/run/mysql.pid"]
         with (self.folder / "log/mariadb.log").open("w") as printed:
-            subprocess.Popen(
-                ["mariadbd", *shared, *place, f"--pid-file={self.folder}/run/mysql.pid"], stdout=printed, stderr=printed
-            )
+            subprocess.Popen(server, stdout=printed, stderr=printed)
         _until("mariadb", "--no-defaults", "--user=root", f"--socket={data}/socket", "-e", DATABASE)
         _call("slurmdbd")
         _until("sacctmgr", "-i", "add", "cluster", "sandbox")
@@ -224,7 +213,7 @@ class Cluster:
             pid_file.unlink(missing_ok=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def one_at_a_time() -> Iterator[None]:
     """Waits for a cluster that another process of the tests has."""
     with (Path(tempfile.gettempdir()) / "convnova-tests-slurm.lock").open("w") as lock:
@@ -232,7 +221,7 @@ def one_at_a_time() -> Iterator[None]:
         yield
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(folder: Path, **options: int) -> Iterator[Cluster]:
     """A cluster that is stopped at the end of the block, whatever happens."""
     cluster = Cluster(folder, **options)
@@ -263,11 +252,6 @@ def _until(*words: str, seconds: float = 60) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [bound.getsockname()[1] for bound in sockets]

@@ -67,10 +67,9 @@ class Run:
 
     def start(self, *words: str) -> subprocess.Popen:
         command = workflow.command(self.folder, self.profile, *words, *TARGETS)
+        options = {"cwd": workflow.ROOT, "env": self.environment, "stderr": subprocess.STDOUT}
         with (self.folder / "main.log").open("a") as printed:
-            return subprocess.Popen(
-                command, cwd=workflow.ROOT, env=self.environment, stdout=printed, stderr=subprocess.STDOUT
-            )
+            return subprocess.Popen(command, stdout=printed, **options)
 
     def job(self, rule: str) -> str:
         """Id of a running job of the rule, when there is one whose own process works."""

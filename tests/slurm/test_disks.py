@@ -45,6 +45,11 @@ def remount(disk: Path, option: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{option}", disk], check=True)
 
 
+def error_line(capsys) -> str:
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "error: " in line)
+    return line
+
+
 @contextlib.contextmanager
 def asked_to_stop():
     asked = SignalState()
@@ -58,7 +63,7 @@ def test_a_full_disk_is_one_line_and_the_next_run_ends_as_undisturbed(disk, monk
         if stopped:
             patch.setattr("convnova.training.loop.catch_signals", asked_to_stop)
         assert pretrain(disk / "out") == 1
-    (line,) = (line for line in capsys.readouterr().err.splitlines() if "error: " in line)
+    line = error_line(capsys)
     assert "disk/out" in line and ("make room and run again" in line or "No space left" in line)
     left = {path.name for path in (disk / "out").rglob("*") if path.is_file()}
     assert left <= {"log.csv", "weights.json"}
@@ -71,10 +76,10 @@ def test_a_full_disk_is_one_line_and_the_next_run_ends_as_undisturbed(disk, monk
 def test_a_folder_that_cannot_be_written_is_one_line_from_the_step_and_from_the_workflow(disk, capsys):
     remount(disk, "ro")
     assert pretrain(disk / "out") == 1
-    (line,) = (line for line in capsys.readouterr().err.splitlines() if "error: " in line)
+    line = error_line(capsys)
     assert "Read-only file system" in line and "disk/out" in line
     Path("results").symlink_to(disk)
-    code, told = workflow.run(Path.cwd(), None, "results/own/tables/mine.md")
-    assert code == 1 and "Read-only file system" in told and "results/own" in told
+    code, printed = workflow.run(Path.cwd(), None, "results/own/tables/mine.md")
+    assert code == 1 and "Read-only file system" in printed and "results/own" in printed
     remount(disk, "rw")
     assert not list(disk.iterdir())
