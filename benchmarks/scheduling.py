@@ -86,7 +86,7 @@ def slurm(jobs: int, pack: int, array: bool, cores: int) -> None:
         profile = workflow.fill_in(folder, pack=pack, gpus=0, threads=1, jobs=1000)
         text = (profile / "config.yaml").read_text().replace("configfile: config/paper.yaml", "")
         text = text[: text.index("set-threads:")] + text[text.index("groups:") :]
-        text = re.sub(r"^  (tokenize_task: shards|shards: \d+).*\n", "", text, flags=re.MULTILINE)
+        text = re.sub(r"^  (tokenize_task|tokenize): .*\n", "", text, flags=re.MULTILINE)
         (profile / "config.yaml").write_text(text)
         words = ["snakemake", "-s", str(folder / "Snakefile"), "--directory", str(folder), "--profile", str(profile)]
         words += ["--slurm-array-jobs", "finetune"] * array
