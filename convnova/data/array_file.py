@@ -57,22 +57,20 @@ class ArrayFileWriter:
         self.pieces.setdefault(name, []).append((self.body.tell(), piece.nbytes))
         self.body.write(np.ascontiguousarray(piece).data.cast("B") if piece.nbytes else b"")
 
-    def _header(self) -> bytes:
-        header: dict[str, object] = {"__metadata__": {key: json.dumps(value) for key, value in self.metadata.items()}}
-        end = 0
-        for name, (dtype, shape) in self.tensors.items():
-            start, end = end, end + sum(size for _, size in self.pieces[name])
-            header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
-        text = json.dumps(header).encode()
-        return text + b" " * (-len(text) % 8)
-
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with self.body:
             if kind is not None:
                 return
-            header = self._header()
+            metadata = {key: json.dumps(value) for key, value in self.metadata.items()}
+            header: dict[str, object] = {"__metadata__": metadata}
+            end = 0
+            for name, (dtype, shape) in self.tensors.items():
+                start, end = end, end + sum(size for _, size in self.pieces[name])
+                header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+            text = json.dumps(header).encode()
+            text += b" " * (-len(text) % 8)
             with atomic(self.path) as temporary, temporary.open("wb") as stream:
-                stream.write(struct.pack("<Q", len(header)) + header)
+                stream.write(struct.pack("<Q", len(text)) + text)
                 for start, size in (piece for name in self.tensors for piece in self.pieces[name]):
                     self.body.seek(start)
                     while size:

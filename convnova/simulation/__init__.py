@@ -49,7 +49,8 @@ def _write_sources(root: Path, genome: Genome, seed: int) -> None:
     for name in (BASENJI, GENOMIC_BENCHMARKS, BEND, DEEPSEA):
         (root / name).mkdir(parents=True)
     file_formats.write_genome(root / BASENJI / "hg38.ml.fa.gz", genome)
-    file_formats.write_intervals(root / BASENJI / "sequences_human.bed", task_rows.intervals(genome, seed))
+    lines = [f"{r.chromosome}\t{r.start}\t{r.end}\t{split}\n" for r, split in task_rows.intervals(genome, seed)]
+    (root / BASENJI / "sequences_human.bed").write_text("".join(lines))
     for name in task_rows.NUCLEOTIDE_TRANSFORMER:
         file_formats.write_fna(root / NUCLEOTIDE_TRANSFORMER / name, task_rows.make_splits(name, genome, seed))
     for name, classes in task_rows.CLASSES.items():

@@ -4,7 +4,7 @@ import gzip
 import io
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,11 +45,6 @@ def write_genome(path: Path, genome: Genome) -> None:
             stream.write(b"\n".join((b">" + name.encode(), *lines, b"")))
 
 
-def write_intervals(path: Path, rows: Iterable[tuple[Region, str]]) -> None:
-    """Write a BED of chromosome, start, end and split, without header."""
-    path.write_text("".join(f"{r.chromosome}\t{r.start}\t{r.end}\t{split}\n" for r, split in rows))
-
-
 def write_fna(folder: Path, splits: Splits) -> None:
     """Write `train.fna` and `test.fna` with headers `>name|label` to a new folder."""
     folder.mkdir(parents=True)
@@ -77,10 +72,7 @@ def write_zip(path: Path, splits: Splits, classes: Sequence[str]) -> None:
 
 def write_gene_finding(folder: Path, rows: Sequence[tuple[Region, str, np.ndarray]]) -> None:
     """Write `gene_finding.bed` with a header, and `gene_finding.hdf5` whose `labels` has one row a line of it."""
-    lines = (
-        (region.chromosome, region.start, region.end, f"ENST{number:011d}.1", split, labels)
-        for number, (region, split, labels) in enumerate(rows)
-    )
+    lines = ((*region[:3], f"ENST{number:011d}.1", *row) for number, (region, *row) in enumerate(rows))
     bend.write(folder, lines)
 
 

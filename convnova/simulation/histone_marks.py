@@ -93,31 +93,20 @@ def fill_bin(tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return present.reshape(-1)
 
 
-def label_rules(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """What each label follows.
+def draw_labels(present: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Labels of bins by the motifs (bins, 30) that they have: uint8 (bins, 919).
 
-    Returns:
-        follows: bool (919, 30), the motifs one of which must be there: those of one state or two for DNase
-            sensitivity of a cell type, one for a factor, those of one state for a histone mark.
-        strength: float (919,), how often the label is then positive.
+    A label follows some motifs, one of which must be there: those of one state or two for DNase sensitivity of a cell
+    type, one for a factor, those of one state for a histone mark.
     """
     motifs = np.arange(3 * len(PROGRAMS))
     of_state = np.stack([np.isin(motifs // 3, sets) for sets in STATES])  # (states, 30)
     open_states = rng.permuted(np.tile([True, True, False, False], (DNASE, 1)), axis=1)
     open_states &= rng.random(open_states.shape) < 0.75
-    follows = np.concatenate(
-        [
-            open_states @ of_state,
-            rng.integers(len(motifs), size=FACTORS)[:, None] == motifs,
-            of_state[rng.integers(len(STATES), size=HISTONES)],
-        ]
-    )
-    return follows, rng.beta(1.0, 1.6, size=len(follows)).clip(0.02, 0.95)
-
-
-def draw_labels(present: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Labels of bins by the motifs (bins, 30) that they have: uint8 (bins, 919)."""
-    follows, strength = label_rules(rng)
+    of_factors = rng.integers(len(motifs), size=FACTORS)[:, None] == motifs
+    of_histones = of_state[rng.integers(len(STATES), size=HISTONES)]
+    follows = np.concatenate([open_states @ of_state, of_factors, of_histones])  # (919, motifs)
+    strength = rng.beta(1.0, 1.6, size=len(follows)).clip(0.02, 0.95)  # how often a label is then positive
     cause = present.astype(int) @ follows.T.astype(int) > 0
     chance = np.where(cause, strength, FALSE_POSITIVES * strength)
     return (rng.random(chance.shape) < chance).astype(np.uint8)

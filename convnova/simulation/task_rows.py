@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convnova.data.dna import A, G, N, T, decode
+from convnova.data.gene_annotation import NONCODING, REVERSE, STOP_CODON, Transcript, label_bases
 from convnova.simulation import histone_marks, sizes
 from convnova.simulation.genes import UPSTREAM, Gene
 from convnova.simulation.genome import DOMAIN_WINDOW, ENHANCER_LENGTH, Genome, Region, within
@@ -211,10 +212,7 @@ NUCLEOTIDE_TRANSFORMER: dict[str, Callable[[Genome, np.random.Generator], RowsOf
     "enhancers": enhancers,
     **{mark: partial(histone_mark, mark=mark) for mark in histone_marks.MARKS},
 }
-GENOMIC_BENCHMARKS: dict[str, Callable[[Genome, np.random.Generator], RowsOfSplits]] = {
-    "demo_coding_vs_intergenomic_seqs": demo_coding_vs_intergenomic_seqs,
-    "human_nontata_promoters": human_nontata_promoters,
-}
+GENOMIC_BENCHMARKS = {task.__name__: task for task in (demo_coding_vs_intergenomic_seqs, human_nontata_promoters)}
 CLASSES = {
     "demo_coding_vs_intergenomic_seqs": ("coding_seqs", "intergenomic_seqs"),
     "human_nontata_promoters": ("negative", "positive"),
@@ -222,26 +220,8 @@ CLASSES = {
 """Names of the classes of `GENOMIC_BENCHMARKS`, by their ids."""
 
 
-def gene_labels(gene: Gene) -> np.ndarray:
-    """The class of each base of a gene on the forward strand: int64 (L,).
-
-    0 coding, 1 donor, 2 intron, 3 acceptor, 8 other. Donor and acceptor are one base each: the
-    intron's first and last. Classes: BEND, https://github.com/frederikkemarin/BEND
-    """
-    labels = np.full(len(gene.tokens), 8, dtype=np.int64)
-    for start, end in gene.coding:
-        labels[start:end] = 0
-    for start, end in gene.introns:
-        labels[start:end] = 2
-        labels[start], labels[end - 1] = 1, 3
-    return labels
-
-
 def gene_finding(genome: Genome, seed: int) -> list[tuple[Region, str, np.ndarray]]:
-    """Pieces of the forward strand, each with one whole gene of either strand, their split and labels.
-
-    Labels of a gene on the reverse strand are those of the forward strand plus 4.
-    """
+    """Pieces of the forward strand, each with one whole gene of either strand, their split and a label a base."""
     rng = stream(seed, "gene_finding")
     counts = sizes.GENE_FINDING
     lengths = [len(gene.tokens) for _, gene in genome.genes]
@@ -252,9 +232,11 @@ def gene_finding(genome: Genome, seed: int) -> list[tuple[Region, str, np.ndarra
     rows = []
     for index, split in zip(drawn, splits, strict=True):
         locus, gene = genome.genes[index]
-        labels = gene_labels(gene)
+        *parts, (start, end) = gene.coding
+        transcript = Transcript("", locus.chromosome, "+", [*parts, (start, end + STOP_CODON)])
+        labels = label_bases(lengths[index], [transcript])
         if locus.strand == "-":
-            labels = np.where(labels < 8, labels + 4, 8)[::-1]
+            labels = np.where(labels == NONCODING, NONCODING, labels + REVERSE)[::-1]
         trim = int(rng.integers(min(60, lengths[index] - SHORTEST_LOCUS + 1)))
         rows.append((Region(locus.chromosome, locus.start + trim, locus.end), str(split), labels[trim:]))
     return rows
@@ -263,21 +245,18 @@ def gene_finding(genome: Genome, seed: int) -> list[tuple[Region, str, np.ndarra
 class Bins(NamedTuple):
     """Windows of 1,000 bp of one split: tokens (n, 1000), labels (n, 919), forward strand only."""
 
-    regions: list[Region]
     tokens: np.ndarray
     labels: np.ndarray
 
 
 def chromatin_bins(genome: Genome, seed: int) -> dict[str, Bins]:
     """The chromatin bins of chr8 for test, chr7 for validation, the others for training."""
-    labels = histone_marks.draw_labels(
-        np.stack([present for _, present in genome.bins]), stream(seed, "chromatin labels")
-    )
+    present = np.stack([motifs for _, motifs in genome.bins])
+    labels = histone_marks.draw_labels(present, stream(seed, "chromatin labels"))
     splits = {}
     for split, chromosomes in (("train", ("chr1", "chr2")), ("valid", ("chr7",)), ("test", ("chr8",))):
         members = [i for i, (region, _) in enumerate(genome.bins) if region.chromosome in chromosomes]
-        regions = [genome.bins[i][0] for i in members]
-        splits[split] = Bins(regions, np.stack([genome.cut(region) for region in regions]), labels[members])
+        splits[split] = Bins(np.stack([genome.cut(genome.bins[i][0]) for i in members]), labels[members])
     return splits
 
 

@@ -157,6 +157,7 @@ def test_chosen_chromosomes():
     assert choose_chromosomes({"a": 900, "b": 51, "c": 49}, {"b": "test"}) == {"b": "test", "c": "valid"}
     assert choose_chromosomes({"a": 500, "b": 500}, {}) == {}
     assert choose_chromosomes({"a": 849, "b": 101, "c": 50}, {}) == {}
+    assert choose_chromosomes({"a": 850, "b": 100, "c": 50}, {}) == {"c": "valid", "b": "test"}
     assert choose_chromosomes({"a": 500}, {}) == {}
 
 
@@ -164,7 +165,7 @@ def test_one_chromosome_is_split_by_position(tmp_path):
     fasta = write_fasta(tmp_path / "genome.fa", {"phage": random_letters(1000)})
     tokenize_genome(fasta, tmp_path / "out")
     assert intervals_of(tmp_path / "out") == ["phage 0 900 train", "phage 900 950 valid", "phage 950 1000 test"]
-    (tmp_path / "a.bed").write_text("phage 10 920\nphage 940 1000\n")
+    (tmp_path / "a.bed").write_text("phage 10 920\nphage 940 950\nphage 950 1000\n")
     tokenize_genome(fasta, tmp_path / "bed", tmp_path / "a.bed")
     expected = ["phage 10 900 train", "phage 900 920 valid", "phage 940 950 valid", "phage 950 1000 test"]
     assert intervals_of(tmp_path / "bed") == expected

@@ -12,7 +12,6 @@ from convnova.data.genome import tokenize_genome
 from convnova.data.windows import Windows, windows
 from convnova.models import build_backbone, build_predictor
 from convnova.models.heads import MaskedLanguageModel
-from convnova.simulation.file_formats import write_intervals
 from convnova.simulation.genome import Genome, Region, make_genome
 from convnova.simulation.histone_marks import STATES
 from convnova.training.finetune import Classification
@@ -42,7 +41,8 @@ def chromatin(embedded, tmp_path_factory) -> list[Windows]:
     chromosomes = [Region(name, 0, len(embedded.tokens[name])) for name in ("chr1", "chr8")]
     (folder / "genome.fa").write_text("".join(f">{c.chromosome}\n{embedded.letters(c)}\n" for c in chromosomes))
     bins = [place for place, _ in embedded.bins if place.chromosome in ("chr1", "chr8")]
-    write_intervals(folder / "bins.bed", [(b, "train" if b.chromosome == "chr1" else "valid") for b in bins])
+    lines = [f"{b.chromosome}\t{b.start}\t{b.end}\t{'train' if b.chromosome == 'chr1' else 'valid'}\n" for b in bins]
+    (folder / "bins.bed").write_text("".join(lines))
     tokenize_genome(folder / "genome.fa", folder / "genome", folder / "bins.bed")
     return [windows(folder / "genome", split, WINDOW) for split in ("train", "valid")]
 
