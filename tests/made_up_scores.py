@@ -1,6 +1,7 @@
-"""The run of the golden tables, a thousand made-up runs, made-up predictions, and a made-up provenance."""
+"""The run of the golden tables, a thousand made-up runs, made-up predictions, results and provenance."""
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,23 @@ def thousand_runs() -> tuple[pd.DataFrame, RunConfig]:
     frame = pd.DataFrame(runs, columns=["suite", "task", "model", "protocol", "seed"]).reindex(columns=COLUMNS)
     scores = rng.uniform(0.5, 0.9, len(runs))
     return frame.assign(row=frame["task"], metric="mcc", score=scores, simulated=False, path="p"), config
+
+
+def write_validation_scores(config: RunConfig) -> dict[tuple[str, str, int], float]:
+    """Write a metrics file of every job of a run; its best score on validation by task, model and seed."""
+    random, best = np.random.default_rng(0), {}
+    for job in config.jobs():
+        scores = random.random(3).round(3).tolist()
+        best[job.task, job.model, job.seed] = max(scores)
+        path = Path(job.folder(config.run)) / "metrics.json"
+        path.parent.mkdir(parents=True)
+        content = {
+            "epochs": [{"epoch": number, "score": score} for number, score in enumerate(scores, start=1)],
+            "metric": "mcc", "mcc": 7.0, "parameters": 12, "receptive_field": 193, "seconds": 3.0,
+            "provenance": {"settings": config.job_fingerprint(job)},
+        }  # fmt: skip
+        path.write_text(json.dumps(content))
+    return best
 
 
 def made_up(seed: int, n: int, classes: int = 2, skill: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

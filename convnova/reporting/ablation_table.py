@@ -83,9 +83,9 @@ def paired_differences(
         half = NAN
         if model != baseline and len(pairs) > 1:
             half = t.ppf((1 + LEVEL) / 2, len(pairs) - 1) * pairs.std(ddof=1) / math.sqrt(len(pairs))
+        mean = pairs.mean()
         row = {"model": model, "title": titles[model], **means.loc[model], "pairs": len(pairs)}
-        row |= {"compared_to": titles[other], "difference": pairs.mean()}
-        row |= {"low": pairs.mean() - half, "high": pairs.mean() + half}
+        row |= {"compared_to": titles[other], "difference": mean, "low": mean - half, "high": mean + half}
         rows.append(row | {"/".join(task): score for task, score in tasks[model].items()})
     frame = pd.DataFrame(rows, columns=[*COLUMNS, *map("/".join, tasks.index)])
     return frame.astype({"parameters": int})
@@ -113,6 +113,7 @@ def write_study(config: RunConfig, out: Path) -> None:
 
 def ablation_table(frame: pd.DataFrame, simulated: bool) -> Table:
     """The table for reading, of what `paired_differences` returns."""
+    # The baseline is compared to nothing, so its last three cells are empty.
     compared = frame["low"].notna()
     without_zero = int(((frame["low"] > 0) | (frame["high"] < 0)).sum())
     columns = {
@@ -154,10 +155,8 @@ def ablation_figure(frame: pd.DataFrame, baseline: str, simulated: bool) -> Figu
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.hlines(rows.index, rows["low"], rows["high"], color=COLOURS[0], linewidth=1)
     axes.plot(rows["difference"], rows.index, "o", color=COLOURS[0], markersize=3.5)
-    labels = [
-        row.title if row.compared_to == title else f"{row.title}\nto “{row.compared_to}”" for row in rows.itertuples()
-    ]
-    axes.set_yticks(rows.index, labels)
+    to_another = "\nto “" + rows["compared_to"] + "”"
+    axes.set_yticks(rows.index, rows["title"] + to_another.where(rows["compared_to"] != title, ""))
     axes.invert_yaxis()
     axes.set_xlabel(f"difference to “{title}”,\nunless another is named; 95% interval")
     return figure

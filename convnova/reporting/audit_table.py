@@ -99,7 +99,8 @@ def _numbers(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _cells(audit: Audit) -> dict[tuple[str, str], Cell | int | None]:
     """The row of a task by the heads over its cells: leaks first, then what is in the splits."""
     splits, overlap = audit["splits"], audit["overlap"]
-    test, across, genome = splits["test"], audit["across"]["test in train"], audit.get("pretraining")
+    train, test, across = splits["train"], splits["test"], audit["across"]["test in train"]
+    genome = audit.get("pretraining")
     other_label = across["equal_other_label"] + (across["reverse_other_label"] or 0)
     length = " to ".join(f"{length:,}" for length in sorted({test["shortest"], test["longest"]}))
     largest, share = _largest_class(test)
@@ -115,10 +116,8 @@ def _cells(audit: Audit) -> dict[tuple[str, str], Cell | int | None]:
         (pretraining, "in the genome"): _part(genome["placed"], genome["rows"]) if genome else None,
         (pretraining, "read"): _part(genome["read"], genome["rows"]) if genome else None,
         **{("rows", name): splits[name]["rows"] if name in splits else None for name in ("train", "valid", "test")},
-        **{
-            (within, name): _part(splits[name]["equal"] + splits[name]["reverse"], splits[name]["rows"])
-            for name in ("train", "test")
-        },
+        (within, "train"): _part(train["equal"] + train["reverse"], train["rows"]),
+        (within, "test"): _part(test["equal"] + test["reverse"], test["rows"]),
         ("test rows", "bases"): Cell(length, test["median"]),
         ("test rows", "largest class"): Cell(f"{largest}: {percent(share)}" if share else "many labels", share),
         ("test rows", "with N"): _part(test["rows_with_N"], test["rows"]),
@@ -144,9 +143,8 @@ def meaning(audit: Audit) -> list[str]:
     if share >= IMBALANCED:
         sentences.append(f"{share:.0%} of the test labels are {name}: always answering that is as often right.")
     if constant := test.get("labels", {}).get("constant"):
-        sentences.append(
-            f"{constant} of {test['labels']['count']} labels are the same in all test rows and give no AUROC."
-        )
+        count = test["labels"]["count"]
+        sentences.append(f"{constant} of {count} labels are the same in all test rows and give no AUROC.")
     if pretraining := audit.get("pretraining"):
         read, rows = pretraining["read"], pretraining["rows"]
         seen = f"{read:,} of {rows:,} test rows ({percent(read / rows)}) lie in what pretraining reads"
@@ -162,8 +160,7 @@ def _rows(count: int, verb: str = "stand") -> str:
 
 
 def _overlap(overlap: dict[str, int], test_rows: int) -> str:
-    count, rows = overlap["any"], overlap["rows"]
-    share = count / rows
+    count, rows, share = overlap["any"], overlap["rows"], overlap["any"] / overlap["rows"]
     drawn = f" (drawn at random of {test_rows:,})" if rows < test_rows else ""
     if not count:
         return f"None of {rows:,} test rows{drawn} repeats or overlaps a train row: scores are about unseen sequences."

@@ -6,7 +6,6 @@ A panel a suite, one below the other, in a column's width. The same numbers give
 import math
 import textwrap
 from collections.abc import Iterable
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,7 @@ FAR_BEHIND = 0.2
 """Distance from a task's best score from which on a cell is as light as it gets."""
 
 
-def write_comparisons(scores: pd.DataFrame, config: RunConfig, out: str | Path) -> list[Path]:
+def write_comparisons(scores: pd.DataFrame, config: RunConfig, out: Path) -> list[Path]:
     """Write every figure of all suites together, as `<name>.pdf`, `.svg` and `.png`.
 
     Args:
@@ -77,7 +76,7 @@ def write_comparisons(scores: pd.DataFrame, config: RunConfig, out: str | Path) 
     written: list[Path] = []
     with matplotlib.rc_context(STYLE):
         for name in comparison_titles(config):
-            written += save(draw[name](scores, config), Path(out) / name)
+            written += save(draw[name](scores, config), out / name)
     return written
 
 
@@ -86,24 +85,25 @@ def main_protocol(config: RunConfig) -> str:
     return next((name for name in ("heldout", "cv") if name in config.protocols), config.protocols[0])
 
 
-def _title(config: RunConfig, name: str) -> str:
-    return f"{comparison_titles(config)[name]}, {main_protocol(config)}"
-
-
 def _stacked(
     config: RunConfig, name: str, heights: list[float], legend: int, width: float = NARROW
 ) -> tuple[Figure, list[Axes]]:
-    """A panel a suite, with `heights` in inches, and room for a legend of so many entries."""
+    """A figure with a panel a suite.
+
+    Args:
+        config: the run.
+        name: the figure, a key of `comparison_titles`.
+        heights: of the panels, in inches.
+        legend: for how many entries of a legend there is room.
+        width: in inches.
+    """
     height = 0.5 + 0.16 * math.ceil(legend / 2) + sum(heights)
-    figure = empty_figure(width, height, _title(config, name), config.simulated)
+    title = f"{comparison_titles(config)[name]}, {main_protocol(config)}"
+    figure = empty_figure(width, height, title, config.simulated)
     panels = figure.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for axes, title in zip(panels, config.suite_titles.values(), strict=True):
         axes.set_title(textwrap.fill(title, SUITE_LETTERS), loc="left")
     return figure, list(panels)
-
-
-def _model_entries(config: RunConfig, models: Iterable[str], **style: Any) -> list[Line2D]:
-    return [legend_entry(config.model_titles[model], **look(config, model), **style) for model in models]
 
 
 def _add_legend(figure: Figure, entries: list[Line2D]) -> None:
@@ -172,16 +172,17 @@ def indistinct(order: list[str], compared: Iterable[PairedOverTasks]) -> list[tu
         First and last place in `order` of each stretch of two models or more.
     """
     differ = {frozenset((pair.a, pair.b)) for pair in compared if pair.p_holm <= SIGNIFICANT}
-    stretches = [
-        (first, last)
-        for first, last in combinations(range(len(order)), 2)
-        if not any(frozenset(pair) in differ for pair in combinations(order[first : last + 1], 2))
-    ]
-    return [
-        (first, last)
-        for first, last in stretches
-        if not any(a <= first and last <= b and (a, b) != (first, last) for a, b in stretches)
-    ]
+    stretches: list[tuple[int, int]] = []
+    for first in range(len(order)):
+        last = first
+        for model in order[first + 1 :]:
+            if any(frozenset((model, other)) in differ for other in order[first : last + 1]):
+                break
+            last += 1
+        # A stretch that ends where the one before it ends lies inside that one.
+        if last > max([first, *(end for _, end in stretches)]):
+            stretches.append((first, last))
+    return stretches
 
 
 def differences(scores: pd.DataFrame, config: RunConfig) -> Figure:
@@ -207,7 +208,7 @@ def differences(scores: pd.DataFrame, config: RunConfig) -> Figure:
                 axes.scatter(paired, [height] * len(paired), **style, **FAINT_DOT)
                 axes.scatter(paired.mean(), height, s=40, color=style["color"], marker="|", linewidths=1.4, zorder=4)
     dots = [legend_entry("one seed", alpha=0.5), legend_entry("mean", marker="|", markersize=8)]
-    _add_legend(figure, [*_model_entries(config, others), *dots])
+    _add_legend(figure, [*(legend_entry(config.model_titles[other], **look(config, other)) for other in others), *dots])
     return figure
 
 
@@ -215,14 +216,12 @@ def learning(scores: pd.DataFrame, config: RunConfig) -> Figure:
     """Score of every epoch, a line a seed: on the rows that choose the epoch, and dashed on test."""
     protocol = main_protocol(config)
     runs = scores[scores["protocol"] == protocol].drop_duplicates(["suite", "task", "model", "seed"])
-    shown = [
-        (suite, name, task)
-        for suite, content in config.suites.items()
-        for name, task in list(content.tasks.items())[:CURVES]
-    ]
+    shown = []
+    for suite, content in config.suites.items():
+        shown += [(suite, name, task) for name, task in list(content.tasks.items())[:CURVES]]
     lines = math.ceil(len(shown) / 2)
     height = 0.7 + 1.3 * lines + 0.16 * math.ceil((len(config.models) + 3) / 2)
-    figure = empty_figure(NARROW, height, _title(config, "learning"), config.simulated)
+    figure = empty_figure(NARROW, height, f"{comparison_titles(config)['learning']}, {protocol}", config.simulated)
     panels = figure.subplots(lines, 2, squeeze=False).ravel()
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
@@ -237,7 +236,7 @@ def learning(scores: pd.DataFrame, config: RunConfig) -> Figure:
         axes.set(xlabel="epoch", ylabel=("mean " if task.groups else "") + METRIC_TITLES[task.metric])
     chooses = "test, which chooses" if protocol == "released" else "rows that choose"
     signs = [legend_entry(chooses, marker="", linestyle="-"), legend_entry("test", marker="", linestyle="--")]
-    models = _model_entries(config, config.models, linestyle="-")
+    models = [legend_entry(text, **look(config, name), linestyle="-") for name, text in config.model_titles.items()]
     _add_legend(figure, [*models, *signs, legend_entry("chosen epoch", markersize=3)])
     return figure
 

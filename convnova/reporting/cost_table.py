@@ -19,18 +19,11 @@ from convnova.reporting.table import Table, receptive_field
 from convnova.runs import outputs
 
 HEADS = {
-    "title": "model",
-    "receptive_field": "receptive field",
-    "parameters": "parameters",
-    "length": "length (bp)",
-    "sequences": "sequences",
-    "flops_per_base": "FLOPs a base",
-    "inference_bases_per_second": "inference, bases/s",
-    "training_bases_per_second": "training, bases/s",
-    "inference_memory_mb": "inference, MB",
-    "training_memory_mb": "training, MB",
-    "score": "mean score",
-}
+    "title": "model", "receptive_field": "receptive field", "parameters": "parameters", "length": "length (bp)",
+    "sequences": "sequences", "flops_per_base": "FLOPs a base", "inference_bases_per_second": "inference, bases/s",
+    "training_bases_per_second": "training, bases/s", "inference_memory_mb": "inference, MB",
+    "training_memory_mb": "training, MB", "score": "mean score",
+}  # fmt: skip
 """Column of `cost.tsv` to its head in the table for reading."""
 NEEDS_MEMORY = [name for name in HEADS if name.endswith(("_per_second", "_mb"))]
 TSV_COLUMNS = ["model", *HEADS, "device", "precision", "threads", "out_of_memory"]
@@ -89,12 +82,10 @@ def cost_table(costs: Costs, simulated: bool) -> Table:
     without_memory = data["out_of_memory"].eq(True)
     for name in NEEDS_MEMORY:
         frame[name] = frame[name].where(~(without_memory & frame[name].isna()), "out of memory")
-    machines = {
-        f"{cost['threads']} thread{'s' * (cost['threads'] != 1)} of a CPU"
-        if cost["device"] == "cpu"
-        else f"{cost['device']} in {cost['precision']}"
-        for cost in costs
-    }
+    machines = set()
+    for cost in costs:
+        cpu = "1 thread of a CPU" if cost["threads"] == 1 else f"{cost['threads']} threads of a CPU"
+        machines.add(cpu if cost["device"] == "cpu" else f"{cost['device']} in {cost['precision']}")
     return Table(
         name="cost",
         title="Cost",
@@ -103,14 +94,10 @@ def cost_table(costs: Costs, simulated: bool) -> Table:
         "products, convolutions and attention alone.",
         summary=f"measured on {'; '.join(sorted(machines))}.",
         simulated=simulated,
-        formats=dict.fromkeys([HEADS[name] for name in ("flops_per_base", *NEEDS_MEMORY)], _three_digits),
+        # Three digits and no decimals, such as 1,230 of 1234.5.
+        formats={HEADS[name]: lambda x: f"{float(f'{x:.3g}'):,.0f}" for name in ("flops_per_base", *NEEDS_MEMORY)},
         data=data,
     )
-
-
-def _three_digits(value: float) -> str:
-    """A measurement in three digits and no decimals, such as 1,230 of 1234.5."""
-    return f"{float(f'{value:.3g}'):,.0f}"
 
 
 def cost_figure(costs: Costs, simulated: bool) -> Figure:

@@ -46,29 +46,22 @@ SIMULATED = "Simulated genome: not comparable with published numbers"
 GREY, SHADE, WARNING = "#5a5a5a", "#f1f3f5", "#9c2f00"
 HAIRLINE = {"color": "#dddddd", "linewidth": 0.5}
 STYLE = {
-    "font.size": 7,
-    "axes.titlesize": 7.5,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "pdf.fonttype": 42,
-    "svg.fonttype": "none",
+    "font.size": 7, "axes.titlesize": 7.5, "axes.linewidth": 0.6, "axes.spines.top": False, "axes.spines.right": False,
+    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "pdf.fonttype": 42, "svg.fonttype": "none",
     "svg.hashsalt": "convnova",
-}
+}  # fmt: skip
 METADATA: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write a figure as `<stem>.pdf`, `.svg` and `.png`, and return these paths."""
-    paths = [stem.parent / f"{stem.name}.{form}" for form in METADATA]
+    paths = {form: stem.parent / f"{stem.name}.{form}" for form in METADATA}
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the layout is computed once, not once a format
-    for path, (form, metadata) in zip(paths, METADATA.items(), strict=True):
+    for form, path in paths.items():
         with atomic(path) as temporary:
-            figure.savefig(temporary, format=form, dpi=200, metadata=metadata)
-    return paths
+            figure.savefig(temporary, format=form, dpi=200, metadata=METADATA[form])
+    return list(paths.values())
 
 
 def empty_figure(width: float, height: float, title: str, simulated: bool) -> Figure:
@@ -124,7 +117,7 @@ def axis_title(rows: Sequence[TableRow]) -> str:
     return metrics.pop() if len(metrics) == 1 else "score, by the metric beside each task"
 
 
-def write_figures(scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig, out: str | Path) -> list[Path]:
+def write_figures(scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig, out: Path) -> list[Path]:
     """Write a figure of every suite of the run, as `<suite>.pdf`, `.svg` and `.png`.
 
     A panel a protocol; tasks from top to bottom; each seed a dot, their mean a tick; the published value an open
@@ -150,7 +143,7 @@ def write_figures(scores: pd.DataFrame, published: pd.DataFrame, config: RunConf
             of_suite = scores[scores["suite"] == suite]
             simulated = config.simulated or bool(of_suite["simulated"].any())
             figure = _suite_figure(of_suite, config, suite, None if simulated else references)
-            written += save(figure, Path(out) / suite)
+            written += save(figure, out / suite)
     return written
 
 
@@ -158,8 +151,8 @@ def _suite_figure(scores: pd.DataFrame, config: RunConfig, suite: str, reference
     """The figure of one suite; without `references` its genome is simulated."""
     rows, count = config.suites[suite].table_rows, len(config.protocols)
     entries = [legend_entry(title, **look(config, model)) for model, title in config.model_titles.items()]
-    entries.append(legend_entry("one seed", markersize=3, alpha=0.55))
-    entries.append(legend_entry("mean of seeds", marker="|", markersize=7))
+    entries += [legend_entry("one seed", markersize=3, alpha=0.55)]
+    entries += [legend_entry("mean of seeds", marker="|", markersize=7)]
     comparison = COMPARISONS.get(suite)
     has_published = any(model.published for model in config.models.values())
     if references is not None and comparison and comparison.table and has_published:
@@ -221,9 +214,7 @@ def pretraining_titles(config: RunConfig) -> dict[str, str]:
     return titles
 
 
-def write_pretraining(
-    logs: Mapping[str, Path], titles: Mapping[str, str], simulated: bool, out: str | Path
-) -> list[Path]:
+def write_pretraining(logs: Mapping[str, Path], titles: Mapping[str, str], simulated: bool, out: Path) -> list[Path]:
     """Write the curves of all pretrainings, as `pretraining.pdf`, `.svg` and `.png`.
 
     Args:
@@ -247,8 +238,8 @@ def write_pretraining(
         axes = figure.subplots()
         entries = []
         for index, (name, log) in enumerate(read.items()):
-            style = nth_look(index) | {"linestyle": "", "markersize": 4}
-            style |= {"markeredgecolor": "white", "markeredgewidth": 0.5}
+            style = nth_look(index) | {"linestyle": "", "markersize": 4, "markeredgewidth": 0.5}
+            style |= {"markeredgecolor": "white"}
             _draw_curve(axes, log.assign(bases=log["bases"] / size), style)
             entries.append(legend_entry(textwrap.fill(titles[name], LEGEND_LETTERS), **style | {"linestyle": "-"}))
         entries.append(legend_entry("training, running mean", linestyle="-", linewidth=1, marker=""))
@@ -258,7 +249,7 @@ def write_pretraining(
         axes.set(xlabel=f"bases seen ({unit})", ylabel="loss a masked base (nats)", xlim=(0, None))
         axes.grid(**HAIRLINE)
         figure.legend(handles=entries, loc="outside lower center", ncols=2, frameon=False, columnspacing=1.5)
-        return save(figure, Path(out) / "pretraining")
+        return save(figure, out / "pretraining")
 
 
 def _read_log(path: Path) -> pd.DataFrame:

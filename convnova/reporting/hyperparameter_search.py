@@ -57,8 +57,7 @@ def grid(config: RunConfig) -> pd.DataFrame:
             runs = scores[(scores[["suite", "task", "model"]] == [suite, task, candidate]).all(axis=1)]
             row = {"suite": suite, "task": task, "model": model, "candidate": candidate}
             row |= {"scores": runs["score"].tolist(), "mean": runs["score"].mean()}
-            row |= {name: runs[name].mean() for name in ("parameters", "receptive_field")}
-            rows.append(row | values)
+            rows.append(row | runs[["parameters", "receptive_field"]].mean().to_dict() | values)
     return pd.DataFrame(rows)
 
 
@@ -112,16 +111,12 @@ def search_table(config: RunConfig, candidates: pd.DataFrame, best: pd.DataFrame
     rows = []
     for row in candidates.itertuples():
         values = {key: str(value) for key, value in {**row.training, **row.settings}.items()}
-        rows.append(
-            {"task": f"{row.suite}/{row.task}", "model": row.model}
-            | {key: values[key] for key in (*search.training, *search.settings)}
-            | {
-                "parameters": row.parameters,
-                "receptive field": receptive_field([row.receptive_field]),
-                "validation score": score_cell(row.scores, len(config.seeds), bold=row.Index in best.index),
-                "of each seed": " ".join(f"{score:.4f}" for score in row.scores),
-            }
-        )
+        score = score_cell(row.scores, len(config.seeds), bold=row.Index in best.index)
+        cells = {"task": f"{row.suite}/{row.task}", "model": row.model}
+        cells |= {key: values[key] for key in (*search.training, *search.settings)}
+        cells |= {"parameters": row.parameters, "receptive field": receptive_field([row.receptive_field])}
+        cells |= {"validation score": score, "of each seed": " ".join(f"{value:.4f}" for value in row.scores)}
+        rows.append(cells)
     return Table(
         name=TABLE,
         title="Search",

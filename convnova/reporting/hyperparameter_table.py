@@ -3,7 +3,8 @@
 It is printed as text, or written as recipes, which another run reads.
 """
 
-from dataclasses import MISSING
+import itertools
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +85,8 @@ def _jobs(config: RunConfig, task: str | None, model: str | None) -> list[Job]:
     for what, name, known in (("task", task, tasks), ("model", model, list(config.models))):
         if name is not None and name not in known:
             raise ConvNovaError(f"{what} {name!r}: {nearest(name, known)}")
-    return [
-        Job(*place.split("/"), name, config.protocols[0], config.seeds[0])
-        for place in ([task] if task else tasks)
-        for name in ([model] if model else config.models)
-    ]
+    pairs = itertools.product([task] if task else tasks, [model] if model else config.models)
+    return [Job(*place.split("/"), name, config.protocols[0], config.seeds[0]) for place, name in pairs]
 
 
 def _all(config: RunConfig, job: Job) -> Sourced:
@@ -100,9 +98,9 @@ def _all(config: RunConfig, job: Job) -> Sourced:
 
     model = config.models[job.model]
     module = architecture_module(model.architecture)
-    fields = module.Config.__dataclass_fields__.items()
     defaults = {
-        key: field.default if field.default_factory is MISSING else field.default_factory() for key, field in fields
+        field.name: field.default if field.default_factory is MISSING else field.default_factory()
+        for field in fields(module.Config)
     }
     settings = defaults | config.settings(job.model, job.suite, job.task)
     usage = {"strands": config.strands(job.model, job.suite)}

@@ -5,7 +5,6 @@ One HTML file that needs nothing from outside, by `templates/report.html`. The s
 
 import base64
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from convnova.config.load import as_yaml
@@ -26,21 +25,12 @@ from convnova.runs.status import STATES, counts, steps
 from convnova.runs.trace import Run, read_trace
 
 LARGEST_DOWNLOAD = 2_000_000
-"""Bytes of a file that the page carries along; a larger one is only named."""
+"""Bytes of a file that the page holds itself, to be saved from there; a larger one is only named."""
 
 OPTIONAL = {"scores", "provenance", "audit", "leaks", "cost", "study", "search"}
 """Files of tables/ and figures/ that the page does not show and that may be there whatever the config."""
 
 MIME = {"svg": "image/svg+xml", "pdf": "application/pdf", "png": "image/png", "tsv": "text/tab-separated-values"}
-
-
-@dataclass(frozen=True)
-class Download:
-    """A file of the run that can be saved from the page."""
-
-    path: Path
-    uri: str
-    """An address that holds the file itself; empty if the file is too large for that."""
 
 
 def write_report(config: RunConfig, published: Path, out: Path) -> None:
@@ -80,10 +70,12 @@ def write_report(config: RunConfig, published: Path, out: Path) -> None:
         state_counts=counts(progress),
         missing_files=[path for path in expected if not path.is_file()],
         stale_files=stale_files(config),
-        table_files={table.name: _downloads([folder / "tables" / f"{table.name}.tsv"]) for table in tables},
+        table_files={table.name: [folder / "tables" / f"{table.name}.tsv"] for table in tables},
         figures=figure_titles(config),
-        images={name: _data_uri(paths[0]) for name, paths in figures.items() if paths[0].is_file()},
-        figure_files={name: _downloads(paths) for name, paths in figures.items()},
+        images={name: paths[0] for name, paths in figures.items() if paths[0].is_file()},
+        figure_files=figures,
+        data_uri=_data_uri,
+        largest_download=LARGEST_DOWNLOAD,
         numbers={table.title: list(numbers(table, traces, config)) for table in suites},
         data=data_files(traces, config),
     )
@@ -105,18 +97,12 @@ def _test_row_table(path: Path, config: RunConfig) -> Iterator[Table]:
 def stale_files(config: RunConfig) -> list[str]:
     """Names, as `tables/ranks.*`, of what lies beside the run's tables and figures and is not of its config."""
     test_rows = [TEST_ROW_TABLE] if test_row_tasks(config) else []
-    of_config = {
-        "tables": {*config.suites, *extra_table_titles(config), *test_rows},
-        "figures": {*figure_titles(config)},
-    }
-    return sorted(
-        {
-            f"{folder}/{path.stem}.*"
-            for folder, names in of_config.items()
-            for path in (config.results / folder).glob("[!.]*")
-            if path.stem not in names | OPTIONAL
-        }
-    )
+    tables = {*config.suites, *extra_table_titles(config), *test_rows, *OPTIONAL}
+    stale = set()
+    for folder, of_config in (("tables", tables), ("figures", OPTIONAL | figure_titles(config).keys())):
+        stems = {path.stem for path in (config.results / folder).glob("[!.]*")}
+        stale |= {f"{folder}/{stem}.*" for stem in stems - of_config}
+    return sorted(stale)
 
 
 def _overview(config: RunConfig, traces: Traces) -> dict[str, list[str]]:
@@ -133,18 +119,12 @@ def _overview(config: RunConfig, traces: Traces) -> dict[str, list[str]]:
             settings.append(" to ".join(f"{size:,}" for size in dict.fromkeys((sizes[0], sizes[-1]))) + " parameters")
         start = "pretrained" if model.pretrained else "from scratch"
         models.append(f"{model.title}: {', '.join([start, *settings])}")
-    return {
-        "run": [config.run],
-        "data": [data],
-        "models": models,
-        "tasks": [f"{suite.title or name}: {len(suite.tasks)}" for name, suite in config.suites.items()],
-        "seeds": [", ".join(map(str, config.seeds))],
-        "protocols": [", ".join(config.protocols)],
-        "code": list(dict.fromkeys(trace.code for trace in traces.values())),
-        "machine": list(dict.fromkeys(trace.machine for trace in traces.values())),
-        "packages": list(dict.fromkeys(trace.packages for trace in traces.values())),
-        "cost": list(_cost(traces)),
-    }
+    tasks = [f"{suite.title or name}: {len(suite.tasks)}" for name, suite in config.suites.items()]
+    terms = {"run": [config.run], "data": [data], "models": models, "tasks": tasks}
+    terms |= {"seeds": [", ".join(map(str, config.seeds))], "protocols": [", ".join(config.protocols)]}
+    for term in ("code", "machine", "packages"):
+        terms[term] = list(dict.fromkeys(getattr(trace, term) for trace in traces.values()))
+    return terms | {"cost": list(_cost(traces))}
 
 
 def _cost(traces: Traces) -> Iterator[str]:
@@ -158,12 +138,6 @@ def _cost(traces: Traces) -> Iterator[str]:
     for name in sorted({name for made in provenances for name in made["joules"]}):
         joules = [made["joules"][name] for made in provenances if name in made["joules"]]
         yield f"energy of the {name}: {sum(joules):,.0f} J in {len(joules)} of them, by the machine's own counters"
-
-
-def _downloads(paths: list[Path]) -> list[Download]:
-    """The files that are there, to be saved from the page."""
-    present = [path for path in paths if path.is_file()]
-    return [Download(path, _data_uri(path) if path.stat().st_size <= LARGEST_DOWNLOAD else "") for path in present]
 
 
 def _data_uri(path: Path) -> str:

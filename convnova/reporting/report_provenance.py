@@ -54,21 +54,18 @@ def numbers(table: Table, traces: Traces, config: RunConfig) -> Iterator[Number]
         jobs = [Job(line.suite, line.task, line.model, line.protocol, int(seed)) for seed in line.seeds.split(",")]
         of_seeds, row = [traces[job] for job in jobs], TableRow(line.task, line.row, line.metric)
         score = mean_and_spread(line.mean, line.sd, line.n, line.n_expected)
-        files = [(file, _anchor(file, jobs[0], config)) for file in of_seeds[0].inputs]
+        made_from = []
+        for file in of_seeds[0].inputs:
+            anchor = _anchor(file, jobs[0], config)
+            title = f"the data of {line.task}" if file.role == "task" else f"the {anchor.replace('.', ' ', 1)}"
+            made_from.append((title, anchor, file.sha256))
         yield Number(
             anchor=f"{line.suite}.{line.Index}",
             title=f"{row.label} · {line.title} · {line.protocol}: {row.metric_title} {score}",
             traces=of_seeds,
             seeds=[_seed(trace.record, row) for trace in of_seeds],
             made_by=list(dict.fromkeys([trace.code for trace in of_seeds] + [trace.machine for trace in of_seeds])),
-            made_from=[
-                (
-                    f"the data of {line.task}" if file.role == "task" else f"the {anchor.replace('.', ' ', 1)}",
-                    anchor,
-                    file.sha256,
-                )
-                for file, anchor in files
-            ],
+            made_from=made_from,
         )
 
 

@@ -79,26 +79,15 @@ def _rows(config: RunConfig, job: Job, metrics: dict[str, Any]) -> list[dict[str
     """The rows of one fine-tuning: itself, or one for each of its groups of labels that has a score."""
     path = config.folder(job) / "metrics.json"
     metric, batches = metrics["metric"], metrics["per_batch"] or {}
-    common = {
-        **job._asdict(),
-        "metric": metric,
-        "n_test": metrics["rows"]["test"],
-        "best_epoch": metrics["best_epoch"],
-        "parameters": metrics["parameters"],
-        "receptive_field": metrics["receptive_field"] or math.inf,
-        "seconds": metrics["seconds"],
-        "simulated": str(metrics["simulated"]).lower(),
-        "path": config.relative_path(path),
-    }
+    common = job._asdict() | {key: metrics[key] for key in ("metric", "best_epoch", "parameters", "seconds")}
+    common |= {"n_test": metrics["rows"]["test"], "receptive_field": metrics["receptive_field"] or math.inf}
+    common |= {"simulated": str(metrics["simulated"]).lower(), "path": config.relative_path(path)}
     if not (groups := config.task(job).groups):
         low, high = metrics["interval"] or (None, None)
-        alternatives = {
-            "test_best": max((epoch["test"] for epoch in metrics["epochs"] if "test" in epoch), default=None),
-            "per_batch": batches.get("file"),
-            "per_batch_sorted": batches.get("sorted"),
-        }
-        scores = {name: metrics[name] for name in METRICS if name in metrics}
-        return [common | scores | alternatives | {"row": job.task, "score": metrics[metric], "low": low, "high": high}]
+        best = max((epoch["test"] for epoch in metrics["epochs"] if "test" in epoch), default=None)
+        scores = {name: metrics[name] for name in METRICS if name in metrics} | {"test_best": best}
+        scores |= {"per_batch": batches.get("file"), "per_batch_sorted": batches.get("sorted")}
+        return [common | scores | {"row": job.task, "score": metrics[metric], "low": low, "high": high}]
     rows = []
     for name in groups:
         scores = {key: value for key, value in metrics["groups"][name].items() if key in SCORES}
@@ -126,9 +115,8 @@ def read_scores(path: str | Path) -> pd.DataFrame:
         wrong = scores.index[numbers.isna() & ((scores[column] != "") | (column == "seed"))]
         if len(wrong):
             # Line 1 of the file holds the column names, so the first row is on line 2.
-            raise ConvNovaError(
-                f"{path}: line {wrong[0] + 2}: expected a number as {column}, found {scores[column][wrong[0]]!r}"
-            )
+            place, text = f"{path}: line {wrong[0] + 2}", scores[column][wrong[0]]
+            raise ConvNovaError(f"{place}: expected a number as {column}, found {text!r}")
         scores[column] = numbers.astype(int if column == "seed" else float)
     scores["simulated"] = scores["simulated"] == "true"
     return scores[COLUMNS]

@@ -1,5 +1,6 @@
 """`convnova explain`: the trace of a result as text, and the results behind a cell of a table."""
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -51,15 +52,10 @@ def _explain(path: Path, cell: list[str]) -> list[str]:
 
 def as_text(trace: Trace) -> str:
     """A trace with headings at the left and their lines beside them."""
-    sections = [
-        ("score", trace.scores),
-        ("settings", trace.settings),
-        ("code", [trace.code]),
-        *((file.role, _file_lines(file)) for file in trace.inputs),
-        ("made", [*trace.cost, trace.machine, trace.packages]),
-        ("again", trace.commands),
-        ("CHANGED", trace.differences),
-    ]
+    sections = [("score", trace.scores), ("settings", trace.settings), ("code", [trace.code])]
+    sections += [(file.role, _file_lines(file)) for file in trace.inputs]
+    sections += [("made", [*trace.cost, trace.machine, trace.packages]), ("again", trace.commands)]
+    sections += [("CHANGED", trace.differences)]
     lines = [trace.path, *([SIMULATED] if trace.record["simulated"] else [])]
     for heading, texts in sections:
         lines += [f"  {'' if i else heading:<9} {text}" for i, text in enumerate(texts)]
@@ -82,7 +78,8 @@ def _explain_table(path: Path, cell: list[str]) -> list[str]:
     Raises:
         ConvNovaError: the table has no such cell; names the nearest.
     """
-    scores, run = _read(path.with_name("scores.tsv")), run_of(path)
+    read = partial(pd.read_csv, sep="\t", dtype=str, keep_default_na=False)
+    scores, run = read(path.with_name("scores.tsv")), run_of(path)
     of_suite = scores[scores["suite"] == path.stem]
     of_all_suites = ("scores", TEST_ROW_TABLE, *(extra_table_titles(run.config) if run.config else ()))
     if of_suite.empty and path.stem not in of_all_suites:
@@ -92,15 +89,13 @@ def _explain_table(path: Path, cell: list[str]) -> list[str]:
         return [_listing(run, path, results)]
     lines = [f"{path}: {len(results)} fine-tuning{'s' if len(results) != 1 else ''} behind {' '.join(cell)}"]
     if not of_suite.empty and path.with_suffix(".tsv").is_file():
-        for row in _select(path, _read(path.with_suffix(".tsv")), cell[:3]).itertuples():
+        for row in _select(path, read(path.with_suffix(".tsv")), cell[:3]).itertuples():
             text = f"  {row.model} {row.protocol}: mean {row.mean}, standard deviation {row.sd or 'not known'} "
-            published = f"; published {row.published} ({row.published_table}, {row.published_source})"
-            lines.append(f"{text}over seeds {row.seeds}; {row.verdict}{published if row.published else ''}")
+            text += f"over seeds {row.seeds}; {row.verdict}"
+            if row.published:
+                text += f"; published {row.published} ({row.published_table}, {row.published_source})"
+            lines.append(text)
     return ["\n".join(lines), *(_explain_score(run, row) for row in results.itertuples())]
-
-
-def _read(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
 
 
 def _select(path: Path, table: pd.DataFrame, cell: list[str]) -> pd.DataFrame:

@@ -23,8 +23,7 @@ def provenance_frame(results: Mapping[Job, dict[str, Any]]) -> pd.DataFrame:
     """A line for each fine-tuning, by the `provenance` of its `metrics.json`."""
     lines = []
     for job, made in results.items():
-        packages = {"python": made["python"], **made["packages"]}
-        hardware = made["hardware"]
+        packages, hardware = {"python": made["python"], **made["packages"]}, made["hardware"]
         line = made | job._asdict()
         line |= {f"{role}_sha256": entry["sha256"] for role, entry in made["inputs"].items()}
         line |= {f"joules_{name}": joules for name, joules in made["joules"].items()}

@@ -20,13 +20,10 @@ PROFILE = "slurm/config.yaml"
 FINETUNING_RESULTS = ("log.csv", "predictions.parquet", "metrics.json")
 """The last one is written last."""
 PROFILE_KEYS = {
-    "partition": "`partition`, `gpu_partition`",
-    "account": "`account`",
+    "partition": "`partition`, `gpu_partition`", "account": "`account`", "cpus-per-task": "`threads`",
     "gpus": "`gpus` (0 on a cluster without GPUs), `gpu_type`",
-    "cpus-per-task": "`threads`",
-    "mem": "`largest_gb`",
-    "time": "`longest_hours`, `pack`, `attempts`",
-}
+    "mem": "`largest_gb`", "time": "`longest_hours`, `pack`, `attempts`",
+}  # fmt: skip
 """Option of `sbatch` to the keys of the profile that its value comes from."""
 
 SECONDS_TO_END = 90
@@ -42,14 +39,9 @@ def sbatch_options(resources: Mapping[str, Any], threads: int) -> dict[str, Any]
         threads: processor cores.
     """
     gpus, model = resources.get("gpu"), resources.get("gpu_model")
-    options = {
-        "partition": resources.get("slurm_partition"),
-        "account": resources.get("slurm_account"),
-        "gpus": f"{model}:{gpus}" if gpus and model else gpus,
-        "cpus-per-task": threads,
-        "mem": resources.get("mem_mb"),
-        "time": resources.get("runtime"),
-    }
+    options = {"partition": resources.get("slurm_partition"), "account": resources.get("slurm_account")}
+    options |= {"gpus": f"{model}:{gpus}" if gpus and model else gpus, "cpus-per-task": threads}
+    options |= {"mem": resources.get("mem_mb"), "time": resources.get("runtime")}
     return {name: value for name, value in options.items() if value}
 
 
@@ -77,9 +69,8 @@ def check_slurm(requests: Iterable[tuple[str, Mapping[str, Any]]], folder: Path)
             refusals.append(f"rule {rule} asks for {' '.join(words)}: {reason.rpartition(': ')[2]}")
             keys |= {PROFILE_KEYS[name]: None for name, _ in options}
     if refusals:
-        raise ConvNovaError(
-            f"slurm: {'; '.join(refusals)}; set {', '.join(keys)} in {PROFILE} to what a node of `sinfo` has"
-        )
+        advice = f"set {', '.join(keys)} in {PROFILE} to what a node of `sinfo` has"
+        raise ConvNovaError(f"slurm: {'; '.join(refusals)}; {advice}")
     if jobs := _jobs_submitted_from(folder):
         log(f"slurm: cancelling {len(jobs)} jobs of an earlier run of this folder: {' '.join(jobs[:20])}")
         _ask("scancel", *jobs)
@@ -96,10 +87,8 @@ def _ask(*words: str) -> subprocess.CompletedProcess:
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS_TO_ANSWER)
     except FileNotFoundError:
-        raise ConvNovaError(
-            f"slurm: expected the command {words[0]}, found none; log in where Slurm is, or run on this machine with "
-            "`snakemake --cores all --configfile config/paper.yaml`"
-        ) from None
+        advice = "log in where Slurm is, or run here with `snakemake --cores all --configfile config/paper.yaml`"
+        raise ConvNovaError(f"slurm: expected the command {words[0]}, found none; {advice}") from None
     except subprocess.TimeoutExpired:
         raise ConvNovaError(no_answer) from None
     if done.returncode and "ontact slurm controller" in done.stderr:

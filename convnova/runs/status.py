@@ -10,7 +10,7 @@
 import json
 import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -126,10 +126,10 @@ def last_error(path: Path) -> str:
 
 def counts(steps: list[Step]) -> dict[tuple[str, str], Counter[str]]:
     """Suite and model to how many of its steps are in which state; steps of neither are left out."""
-    table: dict[tuple[str, str], Counter[str]] = {}
+    table: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for step in steps:
         if step.suite:
-            table.setdefault((step.suite, step.model), Counter())[step.state] += 1
+            table[step.suite, step.model][step.state] += 1
     return table
 
 
@@ -139,14 +139,13 @@ def as_text(config: RunConfig, steps: list[Step]) -> str:
     total = sum(table.values(), Counter())
     states = [state for state in STATES if state == "done" or total[state]]
     rows = [[*key, *(row[state] or None for state in states)] for key, row in table.items()]
-    lines = tabulate(rows, ["suite", "model", *states], tablefmt="plain").splitlines()
     simulated = " (simulated genome)" if config.simulate else ""
     text = [f"{config.run}{simulated}: {total['done']} of {total.total()} results are in"]
-    text += [f"  {line.rstrip()}" for line in lines]
+    table_text = tabulate(rows, ["suite", "model", *states], tablefmt="plain")
+    text += [f"  {line.rstrip()}" for line in table_text.splitlines()]
     for state in ("failed", "interrupted", "running", "stale"):
-        for step in steps:
-            if step.state == state:
-                text += [f"{state}: {step.name}: {step.detail}", f"  log: {step.log}"]
+        of_state = [step for step in steps if step.state == state]
+        text += [f"{state}: {step.name}: {step.detail}\n  log: {step.log}" for step in of_state]
     return "\n".join(text)
 
 

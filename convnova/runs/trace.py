@@ -171,16 +171,13 @@ def _finetuning(run: Run, metrics: dict[str, Any]) -> tuple[list[str], list[str]
     """Scores and settings of a fine-tuning."""
     job, metric, rows = Job(*(metrics[key] for key in Job._fields)), metrics["metric"], metrics["rows"]
     parts = {f"{name}: ": part for name, part in metrics.get("groups", {}).items()} or {"": metrics}
-    scores = [
-        f"{name}{metric} {part[metric]:.6f} on {rows['test']:,} test rows"
-        for name, part in parts.items()
-        if metric in part
-    ]
+    values = {name: part[metric] for name, part in parts.items() if metric in part}
+    scores = [f"{name}{metric} {value:.6f} on {rows['test']:,} test rows" for name, value in values.items()]
     if metrics["interval"]:
         scores[0] += ", 95% bootstrap interval {:.6f} to {:.6f}".format(*metrics["interval"])
-    others = {name: metrics.get(name) for name in METRICS if name != metric}
-    if others := {name: f"{value:.6f}" for name, value in others.items() if value is not None}:
-        scores.append(f"also {_pairs(others)}")
+    others = [name for name in METRICS if name != metric and metrics.get(name) is not None]
+    if others:
+        scores.append(f"also {_pairs({name: f'{metrics[name]:.6f}' for name in others})}")
     chosen_on = "test" if job.protocol == "released" else f"{rows['valid']:,} validation rows"
     scores.append(f"epoch {metrics['best_epoch']} of {len(metrics['epochs'])}, the best on {chosen_on}")
     used, now = metrics["provenance"]["settings"], run.config.job_fingerprint(job) if job in run.jobs else ""
@@ -197,11 +194,9 @@ def _finetuning(run: Run, metrics: dict[str, Any]) -> tuple[list[str], list[str]
 def _pretraining(record: dict[str, Any]) -> tuple[list[str], list[str]]:
     """Scores and settings of a pretraining."""
     best = next(epoch for epoch in record["epochs"] if epoch["epoch"] == record["best_epoch"])
-    scores = [
-        f"masked cross entropy {best['loss']:.6f} nats, accuracy {best['accuracy']:.4f} over validation windows",
-        f"epoch {best['epoch']} of {len(record['epochs'])}, the best on validation; {record['bases']:,} bases",
-    ]
-    return scores, ["pretraining: " + _pairs(record["pretraining"])]
+    loss = f"masked cross entropy {best['loss']:.6f} nats, accuracy {best['accuracy']:.4f} over validation windows"
+    epoch = f"epoch {best['epoch']} of {len(record['epochs'])}, the best on validation; {record['bases']:,} bases"
+    return [loss, epoch], ["pretraining: " + _pairs(record["pretraining"])]
 
 
 def _pairs(values: dict[str, Any]) -> str:
@@ -224,17 +219,17 @@ def _inputs(run: Run, recorded: dict[str, dict[str, str]], suite: str, task: str
 
 
 def _input(run: Run, role: str, path: Path, recorded: str, **details: Any) -> Input:
-    """A file and its state: whether it still has the recorded checksum."""
+    """A file and its state: whether it still has the recorded checksum; `details` are further fields of `Input`."""
     name = run.relative_path(path)
     if not path.exists():
         state = FileState.STORED if STORAGE_COPIES in path.parts else FileState.MISSING
-        return Input(role, name, recorded, state, **details)
-    if not recorded:
-        return Input(role, name, recorded, FileState.NOT_RECORDED, **details)
-    now = _sha256(path, path.stat().st_mtime_ns if path.is_file() else None)
-    if now == recorded:
-        return Input(role, name, recorded, FileState.UNCHANGED, **details)
-    return Input(role, name, recorded, FileState.CHANGED, now, **details)
+    elif not recorded:
+        state = FileState.NOT_RECORDED
+    elif (now := _sha256(path, path.stat().st_mtime_ns if path.is_file() else None)) != recorded:
+        return Input(role, name, recorded, FileState.CHANGED, now, **details)
+    else:
+        state = FileState.UNCHANGED
+    return Input(role, name, recorded, state, **details)
 
 
 @lru_cache(maxsize=4096)
@@ -259,8 +254,9 @@ def _locations(config: RunConfig | None, role: str, suite: str, task: str) -> di
         return {}
     spec = config.suites[suite]
     files = {role: (name, spec.source) for role, name in spec.tasks[task].files().items()}
-    genome = config.genomes[spec.genome] if spec.genome else None
-    return files | ({"genome": (genome.fasta, genome.source)} if genome else {})
+    if spec.genome:
+        files["genome"] = (config.genomes[spec.genome].fasta, config.genomes[spec.genome].source)
+    return files
 
 
 def _raw_inputs(run: Run, tokenized: Path, locations: dict[str, Location]) -> list[Input]:
@@ -269,12 +265,13 @@ def _raw_inputs(run: Run, tokenized: Path, locations: dict[str, Location]) -> li
         recorded = array_file.read_metadata(tokenized).get("inputs", {})
     except ConvNovaError:  # it is gone, or it is no tokenized file
         return []
-    return [
-        _raw_input(run, role, *locations[role], entry["sha256"])
-        if role in locations
-        else Input(role, entry["name"], entry["sha256"], FileState.UNLOCATED)
-        for role, entry in recorded.items()
-    ]
+    inputs = []
+    for role, entry in recorded.items():
+        if role in locations:
+            inputs.append(_raw_input(run, role, *locations[role], entry["sha256"]))
+        else:
+            inputs.append(Input(role, entry["name"], entry["sha256"], FileState.UNLOCATED))
+    return inputs
 
 
 def _raw_input(run: Run, role: str, name: str, source_name: str | None, recorded: str) -> Input:
@@ -292,7 +289,7 @@ def _raw_input(run: Run, role: str, name: str, source_name: str | None, recorded
             notes.append(f"FETCHED AGAIN SINCE: the fetched file has sha256 {fetched['sha256']}")
     published = source.files.get(name)
     if published and (published.sha256 or published.md5):
-        known = f"sha256 {published.sha256}" if published.sha256 else f"md5 {published.md5}"
-        notes.append(f"published checksum: {known}")
+        checksum = f"sha256 {published.sha256}" if published.sha256 else f"md5 {published.md5}"
+        notes.append(f"published checksum: {checksum}")
     urls = [source.urls(file)[0] for file in files_of(name, source.files)]
     return _input(run, role, path, recorded, urls=urls, notes=notes)

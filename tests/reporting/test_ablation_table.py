@@ -1,11 +1,11 @@
 """Differences of validation scores: compared with scipy, and nothing of test among them."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from made_up_scores import write_validation_scores
 from scipy import stats
 
 from convnova.cli.main import main
@@ -15,17 +15,15 @@ from convnova.reporting.ablation_table import ablation_figure, paired_difference
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 TASK = {"train": "a.csv", "test": "b.csv"}
+TITLES = {"base": "the base", "other": "another"}
 CONFIG = {
-    "run": "study",
-    "ablation": {"baseline": "base"},
-    "seeds": [1, 2, 3],
-    "protocols": ["heldout"],
+    "run": "study", "ablation": {"baseline": "base"}, "seeds": [1, 2, 3], "protocols": ["heldout"],
     "models": {
         "base": {"like": "convnova_scratch", "title": "the base"},
         "other": {"like": "convnova_scratch", "title": "another", "settings": {"blocks": 2}},
     },
     "suites": {"mine": {"format": "csv", "tasks": {"one": TASK, "two": TASK}}},
-}
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -34,26 +32,14 @@ def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = load(CONFIG, [], CATALOGUE)
     save(config, "config.yaml")
-    random, told = np.random.default_rng(0), {}
-    for job in config.jobs():
-        scores = random.random(3).round(3).tolist()
-        told[job.model, job.task, job.seed] = max(scores)
-        path = Path(job.folder("study")) / "metrics.json"
-        path.parent.mkdir(parents=True)
-        content = {
-            "epochs": [{"epoch": number, "score": score} for number, score in enumerate(scores, start=1)],
-            "metric": "mcc", "mcc": 7.0, "parameters": 12, "receptive_field": 193, "seconds": 3.0,
-            "provenance": {"settings": config.job_fingerprint(job)},
-        }  # fmt: skip
-        path.write_text(json.dumps(content))
-    return config, told
+    return config, write_validation_scores(config)
 
 
 def test_differences_are_paired_and_their_interval_is_that_of_the_paired_t_test(run):
-    config, told = run
-    table = paired_differences(validation_scores(config), "base", {"base": "the base", "other": "another"})
+    config, best = run
+    table = paired_differences(validation_scores(config), "base", TITLES)
     pairs = [(task, seed) for task in ("one", "two") for seed in (1, 2, 3)]
-    base, other = ([told[model, *pair] for pair in pairs] for model in ("base", "other"))
+    base, other = ([best[task, model, seed] for task, seed in pairs] for model in ("base", "other"))
     expected = stats.ttest_rel(other, base).confidence_interval(0.95)
     line = table[table["model"] == "other"].iloc[0]
     assert line["difference"] == pytest.approx(np.mean(other) - np.mean(base))
@@ -62,36 +48,32 @@ def test_differences_are_paired_and_their_interval_is_that_of_the_paired_t_test(
 
 
 def test_a_model_is_compared_to_the_one_that_is_named(run):
-    config, told = run
-    table = paired_differences(
-        validation_scores(config), "base", {"base": "the base", "other": "another"}, {"base": "other"}
-    )
+    config, _ = run
+    table = paired_differences(validation_scores(config), "base", TITLES, {"base": "other"})
     assert table["compared_to"].tolist() == ["another", "the base"]
     assert table["difference"].tolist() == pytest.approx([-table["difference"][1], table["difference"][1]])
-    with pytest.raises(ConvNovaError, match="ablation: expected models of this run, found nobody"):
-        load({**CONFIG, "ablation": {"baseline": "base", "compare_to": {"other": "nobody"}}}, [], CATALOGUE)
+    for ablation in ({"baseline": "base", "compare_to": {"other": "nobody"}}, {"baseline": "nobody"}):
+        with pytest.raises(ConvNovaError, match="ablation: .* nobody"):
+            load({**CONFIG, "ablation": ablation}, [], CATALOGUE)
 
 
 def test_the_figure_names_what_a_variant_is_compared_to_if_that_is_not_the_baseline(run):
     config, _ = run
-    frame = paired_differences(validation_scores(config), "base", {"base": "the base", "other": "another"})
-    for named, label in (
-        (frame, "another"),
-        (frame.assign(compared_to=["the base", "a third"]), "another\nto “a third”"),
-    ):
-        (axes,) = ablation_figure(named, "base", simulated=False).axes
+    frame = paired_differences(validation_scores(config), "base", TITLES)
+    for compared_to, label in (("the base", "another"), ("a third", "another\nto “a third”")):
+        (axes,) = ablation_figure(frame.assign(compared_to=compared_to), "base", simulated=False).axes
         assert [text.get_text() for text in axes.get_yticklabels()] == [label]
         (dot,) = (line for line in axes.lines if line.get_marker() == "o")
         assert dot.get_xdata() == pytest.approx(frame["difference"][1])
 
 
 def test_the_command_writes_table_and_figure_and_test_scores_are_in_neither(run):
-    _, told = run
+    _, best = run
     assert main(["tables", "ablation", "--config", "config.yaml", "--out", "."]) == 0
     table = pd.read_csv("tables/study.tsv", sep="\t")
     assert table["model"].tolist() == ["base", "other"] and table["score"].max() < 1
     text = Path("tables/study.md").read_text()
-    one, two = (np.mean([told["other", task, seed] for seed in (1, 2, 3)]) for task in ("one", "two"))
+    one, two = (np.mean([best[task, "other", seed] for seed in (1, 2, 3)]) for task in ("one", "two"))
     assert f"| another | 12 | 193 bp | 3 | {one:.3f} | {two:.3f} | " in text and "7.0" not in text
     assert all(Path(f"figures/study.{form}").stat().st_size > 5000 for form in ("pdf", "svg", "png"))
 
@@ -102,8 +84,8 @@ def test_results_of_other_settings_and_damaged_ones_are_left_out_and_named(run, 
     damaged.write_text('{"metric": "mcc", ')
     gone.unlink()
     assert len(validation_scores(config)) == 10
-    told = capsys.readouterr().err
-    assert f"left out: {damaged}: not a metrics file" in told and f"left out: {gone}: missing" in told
+    log = capsys.readouterr().err
+    assert f"left out: {damaged}: not a metrics file" in log and f"left out: {gone}: missing" in log
     assert validation_scores(load({**CONFIG, "finetune": {"lr": 0.5}}, [], CATALOGUE)).empty
     assert capsys.readouterr().err.count("made with other settings (hash ") == 10
 
@@ -112,7 +94,5 @@ def test_a_missing_base_is_refused(run):
     config, _ = run
     for path in Path("results/study/runs").rglob("base/heldout/*/metrics.json"):
         path.unlink()
-    with pytest.raises(ConvNovaError, match="base: expected fine-tunings .* found those of other"):
+    with pytest.raises(ConvNovaError, match="base: .* other"):
         paired_differences(validation_scores(config), "base", {"base": "the base"})
-    with pytest.raises(ConvNovaError, match="ablation: expected models of this run, found third"):
-        load({**CONFIG, "ablation": {"baseline": "third"}}, [], CATALOGUE)

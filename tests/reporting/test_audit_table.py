@@ -18,45 +18,35 @@ def audited(**near: int) -> dict:
         "rows_with_N": 0, "all_N": 0, "classes": {"no": 500, "yes": 500},
         "equal": 0, "reverse": 0, "equal_other_label": 0, "reverse_other_label": 0,
     }  # fmt: skip
-    twins = {"equal": 0, "reverse": 0, "equal_other_label": 0, "reverse_other_label": 0}
+    twins = dict.fromkeys(("equal", "reverse", "equal_other_label", "reverse_other_label"), 0)
     nothing = {"rows": 1000, "without_kmers": 0, "near_duplicates": 0, "nearly_contained": 0, "shared_run": 0, "any": 0}
-    found = {
-        "suite": "mine", "task": "one_two", "kind": "classes",
-        "splits": {"train": split | {"rows": 4000}, "test": split},
-        "across": {"test in train": twins}, "overlap": nothing | near,
-    }  # fmt: skip
-    return copy.deepcopy(found)
+    parts = {"splits": {"train": split | {"rows": 4000}, "test": split}, "across": {"test in train": twins}}
+    return copy.deepcopy({"suite": "mine", "task": "one_two", "kind": "classes", **parts, "overlap": nothing | near})
 
 
-def seen(**numbers) -> dict:
-    found = {"genome": "hg38", "by": "sequence", "rows": 1000, "placed": 900, "read": 500, "train": 500}
-    return {**found, "valid": 100, "test": 200, **numbers}
+SEEN = {"genome": "hg38", "by": "sequence", "rows": 1000, "placed": 900, "read": 500, "train": 500, "test": 200}
 
 
 @pytest.mark.parametrize(
-    ("count", "sentence"),
+    ("overlap", "sentence"),
     [
-        (0, "None of 1,000 test rows repeats or overlaps a train row: scores are about unseen sequences."),
-        (9, "9 of 1,000 {} (0.9%): too few to matter, they can change accuracy by 0.0090 at most."),
-        (10, "10 of 1,000 {} (1.0%), so scores on this split somewhat overstate {}."),
-        (100, "100 of 1,000 {} (10%), so scores on this split overstate {}."),
+        ({"any": 0}, "None of 1,000 test rows repeats or overlaps a train row: scores are about unseen sequences."),
+        ({"any": 9}, "9 of 1,000 {0} (0.9%): too few to matter, they can change accuracy by 0.0090 at most."),
+        ({"any": 10}, "10 of 1,000 {0} (1.0%), so scores on this split somewhat overstate {2}."),
+        ({"any": 100}, "100 of 1,000 {0} (10%), so scores on this split overstate {2}."),
+        ({"any": 50, "rows": 200}, "50 of 200 {1} (25%), so scores on this split overstate {2}."),
     ],
 )
-def test_the_sentence_on_overlaps(count, sentence):
-    parts = "test rows repeat or overlap train rows", "how well a model does on unseen sequences"
-    assert meaning(audited(any=count)) == [sentence.format(*parts)]
-
-
-def test_a_sample_is_said_to_be_one():
-    (sentence,) = meaning(audited(any=50, rows=200))
-    assert sentence.startswith("50 of 200 test rows (drawn at random of 1,000) repeat or overlap train rows (25%)")
+def test_the_sentence_on_overlaps(overlap, sentence):
+    plain, drawn = (f"test rows{of} repeat or overlap train rows" for of in ("", " (drawn at random of 1,000)"))
+    assert meaning(audited(**overlap)) == [sentence.format(plain, drawn, "how well a model does on unseen sequences")]
 
 
 def test_further_sentences():
     audit = audited()
     audit["across"]["test in train"]["equal_other_label"] = 1
     audit["splits"]["test"] |= {"equal_other_label": 2, "all_N": 3, "classes": {"no": 400, "yes": 600}}
-    audit["pretraining"] = seen()
+    audit["pretraining"] = SEEN
     assert meaning(audit)[1:] == [
         "1 test row stands in train as well, with another label.",
         "2 test rows stand twice in test with different labels.",
@@ -65,7 +55,7 @@ def test_further_sentences():
         "500 of 1,000 test rows (50%) lie in what pretraining reads: a pretrained model has seen their bases, "
         "though no label.",
     ]
-    audit["pretraining"] = seen(placed=0, read=0)
+    audit["pretraining"] = SEEN | {"placed": 0, "read": 0}
     assert meaning(audit)[-1] == "None of the test rows was found in the pretraining genome (hg38)."
     del audit["splits"]["test"]["classes"]
     audit["splits"]["test"]["labels"] = {"count": 919, "constant": 4, "least_median_largest": [0, 0.02, 0.4]}
@@ -82,8 +72,7 @@ def test_percent():
 @pytest.fixture
 def three() -> list[dict]:
     """One with leaks, one without, one with many labels and a validation split."""
-    leaking = audited(any=250, near_duplicates=200, shared_run=230)
-    leaking["pretraining"] = seen()
+    leaking = audited(any=250, near_duplicates=200, shared_run=230) | {"pretraining": SEEN}
     many = audited() | {"suite": "other", "task": "<many>"}
     many["splits"]["valid"] = copy.deepcopy(many["splits"]["test"])
     for split in many["splits"].values():
@@ -123,16 +112,14 @@ def test_the_table_for_reading(three):
     assert second[genome, "read"].text == ""
     assert [first["rows", name].text for name in ("train", "valid", "test")] == ["4,000", "", "1,000"]
     assert third["rows", "valid"].text == "1,000"
-    assert first["test rows", "bases"].text == "100 to 300" and first["test rows", "bases"].value == 200
+    assert (first["test rows", "bases"].text, first["test rows", "bases"].value) == ("100 to 300", 200)
     assert first["test rows", "largest class"].text == "no: 50%"
     assert third["test rows", "largest class"].text == "many labels"
 
 
 def test_duplicates_are_counted_of_their_split():
     audit = audited()
-    audit["across"]["test in train"] |= {
-        "equal": 1, "reverse": 20, "equal_other_label": 3, "reverse_other_label": 4,
-    }  # fmt: skip
+    audit["across"]["test in train"] |= {"equal": 1, "reverse": 20, "equal_other_label": 3, "reverse_other_label": 4}
     audit["splits"]["train"] |= {"equal": 100, "reverse": 300}
     audit["splits"]["test"] |= {"equal": 10, "reverse": 20, "rows_with_N": 5, "all_N": 2}
     read = layout(audit_table([audit], False))
@@ -146,14 +133,14 @@ def test_duplicates_are_counted_of_their_split():
 
 def test_what_is_no_audit_is_refused(tmp_path):
     path = tmp_path / "a.json"
-    for content, message in (
-        (None, r"a.json: expected an audit \(.*No such file"),
-        ("{", r"a.json: expected an audit \(Expecting"),
-        (json.dumps({"suite": "a"}), "a.json: expected an audit, found other JSON"),
-    ):
-        if content:
-            path.write_text(content)
-        with pytest.raises(ConvNovaError, match=message):
-            read_audits([path])
     path.write_text(json.dumps(audited()))
     assert read_audits([path]) == [audited()]
+    for content, found in (
+        ("{", "Expecting"),
+        ('{"suite": "a"}', "other JSON"),
+        ("[]", "other JSON"),
+        (None, "No such"),
+    ):
+        path.write_text(content) if content else path.unlink()
+        with pytest.raises(ConvNovaError, match=f"a.json: .*{found}"):
+            read_audits([path])

@@ -1,13 +1,13 @@
 """The search: its grid, its winners by validation alone, and the recipes that a later run reads."""
 
 import itertools
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from made_up_scores import write_validation_scores
 
 from convnova.cli.main import main
 from convnova.config.load import load, load_config, save
@@ -19,13 +19,9 @@ CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 TASK = {"train": "a.csv", "test": "b.csv"}
 GRID = {"training": {"lr": [0.001, 0.004], "batch_size": [8, 16]}, "settings": {"blocks": [3, 5]}}
 CONFIG = {
-    "run": "mine",
-    "seeds": [1, 2],
-    "protocols": ["heldout"],
-    "models": ["convnova_scratch"],
-    "search": GRID,
+    "run": "mine", "seeds": [1, 2], "protocols": ["heldout"], "models": ["convnova_scratch"], "search": GRID,
     "suites": {"marks": {"format": "csv", "training": {"lr": 0.5, "epochs": 3}, "tasks": {"one": TASK, "two": TASK}}},
-}
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -34,30 +30,17 @@ def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = load(CONFIG, [], CATALOGUE)
     save(config, "config.yaml")
-    random, told = np.random.default_rng(0), {}
-    for job in config.jobs():
-        scores = random.random(3).round(3).tolist()
-        told[job.task, job.model, job.seed] = max(scores)
-        path = Path(job.folder("mine")) / "metrics.json"
-        path.parent.mkdir(parents=True)
-        content = {
-            "epochs": [{"epoch": number, "score": score} for number, score in enumerate(scores, start=1)],
-            "metric": "mcc", "mcc": 7.0, "parameters": 12, "receptive_field": 193, "seconds": 3.0,
-            "provenance": {"settings": config.job_fingerprint(job)},
-        }  # fmt: skip
-        path.write_text(json.dumps(content))
-    return config, told
+    return config, write_validation_scores(config)
 
 
 def test_every_combination_is_a_model_of_its_own_with_these_values_alone_changed():
     config = load(CONFIG, [], CATALOGUE)
     plain = load({**CONFIG, "search": None}, [], CATALOGUE)
-    found = set()
+    found, other = set(), Job("marks", "one", "convnova_scratch", "heldout", 1)
     for name in config.models:
-        job, other = Job("marks", "one", name, "heldout", 1), Job("marks", "one", "convnova_scratch", "heldout", 1)
+        job, searched = other._replace(model=name), {"lr", "batch_size", "source"}
         training, settings = config.training(job), config.settings(job.model, job.suite, job.task)
         found.add((training.lr, training.batch_size, settings["blocks"]))
-        searched = {"lr", "batch_size", "source"}
         assert training.model_dump(exclude=searched) == plain.training(other).model_dump(exclude=searched)
         assert settings | {"blocks": 5} == plain.settings(other.model, other.suite, other.task)
     assert found == set(itertools.product([0.001, 0.004], [8, 16], [3, 5])) and len(config.models) == 8
@@ -71,23 +54,23 @@ def test_the_papers_search_is_over_rate_batch_weight_decay_and_blocks():
 
 
 def test_the_winner_has_the_best_mean_of_validation_scores(run):
-    config, told = run
-    best = winners(grid(config), 2)
+    config, best = run
+    table = winners(grid(config), 2)
     for task in ("one", "two"):
-        means = {name: np.mean([told[task, name, seed] for seed in (1, 2)]) for name in config.models}
-        (line,) = best[best["task"] == task].to_dict("records")
+        means = {name: np.mean([best[task, name, seed] for seed in (1, 2)]) for name in config.models}
+        (line,) = table[table["task"] == task].to_dict("records")
         assert line["candidate"] == max(means, key=means.get) and line["mean"] == pytest.approx(max(means.values()))
 
 
 def test_the_command_keeps_the_whole_grid_and_its_recipes_are_read_by_another_run(run):
-    config, told = run
+    config, _ = run
     assert main(["tables", "search", "--config", "config.yaml"]) == 0
     table = pd.read_csv("results/mine/tables/search.tsv", sep="\t")
     assert table["receptive field"].eq(193).all() and table["parameters"].eq(12).all()
     assert len(table) == 16 and table["validation score"].max() < 1
-    told = Path("results/mine/tables/search.md").read_text()
-    assert told.count("**0.") == 2
-    assert "The same in all: convnova_scratch width 128, kernel 9, dilation_base 4, tail_expansion 2." in told
+    text = Path("results/mine/tables/search.md").read_text()
+    assert text.count("**0.") == 2
+    assert "The same in all: convnova_scratch width 128, kernel 9, dilation_base 4, tail_expansion 2." in text
     winner = winners(grid(config), 2).iloc[0]
     written = yaml.safe_load(Path("results/mine/recipes/marks/one/convnova_scratch.yaml").read_text())
     assert written["grid"] == "results/mine/tables/search.tsv" and written["training"]["lr"] == winner["training"]["lr"]
@@ -95,12 +78,10 @@ def test_the_command_keeps_the_whole_grid_and_its_recipes_are_read_by_another_ru
     later = load({**CONFIG, "search": None, "recipes": "results/mine/recipes", "suites": elsewhere}, [], CATALOGUE)
     job = Job("marks", "one", "convnova_scratch", "heldout", 1)
     assert later.training(job).lr == winner["training"]["lr"] != 0.5
-    as_searched = Job("marks", "one", winner["candidate"], "heldout", 1)
-    training = later.training(job)
+    as_searched, training = job._replace(model=winner["candidate"]), later.training(job)
     assert training.changed({"source": None}) == config.training(as_searched).changed({"source": None})
     assert training.epochs == 3 and training.source["lr"] == "our search"
-    settings = config.settings(as_searched.model, "marks", "one")
-    assert later.settings(job.model, "marks", "one") == settings
+    assert later.settings(job.model, "marks", "one") == config.settings(as_searched.model, "marks", "one")
     bare = load({**CONFIG, "search": None}, [], CATALOGUE)
     assert later.job_fingerprint(job) != bare.job_fingerprint(job) and bare.training(job).lr == 0.5
 
@@ -112,20 +93,15 @@ def test_a_candidate_without_all_seeds_does_not_win_and_a_task_without_any_is_an
     assert winners(grid(config), 2).iloc[0]["candidate"] != first["candidate"]
     for path in Path("results/mine/runs/marks/two").rglob("metrics.json"):
         path.unlink()
-    with pytest.raises(ConvNovaError, match="marks/two/convnova_scratch: expected a candidate with all of its 2 seeds"):
+    with pytest.raises(ConvNovaError, match="marks/two/convnova_scratch: .* 2 seeds"):
         winners(grid(config), 2)
     with pytest.raises(ConvNovaError, match="search: expected values to try"):
         grid(load({**CONFIG, "search": None}, [], CATALOGUE))
 
 
 @pytest.mark.parametrize(
-    "search, told",
-    [
-        ({"training": {"rl": [1]}}, "search.training.rl .*unknown key; did you mean 'lr'"),
-        ({"training": {"lr": []}}, "at least 1"),
-        ({"training": {"lr": [-1.0]}}, "lr = -1.0: input should be greater than 0"),
-    ],
+    "values, named", [({"rl": [1]}, "rl .*'lr'"), ({"lr": []}, "lr.* at least 1"), ({"lr": [-1.0]}, "lr = -1.0")]
 )
-def test_a_wrong_grid_is_refused(search, told):
-    with pytest.raises(ConvNovaError, match=told):
-        load({**CONFIG, "search": search}, [], CATALOGUE)
+def test_a_wrong_grid_is_refused(values, named):
+    with pytest.raises(ConvNovaError, match=f"search.training.{named}"):
+        load({**CONFIG, "search": {"training": values}}, [], CATALOGUE)

@@ -36,8 +36,7 @@ def write(path: Path, *rows: dict[str, object]) -> Path:
 
 def test_scores_come_back_typed():
     scores = read_scores(SCORES)
-    first = scores.iloc[0]
-    assert (first["seed"], first["score"], first["simulated"], first["n_test"]) == (1, 0.8, False, 1497)
+    assert scores.loc[0, ["seed", "score", "simulated", "n_test"]].tolist() == [1, 0.8, False, 1497]
     assert scores["low"].isna().sum() == 6
     assert list(scores.columns) == COLUMNS
 
@@ -48,11 +47,8 @@ def test_a_task_named_na_stays_a_name(tmp_path):
     check(scores, CONFIG)
 
 
-def test_an_empty_table_is_read(tmp_path):
+def test_an_empty_table_is_read_and_what_is_no_table_of_scores_is_refused(tmp_path):
     assert read_scores(write(tmp_path / "scores.tsv")).empty
-
-
-def test_what_is_no_table_of_scores_is_refused(tmp_path):
     with pytest.raises(ConvNovaError, match="none.tsv.*convnova tables scores"):
         read_scores(tmp_path / "none.tsv")
     (tmp_path / "few.tsv").write_text("suite\ttask\nmine\tH3\n")
@@ -65,25 +61,20 @@ def test_what_is_no_table_of_scores_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "named"),
     [
-        ({"model": "cnn"}, "runs/metrics.json: .* found model cnn"),
-        ({"protocol": "released"}, "found protocol released"),
-        ({"seed": 9}, "found seed 9"),
-        ({"task": "H4", "row": "H4"}, "found row mine/H4 by mcc"),
-        ({"metric": "accuracy"}, "found row mine/NA by accuracy"),
-        ({"score": ""}, "expected a score, found none"),
+        ({"model": "cnn"}, "runs/metrics.json: .* model cnn"),
+        ({"protocol": "released"}, "protocol released"),
+        ({"seed": 9}, "seed 9"),
+        ({"task": "H4", "row": "H4"}, "row mine/H4 by mcc"),
+        ({"metric": "accuracy"}, "row mine/NA by accuracy"),
+        ({"score": ""}, "runs/metrics.json: .* none"),
+        ({"seed": 2, "score": 0.6}, "mine/NA/NA/convnova/heldout/2 twice"),
     ],
 )
-def test_a_score_of_another_config_is_named_never_averaged_in(tmp_path, changes, said):
+def test_a_score_of_another_config_or_there_twice_is_named_never_averaged_in(tmp_path, changes, named):
     scores = read_scores(write(tmp_path / "scores.tsv", one(seed=2), one(**changes)))
-    with pytest.raises(ConvNovaError, match=said):
-        check(scores, CONFIG)
-
-
-def test_a_run_that_is_there_twice_is_refused(tmp_path):
-    scores = read_scores(write(tmp_path / "scores.tsv", one(), one(score=0.6)))
-    with pytest.raises(ConvNovaError, match="found mine/NA/NA/convnova/heldout/1 twice"):
+    with pytest.raises(ConvNovaError, match=named):
         check(scores, CONFIG)
 
 
@@ -119,25 +110,23 @@ def test_one_row_a_run_and_one_a_group_of_labels(config):
     assert scores["row"].tolist() == ["H3", "H3", "DHS", "TF", "HM", "DHS", "TF", "HM"]
     assert scores["score"].tolist() == pytest.approx([0.1, 0.2, 1, 1.1, 1.2, 2, 2.1, 2.2])
     assert scores["auroc_mean"].tolist()[2:] == [7, 8, 9] * 2 and scores["auroc_mean"].isna().sum() == 2
-    assert scores["test_best"].tolist()[:2] == [0.6, 0.6] and scores["test_best"].isna().sum() == 6
-    assert scores["per_batch"].tolist()[:2] == [0.08, 0.08] and scores["per_batch_sorted"].tolist()[:2] == [0.01, 0.01]
-    assert scores["low"].tolist()[:2] == [0, 0] and scores["high"].tolist()[:2] == [0.4, 0.4]
-    assert scores["low"].isna().sum() == 6
+    # Only of whole tasks: the best epoch on test, means over batches, and the interval.
+    of_task = scores[["test_best", "per_batch", "per_batch_sorted", "low", "high"]]
+    assert of_task[:2].to_numpy().tolist() == [[0.6, 0.08, 0.01, 0, 0.4]] * 2 and of_task[2:].isna().all(axis=None)
     assert scores["path"][0] == "results/x/runs/nucleotide_transformer/H3/cnn/heldout/seed=1/metrics.json"
 
 
 def test_a_group_without_a_score_is_left_out_and_named(config, capsys):
-    jobs = list(config.jobs())
-    for job in jobs:
+    for job in config.jobs():
         write_result(config, job)
-    write_result(config, jobs[-1], groups={"DHS": {"auroc": 0.7}, "TF": {"n_left_out": 690}, "HM": {"auroc": 0.6}})
+    write_result(config, job, groups={"DHS": {"auroc": 0.7}, "TF": {"n_left_out": 690}, "HM": {"auroc": 0.6}})
     write_scores(config, Path())
     assert read_scores("tables/scores.tsv")["row"].tolist()[-2:] == ["DHS", "HM"]
     assert "TF: no label with both classes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    "changes, told",
+    "changes, reason",
     [
         ({"provenance": {"settings": "0123456789abcdef"}}, "made with other settings (hash 0123456789abcdef"),
         ({"mcc": math.nan}, "mcc is nan"),
@@ -146,18 +135,18 @@ def test_a_group_without_a_score_is_left_out_and_named(config, capsys):
         ({"provenance": {}}, "not a metrics file of this version"),
     ],
 )
-def test_foreign_old_and_failed_results_are_left_out_and_named(config, changes, told, capsys):
+def test_foreign_old_and_failed_results_are_left_out_and_named(config, changes, reason, capsys):
     first, *others = config.jobs()
     path = write_result(config, first, **changes)
     for job in others:
         write_result(config, job)
     write_scores(config, Path())
     assert read_scores("tables/scores.tsv")["seed"].tolist() == [2, 1, 1, 1, 2, 2, 2]
-    assert f"left out: {path}: {told}" in capsys.readouterr().err
+    assert f"left out: {path}: {reason}" in capsys.readouterr().err
 
 
 def test_missing_results_are_named_and_none_at_all_is_an_error(config, capsys):
-    with pytest.raises(ConvNovaError, match="results/x/runs: expected results of 4 fine-tunings, found none"):
+    with pytest.raises(ConvNovaError, match="results/x/runs: .* 4 fine-tunings"):
         write_scores(config, Path())
     assert capsys.readouterr().err.count("missing") == 4
     assert not Path("tables").exists()
@@ -167,13 +156,12 @@ def test_the_folds_of_cross_validation_are_seeds_of_their_own(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     content = {"run": "x", "models": ["cnn"], "seeds": [7], "protocols": ["heldout", "cv"]}
     config = load(content | {"suites": {"nucleotide_transformer": ["H3"], "genomic_benchmarks": None}}, [], CATALOGUE)
-    seeds = {(suite, protocol): [] for suite in config.suites for protocol in config.protocols}
     for job in config.jobs():
         if job.task in ("H3", "human_nontata_promoters"):
-            seeds[job.suite, job.protocol].append(job.seed)
-            write_result(config, job)
-    assert seeds["nucleotide_transformer", "cv"] == list(range(1, 11))
-    assert seeds["genomic_benchmarks", "cv"] == [1, 2, 3, 4, 5]
-    assert seeds["nucleotide_transformer", "heldout"] == [7]
+            write_result(config, job, accuracy=0.5)
     write_scores(config, Path())
-    check(read_scores("tables/scores.tsv"), config)
+    check(scores := read_scores("tables/scores.tsv"), config)
+    assert scores.groupby(["suite", "protocol"])["seed"].apply(list).to_dict() == {
+        ("nucleotide_transformer", "cv"): list(range(1, 11)), ("nucleotide_transformer", "heldout"): [7],
+        ("genomic_benchmarks", "cv"): [1, 2, 3, 4, 5], ("genomic_benchmarks", "heldout"): [7],
+    }  # fmt: skip

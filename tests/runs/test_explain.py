@@ -19,9 +19,7 @@ def test_the_text_has_all_of_the_trace(small):
     assert text.startswith(f"{METRICS}\nSimulated genome: ")
     for line in (*trace.scores, *trace.settings, trace.code, trace.machine, trace.packages, *trace.cost):
         assert f" {line}\n" in text
-    assert [line.strip() for line in text.splitlines()[-2:]] == [
-        f"again     {trace.commands[0]}", trace.commands[1]
-    ]  # fmt: skip
+    assert [line.strip() for line in text.splitlines()[-2:]] == [f"again     {trace.commands[0]}", trace.commands[1]]
     for file in (file for top in trace.inputs for file in top.walk()):
         below = text.split(f" {file.path}\n", 1)[1]
         for line in (f"sha256 {file.sha256}, unchanged since", *file.urls, *file.notes):
@@ -30,23 +28,19 @@ def test_the_text_has_all_of_the_trace(small):
     assert explain([WEIGHTS, METRICS]) == explain([WEIGHTS]) + "\n" + text
 
 
-def test_a_real_run_is_not_called_simulated(small):
+def test_a_real_run_is_not_called_simulated_and_a_file_that_changed_has_a_section(small):
     Path(METRICS).write_text(json.dumps(json.loads(Path(METRICS).read_text()) | {"simulated": False}))
     assert "imulated" not in explain([METRICS])
-
-
-def test_a_file_that_changed_has_a_section_of_its_own(small):
     Path(SHARD).write_bytes(Path(SHARD).read_bytes()[:-1] + b"\1")
     assert explain([METRICS]).splitlines()[-1].startswith(f"  CHANGED   {SHARD}: CHANGED SINCE: its sha256 is now ")
 
 
-@pytest.mark.parametrize("beside", ["predictions.parquet", "log.csv", ""])
-def test_a_file_beside_the_metrics_and_their_folder_mean_the_same(small, beside):
-    assert explain([str(Path(METRICS).parent / beside)]) == explain([METRICS])
-
-
-def test_paths_are_found_from_another_folder(small, monkeypatch):
+def test_a_file_beside_the_metrics_their_folder_and_a_path_from_elsewhere_mean_the_same(small, monkeypatch, capsys):
     text = explain([METRICS])
+    for beside in ("predictions.parquet", "log.csv", ""):
+        assert explain([str(Path(METRICS).parent / beside)]) == text
+    assert convnova("explain", METRICS) == 0 and capsys.readouterr().out == text
+    assert convnova("explain", "nowhere") == 1
     monkeypatch.chdir("/")
     assert explain([str(small / METRICS)]) == text
 
@@ -57,18 +51,13 @@ def test_a_cell_of_a_table_gives_its_fine_tunings(small):
     assert " over seeds 1,2; simulated genome\n" in text
     assert text.count("of wall time") == 2
     for seed in (1, 2):
-        alone = explain([METRICS.replace("seed=1", f"seed={seed}")])
-        assert alone.rstrip("\n") in text
+        assert explain([METRICS.replace("seed=1", f"seed={seed}")]).rstrip("\n") in text
     assert explain([TABLE, "H3", "cnn", "released", "seed=2"]).count("of wall time") == 1
     assert explain([TABLE.replace(".tsv", ".html"), "H3", "cnn"]).count("of wall time") == 4
-    assert explain(["results/small/tables/scores.tsv", "H3", "cnn"]).count("of wall time") == 4
-
-
-@pytest.mark.parametrize("name", ["comparisons.md", "protocols.html", "items.tsv", "convnova_table_1.tex"])
-def test_a_table_of_all_suites_leads_back_as_well(small, name):
-    table = f"results/small/tables/{name}"
-    assert explain([table, "H3", "cnn", "heldout", "1"]).count("of wall time") == 1
-    assert explain([table]).startswith(f"{table}: 4 cells from 8 results")
+    for name in ("scores.tsv", "comparisons.md", "protocols.html", "items.tsv", "convnova_table_1.tex"):
+        table = f"results/small/tables/{name}"
+        assert explain([table, "H3", "cnn"]).count("of wall time") == 4
+        assert explain([table]).startswith(f"{table}: 4 cells from 8 results")
 
 
 def test_a_table_alone_lists_its_cells(small):
@@ -96,25 +85,16 @@ def test_a_number_made_again_since_the_table_is_said(small):
 
 
 @pytest.mark.parametrize(
-    "words, message",
+    "words, named",
     [
-        (["nowhere/metrics.json"], "nowhere/metrics.json: expected a result, found nothing"),
-        (["mine.yaml"], "mine.yaml: expected a metrics.json, a file beside one"),
-        (["results/small/figures/pretraining.svg"], "expected a metrics.json, a file beside one"),
-        (["results/small/tables/provenance.tsv"], "provenance.tsv: expected a table of scores"),
-        ([TABLE, "H4"], "row 'H4'; did you mean 'H3'?"),
-        ([TABLE, "H3", "convnov"], "model 'convnov' of H3; did you mean 'convnova'?"),
-        ([TABLE, "H3", "cnn", "heldout", "7"], "seed '7' of H3 cnn heldout; expected one of 1, 2"),
-        ([TABLE, "H3", "cnn", "heldout", "1", "x"], "expected at most a row, a model, a protocol and a seed"),
+        ("nowhere/metrics.json", "nowhere/metrics.json: .* found nothing"), ("mine.yaml", "mine.yaml: .*metrics.json"),
+        ("results/small/figures/pretraining.svg", "pretraining.svg: .*metrics.json"),
+        ("results/small/tables/provenance.tsv", "provenance.tsv: .*table of scores"),
+        (f"{TABLE} H4", "row 'H4'; .*'H3'"), (f"{TABLE} H3 convnov", "model 'convnov' of H3; .*'convnova'"),
+        (f"{TABLE} H3 cnn heldout 7", "seed '7' of H3 cnn heldout; .* 1, 2"),
+        (f"{TABLE} H3 cnn heldout 1 x", "at most .* found H3 cnn heldout 1 x"),
     ],
-)
-def test_mistakes_are_named(small, words, message):
-    with pytest.raises(ConvNovaError) as caught:
-        explain(words)
-    assert message in str(caught.value)
-
-
-def test_the_command_prints_it(small, capsys):
-    assert convnova("explain", METRICS) == 0
-    assert capsys.readouterr().out == explain([METRICS])
-    assert convnova("explain", "nowhere") == 1
+)  # fmt: skip
+def test_mistakes_are_named(small, words, named):
+    with pytest.raises(ConvNovaError, match=named):
+        explain(words.split())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_run import RUN, SHARD, TABLE, WEIGHTS, convnova, finetune
+from small_run import CATALOGUE, RUN, SHARD, TABLE, WEIGHTS, convnova, finetune
 
 from convnova.config.load import load_config
 from convnova.config.run import Job
@@ -39,15 +39,10 @@ def test_a_finished_run_is_done(small):
     assert len(found) == 1 + 2 * 2 * 2 and {step.state for step in found} == {"done"}
     head, *table = as_text(config, found).splitlines()
     assert head == "small (simulated genome): 9 of 9 results are in"
-    assert [line.split() for line in table] == [
-        ["suite", "model", "done"],
-        ["pretraining", "convnova", "1"],
-        ["nucleotide_transformer", "convnova", "4"],
-        ["nucleotide_transformer", "cnn", "4"],
-    ]
-
-
-def test_nothing_there_is_missing(small):
+    assert [" ".join(line.split()) for line in table] == [
+        "suite model done", "pretraining convnova 1",
+        "nucleotide_transformer convnova 4", "nucleotide_transformer cnn 4",
+    ]  # fmt: skip
     shutil.rmtree(FOLDER)
     LOG.unlink()
     assert states() == {NAME: ("missing", "")}
@@ -59,8 +54,8 @@ def test_a_failed_step_has_its_log_and_its_error(small):
     shard.write_bytes(shard.read_bytes()[:-9])
     config = load_config("results/small/config.yaml")
     assert finetune(config, JOB) == 1
-    (state, detail) = states()[NAME]
-    assert state == "failed" and "expected a whole safetensors file" in detail
+    state, detail = states()[NAME]
+    assert state == "failed" and "whole safetensors file" in detail
     text = as_text(config, steps(config))
     assert f"failed: {NAME}: {detail}\n  log: {LOG}" in text and "8 of 9 results are in" in text
 
@@ -79,8 +74,8 @@ def test_a_training_whose_loss_is_not_finite_is_failed_and_in_no_table(small):
     assert state == "failed" and re.search(r"error: the loss is (nan|inf) at step", detail)
     assert [state for state, _ in states().values()].count("stale") == 3
     assert f"failed: {NAME}: {detail}\n  log: {LOG}" in as_text(config, steps(config))
-    published = str(Path(__file__).resolve().parents[2] / "config" / "published.csv")
-    assert convnova("tables", "--config", str(path), "--published", published, "scores", "comparisons") == 0
+    words = ("--config", str(path), "--published", str(CATALOGUE / "published.csv"))
+    assert convnova("tables", *words, "scores", "comparisons") == 0
     scores = Path("results/small/tables/scores.tsv")
     assert "/convnova/" in scores.read_text() and "/cnn/" not in scores.read_text()
     (line,) = [text for text in Path(TABLE).with_suffix(".md").read_text().splitlines() if text.startswith("| H3 ")]
@@ -101,35 +96,27 @@ def test_a_mistake_of_the_program_is_in_the_log_too(small, monkeypatch):
 @pytest.mark.parametrize(
     "last, ago, state",
     [
-        ("12:00:00 epoch 1: score 0.5\n", 5, "running"),
-        ("12:00:00 epoch 1: score 0.5\n", 7300, "interrupted"),
-        ("", 5, "running"),
-        ("12:00:00 interrupted\n", 5, "interrupted"),
+        ("12:00:00 epoch 1: score 0.5\n", 5, "running"), ("12:00:00 interrupted\n", 5, "interrupted"),
+        ("12:00:00 epoch 1: score 0.5\n", 7300, "interrupted"), ("", 5, "running"),
         ("12:00:00 error: x: stopped by a signal at step 3 of 9; run it again to continue\n", 5, "interrupted"),
         ("12:00:00 error: the loss is nan\n", 7300, "failed"),
         ("12:00:00 error: a try before\n12:00:09 epoch 1: score 0.5\n", 5, "running"),
     ],
-)
+)  # fmt: skip
 def test_a_log_without_a_result_tells_by_its_end_and_age(small, last, ago, state):
     shutil.rmtree(FOLDER)
     write_log(last, ago)
     assert states()[NAME][0] == state
     if ago == 7300 and state == "interrupted":
         assert states()[NAME][1] == "last sign of life 2:01:40 ago"
-
-
-def test_a_checkpoint_is_a_sign_of_life(small):
-    shutil.rmtree(FOLDER)
-    write_log("12:00:00 epoch 1: score 0.5\n", 7300)
-    (FOLDER / "checkpoints" / "0123" / "step-000000004").mkdir(parents=True)
-    assert states()[NAME][0] == "running"
+        (FOLDER / "checkpoints" / "0123" / "step-000000004").mkdir(parents=True)
+        assert states()[NAME][0] == "running"
 
 
 def test_results_of_other_settings_are_stale(small):
     written = RUN | {"finetune": {"epochs": 2, "batch_size": 16}}
     Path("other.yaml").write_text(yaml.safe_dump(written, sort_keys=False))
-    catalogue = Path(__file__).resolve().parents[2] / "config"
-    assert convnova("config", "other.yaml", "--catalogue", str(catalogue), "--out", "results/small/config.yaml") == 0
+    assert convnova("config", "other.yaml", "--catalogue", str(CATALOGUE), "--out", "results/small/config.yaml") == 0
     assert len(states()) == 8 and {state for state, _ in states().values()} == {"stale"}
     (config,) = runs("small")
     lines = as_text(config, steps(config)).splitlines()
@@ -158,13 +145,13 @@ def test_runs_by_name_by_file_and_all(small, capsys):
     shutil.copytree("results/small", "results/other")
     assert [config.run for config in runs("results/small/config.yaml")] == ["small"]
     assert len(runs(None)) == 2
-    with pytest.raises(ConvNovaError, match="^smal: expected a config file or the name of a run; did you mean"):
+    with pytest.raises(ConvNovaError, match="^smal: .*'small'"):
         runs("smal")
     Path("results/other/config.yaml").write_text("resolved: true\nrun: other\nsedes: [1]\n")
     assert [config.run for config in runs(None)] == ["small"]
     assert "results/other/config.yaml: passed over: " in capsys.readouterr().err
     shutil.rmtree("results")
-    with pytest.raises(ConvNovaError, match="results: expected runs with a config.yaml each, found none"):
+    with pytest.raises(ConvNovaError, match="^results: .*config.yaml"):
         runs(None)
 
 
