@@ -67,8 +67,11 @@ def test_figures_are_the_same_bytes_each_time(figures, scores, published, tmp_pa
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in first]
 
 
-def test_a_simulated_genome_is_said_on_the_figure_and_has_no_diamond(scores, published, tmp_path):
-    write_figures(scores[scores["suite"] == NT], published, changed(only(CONFIG, NT), simulate=Simulate()), tmp_path)
+@pytest.mark.parametrize("simulate", [Simulate(), None])
+def test_a_simulated_genome_is_said_on_the_figure_and_has_no_diamond(scores, published, tmp_path, simulate):
+    """Whether the config or a result says that it is simulated."""
+    scores = scores[scores["suite"] == NT].assign(simulated=simulate is None)
+    write_figures(scores, published, changed(only(CONFIG, NT), simulate=simulate), tmp_path)
     found = texts(tmp_path / f"{NT}.svg")
     assert "Simulated genome: not comparable with published numbers" in found
     assert not any(text.startswith("published (") for text in found)
