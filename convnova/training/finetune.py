@@ -192,9 +192,9 @@ class Classification:
             `score`: on the part that chooses the epoch; -inf where it is not a number. `test`: on the test part, for
             the audit alone, where that is another part and the metric is a number.
         """
-        results, parts = {"score": -np.inf}, {"score": self.splits["valid"], "test": self.splits["test"]}
-        if parts["test"] is parts["score"]:
-            del parts["test"]
+        valid, test = self.splits["valid"], self.splits["test"]
+        parts = {"score": valid} if test is valid else {"score": valid, "test": test}
+        results = {"score": -np.inf}
         for name, data in parts.items():
             predicted = predict(model, data, self.padding, self.evaluation_batch, self.strands)
             value = score(self.task, labels_of(data), predicted).get(self.task.metric, np.nan)

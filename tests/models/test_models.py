@@ -32,7 +32,7 @@ TINY = {
     "convnova, reverse complement": (
         "convnova",
         {"width": 8, "kernel": 3, "blocks": 3, "second_branch": "reverse_complement"},
-    ),
+    ),  # fmt: skip
     "unet": ("unet", {"width": 8, "kernel": 3, "blocks": 5, "dilation_base": 3}),
     "legnet": ("legnet", {"channels": [8, 8, 12], "kernel": 5}),
     "basenji2": ("basenji2", {"width": 16, "tower_blocks": 2, "dilated_blocks": 3, "dropout": 0.0}),
@@ -71,9 +71,7 @@ def padded(singles: list[torch.Tensor], width: int) -> torch.Tensor:
 def test_every_architecture_is_tried_here():
     modules = {found.name for found in pkgutil.iter_modules(convnova.models.__path__)}
     with_config = {name for name in modules if hasattr(importlib.import_module(f"convnova.models.{name}"), "Config")}
-    assert with_config - {"cnn", "huggingface", "kmer_regression"} == {
-        architecture for architecture, _ in TINY.values()
-    }
+    assert with_config - {"cnn", "huggingface", "kmer_regression"} == {name for name, _ in TINY.values()}
     catalogued = {load({"models": [path.stem], "genome": "g.fa"}, [], CATALOGUE).models[path.stem].architecture
                   for path in (CATALOGUE / "models").glob("*.yaml")}  # fmt: skip
     assert catalogued <= with_config
@@ -242,9 +240,7 @@ def test_a_frozen_backbone_stays_as_it_was_and_its_head_learns(head):
     torch.testing.assert_close(model(tokens), model(tokens)), "no dropout"
     model(tokens).square().sum().backward()
     optimizer.step()
-    changed = {
-        name.split(".")[0] for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])
-    }
+    changed = {name.split(".")[0] for name, value in model.state_dict().items() if not value.equal(before[name])}
     assert changed == ({"head"} if head == "linear" else {"head", "convolutions"})
 
 
@@ -255,10 +251,7 @@ def test_the_head_of_bend_is_two_convolutions_of_64_channels():
 
 
 MISFITS = [
-    (
-        {"hyenadna_scratch": {"settings": {"length": 300}}},
-        r"hyenadna_scratch.*length = 300: .*nucleotide_tr",
-    ),
+    ({"hyenadna_scratch": {"settings": {"length": 300}}}, "hyenadna_scratch.*length = 300: .*nucleotide_tr"),
     ({"convnova_scratch": {"frozen": True}}, "frozen = true: expected a pretrained model"),
     ({"cnn": {"head": "cnn"}}, "cnn has a head of its own"),
     ({"cnn": {"pretrained": True}}, "cnn has no part that pretraining could train"),
@@ -275,19 +268,15 @@ def test_models_that_do_not_fit_are_refused_before_any_job(models, message):
         validate(config)
 
 
-@pytest.mark.parametrize(
-    "name, content, message",
-    [
-        ("pyramid", None, "architecture 'pyramid': expected a module convnova/models/pyramid.py$"),
-        (
-            "pyramid",
-            "import numpyy.linalg",
-            "convnova/models/pyramid.py: expected what it imports, found no 'numpyy'; install it",
-        ),
-        ("pyramid", "import convnova.models.tower", r"pyramid.py: .* found no 'convnova\.models\.tower'"),
-        ("layers", None, "'layers': expected a class `Config` in convnova/models/layers.py, found none"),
-    ],
-)
+NO_ARCHITECTURES = [
+    ("pyramid", None, "architecture 'pyramid': .* convnova/models/pyramid.py$"),
+    ("pyramid", "import numpyy.linalg", "convnova/models/pyramid.py: .* no 'numpyy'; install it"),
+    ("pyramid", "import convnova.models.tower", r"pyramid.py: .* found no 'convnova\.models\.tower'"),
+    ("layers", None, "'layers': .* class `Config` in convnova/models/layers.py"),
+]
+
+
+@pytest.mark.parametrize("name, content, message", NO_ARCHITECTURES)
 def test_what_is_wrong_with_an_architecture_is_told(name, content, message, tmp_path, monkeypatch):
     if content:
         monkeypatch.setattr(convnova.models, "__path__", [*convnova.models.__path__, str(tmp_path)])
@@ -307,9 +296,7 @@ def test_sequences_of_unknown_length_and_recipes_are_held_against_the_longest_to
     (tmp_path / "nucleotide_transformer/H3/hyenadna_scratch.yaml").write_text(recipe)
     written = {"suites": {"nucleotide_transformer": ["H3"]}, "models": ["hyenadna_scratch"]}
     written["recipes"] = str(tmp_path)
-    with pytest.raises(
-        ConvNovaError, match="recipes.*hyenadna_scratch.settings.length = 200: .*nucleotide_transformer/H3"
-    ):
+    with pytest.raises(ConvNovaError, match="recipes.*scratch.settings.length = 200: .*nucleotide_transformer/H3"):
         validate(load(written, [], CATALOGUE))
 
 
@@ -325,6 +312,5 @@ def test_padding_of_the_other_strand_stays_where_it_is():
     flipped = reverse_complement_batch(tokens, torch.tensor([4, 5]).numpy(), Padding())
     assert flipped.tolist() == [[4, 2, 3, 3, 5], [3, 2, 0, 0, 1]]
     left = torch.tensor([[4, 4, 0, 0, 1]], dtype=torch.uint8)
-    assert reverse_complement_batch(left, torch.tensor([3]).numpy(), Padding(counted=True, left=True)).tolist() == [
-        [4, 4, 2, 3, 3]
-    ]
+    flipped = reverse_complement_batch(left, torch.tensor([3]).numpy(), Padding(counted=True, left=True))
+    assert flipped.tolist() == [[4, 4, 2, 3, 3]]
