@@ -38,9 +38,7 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
     """
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     if labels.shape != predicted.shape or labels.size == 0:
-        raise ConvNovaError(
-            f"expected as many predictions as labels, at least one; found {predicted.shape} and {labels.shape}"
-        )
+        raise ConvNovaError(f"expected labels and as many predictions, found {labels.shape} and {predicted.shape}")
     for name, ids in (("label", labels), ("predicted class", predicted)):
         if ids.min() < 0 or ids.max() >= classes:
             wrong = ids.min() if ids.min() < 0 else ids.max()

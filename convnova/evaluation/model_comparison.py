@@ -240,25 +240,22 @@ def _by_confusions(
 
 
 def _by_bootstrap(
-    pair: dict[str, Any],
-    scores: Callable[[np.ndarray], np.ndarray],
-    counts: np.ndarray,
-    resampled: Iterable[np.ndarray],
+    pair: dict[str, Any], scores: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, drawn: Iterable[np.ndarray]
 ) -> PairedOverTestRows:
     """Interval and two-sided p value of the mean difference over seeds.
 
     Args:
         scores: weights (resamples, kinds) to scores by the seeds of a, then of b (resamples, 2 seeds).
         counts: the weights of the test set itself (kinds,).
-        resampled: the weights of the resamples, in parts.
+        drawn: the weights of the resamples, in parts.
     """
-    a, b = np.split(np.concatenate(list(map(scores, chain([counts[None]], resampled)))), 2, axis=1)
-    by_seed, drawn = a[0] - b[0], (a - b)[1:].mean(1)
-    defined = drawn[~np.isnan(drawn)]
+    a, b = np.split(np.concatenate(list(map(scores, chain([counts[None]], drawn)))), 2, axis=1)
+    by_seed, resampled = a[0] - b[0], (a - b)[1:].mean(1)
+    defined = resampled[~np.isnan(resampled)]
     # Twice the share of resamples on the other side of zero; 1 is added so that p is never 0.
     below, above = 1 + (defined <= 0).sum(), 1 + (defined >= 0).sum()
     p = float(min(1.0, 2 * min(below, above) / (len(defined) + 1)))
-    low, high = percentiles(drawn)
+    low, high = percentiles(resampled)
     return PairedOverTestRows(**pair, **_over_seeds(by_seed), test="paired bootstrap", low=low, high=high, p=p)
 
 

@@ -126,14 +126,9 @@ def _long_range(scores: pd.DataFrame, config: RunConfig) -> Parts:
             lines.append(line)
         fields = receptive_fields(scores[scores["suite"] == suite], config.model_titles)
         last.append(LAST | fields | {"task": f"receptive field, {config.suite_titles[suite]}"})
-    cells = [line[title] for line in lines for title in config.model_titles.values()]
-    return [*lines, *last], f"{UNKNOWN} Mean ± standard deviation over seeds.", _run_cells(cells)
-
-
-def _run_cells(cells: list[Any]) -> str:
-    """How many cells are not empty."""
-    run = sum(map(pd.notna, cells))
-    return f"{run} of {len(cells)} cells are run; nothing published to compare with."
+    run = [pd.notna(line[title]) for line in lines for title in config.model_titles.values()]
+    summary = f"{sum(run)} of {len(run)} cells are run; nothing published to compare with."
+    return [*lines, *last], f"{UNKNOWN} Mean ± standard deviation over seeds.", summary
 
 
 def _blocks(scores: pd.DataFrame, config: RunConfig) -> Parts:
@@ -173,5 +168,7 @@ def _ablations(scores: pd.DataFrame, config: RunConfig) -> Parts:
                 of_rows = runs[runs["protocol"] == protocol].groupby("row")["score"].mean()
                 line[f"{suite_title}: {protocol}"] = of_rows.mean() if len(of_rows) else None
         lines.append(line)
+    run = [pd.notna(cell) for line in lines for cell in list(line.values())[2:]]
+    summary = f"{sum(run)} of {len(run)} cells are run; nothing published to compare with."
     means = "Every model of the run: what differs, and the mean of its tasks' means, each by its own metric."
-    return lines, f"{UNKNOWN} {means}", _run_cells([cell for line in lines for cell in list(line.values())[2:]])
+    return lines, f"{UNKNOWN} {means}", summary
