@@ -67,6 +67,12 @@ def published():
 
 
 @pytest.fixture(scope="session")
+def paper_numbers():
+    """All published numbers of the repository."""
+    return read_published(Path(__file__).parents[1] / "config" / "published.csv")
+
+
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
     """A folder with a finished run; not to be written to."""
     import small_run

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from convnova.config.run import RunConfig
+from convnova.reporting.render import layout
 from convnova.reporting.scores import COLUMNS
+from convnova.reporting.table import Table
 
 GOLDEN = Path(__file__).parent / "reporting" / "golden" / "tables"
 NT, GB, CP = "nucleotide_transformer", "genomic_benchmarks", "chromatin_profile"
@@ -88,6 +90,12 @@ def write_validation_scores(config: RunConfig) -> dict[tuple[str, str, int], flo
         }  # fmt: skip
         path.write_text(json.dumps(content))
     return best
+
+
+def table_rows(table: Table) -> list[dict[str, str]]:
+    """The texts of a table by their heads, which are unique."""
+    read = layout(table)
+    return [{head.text: cell.text for head, cell in zip(read.heads, row, strict=True)} for row in read.rows]
 
 
 def made_up(seed: int, n: int, classes: int = 2, skill: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
