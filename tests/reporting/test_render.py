@@ -145,6 +145,7 @@ def test_latex_of_more_than_a_page_holds_goes_on_in_further_floats():
     text = render(wide(60), "tex")
     assert text.count(r"\begin{table*}") == 4 and text.count("(continued)") == 3
     assert text.count(r"\label{tab:wide}") == 1
+    assert all(text.count(f"task {i} &") == 2 for i in range(60))
     assert text.count("A note.") == 1 and text.index("A note.") > text.rindex(r"\end{table*}")
     one = render(replace(wide(3), frame=wide(3).frame[["Model 1"]]), "tex")
     assert one.count(r"\begin{table*}") == 1 and one.index("A note.") < one.index(r"\end{table*}")
