@@ -72,6 +72,7 @@ def test_papers_by_cross_validation_stand_beside_ours_by_folds_and_their_own_met
     row = next(row for row in table_rows(table) if row["task"] == "promoter_tata")
     assert row["metric"] == "F1 (class 1)"
     assert row["ours: ConvNova"] == "0.930 ± 0.040 (n=3 of 10)"  # largest minus smallest, as the papers print it
+    assert "by cv: " in table.caption and "by released: " not in table.caption
     assert set(row) >= {"Caduceus-Ph", "Caduceus-PS", "HyenaDNA"} and "ConvNova" not in row
     assert table.summary == "1 of 54 cells of ours are run; none may be compared with a published one."
 
@@ -108,3 +109,4 @@ def test_tables_whose_numbers_are_not_known_are_ours_alone(tables):
     suite = WHOLE.suite_titles[NT]
     assert (first[f"{suite}: parameters"], first[f"{suite}: heldout"], first[f"{suite}: cv"]) == ("1.69M", "0.880", "")
     assert third[f"{suite}: receptive field"] == "whole sequence"
+    assert " of 45 cells are run" in tables["convnova_ablations"].summary
