@@ -19,6 +19,7 @@ from convnova.config.load import load
 from convnova.config.run import Job
 from convnova.data.batches import Padding
 from convnova.data.prepare_task import tokenize_task
+from convnova.data.splits import split_rows
 from convnova.data.task_dataset import read_task
 from convnova.errors import ConvNovaError
 from convnova.evaluation.predict import predict
@@ -240,6 +241,15 @@ def test_the_test_score_of_every_epoch_is_kept_and_that_of_the_chosen_one_is_the
     assert result["epochs"][result["best_epoch"] - 1]["test"] == pytest.approx(result["mcc"])
     released = metrics(setting.run(protocol="released"))
     assert released["epochs"][released["best_epoch"] - 1] == {"epoch": released["best_epoch"], "score": released["mcc"]}
+
+
+def test_a_score_that_is_not_a_number_is_the_worst_and_is_not_noted_for_the_audit(setting, monkeypatch):
+    splits = split_rows(read_task(setting.dataset("a", setting.test)), "heldout", 1, 55)
+    objective = Classification(setting.config.suites["own"].tasks["motif"], Training(), 1, splits, Padding())
+    monkeypatch.setattr("convnova.training.finetune.predict", lambda *_: None)
+    for value, expected in ((0.5, {"score": 0.5, "test": 0.5}), (np.nan, {"score": -np.inf})):
+        monkeypatch.setattr("convnova.training.finetune.score", lambda *_, value=value: {"mcc": value})
+        assert objective.evaluate(torch.nn.Linear(1, 1)) == expected
 
 
 @pytest.mark.parametrize("protocol, padding", [("heldout", "pooled"), ("released", "masked")])

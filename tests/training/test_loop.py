@@ -239,8 +239,12 @@ def test_precision_is_that_of_training_and_evaluation(tmp_path):
 
 
 def test_the_log_has_a_row_a_step_and_one_an_evaluation(tmp_path):
-    run(tmp_path)
-    lines = (tmp_path / "log.csv").read_text().splitlines()
+    run(tmp_path, checkpoint_seconds=0)
+    text = (tmp_path / "log.csv").read_text()
+    (tmp_path / "log.csv").unlink()
+    run(tmp_path)  # from the checkpoint after the last step, in a job that has lost the log
+    assert (tmp_path / "log.csv").read_text() == text
+    lines = text.splitlines()
     assert lines[0] == "step,epoch,split,loss,lr,bases,seconds,bases_per_second,memory_mb,seconds_left"
     assert (len(lines), sum(",valid," in line for line in lines)) == (45, 4)
     last = lines[-2].split(",")
