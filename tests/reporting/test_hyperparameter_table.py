@@ -73,7 +73,8 @@ def test_a_recipe_a_task_and_model_is_written_and_makes_the_same_run(tmp_path, c
     assert len(list((tmp_path / "recipes").glob("*/*/*.yaml"))) == 4
     text = (tmp_path / "recipes/nucleotide_transformer/H3/legnet.yaml").read_text()
     recipe = yaml.safe_load(text)
-    assert recipe["training"]["lr"] == 6e-4 and recipe["source"]["lr"] == "released code"
+    assert recipe["training"]["lr"] == 6e-4 and None not in recipe["training"].values()
+    assert recipe["source"]["lr"] == "released code"
     assert recipe["source"].keys() == {**recipe["training"], **recipe["settings"]}.keys()
     assert {"# strands = forward: released code", "# pooling = mean: released code"} <= {*text.splitlines()}
     one, other = (load(written | more, [], CATALOGUE) for more in ({}, {"recipes": str(tmp_path / "recipes")}))
