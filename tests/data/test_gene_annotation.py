@@ -43,6 +43,8 @@ HOST_AND_GUEST = [(1, 9, "+", "host"), (40, 60, "+", "host"), (20, 28, "-", "gue
         ([(5, 10, "-", "a"), (33, 41, "-", "a")], "......." + "FFF" + "A" + "I" * 20 + "D" + "F" * 9),
         # The stop codon may lie on both sides of an intron.
         ([(1, 9, "+", "a"), (31, 32, "+", "a")], "E" * 8 + "." + "d" + "i" * 19 + "a"),
+        # The shortest intron has 20 bases.
+        ([(1, 9, "+", "a"), (30, 38, "+", "a")], "E" * 9 + "d" + "i" * 18 + "a" + "E" * 6),
         # A gap too short for an intron, or an overlap, is a shift of the frame.
         ([(1, 9, "+", "a"), (11, 19, "+", "a")], "E" * 16),
         ([(1, 9, "+", "a"), (9, 19, "+", "a")], "E" * 16),
