@@ -3,7 +3,7 @@
 A module `convnova.models.<architecture>` has a dataclass `Config` with `receptive_field` (bases that an output sees at
 most; None for the whole sequence) and a class `Backbone(Config)` with `width` and
 `forward(tokens (B, L), positions=None) -> (B, L, width)`, or (M, width) at flat positions; or, where features of single
-bases are not what it makes, a function `predictor(config, kind, outputs, length, **options)` that returns the whole
+bases are not what it makes, a function or class `predictor(config, kind, outputs, length, **options)`, the whole
 network.
 `Config.longest`, where there is one, is the longest sequence it can read; `Config.receptive_field_per_base`, where
 there is one, is that of predictions of single bases; `check(config)` tries what can be tried before any job;
@@ -91,7 +91,7 @@ def checkpoint_activations(model: nn.Module) -> None:
     if not parts:
         raise ConvNovaError("checkpointing = true: expected a model that has it (convnova), found none; leave it out")
     for part in parts:
-        part.checkpointing = True
+        part.checkpointing, part.recordable = True, False
 
 
 def new_model(build: Callable[[], nn.Module], seed: int, checkpointing: bool = False) -> nn.Module:

@@ -23,7 +23,6 @@ from convnova.models.layers import (
     one_hot,
     padding_mask,
     select_positions,
-    upsample,
 )
 
 
@@ -44,27 +43,16 @@ class Config:
         check_positive(self, "width", "tower_blocks", "dilated_blocks")
 
     @property
-    def tower(self) -> list[int]:
-        """Channels of the stem and of each block of the tower."""
-        stem = self.width * 3 / 8
-        return [round(stem * (self.width / stem) ** (i / self.tower_blocks)) for i in range(self.tower_blocks + 1)]
-
-    @property
     def dilations(self) -> list[int]:
         """Dilation of each dilated block, in bins."""
         return [round(self.rate**i) for i in range(self.dilated_blocks)]
-
-    @property
-    def bin(self) -> int:
-        """Bases a bin."""
-        return 2 ** (1 + self.tower_blocks)
 
     @property
     def receptive_field(self) -> int:
         """Bases that one bin sees."""
         stem = 15 + 1  # 15 taps, and one position more for the pooling by 2
         tower = sum((4 + 1) * 2 ** (i + 1) for i in range(self.tower_blocks))
-        return stem + tower + 2 * sum(self.dilations) * self.bin
+        return stem + tower + 2 * sum(self.dilations) * 2 ** (1 + self.tower_blocks)
 
 
 class ConvStep(nn.Module):
@@ -86,7 +74,8 @@ class Backbone(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         self.config, self.width, inner = config, 2 * config.width, config.width // 2
-        first, *_ = sizes = config.tower
+        start, steps = config.width * 3 / 8, config.tower_blocks
+        first, *_ = sizes = [round(start * (config.width / start) ** (i / steps)) for i in range(steps + 1)]
         self.stem, self.stem_norm = Convolution(VOCABULARY, first, 15, bias=False), BatchNorm(first)
         self.tower = nn.ModuleList(ConvStep(*size, 5) for size in zip(sizes, sizes[1:], strict=False))
         self.dilated = nn.ModuleList(
@@ -105,5 +94,5 @@ class Backbone(nn.Module):
             x, is_base = max_pool(step(x, is_base), is_base, 2)
         for dilated, last in self.dilated:
             x = x + F.dropout(last(dilated(x, is_base), is_base), self.config.dropout, self.training)
-        x = F.gelu(self.end(x, is_base))
-        return select_positions(upsample(x, self.config.bin, tokens.shape[1]), positions)
+        x = F.gelu(self.end(x, is_base)).repeat_interleave(2 ** (1 + self.config.tower_blocks), 1)  # from bins to bases
+        return select_positions(x[:, : tokens.shape[1]], positions)

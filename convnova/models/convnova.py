@@ -70,9 +70,7 @@ class Config:
             raise ConvNovaError(f"kernel = {self.kernel}: expected an odd number, so that lengths are kept")
         for name, known in (("second_branch", SECOND_BRANCHES), ("gate", GATES)):
             if getattr(self, name) not in known:
-                raise ConvNovaError(
-                    f"{name} = {getattr(self, name)!r}: expected {', '.join(known[:-1])} or {known[-1]}"
-                )
+                raise ConvNovaError(f"{name} = {getattr(self, name)!r}: expected one of {', '.join(known)}")
         if self.gate == "none" and self.second_branch != "none":
             raise ConvNovaError("gate = 'none': a second branch has nothing to do then; set `second_branch: none`")
         if not 0 <= self.dropout < 1:
@@ -85,14 +83,11 @@ class Config:
         return [dilation for dilation in one_each for _ in range(self.stacks)]
 
     @property
-    def reach(self) -> int:
-        """Bases to either side that one output position of a branch sees."""
-        return STEM_KERNEL // 2 + self.kernel // 2 * sum(self.dilations)
-
-    @property
     def receptive_field(self) -> int | None:
         """Bases that one output position sees; None where the gate reads the sequence from its other end as well."""
-        return None if self.second_branch == "reverse_complement" else 2 * self.reach + 1
+        if self.second_branch == "reverse_complement":
+            return None
+        return STEM_KERNEL + (self.kernel - 1) * sum(self.dilations)
 
 
 class GatedConvolutionBlock(nn.Module):
@@ -112,12 +107,7 @@ class GatedConvolutionBlock(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width)) if config.ffn else None
 
     def forward(
-        self,
-        x: Tensor,
-        c: Tensor | None,
-        is_base: Tensor | None,
-        positions: Tensor | None = None,
-        last: bool = False,
+        self, x: Tensor, c: Tensor | None, is_base: Tensor | None, positions: Tensor | None = None, last: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """Update both branches.
 
@@ -213,10 +203,8 @@ class Backbone(nn.Module):
     fast = True
     """As of the blocks, for the stems and the tail."""
 
-    @property
-    def recordable(self) -> bool:
-        """Whether nothing in a step waits for the GPU (see `convnova.training.cuda_graphs`)."""
-        return not self.checkpointing
+    recordable = True
+    """Whether nothing in a step waits for the GPU (see `convnova.training.cuda_graphs`); checkpointing does."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -227,14 +215,8 @@ class Backbone(nn.Module):
         blocks = (GatedConvolutionBlock(config, dilation) for dilation in config.dilations[:: config.stacks])
         self.blocks = nn.ModuleList(copy.deepcopy(block) for block in blocks for _ in range(config.stacks))
         self.tail = nn.Sequential(
-            nn.Linear(self.width, inner),
-            nn.GELU(),
-            nn.Linear(inner, inner),
-            nn.LayerNorm(inner),
-            nn.Linear(inner, inner),
-            nn.GELU(),
-            nn.Linear(inner, self.width),
-            nn.LayerNorm(self.width),
+            *(nn.Linear(self.width, inner), nn.GELU(), nn.Linear(inner, inner), nn.LayerNorm(inner)),
+            *(nn.Linear(inner, inner), nn.GELU(), nn.Linear(inner, self.width), nn.LayerNorm(self.width)),
         )
         final = (nn.Linear(self.width, self.width), nn.GELU(), nn.Linear(self.width, self.width))
         self.final_conv = nn.Sequential(*final) if config.final_conv else None
@@ -252,7 +234,8 @@ class Backbone(nn.Module):
         if positions is not None or torch.is_grad_enabled():
             return self._features(tokens, positions)
         piece = CPU_ACTIVATION // self.width if tokens.device.type == "cpu" else GPU_POSITIONS
-        if self.config.receptive_field is not None and tokens.shape[1] > 2 * piece > 8 * self.config.reach:
+        field = self.config.receptive_field
+        if field is not None and tokens.shape[1] > 2 * piece > 4 * (field - 1):
             return self.in_windows(tokens, piece)
         groups = tokens.split(max(1, piece // tokens.shape[1]))
         return torch.cat([self._features(group, None) for group in groups])
@@ -270,14 +253,13 @@ class Backbone(nn.Module):
         Raises:
             ConvNovaError: too short a window, or a second branch that reads from the other end.
         """
-        reach = self.config.reach
-        step = window - 2 * reach
-        if step < 1 or self.config.receptive_field is None:
+        field = self.config.receptive_field
+        if field is None or window < field:
+            wide = "the whole sequence" if field is None else f"{field} bases"
             raise ConvNovaError(
-                f"window = {window}: expected {2 * reach + 1} bases or more, the receptive field, and no second branch "
-                f"from the other end, found {self.config.second_branch}; predict the sequence as a whole"
+                f"window = {window}: expected at least the receptive field, {wide}; predict the sequence as a whole"
             )
-        parts = []
+        reach, step, parts = field // 2, window - field + 1, []
         for start in range(0, tokens.shape[1], step):
             first = max(0, start - reach)
             features = self._features(tokens[:, first : start + step + reach], None)

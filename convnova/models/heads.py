@@ -48,15 +48,9 @@ class Predictor(nn.Module):
     fixed_length = None
 
     def __init__(
-        self,
-        backbone: nn.Module,
-        kind: str,
-        outputs: int,
-        pool_padding: bool = False,
-        pooling: str = "mean",
-        head: str = "linear",
-        frozen: bool = False,
-    ):
+        self, backbone: nn.Module, kind: str, outputs: int, pool_padding: bool = False, pooling: str = "mean",
+        head: str = "linear", frozen: bool = False,
+    ):  # fmt: skip
         super().__init__()
         self.backbone, self.per_base = backbone, kind == "per_base"
         self.pool_padding, self.pooling, self.frozen = pool_padding, pooling, frozen
@@ -86,41 +80,28 @@ class Predictor(nn.Module):
 
     def pooled(self, tokens: Tensor) -> Tensor:
         """What the last layer reads of a sequence: (B, d)."""
-        pool = mean_pool_sequence if self.pooling == "mean" else max_pool_sequence
-        return pool(self.features(tokens), tokens, self.pool_padding)
+        return pool_sequence(self.features(tokens), tokens, self.pooling, self.pool_padding)
 
 
-def mean_pool_sequence(features: Tensor, tokens: Tensor, pool_padding: bool = False) -> Tensor:
-    """Mean over positions.
+def pool_sequence(features: Tensor, tokens: Tensor, pooling: str = "mean", pool_padding: bool = False) -> Tensor:
+    """Mean or largest value of each feature over the positions of a sequence.
 
     Args:
         features: (B, L, d).
         tokens: (B, L), which say where padding is.
+        pooling: `mean` or `max`.
         pool_padding: count padding too.
 
     Returns:
         (B, d).
     """
     if pool_padding:
-        return features.mean(1)
-    is_base = (tokens != PAD).unsqueeze(-1).to(features.dtype)
+        return features.mean(1) if pooling == "mean" else features.amax(1)
+    is_base = (tokens != PAD).unsqueeze(-1)
+    if pooling == "max":
+        return features.masked_fill(~is_base, -torch.inf).amax(1)
+    is_base = is_base.to(features.dtype)
     return (features * is_base).sum(1) / is_base.sum(1).clamp(min=1)
-
-
-def max_pool_sequence(features: Tensor, tokens: Tensor, pool_padding: bool = False) -> Tensor:
-    """Largest value of each feature over positions; arguments and result as of `mean_pool_sequence`.
-
-    Args:
-        features: (B, L, d).
-        tokens: (B, L), which say where padding is.
-        pool_padding: count padding too.
-
-    Returns:
-        (B, d).
-    """
-    if pool_padding:
-        return features.amax(1)
-    return features.masked_fill((tokens == PAD).unsqueeze(-1), -torch.inf).amax(1)
 
 
 class MaskedLanguageModel(nn.Module):

@@ -104,24 +104,19 @@ class Backbone(nn.Module):
         arguments = inspect.signature(self.network.forward).parameters
         self.masks = "attention_mask" in arguments
         self.padding = self.tokenizer.pad_token_id or 0
-        self.special = special_tokens(self.tokenizer)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, L) tokens to (B, L, width); zeros at padding."""
         vectors, sequences = self.vectors(tokens)
-        lines = [
-            vector.repeat_interleave(torch.tensor(sequence.spans, device=vector.device), 0)
-            for vector, sequence in zip(vectors, sequences, strict=True)
-        ]
-        return torch.stack([nn.functional.pad(line, (0, 0, 0, tokens.shape[1] - len(line))) for line in lines])
-
-    def mean(self, tokens: Tensor) -> Tensor:
-        """(B, L) tokens to (B, width), the mean over the network's tokens."""
-        return torch.stack([vector.mean(0) for vector in self.vectors(tokens)[0]])
+        lines = []
+        for vector, sequence in zip(vectors, sequences, strict=True):
+            bases = vector.repeat_interleave(torch.tensor(sequence.spans, device=vector.device), 0)
+            lines.append(nn.functional.pad(bases, (0, 0, 0, tokens.shape[1] - len(bases))))
+        return torch.stack(lines)
 
     def vectors(self, tokens: Tensor) -> tuple[list[Tensor], list[Tokenized]]:
         """A vector for every token that is not special, sequence by sequence: (T', width) each."""
-        sequences = [tokenized(self.tokenizer, self.special, row[row != PAD].cpu().numpy()) for row in tokens]
+        sequences = [tokenized(self.tokenizer, row[row != PAD].cpu().numpy()) for row in tokens]
         sizes = [len(sequence.ids) for sequence in sequences]
         # without an attention mask only sequences of equal size can go together
         groups = [range(len(sizes))] if self.masks else [np.flatnonzero(np.equal(sizes, n)) for n in {*sizes}]
@@ -139,9 +134,8 @@ class Backbone(nn.Module):
         has_head = "For" in type(self.network).__name__  # as in EsmForMaskedLM
         options: dict[str, Any] = {"output_hidden_states": True} if has_head else {}
         if self.masks:
-            options["attention_mask"] = torch.tensor(
-                [[1] * len(row) + [0] * (longest - len(row)) for row in ids], device=device
-            )
+            mask = [[1] * len(row) + [0] * (longest - len(row)) for row in ids]
+            options["attention_mask"] = torch.tensor(mask, device=device)
         try:
             output = self.network(inputs, **options)
         except (AttributeError, TypeError) as error:
@@ -149,17 +143,11 @@ class Backbone(nn.Module):
         return output.hidden_states[-1] if has_head else output[0]
 
 
-def special_tokens(tokenizer: Any) -> set[int]:
-    """Ids of class, separator and the like, but not the one for unknown letters."""
-    return {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
-
-
-def tokenized(tokenizer: Any, special: set[int], bases: np.ndarray) -> Tokenized:
+def tokenized(tokenizer: Any, bases: np.ndarray) -> Tokenized:
     """Tokens of one sequence by the network's tokenizer.
 
     Args:
         tokenizer: of `transformers`.
-        special: ids that stand for no letters.
         bases: uint8 (L,).
 
     Raises:
@@ -167,12 +155,10 @@ def tokenized(tokenizer: Any, special: set[int], bases: np.ndarray) -> Tokenized
     """
     letters, fast = decode(bases), tokenizer.is_fast
     encoded = tokenizer(letters, return_offsets_mapping=fast)
-    ids = list(encoded["input_ids"])
+    ids, special = list(encoded["input_ids"]), {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
     is_letters = [token not in special for token in ids]
-    if fast:
-        widths = [end - start for start, end in encoded["offset_mapping"]]
-    else:
-        widths = list(map(len, tokenizer.convert_ids_to_tokens(ids)))
+    words = encoded["offset_mapping"] if fast else tokenizer.convert_ids_to_tokens(ids)
+    widths = [word[1] - word[0] if fast else len(word) for word in words]
     spans = [width for width, counts in zip(widths, is_letters, strict=True) if counts]
     if sum(spans) != len(letters):
         raise ConvNovaError(
@@ -199,8 +185,9 @@ def check(config: Config) -> None:
         return
     setting = f"settings.path = {config.path}"
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(config.path, local_files_only=True, **_source(config))
-        tokenized(tokenizer, special_tokens(tokenizer), SAMPLE)
+        source = {"revision": config.revision or None, "trust_remote_code": config.remote_code}
+        tokenizer = transformers.AutoTokenizer.from_pretrained(config.path, local_files_only=True, **source)
+        tokenized(tokenizer, SAMPLE)
     except ConvNovaError as error:
         raise ConvNovaError(f"{setting}: {error}") from error
     except Exception as error:  # code of other projects may raise anything
@@ -230,10 +217,6 @@ def _was_fetched(config: Config) -> bool:
 _log_once = cache(log)
 
 
-def _source(config: Config) -> dict[str, Any]:
-    return {"revision": config.revision or None, "trust_remote_code": config.remote_code}
-
-
 def _does_not_run(what: str, does: str, error: Exception) -> ConvNovaError:
     import transformers
 
@@ -253,9 +236,10 @@ def load(config: Config) -> tuple[Any, nn.Module]:
     """
     import transformers
 
-    source, network_class = _source(config), getattr(transformers, config.loader)
+    source = {"revision": config.revision or None, "trust_remote_code": config.remote_code}
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(config.path, **source)
+        network_class = getattr(transformers, config.loader)
         network, info = network_class.from_pretrained(config.path, output_loading_info=True, **source)
         if info["missing_keys"]:
             _share_again(network, {*info["missing_keys"]})
@@ -286,16 +270,7 @@ def _share_again(network: nn.Module, missing: set[str]) -> None:
 
 
 class TokenPredictor(Predictor):
-    """A predictor whose mean over a sequence is over the network's tokens instead of the bases."""
-
-    def pooled(self, tokens: Tensor) -> Tensor:
-        """(B, L) tokens to (B, width)."""
-        over_tokens = self.convolutions is None and self.pooling == "mean"
-        return self.backbone.mean(tokens) if over_tokens else super().pooled(tokens)
-
-
-def predictor(config: Config, kind: str, outputs: int, length: int, **options: Any) -> nn.Module:
-    """The network of a task.
+    """A predictor whose mean over a sequence is over the network's tokens instead of the bases.
 
     Args:
         config: settings.
@@ -304,4 +279,16 @@ def predictor(config: Config, kind: str, outputs: int, length: int, **options: A
         length: bases of the longest sequence; not needed.
         options: those of `heads.Predictor`.
     """
-    return TokenPredictor(Backbone(config), kind, outputs, **options)
+
+    def __init__(self, config: Config, kind: str, outputs: int, length: int, **options: Any):
+        super().__init__(Backbone(config), kind, outputs, **options)
+
+    def pooled(self, tokens: Tensor) -> Tensor:
+        """What the last layer reads of a sequence: (B, d)."""
+        if self.convolutions is not None or self.pooling != "mean":
+            return super().pooled(tokens)
+        vectors, _ = self.backbone.vectors(tokens)
+        return torch.stack([vector.mean(0) for vector in vectors])
+
+
+predictor = TokenPredictor

@@ -74,12 +74,8 @@ class ImplicitKernel(nn.Module):
         super().__init__()
         inner, sine = config.kernel_width, Sine(config.kernel_width, config.frequency)
         self.length, self.causal = config.length, config.causal
-        self.layers = nn.Sequential(
-            *(nn.Linear(5, inner), sine),
-            *(nn.Linear(inner, inner), sine),
-            *(nn.Linear(inner, inner), sine),
-            nn.Linear(inner, config.width, bias=False),
-        )
+        hidden = [layer for inputs in (5, inner, inner) for layer in (nn.Linear(inputs, inner), sine)]
+        self.layers = nn.Sequential(*hidden, nn.Linear(inner, config.width, bias=False))
         rates = -math.log(FADED) * torch.linspace(1 / SLOW, 1 / FAST, config.width, dtype=torch.float64)
         self.register_buffer("rates", rates.float(), persistent=False)
 
@@ -136,15 +132,9 @@ class Backbone(nn.Module):
         self.config, self.width = config, config.width
         self.embedding = nn.Embedding(PAD + 1, self.width, padding_idx=PAD)
         self.hyenas = nn.ModuleList(Hyena(config) for _ in range(config.layers))
-        self.mlps = nn.ModuleList(
-            nn.Sequential(
-                nn.LayerNorm(self.width),
-                nn.Linear(self.width, 4 * self.width),
-                nn.GELU("tanh"),
-                nn.Linear(4 * self.width, self.width),
-            )
-            for _ in range(config.layers)
-        )
+        d = self.width
+        mlps = ([nn.LayerNorm(d), nn.Linear(d, 4 * d), nn.GELU("tanh"), nn.Linear(4 * d, d)] for _ in self.hyenas)
+        self.mlps = nn.ModuleList(nn.Sequential(*layers) for layers in mlps)
         self.norms = nn.ModuleList(nn.LayerNorm(self.width) for _ in range(config.layers))
         self.norm = nn.LayerNorm(self.width)
 

@@ -43,13 +43,21 @@ class Config:
 
 
 class Kmers(nn.Module):
-    """The network for one output vector a sequence, or a base; it begins with weights of zero."""
+    """The network for one output vector a sequence, or a base; it begins with weights of zero.
+
+    Args:
+        config: settings.
+        kind: `classes`, `multilabel` or `per_base`.
+        outputs: classes or labels.
+        length: bases of the longest sequence; not needed.
+        options: those of `heads.Predictor`; none applies, for it has a head of its own.
+    """
 
     fixed_length = None
 
-    def __init__(self, config: Config, outputs: int, per_base: bool):
+    def __init__(self, config: Config, kind: str, outputs: int, length: int, **options: object):
         super().__init__()
-        self.k, self.window = config.k, config.window if per_base else None
+        self.k, self.window = config.k, config.window if kind == "per_base" else None
         self.weights = nn.Embedding(BASES**config.k + 1, outputs, padding_idx=BASES**config.k)
         self.bias = nn.Parameter(torch.zeros(outputs))
         nn.init.zeros_(self.weights.weight)
@@ -75,14 +83,4 @@ def words(tokens: Tensor, k: int) -> Tensor:
     return torch.where((letters < BASES).all(-1), numbers, BASES**k)
 
 
-def predictor(config: Config, kind: str, outputs: int, length: int, **options: object) -> nn.Module:
-    """The network of a task; it has a head of its own, so the other options do not apply.
-
-    Args:
-        config: settings.
-        kind: `classes`, `multilabel` or `per_base`.
-        outputs: classes or labels.
-        length: bases of the longest sequence; not needed.
-        options: those of `heads.Predictor`; none applies.
-    """
-    return Kmers(config, outputs, kind == "per_base")
+predictor = Kmers

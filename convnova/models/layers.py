@@ -116,17 +116,3 @@ def mean_pool(x: Tensor, is_base: Tensor | None, factor: int) -> tuple[Tensor, T
     counts = split_windows(real, factor, 0).sum(2)
     means = split_windows(masked(x, is_base), factor, 0).sum(2) / counts.clamp(min=1)
     return means, None if is_base is None else counts > 0
-
-
-def upsample(x: Tensor, factor: int, length: int) -> Tensor:
-    """Undo the shortening of a pooling by repeating every position.
-
-    Args:
-        x: (B, ceil(length / factor), d).
-        factor: how often each position is repeated.
-        length: positions of the result.
-
-    Returns:
-        (B, length, d).
-    """
-    return x.repeat_interleave(factor, 1)[:, :length]

@@ -65,7 +65,8 @@ class Excitation(nn.Module):
     def forward(self, x: Tensor, is_base: Tensor | None) -> Tensor:
         """(B, L, d) to the same."""
         count = x.shape[1] if is_base is None else is_base.sum(1)
-        return x * self.layers(masked(x, is_base).sum(1) / count).unsqueeze(1)
+        means = masked(x, is_base).sum(1) / count  # (B, d)
+        return x * self.layers(means).unsqueeze(1)
 
 
 class Block(nn.Module):
@@ -74,10 +75,7 @@ class Block(nn.Module):
     def __init__(self, width: int, outputs: int, config: Config):
         super().__init__()
         inner = width * config.expansion
-        self.widen, self.depthwise = (
-            ConvStep(width, inner, 1),
-            ConvStep(inner, inner, config.kernel, groups=inner),
-        )
+        self.widen, self.depthwise = ConvStep(width, inner, 1), ConvStep(inner, inner, config.kernel, groups=inner)
         self.excite, self.narrow = Excitation(inner, width // config.reduction), ConvStep(inner, width, 1)
         self.local = ConvStep(2 * width, outputs, config.kernel)
 

@@ -10,16 +10,10 @@ from convnova.models.heads import MaskedLanguageModel
 from convnova.models.weights import load_strictly
 
 SETTINGS = {
-    "hidden_dim": "width",
-    "kernel_size": "kernel",
-    "num_conv1d": "blocks",
-    "dilation": "dilation_base",
-    "num_cnn_stacks": "stacks",
-    "d_inner": "tail_expansion",
-    "ffn": "ffn",
-    "final_conv": "final_conv",
+    "hidden_dim": "width", "kernel_size": "kernel", "num_conv1d": "blocks", "dilation": "dilation_base",
+    "num_cnn_stacks": "stacks", "d_inner": "tail_expansion", "ffn": "ffn", "final_conv": "final_conv",
     "dropout": "dropout",
-}
+}  # fmt: skip
 """The released code's names of settings, and ours."""
 DEFAULTS = {
     "kernel_size": 9, "num_conv1d": 5, "dilation": 2, "d_inner": 2, "ffn": True, "final_conv": False, "dropout": 0.0

@@ -58,9 +58,8 @@ if __name__ == "__main__":
         for ffn in (False, True):
             block = GatedConvolutionBlock(Config(width=width, ffn=ffn), 4)
             for chosen in (None, positions):
-                x, c = (
-                    hopper.stem(tokens, torch.zeros(width, 5, 9), torch.zeros(width, requires_grad=True)) for _ in "xc"
-                )
+                bias = torch.zeros(width, requires_grad=True)
+                x, c = (hopper.stem(tokens, torch.zeros(width, 5, 9), bias) for _ in "xc")
                 x, c = hopper.gated_convolution(block, x, c, None, chosen, chosen is not None)
                 (x.sum() + (0 if c is None else c.sum())).backward()
         for expansion in hopper.TAIL_EXPANSIONS:

@@ -9,16 +9,10 @@ from convnova.models.convnova import Backbone, Config, convolve, convolve_at
 from convnova.models.kernels import cpu
 
 SHAPES = [
-    # batch, length, channels, taps, dilation
-    (2, 50, 6, 9, 1),
-    (3, 47, 5, 5, 4),
-    (1, 1, 2, 7, 2),
-    (2, 7, 3, 9, 4),
-    (2, 40, 4, 3, 7),
-    (2, 40, 4, 3, 8),
-    (1, 100, 4, 9, 16),
-    (2, 5, 3, 5, 16),
-]
+    (2, 50, 6, 9, 1), (3, 47, 5, 5, 4), (1, 1, 2, 7, 2), (2, 7, 3, 9, 4), (2, 40, 4, 3, 7), (2, 40, 4, 3, 8),
+    (1, 100, 4, 9, 16), (2, 5, 3, 5, 16),
+]  # fmt: skip
+"""Batch, length, channels, taps, dilation."""
 
 
 def random_convolution(batch: int, length: int, width: int, taps: int) -> list[torch.Tensor]:
@@ -40,18 +34,21 @@ def nothing_is_zero_by_chance():
     torch.use_deterministic_algorithms(False)
 
 
+def assert_same_values_and_gradients(y: torch.Tensor, exact: torch.Tensor, leaves: list[torch.Tensor]) -> None:
+    torch.testing.assert_close(y, exact.float(), atol=1e-5, rtol=1e-5)
+    dy = torch.randn_like(y)
+    expected = torch.autograd.grad(exact, leaves, dy.double())
+    for ours, right in zip(torch.autograd.grad(y, leaves, dy), expected, strict=True):
+        torch.testing.assert_close(ours, right, atol=1e-5 * right.abs().max().item(), rtol=1e-5)
+
+
 @pytest.mark.usefixtures("nothing_is_zero_by_chance")
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_values_and_gradients_are_pytorchs(shape, fast):
     *sizes, dilation = shape
     leaves = random_convolution(*sizes)
-    y, exact = convolve(*leaves, dilation, fast), pytorchs(*leaves, dilation)
-    torch.testing.assert_close(y, exact.float(), atol=1e-5, rtol=1e-5)
-    dy = torch.randn_like(y)
-    expected = torch.autograd.grad(exact, leaves, dy.double())
-    for found, right in zip(torch.autograd.grad(y, leaves, dy), expected, strict=True):
-        torch.testing.assert_close(found, right, atol=1e-5 * right.abs().max().item(), rtol=1e-5)
+    assert_same_values_and_gradients(convolve(*leaves, dilation, fast), pytorchs(*leaves, dilation), leaves)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -72,12 +69,8 @@ def test_rows_at_positions_are_those_of_the_whole(shape):
     *sizes, dilation = shape
     leaves = random_convolution(*sizes)
     positions = torch.arange(0, sizes[0] * sizes[1], 3)
-    some, whole = convolve_at(*leaves, dilation, positions), pytorchs(*leaves, dilation).flatten(0, 1)[positions]
-    torch.testing.assert_close(some, whole.float(), atol=1e-5, rtol=1e-5)
-    dy = torch.randn_like(some)
-    expected = torch.autograd.grad(whole, leaves, dy.double())
-    for found, right in zip(torch.autograd.grad(some, leaves, dy), expected, strict=True):
-        torch.testing.assert_close(found, right, atol=1e-5 * right.abs().max().item(), rtol=1e-5)
+    whole = pytorchs(*leaves, dilation).flatten(0, 1)[positions]
+    assert_same_values_and_gradients(convolve_at(*leaves, dilation, positions), whole, leaves)
 
 
 def test_where_it_applies():
@@ -105,6 +98,7 @@ def test_a_model_computes_the_same_with_and_without(positions, padded, monkeypat
         torch.testing.assert_close(fast, plain, atol=1e-5 * plain.abs().max().item(), rtol=0)
 
 
+@pytest.mark.slow
 def test_compiled_by_pytorch_it_is_the_same():
     leaves = [tensor.detach() for tensor in random_convolution(2, 50, 8, 9)]
     compiled = torch.compile(convolve)(*leaves, 4)

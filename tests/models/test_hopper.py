@@ -36,16 +36,19 @@ def applied(device, monkeypatch) -> None:
         monkeypatch.setattr(hopper, "applies", lambda x, width: torch.is_autocast_enabled("cpu"))
 
 
-def random_block(
-    width: int, kernel: int, dilation: int, device: torch.device, ffn: bool = False
-) -> GatedConvolutionBlock:
-    """A block whose norms have scales and shifts that matter."""
+def with_random_norms(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """Norms get scales and shifts that matter."""
+    for norm in network.modules():
+        if isinstance(norm, torch.nn.LayerNorm):
+            torch.nn.init.normal_(norm.weight, 1, 0.3)
+            torch.nn.init.normal_(norm.bias, 0, 0.3)
+    return network.to(device)
+
+
+def random_block(width: int, kernel: int, dilation: int, device: torch.device, ffn: bool = False) -> torch.nn.Module:
     torch.manual_seed(width + kernel + dilation)
-    block = GatedConvolutionBlock(Config(width=width, kernel=kernel, ffn=ffn), dilation)
-    for norm in (block.norm, block.gate_norm, *([block.ffn[2]] if ffn else [])):
-        torch.nn.init.normal_(norm.weight, 1, 0.3)
-        torch.nn.init.normal_(norm.bias, 0, 0.3)
-    return block.to(device)
+    config = Config(width=width, kernel=kernel, ffn=ffn)
+    return with_random_norms(GatedConvolutionBlock(config, dilation), device)
 
 
 def random_inputs(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> list[Tensor]:
@@ -56,11 +59,7 @@ def random_inputs(shape: tuple[int, ...], dtype: torch.dtype, device: torch.devi
 
 
 def run(
-    way: str,
-    block: GatedConvolutionBlock,
-    inputs: list[Tensor],
-    is_base: Tensor | None,
-    positions: Tensor | None = None,
+    way: str, block: torch.nn.Module, inputs: list[Tensor], is_base: Tensor | None, positions: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Outputs and all gradients: `fused`, `plain` under bfloat16 autocast, or `exact` in float64.
 
@@ -91,7 +90,7 @@ def error(found: Tensor, exact: Tensor) -> float:
 
 
 def assert_no_worse_than_plain(
-    block: GatedConvolutionBlock, inputs: list[Tensor], is_base: Tensor | None = None, positions: Tensor | None = None
+    block: torch.nn.Module, inputs: list[Tensor], is_base: Tensor | None = None, positions: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Compare outputs and gradients of both with the float64 block; returns the fused block's."""
     exact, plain, ours = (run(way, block, inputs, is_base, positions) for way in ("exact", "plain", "fused"))
@@ -105,16 +104,9 @@ def assert_no_worse_than_plain(
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize(
     "kernel, dilation, batch, length, ffn",
-    [
-        (5, 1, 2, 70, True),
-        (9, 1, 1, 129, False),
-        (5, 4, 3, 37, False),
-        (9, 4, 2, 100, True),
-        (5, 16, 2, 150, False),
-        (9, 16, 1, 20, True),
-        (9, 16, 3, 1, False),
-    ],
-)
+    [(5, 1, 2, 70, True), (9, 1, 1, 129, False), (5, 4, 3, 37, False), (9, 4, 2, 100, True), (5, 16, 2, 150, False),
+     (9, 16, 1, 20, True), (9, 16, 3, 1, False)],
+)  # fmt: skip
 def test_error_is_that_of_the_plain_block_in_bfloat16(kernel, dilation, batch, length, ffn, dtype, device):
     inputs = random_inputs((batch, length, 64), dtype, device)
     assert_no_worse_than_plain(random_block(64, kernel, dilation, device, ffn), inputs)
@@ -147,8 +139,7 @@ def test_padding_is_zeros_to_the_convolutions(device):
     is_base[0, 31:] = 0
     padded = assert_no_worse_than_plain(block, inputs, is_base)
     alone = run("fused", block, [tensor[:1, :31] for tensor in inputs], None)
-    assert torch.equal(padded["x'"][0, :31], alone["x'"][0])
-    assert torch.equal(padded["c'"][0, :31], alone["c'"][0])
+    assert all(torch.equal(padded[name][0, :31], alone[name][0]) for name in ("x'", "c'"))
     assert torch.equal(padded["c"][0, 31:], inputs[3][0, 31:])  # nothing but what comes from c' = c + gate
 
 
@@ -216,25 +207,17 @@ def test_stem_is_the_convolution_of_one_hot_letters(width, batch, length, device
 
 @pytest.mark.parametrize(
     "width, expansion, shape, dtype",
-    [
-        (64, 4, (2, 37), torch.bfloat16),
-        (128, 2, (130,), torch.bfloat16),
-        (256, 2, (3, 5), torch.bfloat16),
-        (64, 1, (1, 1), torch.float32),
-        (64, 4, (0,), torch.bfloat16),
-    ],
-)
+    [(64, 4, (2, 37), torch.bfloat16), (128, 2, (130,), torch.bfloat16), (256, 2, (3, 5), torch.bfloat16),
+     (64, 1, (1, 1), torch.float32), (64, 4, (0,), torch.bfloat16)],
+)  # fmt: skip
 def test_tail_has_the_error_of_the_plain_one_in_bfloat16(width, expansion, shape, dtype, device):
     torch.manual_seed(width + expansion)
-    model = Backbone(Config(width=width, tail_expansion=expansion, blocks=1)).to(device)
-    for norm in (model.tail[3], model.tail[7]):
-        torch.nn.init.normal_(norm.weight, 1, 0.3)
-        torch.nn.init.normal_(norm.bias, 0, 0.3)
+    tail = with_random_norms(Backbone(Config(width=width, tail_expansion=expansion, blocks=1)).tail, device)
     inputs = (2 * torch.randn(*shape, width, device=device) + 0.5).to(dtype)
     dy = torch.randn(*shape, width, device=device)
     found = []
     for way in ("exact", "plain", "fused"):
-        layers, x = copy.deepcopy(model.tail), inputs.clone()
+        layers, x = copy.deepcopy(tail), inputs.clone()
         if way == "exact":
             layers, x = layers.double(), x.double()
         x.requires_grad_()
@@ -355,7 +338,6 @@ def test_all_kernels_compile_for_hopper(tmp_path):
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    kernels = re.findall(
-        r"^def ([a-z]\w*)", (root / "convnova/models/kernels/hopper_triton.py").read_text(), re.MULTILINE
-    )
+    text = (root / "convnova/models/kernels/hopper_triton.py").read_text()
+    kernels = re.findall(r"^def ([a-z]\w*)", text, re.MULTILINE)
     assert {*done.stdout.split()} == {*kernels}

@@ -37,13 +37,7 @@ def esm_tokenizer(folder: Path) -> None:
     kmers = ["".join(letters[(i // 4**k) % 4] for k in range(6)) for i in range(4**6)]
     folder.mkdir(exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(["<unk>", "<pad>", "<mask>", "<cls>", *kmers, *"ATCGN"]))
-    names = {
-        "unk_token": "<unk>",
-        "pad_token": "<pad>",
-        "mask_token": "<mask>",
-        "cls_token": "<cls>",
-        "eos_token": None,
-    }
+    names = {f"{name}_token": f"<{name}>" for name in ("unk", "pad", "mask", "cls")} | {"eos_token": None}
     transformers.EsmTokenizer(str(folder / "vocab.txt"), **names).save_pretrained(folder)
 
 
@@ -67,13 +61,7 @@ def bert_tokenizer(folder: Path) -> None:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
     )
-    names = {
-        "unk_token": "[UNK]",
-        "cls_token": "[CLS]",
-        "sep_token": "[SEP]",
-        "pad_token": "[PAD]",
-        "mask_token": "[MASK]",
-    }
+    names = {f"{name.lower()}_token": f"[{name}]" for name in ("UNK", "CLS", "SEP", "PAD", "MASK")}
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
 
 
@@ -226,29 +214,23 @@ def test_a_base_has_the_vector_of_its_token(settings):
 
 
 def test_the_mean_is_that_of_transformers_over_tokens_without_special_ones(settings):
-    model = Backbone(Config(**settings)).eval()
+    model, path = build_predictor("huggingface", settings, "classes", 3, 40).eval(), settings["path"]
     where = {"trust_remote_code": settings.get("remote_code", False)}
-    tokenizer = transformers.AutoTokenizer.from_pretrained(settings["path"], **where)
-    network = (
-        getattr(transformers, settings.get("loader", "AutoModel")).from_pretrained(settings["path"], **where).eval()
-    )
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path, **where)
+    network = getattr(transformers, settings.get("loader", "AutoModel")).from_pretrained(path, **where).eval()
     ids = torch.tensor([tokenizer(SEQUENCE)["input_ids"]])
     output = network(ids, output_hidden_states=True)
     hidden = output.hidden_states[-1] if "ForMaskedLM" in type(network).__name__ else output[0]
     first = {"esm": 1, "bert": 1, "mamba": 0, "custom": 0}[Path(settings["path"]).name]
     kept = hidden[0, first : first + len(spans(settings))]
     assert ids.shape[1] > len(kept)
-    torch.testing.assert_close(model.mean(tokens_of(SEQUENCE))[0], kept.mean(0), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model.pooled(tokens_of(SEQUENCE))[0], kept.mean(0), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["classes", "per_base"])
-def test_a_padded_batch_gives_what_single_sequences_give(settings, kind):
-    assert_padding_is_masked_out(settings, kind)
-
-
-def assert_padding_is_masked_out(settings: dict, kind: str) -> None:
+@pytest.mark.parametrize("kind, head", [("classes", "linear"), ("classes", "cnn"), ("per_base", "linear")])
+def test_a_padded_batch_gives_what_single_sequences_give(settings, kind, head):
     torch.manual_seed(0)
-    model = build_predictor("huggingface", settings, kind, 3, 40).eval()
+    model = build_predictor("huggingface", settings, kind, 3, 40, head=head).eval()
     sequences = [SEQUENCE, "ACGTTGCAAT", "GATTACAGATTACAC"]
     together = model(tokens_of(*sequences))
     for row, sequence in enumerate(sequences):
@@ -256,11 +238,12 @@ def assert_padding_is_masked_out(settings: dict, kind: str) -> None:
         torch.testing.assert_close(together[row, : len(alone)], alone, atol=1e-5, rtol=1e-5)
 
 
-def test_the_order_of_a_batch_is_of_no_account(settings):
-    model = Backbone(Config(**settings)).eval()
+def test_the_order_of_a_batch_does_not_matter(settings):
+    torch.manual_seed(0)
+    model = build_predictor("huggingface", settings, "classes", 3, 40).eval()
     tokens, order = tokens_of(SEQUENCE, "ACGTTGCAAT", "GATTACAGATTACAC", SEQUENCE[::-1]), torch.tensor([2, 0, 3, 1])
-    torch.testing.assert_close(model(tokens[order]), model(tokens)[order], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(model.mean(tokens[order]), model.mean(tokens)[order], atol=1e-5, rtol=1e-5)
+    for features in (model.backbone, model.pooled):
+        torch.testing.assert_close(features(tokens[order]), features(tokens)[order], atol=1e-5, rtol=1e-5)
 
 
 def test_the_largest_of_a_sequence_is_that_of_its_tokens(settings):
@@ -273,10 +256,6 @@ def test_the_largest_of_a_sequence_is_that_of_its_tokens(settings):
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_fine_tuning_reaches_the_network_and_frozen_does_not(settings, frozen):
-    assert_fine_tuning_stops_at_what_is_frozen(settings, frozen)
-
-
-def assert_fine_tuning_stops_at_what_is_frozen(settings: dict, frozen: bool) -> None:
     torch.manual_seed(0)
     model = build_predictor("huggingface", settings, "classes", 2, 40, frozen=frozen)
     tokens, labels = tokens_of(SEQUENCE, SEQUENCE[::-1], "ACGTTGCAAT"), torch.tensor([0, 1, 1])
@@ -303,59 +282,55 @@ def test_a_tokenizer_of_overlapping_words_is_refused_before_any_job(tmp_path):
         validate(config)
 
 
-def test_what_cannot_be_loaded_is_refused_with_what_to_do(settings, tmp_path, monkeypatch):
-    suites = {"nucleotide_transformer": ["H3"]}
+WRONG = [
+    ({"path": "zhihan1996/DNABERT-2-117M"}, "revision = '': .*zhihan1996/DNABERT-2-117M"),
+    ({"longest": 300}, r"settings.longest = 300: .*nucleotide_transformer/H3 .* 500 bases"),
+    ({"loader": "AutoTokenizer"}, "loader = 'AutoTokenizer': .*AutoModel, "),
+    ({"needs": "torch no-such-thing<2"}, "no-such-thing<2, found none; pip install 'no-such-thing<2'"),
+    ({"needs": "torch<2"}, "torch<2, found 2.*; pip install 'torch<2'"),
+    ({"needs": "torch, numpy"}, "needs = 'torch, numpy': .*spaces"),
+]
 
-    def refused(**changes):
-        model = {"dnabert2": {"settings": {**settings, "revision": "", **changes}}}
-        validate(load({"suites": suites, "models": model}, [], CATALOGUE))
 
-    refused()
-    with pytest.raises(ConvNovaError, match="revision = '': expected a commit of zhihan1996/DNABERT-2-117M"):
-        refused(path="zhihan1996/DNABERT-2-117M")
-    with pytest.raises(
-        ConvNovaError, match=r"settings.longest = 300: .*nucleotide_transformer/H3 have up to 500 bases"
-    ):
-        refused(longest=300)
-    with pytest.raises(ConvNovaError, match="loader = 'AutoTokenizer': expected one of AutoModel, "):
-        refused(loader="AutoTokenizer")
-    refused(needs="torch>=2 numpy")
-    with pytest.raises(ConvNovaError, match="package no-such-thing<2, found none; pip install 'no-such-thing<2'"):
-        refused(needs="torch no-such-thing<2")
-    with pytest.raises(ConvNovaError, match="expected the package torch<2, found 2.*; pip install 'torch<2'"):
-        refused(needs="torch<2")
-    with pytest.raises(ConvNovaError, match="needs = 'torch, numpy': expected requirements of pip with spaces"):
-        refused(needs="torch, numpy")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ConvNovaError, match="expected a model that transformers .* loads with AutoModel"):
-        Backbone(Config(str(tmp_path / "empty")))
+def with_changes(settings: dict, **changes: object) -> None:
+    """Validate a config of the model with some settings changed."""
+    model = {"dnabert2": {"settings": {**settings, "revision": "", **changes}}}
+    validate(load({"suites": {"nucleotide_transformer": ["H3"]}, "models": model}, [], CATALOGUE))
+
+
+@pytest.mark.parametrize("changes, words", WRONG)
+def test_what_does_not_fit_is_refused(changes, words, settings):
+    with pytest.raises(ConvNovaError, match=words):
+        with_changes(settings, **changes)
+
+
+def test_what_fits_is_not_refused_unless_transformers_is_missing(settings, monkeypatch):
+    with_changes(settings)
+    with_changes(settings, needs="torch>=2 numpy")
     monkeypatch.setattr("convnova.models.huggingface.find_spec", lambda name: None)
-    with pytest.raises(ConvNovaError, match=r"expected the package transformers, found none; pip install '.\[pretr"):
-        refused()
+    with pytest.raises(ConvNovaError, match=r"package transformers, found none; pip install '.\[pretr"):
+        with_changes(settings)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(ConvNovaError, match="expected a model that transformers .* loads with AutoModel"):
+        Backbone(Config(str(tmp_path)))
 
 
 BROKEN = {
-    "when it is imported": ("import torch\n", "import torch\nfrom transformers.modeling_utils import no_such_helper\n"),
-    "when it is built": ("self.embedding = ", "self.config.no_such_setting; self.embedding = "),
+    "imported": ("import torch\n", "import torch\nfrom transformers.modeling_utils import no_such_helper\n"),
+    "built": ("self.embedding = ", "self.config.no_such_setting; self.embedding = "),
+    "run": ("x = self.embedding(input_ids)", "x = self.no_such_method(input_ids)"),
 }
 
 
 @pytest.mark.parametrize("when", BROKEN)
-def test_code_for_another_version_of_transformers_is_refused_by_name(when, tmp_path):
+def test_code_for_another_version_of_transformers_is_refused_when_it_is(when, tmp_path):
     options = custom(tmp_path)
     letters(tmp_path, CODE.replace(*BROKEN[when], 1))
-    with pytest.raises(ConvNovaError, match="expected a model that transformers .* found .*no_such.*docs/models.md"):
-        Backbone(Config(str(tmp_path), **options))
-
-
-def test_code_for_another_version_that_fails_when_it_runs_is_refused_too(tmp_path):
-    options = custom(tmp_path)
-    letters(tmp_path, CODE.replace("x = self.embedding(input_ids)", "x = self.no_such_method(input_ids)"))
-    model = Backbone(Config(str(tmp_path), **options))
-    with pytest.raises(
-        ConvNovaError, match="TinyModel: expected a model that transformers .* runs, found Attr.*no_such"
-    ):
-        model(tokens_of(SEQUENCE))
+    what = "TinyModel: .* runs, found Attr" if when == "run" else "transformers .* found "
+    with pytest.raises(ConvNovaError, match=f"{what}.*no_such.*docs/models.md"):
+        Backbone(Config(str(tmp_path), **options))(tokens_of(SEQUENCE))
 
 
 def test_kernels_for_an_old_triton_are_left_out(tmp_path):
@@ -395,7 +370,5 @@ def test_a_tokenizer_that_is_not_here_is_said_or_refused_where_nothing_may_be_fe
     check(config)
     assert capsys.readouterr().err.count("nobody/no-such-model is not on this machine, so the first job fetches") == 1
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        ConvNovaError, match="HF_HUB_OFFLINE is set, .*`hf download nobody/no-such-model --revision 0000"
-    ):
+    with pytest.raises(ConvNovaError, match="HF_HUB_OFFLINE .*`hf download nobody/no-such-model --revision 0000"):
         check(config)

@@ -29,10 +29,8 @@ TINY = {
     "convnova, gates added": ("convnova", {"width": 8, "kernel": 3, "blocks": 3, "gate": "sum"}),
     "convnova, one branch": ("convnova", {"width": 8, "kernel": 3, "blocks": 3, "second_branch": "none"}),
     "convnova, no gate": ("convnova", {"width": 8, "kernel": 3, "blocks": 3, "second_branch": "none", "gate": "none"}),
-    "convnova, reverse complement": (
-        "convnova",
-        {"width": 8, "kernel": 3, "blocks": 3, "second_branch": "reverse_complement"},
-    ),  # fmt: skip
+    "convnova, with ffn": ("convnova", {"width": 12, "kernel": 5, "blocks": 4, "ffn": True, "final_conv": True}),
+    "convnova, reverse": ("convnova", {"width": 8, "kernel": 3, "blocks": 3, "second_branch": "reverse_complement"}),
     "unet": ("unet", {"width": 8, "kernel": 3, "blocks": 5, "dilation_base": 3}),
     "legnet": ("legnet", {"channels": [8, 8, 12], "kernel": 5}),
     "basenji2": ("basenji2", {"width": 16, "tower_blocks": 2, "dilated_blocks": 3, "dropout": 0.0}),
@@ -42,7 +40,7 @@ TINY = {
     "hyenadna, causal": ("hyenadna", {"width": 8, "layers": 2, "length": 200, "kernel_width": 8, "causal": True}),
     "caduceus-ph": ("caduceus", {"width": 8, "layers": 2, "states": 4}),
     "caduceus-ps": ("caduceus", {"width": 8, "layers": 2, "states": 4, "both_strands": True}),
-}
+}  # fmt: skip
 every_architecture = pytest.mark.parametrize("name", TINY)
 
 
@@ -121,10 +119,15 @@ def test_the_order_of_a_batch_does_not_matter(name, kind):
 
 
 @every_architecture
-def test_chosen_positions_are_those_of_the_whole(name):
-    model, tokens = tiny(name), random_tokens(2, 50)
-    positions = torch.tensor([0, 7, 49, 50, 99])
-    torch.testing.assert_close(model(tokens, positions), model(tokens).flatten(0, 1)[positions], atol=1e-5, rtol=1e-5)
+def test_features_at_positions_are_those_of_the_whole_in_values_and_gradients(name):
+    model, tokens = tiny(name).double(), padded([random_tokens(1, 50), random_tokens(1, 31, seed=1)], 50)
+    positions, results = torch.tensor([0, 7, 49, 50, 79, 80]), []
+    for features in (model(tokens, positions), model(tokens).flatten(0, 1)[positions]):
+        weights = torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
+        gradients = torch.autograd.grad((features * weights).sum(), list(model.parameters()), allow_unused=True)
+        results.append([features, *gradients])
+    for some, whole in zip(*results, strict=True):
+        torch.testing.assert_close(some, whole, atol=1e-9, rtol=1e-9)
 
 
 def moved_outputs(model: torch.nn.Module, tokens: torch.Tensor) -> tuple[torch.Tensor, list[int]]:
@@ -177,21 +180,12 @@ def test_fine_tuning_starts_from_the_pretrained_backbone(name, finished, tmp_pat
         build_job_model(config, job, data, None)
 
 
-def test_rotary_positions_tell_distances_and_nothing_else():
-    """The product of a query and a key at two places is the same wherever they are, and differs with the distance."""
-    torch.manual_seed(0)
-    query, key = torch.randn(2, 1, 1, 1, 8, dtype=torch.float64)
-    places = [rotated(x.expand(1, 1, 12, 8))[0, 0] for x in (query, key)]
-    scores = places[0] @ places[1].T
-    diagonals = [scores.diagonal(offset) for offset in range(-11, 12)]
-    for diagonal in diagonals:
-        torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), atol=1e-5, rtol=1e-5)
-    by_distance = torch.stack([diagonal[0] for diagonal in diagonals])
-    assert torch.pdist(by_distance[:, None]).min() > 1e-6
-    torch.testing.assert_close(by_distance[11], (query * key).sum())
-    angles = torch.arange(12)[:, None] * 10_000.0 ** (-torch.arange(4) / 4)  # RoFormer, equation 15
-    turned = torch.view_as_complex(query.view(4, 2)) * torch.polar(torch.ones(12, 4), angles).to(torch.complex128)
-    torch.testing.assert_close(places[0], torch.view_as_real(turned).flatten(1), atol=1e-6, rtol=1e-6)
+def test_rotary_positions_turn_pairs_of_channels_by_angles_that_grow_with_the_position():
+    """RoFormer, equation 15, in complex numbers."""
+    x = torch.randn(8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    angles = torch.arange(12)[:, None] * 10_000.0 ** (-torch.arange(4) / 4)
+    turned = torch.view_as_complex(x.view(4, 2)) * torch.polar(torch.ones(12, 4), angles).to(torch.complex128)
+    torch.testing.assert_close(rotated(x.expand(12, 8)), torch.view_as_real(turned).flatten(1), atol=1e-6, rtol=1e-6)
 
 
 def test_the_transformer_reads_the_order_of_the_bases():
@@ -240,7 +234,8 @@ def test_a_frozen_backbone_stays_as_it_was_and_its_head_learns(head):
     torch.testing.assert_close(model(tokens), model(tokens)), "no dropout"
     model(tokens).square().sum().backward()
     optimizer.step()
-    changed = {name.split(".")[0] for name, value in model.state_dict().items() if not value.equal(before[name])}
+    after = model.state_dict()
+    changed = {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])}
     assert changed == ({"head"} if head == "linear" else {"head", "convolutions"})
 
 
@@ -250,67 +245,62 @@ def test_the_head_of_bend_is_two_convolutions_of_64_channels():
     assert count == (8 * 3 + 1) * 64 + (64 * 3 + 1) * 64 + 65 * 9
 
 
+H3 = {"genome": "hg38", "suites": {"nucleotide_transformer": ["H3"]}}
+OWN = {"suites": {"mine": {"format": "csv", "tasks": {"one": {"train": "a.csv", "test": "b.csv"}}}}}
+NO_SUITES = {"hyenadna_scratch": {"settings": {"length": 100}, "suites": {}}}
 MISFITS = [
-    ({"hyenadna_scratch": {"settings": {"length": 300}}}, "hyenadna_scratch.*length = 300: .*nucleotide_tr"),
-    ({"convnova_scratch": {"frozen": True}}, "frozen = true: expected a pretrained model"),
-    ({"cnn": {"head": "cnn"}}, "cnn has a head of its own"),
-    ({"cnn": {"pretrained": True}}, "cnn has no part that pretraining could train"),
-    ({"hyenadna": {"settings": {"length": 1000}}}, "windows of pretraining have up to 1024 bases"),
-    ({"transformer": {"settings": {"heads": 5}}}, "settings.width = 192: expected a multiple of twice heads = 5"),
-    ({"basenji2": {"settings": {"widht": 5}}}, "settings.widht = 5: unknown key; did you mean 'width'"),
+    (H3, {"hyenadna_scratch": {"settings": {"length": 300}}}, "hyenadna_scratch.*length = 300: .*nucleotide_tr"),
+    (H3, {"convnova_scratch": {"frozen": True}}, "frozen = true: expected a pretrained model"),
+    (H3, {"cnn": {"head": "cnn"}}, "cnn has a head of its own"),
+    (H3, {"cnn": {"pretrained": True}}, "cnn has no part that pretraining could train"),
+    (H3, {"hyenadna": {"settings": {"length": 1000}}}, "windows of pretraining have up to 1024 bases"),
+    (H3, {"transformer": {"settings": {"heads": 5}}}, "settings.width = 192: .* heads = 5"),
+    (H3, {"basenji2": {"settings": {"widht": 5}}}, "settings.widht = 5: .*'width'"),
+    (OWN, NO_SUITES, "reads 100 bases at most, and .*mine/one .*`max_length`, up to 100"),
+    (
+        {"genome": "hg38", "suites": ["gene_finding"]},
+        {"convnova_scratch": {"strands": "both"}},
+        "strands = 'both': .*gene_finding/gene_finding",
+    ),
 ]
 
 
-@pytest.mark.parametrize("models, message", MISFITS)
-def test_models_that_do_not_fit_are_refused_before_any_job(models, message):
-    config = load({"genome": "hg38", "suites": {"nucleotide_transformer": ["H3"]}, "models": models}, [], CATALOGUE)
-    with pytest.raises(ConvNovaError, match=message):
-        validate(config)
+@pytest.mark.parametrize("run, models, words", MISFITS)
+def test_models_that_do_not_fit_are_refused_before_any_job(run, models, words):
+    with pytest.raises(ConvNovaError, match=words):
+        validate(load({**run, "models": models}, [], CATALOGUE))
 
 
-NO_ARCHITECTURES = [
-    ("pyramid", None, "architecture 'pyramid': .* convnova/models/pyramid.py$"),
-    ("pyramid", "import numpyy.linalg", "convnova/models/pyramid.py: .* no 'numpyy'; install it"),
-    ("pyramid", "import convnova.models.tower", r"pyramid.py: .* found no 'convnova\.models\.tower'"),
-    ("layers", None, "'layers': .* class `Config` in convnova/models/layers.py"),
-]
-
-
-@pytest.mark.parametrize("name, content, message", NO_ARCHITECTURES)
-def test_what_is_wrong_with_an_architecture_is_told(name, content, message, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("pyramid", None, "'pyramid': .*convnova/models/pyramid.py$"),
+        ("pyramid", "import numpyy.linalg", "convnova/models/pyramid.py: .*'numpyy'"),
+        ("pyramid", "import convnova.models.tower", r"pyramid.py: .*'convnova\.models\.tower'"),
+        ("layers", None, "'layers': .*`Config` in convnova/models/layers.py"),
+    ],
+)
+def test_what_is_wrong_with_an_architecture_is_named(name, content, words, tmp_path, monkeypatch):
     if content:
         monkeypatch.setattr(convnova.models, "__path__", [*convnova.models.__path__, str(tmp_path)])
         (tmp_path / f"{name}.py").write_text(content)
     models = {"mine": {"like": "convnova_scratch", "title": "mine", "architecture": name, "settings": {}}}
-    with pytest.raises(ConvNovaError, match=f"models.mine.*{message}"):
-        validate(load({"suites": {"nucleotide_transformer": ["H3"]}, "models": models}, [], CATALOGUE))
+    with pytest.raises(ConvNovaError, match=f"models.mine.*{words}"):
+        validate(load({**H3, "models": models}, [], CATALOGUE))
 
 
-def test_sequences_of_unknown_length_and_recipes_are_held_against_the_longest_too(tmp_path):
-    short = {"hyenadna_scratch": {"settings": {"length": 100}, "suites": {}}}
-    own = {"mine": {"format": "csv", "tasks": {"one": {"train": "a.csv", "test": "b.csv"}}}}
-    with pytest.raises(ConvNovaError, match="reads 100 bases at most, and .*mine/one .* set `max_length`, up to 100"):
-        validate(load({"suites": own, "models": short}, [], CATALOGUE))
+def test_the_settings_of_a_recipe_must_fit_the_longest_sequence_too(tmp_path):
     (tmp_path / "nucleotide_transformer/H3").mkdir(parents=True)
     recipe = "settings: {length: 200}\nsource: our search\n"
     (tmp_path / "nucleotide_transformer/H3/hyenadna_scratch.yaml").write_text(recipe)
-    written = {"suites": {"nucleotide_transformer": ["H3"]}, "models": ["hyenadna_scratch"]}
-    written["recipes"] = str(tmp_path)
-    with pytest.raises(ConvNovaError, match="recipes.*scratch.settings.length = 200: .*nucleotide_transformer/H3"):
+    written = {**H3, "models": ["hyenadna_scratch"], "recipes": str(tmp_path)}
+    with pytest.raises(ConvNovaError, match="recipes.*hyenadna_scratch.settings.length = 200: .*ide_transformer/H3"):
         validate(load(written, [], CATALOGUE))
-
-
-def test_strands_cannot_be_averaged_where_every_base_has_a_label():
-    models = {"convnova_scratch": {"strands": "both"}}
-    config = load({"genome": "hg38", "suites": ["gene_finding"], "models": models}, [], CATALOGUE)
-    with pytest.raises(ConvNovaError, match="strands = 'both': labels of gene_finding/gene_finding"):
-        validate(config)
 
 
 def test_padding_of_the_other_strand_stays_where_it_is():
     tokens = torch.tensor([[0, 0, 1, 4, 5], [2, 3, 3, 1, 0]], dtype=torch.uint8)
     flipped = reverse_complement_batch(tokens, torch.tensor([4, 5]).numpy(), Padding())
     assert flipped.tolist() == [[4, 2, 3, 3, 5], [3, 2, 0, 0, 1]]
-    left = torch.tensor([[4, 4, 0, 0, 1]], dtype=torch.uint8)
-    flipped = reverse_complement_batch(left, torch.tensor([3]).numpy(), Padding(counted=True, left=True))
-    assert flipped.tolist() == [[4, 4, 2, 3, 3]]
+    left, padding = torch.tensor([[4, 4, 0, 0, 1]], dtype=torch.uint8), Padding(counted=True, left=True)
+    assert reverse_complement_batch(left, torch.tensor([3]).numpy(), padding).tolist() == [[4, 4, 2, 3, 3]]

@@ -5,14 +5,16 @@ import pytest
 import torch
 
 from convnova.data.dna import PAD
-from convnova.models.heads import max_pool_sequence, mean_pool_sequence
+from convnova.models.heads import pool_sequence
 
 
-@pytest.mark.parametrize(("pool", "alone"), [(mean_pool_sequence, np.mean), (max_pool_sequence, np.max)])
-def test_padding_is_left_out_or_counts(pool, alone):
+@pytest.mark.parametrize("pooling, alone", [("mean", np.mean), ("max", np.max)])
+def test_padding_is_left_out_or_counts(pooling, alone):
     features = torch.from_numpy(np.random.default_rng(0).normal(-5, 1, (2, 6, 3)))
     tokens = torch.tensor([[0, 1, 2, 3, 4, 0], [3, 2, 1, PAD, PAD, PAD]])
     features[1, 3:] = 9
     expected = np.stack([alone(features[0].numpy(), axis=0), alone(features[1, :3].numpy(), axis=0)])
-    np.testing.assert_allclose(pool(features, tokens).numpy(), expected)
-    np.testing.assert_allclose(pool(features, tokens, pool_padding=True).numpy(), alone(features.numpy(), axis=1))
+    np.testing.assert_allclose(pool_sequence(features, tokens, pooling).numpy(), expected)
+    np.testing.assert_allclose(
+        pool_sequence(features, tokens, pooling, pool_padding=True).numpy(), alone(features.numpy(), axis=1)
+    )

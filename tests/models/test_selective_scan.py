@@ -87,18 +87,14 @@ def kernels(monkeypatch):
     monkeypatch.setattr(scan_module, "has_kernels", lambda u: True)
 
 
-def test_the_kernels_of_mamba_ssm_get_what_they_ask_for(kernels):
-    given = inputs(11, torch.float32)
-    torch.testing.assert_close(selective_scan(*given), step_by_step(*given), atol=1e-5, rtol=1e-5)
-
-
-def test_the_kernels_get_it_from_a_mixture_too(kernels):
-    """As under autocast on a GPU, where softplus gives float32 and the linear layers around it bfloat16."""
+@pytest.mark.parametrize("narrow", [torch.float32, torch.bfloat16])
+def test_the_kernels_of_mamba_ssm_get_what_they_ask_for(narrow, kernels):
+    """Under autocast on a GPU softplus gives float32 and the linear layers around it bfloat16."""
     u, delta, a, b, c, d = inputs(11, torch.float32)
-    mixed = (u.bfloat16(), delta, a, b.bfloat16(), c.bfloat16(), d)
-    with torch.autocast("cpu", torch.bfloat16):
-        found = selective_scan(*mixed)
-    torch.testing.assert_close(found, step_by_step(*(x.float() for x in mixed)), atol=1e-5, rtol=1e-5)
+    mixed = (u.to(narrow), delta, a, b.to(narrow), c.to(narrow), d)
+    with torch.autocast("cpu", torch.bfloat16, enabled=narrow == torch.bfloat16):
+        y = selective_scan(*mixed)
+    torch.testing.assert_close(y, step_by_step(*(x.float() for x in mixed)), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("both_strands", [False, True])

@@ -20,12 +20,12 @@ computed again, as are the tail's norms and GELUs, of which x and what the linea
 This module can be imported without triton and without a GPU; `applies` says where it can be used.
 """
 
-from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -39,23 +39,20 @@ ELEMENTS = 2048
 """Numbers that a program of four warps holds of each tensor where there is no matrix product: 16 a thread."""
 STEPS = 4
 """Times that a program does so that sums over positions as well, for fewer parts of the sums."""
+HAS_TRITON = torch.version.cuda is not None and find_spec("triton") is not None
 TABLE_ROWS = 64
 """Of a stem's table: nine taps of five letters, the bias, and zeros."""
 
 
 class Tile(NamedTuple):
-    """What one program computes and how: rows x columns, `inner` channels or positions at a time."""
+    """What one program computes and how: rows x columns, `inner` channels or positions at a time; then what Triton is
+    told when it compiles the kernel."""
 
     rows: int
     columns: int
     inner: int
     warps: int
     stages: int
-
-    @property
-    def options(self) -> dict[str, int]:
-        """Options for Triton when it compiles a kernel."""
-        return {"num_warps": self.warps, "num_stages": self.stages}
 
 
 CONVOLUTION = {64: Tile(128, 64, 64, 4, 4), 128: Tile(128, 128, 64, 4, 3), 256: Tile(128, 128, 64, 4, 3)}
@@ -78,13 +75,8 @@ def applies(x: Tensor, width: int) -> bool:
         and torch.get_autocast_dtype("cuda") == torch.bfloat16
         and width in WIDTHS
         and torch.cuda.get_device_capability(x.device) == HOPPER
-        and _triton_is_installed()
+        and HAS_TRITON
     )
-
-
-@cache
-def _triton_is_installed() -> bool:
-    return torch.version.cuda is not None and find_spec("triton") is not None
 
 
 def stem(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -99,7 +91,7 @@ def stem(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         (B, L, d) in bfloat16.
     """
     rows = torch.cat([weight.permute(2, 1, 0).flatten(0, 1), bias[None]])
-    table = nn.functional.pad(rows, (0, 0, 0, TABLE_ROWS - len(rows))).to(torch.bfloat16)
+    table = F.pad(rows, (0, 0, 0, TABLE_ROWS - len(rows))).to(torch.bfloat16)
     with torch.cuda.device_of(tokens):
         return _Stem.apply(tokens.to(torch.uint8).contiguous(), table)
 
@@ -151,7 +143,7 @@ def gated_convolution(
     layers = [block.norm, block.conv, block.gate_norm, block.gate_conv]
     layers += [] if block.ffn is None else [block.ffn[0], block.ffn[2]]
     parameters = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
-    is_base = None if is_base is None else is_base.flatten().contiguous()
+    is_base = None if is_base is None else is_base.flatten().to(x.dtype).contiguous()
     with torch.cuda.device_of(x):
         options = positions, block.dilation, last, torch.is_grad_enabled()
         return _GatedConvolution.apply(x.contiguous(), c.contiguous(), is_base, *options, *parameters)
@@ -172,7 +164,7 @@ class _GatedConvolution(torch.autograd.Function):
         if ffn:
             ffn_weight, ffn_bias, ffn_scale, ffn_shift = ffn
             ffn_weight = ffn_weight.to(torch.bfloat16)
-            z = nn.functional.linear(x_between.to(torch.bfloat16), ffn_weight, ffn_bias.to(torch.bfloat16))
+            z = F.linear(x_between.to(torch.bfloat16), ffn_weight, ffn_bias.to(torch.bfloat16))
             x_after = _add_norm(x_between, z, ffn_scale, ffn_shift, x.dtype, activated=True)
             ffn = [x_between, z, ffn_weight, ffn_scale]
         if differentiable:
@@ -221,11 +213,12 @@ def _convolutions(norms: Tensor, weights: Tensor, biases: Tensor | None, dilatio
     """h and a (2, B, L, d) from weights (2, taps, from, to). With a negative dilation the transposed convolutions."""
     (_, batch, length, width), taps = norms.shape, weights.shape[1]
     tile, transposed, convolved = CONVOLUTION[width], dilation < 0, torch.empty_like(norms)
+    describe = _kernels().TensorDescriptor.from_tensor
+    box = [tile.columns, tile.inner] if transposed else [tile.inner, tile.columns]
     _kernels().convolve[(2 * batch * _tiles(length, tile.rows) * (width // tile.columns),)](
-        _described(norms.flatten(0, 1), 1, tile.rows, tile.inner),
-        _described(weights.flatten(0, 2), *((tile.columns, tile.inner) if transposed else (tile.inner, tile.columns))),
+        describe(norms.flatten(0, 1), [1, tile.rows, tile.inner]), describe(weights.flatten(0, 2), box),
         biases, convolved, batch, length, dilation, D=width, TAPS=taps, ROWS=tile.rows, COLUMNS=tile.columns,
-        INNER=tile.inner, TRANSPOSED=transposed, **tile.options,
+        INNER=tile.inner, TRANSPOSED=transposed, num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
     return convolved
 
@@ -311,16 +304,12 @@ class _Tail(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, *parameters):  # noqa: ANN001, ANN205
         (w1, b1), (w2, b2), norm, (w3, b3), (w4, b4), last_norm = zip(parameters[::2], parameters[1::2], strict=True)
-        weights = [weight.to(torch.bfloat16) for weight in (w1, w2, w3, w4)]
-        biases = [bias.to(torch.bfloat16) for bias in (b1, b2, b3, b4)]
-
-        def linear(i: int, rows: Tensor) -> Tensor:
-            return nn.functional.linear(rows, weights[i], biases[i])
-
-        z1 = linear(0, x.to(torch.bfloat16))
-        z2 = linear(1, nn.functional.gelu(z1))
-        z3 = linear(2, _add_norm(None, z2, *norm, torch.bfloat16))
-        z4 = linear(3, nn.functional.gelu(z3))
+        w1, w2, w3, w4 = weights = [weight.to(torch.bfloat16) for weight in (w1, w2, w3, w4)]
+        b1, b2, b3, b4 = (bias.to(torch.bfloat16) for bias in (b1, b2, b3, b4))
+        z1 = F.linear(x.to(torch.bfloat16), w1, b1)
+        z2 = F.linear(F.gelu(z1), w2, b2)
+        z3 = F.linear(_add_norm(None, z2, *norm, torch.bfloat16), w3, b3)
+        z4 = F.linear(F.gelu(z3), w4, b4)
         ctx.save_for_backward(x, z1, z2, z3, z4, *weights, *norm, last_norm[0])
         return _add_norm(x, z4, *last_norm, torch.float32)
 
@@ -330,19 +319,14 @@ class _Tail(torch.autograd.Function):
         x, z1, z2, z3, z4, w1, w2, w3, w4, scale, shift, last_scale = ctx.saved_tensors
         dy = dy.contiguous()
         dz4, (dlast_scale, dlast_shift, db4) = _add_norm_gradients(dy, z4, last_scale)
-        dz3, dw4, db3 = _through_gelu_and_linear(dz4, z3, w4)
+        dz3, dw4 = torch.ops.aten.gelu_backward(dz4 @ w4, z3), _product(dz4, F.gelu(z3))
         dw3 = _product(dz3, _add_norm(None, z2, scale, shift, torch.bfloat16))
         dz2, (dscale, dshift, db2) = _add_norm_gradients(dz3 @ w3, z2, scale)
-        dz1, dw2, db1 = _through_gelu_and_linear(dz2, z1, w2)
+        dz1, dw2 = torch.ops.aten.gelu_backward(dz2 @ w2, z1), _product(dz2, F.gelu(z1))
+        db1, db3 = (dz.flatten(0, -2).sum(0, dtype=torch.float32) for dz in (dz1, dz3))
         dx = (dy + dz1 @ w1).to(x.dtype)
         dw1 = _product(dz1, x.to(torch.bfloat16))
         return dx, dw1, db1, dw2, db2, dscale, dshift, dw3, db3, dw4, db4, dlast_scale, dlast_shift
-
-
-def _through_gelu_and_linear(dnext: Tensor, z: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of next = weight GELU(z): dz, and the gradients of weight and of the bias in z."""
-    dz = torch.ops.aten.gelu_backward(dnext @ weight, z)
-    return dz, _product(dnext, nn.functional.gelu(z)), dz.flatten(0, -2).sum(0, dtype=torch.float32)
 
 
 def _product(dz: Tensor, inputs: Tensor) -> Tensor:
@@ -374,9 +358,10 @@ def _weight_gradients(n: Tensor, dh: Tensor, taps: int, dilation: int) -> Tensor
     programs = taps * (width // tile.columns) ** 2
     splits = max(1, min(PROGRAMS // programs, batch * _tiles(length, tile.inner)))
     parts = torch.empty(branches, splits, taps, width, width, device=n.device)
+    describe, box = _kernels().TensorDescriptor.from_tensor, [1, tile.inner, tile.columns]
     _kernels().weight_gradients[(programs, splits, branches)](
-        *(_described(tensor.flatten(0, 1), 1, tile.inner, tile.columns) for tensor in (n, dh)),
-        parts, batch, length, dilation, D=width, TAPS=taps, ROWS=tile.inner, COLUMNS=tile.columns, **tile.options,
+        describe(n.flatten(0, 1), box), describe(dh.flatten(0, 1), box), parts, batch, length, dilation,
+        D=width, TAPS=taps, ROWS=tile.inner, COLUMNS=tile.columns, num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
     return parts.sum(1).permute(0, 3, 2, 1)
 
@@ -385,13 +370,6 @@ def _kernels() -> ModuleType:
     from convnova.models.kernels import hopper_triton  # needs triton, which nothing else does
 
     return hopper_triton
-
-
-def _described(tensor: Tensor, *box: int) -> object:
-    """The tensor in memory as the GPU's copy engine reads it, a `box` at a time."""
-    from triton.tools.tensor_descriptor import TensorDescriptor
-
-    return TensorDescriptor.from_tensor(tensor, list(box))
 
 
 def _tiles(count: int, size: int) -> int:

@@ -11,10 +11,15 @@ independent from row to row reads them as `count` = B L rows of D channels. Conv
 descriptors, for which positions beyond the ends of a sequence are zeros. Weights are (taps, from, to). What is
 multiplied is bfloat16; sums, norms and activation functions are float32. Nothing is added atomically: sums over
 positions are written a part a program and added up afterwards, so the same inputs give the same bits.
+
+A program takes ROWS rows at a time, STEPS times where it sums over them, and COLUMNS of the D channels, or all.
 """
 
 import triton
 import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+__all__ = ["TensorDescriptor"]  # how the GPU's copy engine reads a tensor, a box at a time
 
 EPSILON = tl.constexpr(1e-5)
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
@@ -95,7 +100,13 @@ def _one_hot(tokens, rows, count, length):
 
 @triton.jit(do_not_specialize=SIZES)
 def stem(tokens, table, x, count, length, D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """x = GELU(one-hot letters times table): tokens (B, L) uint8, table (STEM_ROWS, D)."""
+    """x = GELU(one-hot letters times table).
+
+    Args:
+        tokens, table: (B, L) uint8, (STEM_ROWS, D).
+        x: the result, (B, L, D).
+        count, length: B L and L.
+    """
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     weights = tl.load(table + tl.arange(0, STEM_ROWS)[:, None] * D + columns[None, :])
@@ -109,7 +120,13 @@ def stem_gradient(
     tokens, table, dx, parts, count, length, D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
     STEPS: tl.constexpr,
 ):  # fmt: skip
-    """Each program's part, over its ROWS STEPS rows, of the table's gradient: parts (programs, STEM_ROWS, D)."""
+    """Each program's part, over its ROWS STEPS rows, of the table's gradient.
+
+    Args:
+        tokens, table, dx: as of `stem`.
+        parts: the result, (programs, STEM_ROWS, D).
+        count, length: B L and L.
+    """
     columns, inner = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS), tl.arange(0, STEM_ROWS)
     weights = tl.load(table + inner[:, None] * D + columns[None, :])
     total = tl.zeros((STEM_ROWS, COLUMNS), dtype=tl.float32)
@@ -135,7 +152,14 @@ def _norm_rows(x, scale, shift, is_base, n, rows, count, D: tl.constexpr):
 
 @triton.jit(do_not_specialize=SIZES)
 def normalise(x, c, scale, shift, gate_scale, gate_shift, is_base, n, m, count, D: tl.constexpr, ROWS: tl.constexpr):
-    """n and m, zero where `is_base` (count,) is."""
+    """n and m, zero where `is_base` is.
+
+    Args:
+        x, c: (B, L, D).
+        scale, shift, gate_scale, gate_shift: (D,), of both norms.
+        is_base: (count,), or None without padding.
+        n, m: the results, as x and c.
+    """
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     _norm_rows(x, scale, shift, is_base, n, rows, count, D)
     _norm_rows(c, gate_scale, gate_shift, is_base, m, rows, count, D)
@@ -150,8 +174,12 @@ def convolve(
 
     A program computes ROWS positions of one sequence and COLUMNS channels.
 
-    n: descriptor of (2 B, L, D) in tiles (1, ROWS, INNER). weight: of (2 TAPS D, D) in tiles (INNER, COLUMNS), or, to
-    convolve with the transposed weights, (COLUMNS, INNER). bias: (2, D), or None.
+    Args:
+        n: descriptor of (2 B, L, D) in tiles (1, ROWS, INNER).
+        weight: of (2 TAPS D, D) in tiles (INNER, COLUMNS), or (COLUMNS, INNER) where it is TRANSPOSED.
+        bias: (2, D), or None.
+        h: the result, (2 B, L, D).
+        batch, length, dilation: B, L, and positions from tap to tap.
     """
     program, tiles = tl.program_id(0), tl.cdiv(length, ROWS)
     tile, column = program // (D // COLUMNS), program % (D // COLUMNS) * COLUMNS
@@ -186,7 +214,13 @@ def _places(positions, rows, there):
 
 @triton.jit(do_not_specialize=SIZES)
 def gate(x, c, h, a, positions, x_after, c_after, count, D: tl.constexpr, ROWS: tl.constexpr):
-    """x' and c' of `count` positions, those at `positions` unless it is None; `c_after` may be None."""
+    """x' and c' of `count` positions.
+
+    Args:
+        x, c, h, a: (B, L, D).
+        positions: (count,), or None for all.
+        x_after, c_after: the results, (count, D); c_after may be None.
+    """
     rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, D)
     place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
     source = _places(positions, rows, rows < count)[:, None] * D + columns[None, :]
@@ -201,9 +235,13 @@ def gate_gradients(
     dx_after, dc_after, h, a, positions, dx, dh, da, sums, count,
     D: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr,
 ):  # fmt: skip
-    """dh and da, at the places of `gate`, where dx, if it is not None, is dx_after; `dc_after` may be None.
+    """dh and da, at the places of `gate`, where dx, if it is not None, is dx_after.
 
-    sums (programs, 2, D) are each program's sums of dh and da over its ROWS STEPS positions.
+    Args:
+        dx_after, dc_after: (count, D); dc_after may be None.
+        h, a, positions: as of `gate`.
+        dx, dh, da: the results, (B, L, D).
+        sums: each program's sums of dh and da over its ROWS STEPS positions, (programs, 2, D).
     """
     columns = tl.arange(0, D)
     dbias, dgate_bias = tl.zeros((ROWS, D), dtype=tl.float32), tl.zeros((ROWS, D), dtype=tl.float32)
@@ -232,7 +270,13 @@ def gate_gradients(
 def add_norm(
     x, z, scale, shift, result, count, D: tl.constexpr, ROWS: tl.constexpr, ACTIVATED: tl.constexpr
 ):  # fmt: skip
-    """x + LayerNorm(z), or, if ACTIVATED, x + LayerNorm(GELU(z)); without x if it is None."""
+    """x + LayerNorm(z), or, if ACTIVATED, x + LayerNorm(GELU(z)).
+
+    Args:
+        x: (count, D), or None for zeros.
+        z, result: (count, D).
+        scale, shift: (D,), of the norm.
+    """
     rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, D)
     place, there = rows.to(tl.int64)[:, None] * D + columns[None, :], (rows < count)[:, None]
     z_here = _load(z, place, there)
@@ -248,7 +292,13 @@ def add_norm_gradients(
     dresult, z, scale, dz, sums, count, D: tl.constexpr, ROWS: tl.constexpr, STEPS: tl.constexpr,
     ACTIVATED: tl.constexpr,
 ):  # fmt: skip
-    """dz, and each program's sums for scale, for shift and of dz: sums (programs, 3, D)."""
+    """dz, and each program's sums.
+
+    Args:
+        dresult, z, scale: as of `add_norm`.
+        dz: the result, (count, D).
+        sums: for scale, for shift and of dz, (programs, 3, D).
+    """
     columns = tl.arange(0, D)
     dscale, dshift = tl.zeros((ROWS, D), dtype=tl.float32), tl.zeros((ROWS, D), dtype=tl.float32)
     dbias = tl.zeros((ROWS, D), dtype=tl.float32)
@@ -303,7 +353,11 @@ def norm_gradients(
     """dx through n, plus dx_after, by the programs 0 of the second axis; and dc through m, plus dc_after unless it is
     None, by the programs 1.
 
-    sums (programs, 4, D) are each program's sums, over its ROWS STEPS positions, for scale and shift of both norms.
+    Args:
+        dn, dm, x, c, dx_after, dc_after: (B, L, D).
+        scale, gate_scale, is_base: as of `normalise`.
+        dx, dc: the results, (B, L, D).
+        sums: each program's, over its ROWS STEPS positions, for scale and shift of both norms, (programs, 4, D).
     """
     sums += tl.program_id(0) * 4 * D
     if tl.program_id(1) == 0:
@@ -320,7 +374,10 @@ def weight_gradients(
     """Sums of n[l + offset] dh[l] for each tap: parts (branches, splits, TAPS, D of n, D of dh), each over some of the
     tiles of ROWS positions of a branch's sequences.
 
-    n, dh: descriptors of (branches B, L, D) in tiles (1, ROWS, COLUMNS).
+    Args:
+        n, dh: descriptors of (branches B, L, D) in tiles (1, ROWS, COLUMNS).
+        parts: the result.
+        batch, length, dilation: B, L, and positions from tap to tap.
     """
     tiles: tl.constexpr = D // COLUMNS
     program, part, splits, branch = tl.program_id(0), tl.program_id(1), tl.num_programs(1), tl.program_id(2)
