@@ -235,6 +235,7 @@ def test_tail_has_the_error_of_the_plain_one_in_bfloat16(width, expansion, shape
         assert ours <= TOLERANCE * plain or not x.numel(), name
 
 
+@pytest.mark.slow
 def test_training_keeps_less_than_half_of_what_the_plain_model_keeps_in_float32(device, applied):
     """Activations for the way back, at the size of fine-tuning in the Genomic Benchmarks."""
     torch.manual_seed(1)
