@@ -164,6 +164,8 @@ def test_rows_that_one_model_alone_has_right_are_counted_by_the_mean_over_seeds(
     a, b = (np.stack([np.eye(2)[of] for of in predicted]) for predicted in ([labels, labels], wrong))
     result = compare_over_test_rows(labels, a, b, "accuracy")
     assert (result.only_a, result.only_b) == (1.5, 0)
+    single = compare_over_test_rows(labels, a, b, "accuracy", resamples=1)
+    assert single.low == single.high  # the test set itself is no resample
 
 
 def test_bases_are_compared_by_whole_sequences():
