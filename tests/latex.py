@@ -27,5 +27,5 @@ def compiled(texts: list[str], folder: Path) -> None:
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
     assert done.returncode == 0, done.stdout
-    told = (folder / "paper.log").read_text(errors="replace")
-    assert not re.findall("(?:Overfull|Float too large).*", told)
+    output = (folder / "paper.log").read_text(errors="replace")
+    assert not re.findall("(?:Overfull|Float too large).*", output)

@@ -76,7 +76,16 @@ def receptive_field(architecture: str, settings: dict[str, Any], kind: str) -> i
 
 
 def build_backbone(architecture: str, settings: dict[str, Any]) -> nn.Module:
-    """The part of the model that pretraining trains."""
+    """The part of the model that pretraining trains: tokens (B, L) to features (B, L, width).
+
+    Args:
+        architecture: name of a module of this package.
+        settings: fields of its `Config`.
+
+    Example:
+        >>> build_backbone("convnova", {"width": 16})(torch.tensor([[0, 1, 2, 3, 4, 0, 1, 2]])).shape
+        torch.Size([1, 8, 16])
+    """
     config = configure(architecture, settings)
     return architecture_module(architecture).Backbone(config)
 
@@ -134,6 +143,11 @@ def build_predictor(
 
     Returns:
         tokens (B, L) to logits: (B, outputs), or (B, L, outputs) where `kind` is per_base.
+
+    Example:
+        >>> model = build_predictor("convnova", {"width": 16}, "classes", outputs=2, length=8)
+        >>> model(torch.tensor([[0, 1, 2, 3, 4, 0, 1, 2]])).shape
+        torch.Size([1, 2])
     """
     config = configure(architecture, settings)
     module = architecture_module(architecture)

@@ -46,7 +46,7 @@ class Handler(pods.Handler):
         return {}
 
 
-def told(container: dict) -> tuple[str, str, str]:
+def output(container: dict) -> tuple[str, str, str]:
     """Command, memory and GPUs of a job."""
     needs = {of["type"]: of["value"] for of in container["resourceRequirements"]}
     return container["command"][-1], needs["MEMORY"], needs.get("GPU", "0")

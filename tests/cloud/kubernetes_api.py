@@ -27,8 +27,8 @@ class Handler(pods.Handler):
         elif JOBS.match(self.path):
             container = container_of(body)
             keys = {of["name"]: of["valueFrom"]["secretKeyRef"] for of in container["env"]}
-            told = {name: b64decode(self.secrets[key["name"]][key["key"]]).decode() for name, key in keys.items()}
-            self.pods.start(body["metadata"]["name"], body, [*container["command"], *container["args"]], told)
+            output = {name: b64decode(self.secrets[key["name"]][key["key"]]).decode() for name, key in keys.items()}
+            self.pods.start(body["metadata"]["name"], body, [*container["command"], *container["args"]], output)
         self.answer(body, 201)
 
     def do_GET(self) -> None:
@@ -62,7 +62,7 @@ def container_of(job: dict) -> dict:
     return container
 
 
-def told(job: dict) -> tuple[str, str, str]:
+def output(job: dict) -> tuple[str, str, str]:
     """Command, memory and GPUs of a job."""
     limits = container_of(job)["resources"]["limits"]
     return container_of(job)["args"][1], limits["memory"], limits["nvidia.com/gpu"]

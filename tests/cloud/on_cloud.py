@@ -117,7 +117,7 @@ class Trial:
 
     def rule(self, asked: dict) -> str:
         """The rule of a job."""
-        return self.engine.told(asked)[0].split("--target-jobs ")[1].split(":")[0].strip("'")
+        return self.engine.output(asked)[0].split("--target-jobs ")[1].split(":")[0].strip("'")
 
     def run(self) -> bool:
         """Whether all is as it should be."""
@@ -127,15 +127,15 @@ class Trial:
             self.environment |= STORAGE | self.engine.access(self.folder, address)
             Thread(target=self.kill_pretraining, args=(pods,), daemon=True).start()
             there = ("--profile", str(self.profile), "--seconds-between-status-checks", "1")
-            told = self.snakemake("there", *there)
+            output = self.snakemake("there", *there)
             again = "Nothing to be done" in self.snakemake("again", *there, "--dry-run")
             config_file(self.checkout, **self.config | {"seeds": [1, 2]})
             self.snakemake("with a seed more", *there)
             download(client, self.folder / "bucket")
         self.snakemake("here", "--cores", "2")
-        return self.compare(pods, told, again)
+        return self.compare(pods, output, again)
 
-    def compare(self, pods: Pods, told: str, again: bool) -> bool:
+    def compare(self, pods: Pods, output: str, again: bool) -> bool:
         """Print what came of it."""
         mine = self.folder / "bucket/mine"
         tables = {path.name: path for path in sorted((self.checkout / "results/small/tables").iterdir())}
@@ -146,8 +146,8 @@ class Trial:
         ]
         weights = (mine / WEIGHTS).read_bytes() == (self.checkout / WEIGHTS).read_bytes()
         went_on = "continuing from" in (mine / "results/small/logs/pretrain/convnova.log").read_text()
-        needs = {self.rule(asked): self.engine.told(asked)[1:] for asked in pods.asked.values()}
-        failed = told.count("Error in rule")
+        needs = {self.rule(asked): self.engine.output(asked)[1:] for asked in pods.asked.values()}
+        failed = output.count("Error in rule")
         print(f"{len(pods.asked)} jobs, of which failed {failed}; went on: {went_on}")
         print(f"{len(tables)} tables, of which differ: {', '.join(differ) or 'none'}; weights the same: {weights}")
         print("memory and GPUs:", ", ".join(f"{rule} {' '.join(need)}" for rule, need in needs.items()))

@@ -64,12 +64,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, content: object, code: int = 200) -> None:
         """Text as it is, anything else as JSON."""
-        told = (content if isinstance(content, str) else json.dumps(content)).encode()
+        output = (content if isinstance(content, str) else json.dumps(content)).encode()
         self.send_response(code)
         self.send_header("Content-Type", "text/plain" if isinstance(content, str) else "application/json")
-        self.send_header("Content-Length", str(len(told)))
+        self.send_header("Content-Length", str(len(output)))
         self.end_headers()
-        self.wfile.write(told)
+        self.wfile.write(output)
 
     def log_message(self, *_: object) -> None:
         """No lines on standard error."""

@@ -38,12 +38,12 @@ def main(folder: Path, short: bool) -> int:
         if name == "slurm":
             filled = dict(gpu_partition="gpu", threads=1, pretrain_gb=4, finetune_gb=4, finetune_hours=0.5, pack=9)
             with cluster.running(here / "cluster", cpus=2):
-                code, told = workflow.run(here, workflow.fill_in(here, **filled))
+                code, output = workflow.run(here, workflow.fill_in(here, **filled))
         else:
-            code, told = workflow.run(here, None)
+            code, output = workflow.run(here, None)
         print(f"{name}: exit status {code}, {time.monotonic() - began:.0f} s", flush=True)
         if code:
-            print(told)
+            print(output)
             return code
         found[name] = {path.name: without_costs(path) for path in (here / "results/embedded/tables").iterdir()}
     differ = [table for table in sorted(found["local"]) if found["slurm"].get(table) != found["local"][table]]

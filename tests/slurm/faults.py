@@ -278,8 +278,8 @@ def main(folder: Path, names: list[str]) -> int:
     if not (whole / "results/own" / SAME[0]).exists():
         whole.mkdir(parents=True)
         own_data(whole, **DATA)
-        code, told = workflow.run(whole, None, *TARGETS)
-        assert code == 0, told
+        code, output = workflow.run(whole, None, *TARGETS)
+        assert code == 0, output
     failed = 0
     with cluster.running(folder / f"cluster-{os.getpid()}") as slurm:
         for name in names or FAULTS:
@@ -288,15 +288,15 @@ def main(folder: Path, names: list[str]) -> int:
             try:
                 FAULTS[name](run)
                 run.end()
-                told = report(run, whole)
+                output = report(run, whole)
             except AssertionError as error:
                 run.main.kill()
-                told = f"NOT AS IT SHOULD: {error}"
+                output = f"NOT AS IT SHOULD: {error}"
             finally:
                 if profile.get("disk"):
                     subprocess.run(["umount", "--lazy", run.results], check=True)
-            failed += not told.startswith("the same tables and weights, none again, nothing half-written")
-            print(f"{name}: {told}, {time.monotonic() - began:.0f} s", flush=True)
+            failed += not output.startswith("the same tables and weights, none again, nothing half-written")
+            print(f"{name}: {output}, {time.monotonic() - began:.0f} s", flush=True)
     return bool(failed)
 
 

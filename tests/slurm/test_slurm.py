@@ -86,10 +86,10 @@ def test_a_request_is_refused_before_anything_is_submitted(slurm, tmp_path, fill
 
 def test_a_run_some_of_whose_grouped_jobs_are_done_is_checked_too(slurm, tmp_path):
     own_data(tmp_path)
-    code, told = workflow.run(tmp_path, None, "resources/own/tasks/mine/one.safetensors")
-    assert code == 0, told
-    code, told = workflow.run(tmp_path, workflow.fill_in(tmp_path, **SMALL | {"gpu_partition": "nope"}))
-    assert code == 1 and "slurm: rule " in told and "Error" not in told, told
+    code, output = workflow.run(tmp_path, None, "resources/own/tasks/mine/one.safetensors")
+    assert code == 0, output
+    code, output = workflow.run(tmp_path, workflow.fill_in(tmp_path, **SMALL | {"gpu_partition": "nope"}))
+    assert code == 1 and "slurm: rule " in output and "Error" not in output, output
 
 
 def test_only_ones_own_jobs_of_a_folder_are_cancelled(slurm, tmp_path):
@@ -122,9 +122,9 @@ def test_a_job_that_is_killed_is_submitted_once_more_and_ends_as_undisturbed(slu
             assert main_process.poll() is None, main_process.stdout.read()
             time.sleep(0.05)
         os.kill(workers[0], signal.SIGKILL)
-        told = main_process.communicate(timeout=120)[0]
-    assert main_process.returncode == 0, told
-    assert told.count("has been submitted with SLURM jobid") == 2 and "Trying to restart job" in told
+        output = main_process.communicate(timeout=120)[0]
+    assert main_process.returncode == 0, output
+    assert output.count("has been submitted with SLURM jobid") == 2 and "Trying to restart job" in output
     config = load_config(here / "results/own/config.yaml")
     with contextlib.chdir(there):
         pretrain_backbone(config, "convnova", Path("resources/own/genomes/genome"), Path("alone"))

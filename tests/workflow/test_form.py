@@ -105,7 +105,7 @@ def test_the_profile_for_slurm_verbatim_builds_the_graph_of_the_paper(tmp_path):
     ],
 )
 def test_the_yeast_runs_on_files_of_ones_own(tmp_path, name, expected):
-    """The graph needs the files' names alone; one that is missing is told with its key."""
+    """The graph needs the files' names alone; one that is missing is named with its key."""
     content = (ROOT / f"config/{name}.yaml").read_text()
     for path in re.findall(r"[\w./-]+\.gz", content):
         (tmp_path / "files" / path).parent.mkdir(parents=True, exist_ok=True)
