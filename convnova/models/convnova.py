@@ -14,6 +14,7 @@ convolutions. Positions of the token PAD are padding: zeros to every convolution
 """
 
 import copy
+import operator
 from dataclasses import dataclass
 from functools import partial
 
@@ -267,10 +268,9 @@ class Backbone(nn.Module):
         return torch.cat(parts, 1)
 
     def _features(self, tokens: Tensor, positions: Tensor | None) -> Tensor:
-        if self.checkpointing and torch.is_grad_enabled():  # keep inputs only; backward computes the rest again
-            call = partial(checkpoint, use_reentrant=False)
-        else:
-            call = lambda function, *inputs: function(*inputs)  # noqa: E731
+        # with checkpointing only inputs are kept, and backward computes the rest again
+        checkpointed = self.checkpointing and torch.is_grad_enabled()
+        call = partial(checkpoint, use_reentrant=False) if checkpointed else operator.call
         x, c = call(self.stems, tokens)
         padding = tokens == PAD
         # any() would wait for a GPU

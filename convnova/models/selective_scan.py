@@ -53,7 +53,7 @@ class Scan(torch.autograd.Function):
     """y without D u, segment by segment; backward each is computed again, from the state before it."""
 
     @staticmethod
-    def forward(ctx, u, delta, b, c, a):  # noqa: ANN001, ANN205
+    def forward(ctx, u, delta, b, c, a):
         """As of `selective_scan`: (B, L, D).
 
         Args:
@@ -76,7 +76,7 @@ class Scan(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, dy):  # noqa: ANN001, ANN205
+    def backward(ctx, dy):
         """From the last segment to the first, each passing on the gradient of the state before it."""
         *along, a, begins = ctx.saved_tensors
         gradients, da, dstate = [torch.empty_like(x) for x in along], torch.zeros_like(a), torch.zeros_like(begins[0])
@@ -102,7 +102,7 @@ class Recurrence(torch.autograd.Function):
     """h_t = a_t h_(t-1) + b_t along dimension 1: (B, T, ...) from a first state (B, ...)."""
 
     @staticmethod
-    def forward(ctx, a, b, first):  # noqa: ANN001, ANN205
+    def forward(ctx, a, b, first):
         """All states h_1 to h_T.
 
         Args:
@@ -119,7 +119,7 @@ class Recurrence(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, dstates):  # noqa: ANN001, ANN205
+    def backward(ctx, dstates):
         """The gradient of h_t is itself a recurrence, from the last to the first: g_t = dh_t + a_(t+1) g_(t+1)."""
         a, states, first = ctx.saved_tensors
         later = torch.cat([torch.zeros_like(a[:, :1]), a[:, 1:].flip(1)], 1)

@@ -28,7 +28,7 @@ class Compiled:
     def __getitem__(self, grid: tuple[int, ...]) -> "Compiled":
         return self
 
-    def __call__(self, *values, **options) -> None:  # noqa: ANN002, ANN003
+    def __call__(self, *values, **options) -> None:
         names = self.kernel.arg_names
         tiles = {name: options.pop(name) for name in names if name in options}
         arguments = dict(zip(names, values, strict=False)) | tiles

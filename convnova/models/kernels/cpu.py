@@ -52,7 +52,7 @@ class _PaddedConvolution(torch.autograd.Function):
     """A dilated convolution along W that reads zeros from memory forward, and implies them backward."""
 
     @staticmethod
-    def forward(ctx, image, weight, dilation):  # noqa: ANN001, ANN205
+    def forward(ctx, image, weight, dilation):
         ctx.save_for_backward(image, weight)
         ctx.dilation, ctx.zeros = dilation, dilation * (weight.shape[3] // 2)
         padded = F.pad(image.permute(0, 2, 3, 1), (0, 0, ctx.zeros, ctx.zeros)).permute(0, 3, 1, 2)
@@ -60,7 +60,7 @@ class _PaddedConvolution(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, dy):  # noqa: ANN001, ANN205
+    def backward(ctx, dy):
         image, weight = ctx.saved_tensors
         dimage, dweight, _ = torch.ops.aten.convolution_backward(
             dy, image, weight, None, (1, 1), (0, ctx.zeros), (1, ctx.dilation), False, (0, 0), 1, (True, True, False)

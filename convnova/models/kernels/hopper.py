@@ -100,7 +100,7 @@ class _Stem(torch.autograd.Function):
     """Rows of a table (64, d), looked up and added, and GELU of that."""
 
     @staticmethod
-    def forward(ctx, tokens, table):  # noqa: ANN001, ANN205
+    def forward(ctx, tokens, table):
         ctx.save_for_backward(tokens, table)
         (rows, columns), width, count = STEM, table.shape[1], tokens.numel()
         x = torch.empty(*tokens.shape, width, dtype=torch.bfloat16, device=tokens.device)
@@ -111,7 +111,7 @@ class _Stem(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, dx):  # noqa: ANN001, ANN205
+    def backward(ctx, dx):
         tokens, table = ctx.saved_tensors
         (rows, columns), width, count = STEM, table.shape[1], tokens.numel()
         steps = _tiles(count, PROGRAMS * rows)
@@ -154,7 +154,7 @@ class _GatedConvolution(torch.autograd.Function):
     and bias, norm scale and shift."""
 
     @staticmethod
-    def forward(ctx, x, c, is_base, positions, dilation, last, differentiable, *parameters):  # noqa: ANN001, ANN205
+    def forward(ctx, x, c, is_base, positions, dilation, last, differentiable, *parameters):
         scale, shift, weight, bias, gate_scale, gate_shift, gate_weight, gate_bias, *ffn = parameters
         norms = _norms(x, c, is_base, scale, shift, gate_scale, gate_shift)
         weights = torch.stack([weight, gate_weight]).permute(0, 3, 2, 1).to(torch.bfloat16).contiguous()
@@ -176,7 +176,7 @@ class _GatedConvolution(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, dx_after, dc_after):  # noqa: ANN001, ANN205
+    def backward(ctx, dx_after, dc_after):
         x, c, is_base, positions, convolved, weights, scale, shift, gate_scale, gate_shift, *ffn = ctx.saved_tensors
         if dx_after is None:
             dx_after = torch.zeros_like(x) if positions is None else x.new_zeros(len(positions), x.shape[2])
@@ -302,7 +302,7 @@ class _Tail(torch.autograd.Function):
     bfloat16, what the linear layers return."""
 
     @staticmethod
-    def forward(ctx, x, *parameters):  # noqa: ANN001, ANN205
+    def forward(ctx, x, *parameters):
         (w1, b1), (w2, b2), norm, (w3, b3), (w4, b4), last_norm = zip(parameters[::2], parameters[1::2], strict=True)
         w1, w2, w3, w4 = weights = [weight.to(torch.bfloat16) for weight in (w1, w2, w3, w4)]
         b1, b2, b3, b4 = (bias.to(torch.bfloat16) for bias in (b1, b2, b3, b4))
@@ -315,7 +315,7 @@ class _Tail(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, dy):  # noqa: ANN001, ANN205
+    def backward(ctx, dy):
         x, z1, z2, z3, z4, w1, w2, w3, w4, scale, shift, last_scale = ctx.saved_tensors
         dy = dy.contiguous()
         dz4, (dlast_scale, dlast_shift, db4) = _add_norm_gradients(dy, z4, last_scale)
