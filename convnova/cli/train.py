@@ -170,14 +170,13 @@ def build_job_model(config: "RunConfig", job: "Job", data: "TaskDataset", weight
     """
     from convnova.models import build_predictor, new_model
     from convnova.models.weights import load_backbone
-    from convnova.training.finetune import padding_style
 
     pretrained = config.models[job.model].pretrained
     if pretrained != (weights is not None):
         raise ConvNovaError(f"{job.model}: expected {'pretrained' if pretrained else 'no'} weights, found {weights}")
     about, training, longest = config.models[job.model], config.training(job), data.longest(config.task(job).max_length)
     options = about.model_dump(include={"pooling", "head", "frozen"})
-    options["pool_padding"] = padding_style(training, job.protocol) != "masked"
+    options["pool_padding"] = training.of_protocol(job.protocol).padding != "masked"
     arguments = (about.architecture, config.settings(job.model, job.suite, job.task), data.kind, data.outputs, longest)
     model = new_model(lambda: build_predictor(*arguments, **options), job.seed, training.checkpointing)
     if weights is not None:

@@ -20,7 +20,7 @@ TRAINING = by_name(
     {
         RELEASED: "epochs batch_size lr final_lr warmup weight_decay beta1 beta2 clip",
         CHOICE: "precision",
-        UNUSED: "micro_batch checkpointing compile padding patience reverse_complement",
+        UNUSED: "micro_batch checkpointing compile schedule decayed padding patience reverse_complement",
     }
 )
 PRETRAINING = TRAINING | by_name(

@@ -1,6 +1,6 @@
 """Hyperparameters of training and pretraining: each has a type, and every unknown key is refused."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -24,7 +24,13 @@ class Training(Strict):
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     final_lr: float = Field(0.1, ge=0, le=1, description="end of the cosine, as a share of the peak")
     warmup: float = Field(0.01, ge=0, lt=1, description="share of all steps with a rising rate")
+    schedule: Literal["warm", "released"] | None = Field(
+        None, description="released: begins at 1e-6, and the cosine at step 0; default as the protocol says, else warm"
+    )
     weight_decay: float = Field(0.1, ge=0)
+    decayed: Literal["kernels", "all"] | None = Field(
+        None, description="all: biases and norms too, as released; default as the protocol says, else kernels"
+    )
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient")
@@ -35,6 +41,12 @@ class Training(Strict):
     patience: int | None = Field(None, ge=1, description="epochs without a better score before stopping")
     reverse_complement: bool = Field(False, description="read each training sequence from a strand drawn at random")
     source: Origin | None = Field(None, description="where these values come from; one for all, or key by key")
+
+    def of_protocol(self, protocol: str) -> Self:
+        """The same, with what is left to the protocol decided: `released` does as the authors' code does."""
+        names = ("padding", "schedule", "decayed")
+        values = ("pooled", "released", "all") if protocol == "released" else ("masked", "warm", "kernels")
+        return self.changed({name: getattr(self, name) or value for name, value in zip(names, values, strict=True)})
 
 
 class Pretraining(Training):

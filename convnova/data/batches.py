@@ -11,9 +11,6 @@ from torch import Tensor
 from convnova.data.dna import PAD, N, reverse_complement
 from convnova.randomness import generator, order
 
-BATCHES_A_POOL = 16
-"""Batches whose rows are sorted by length together, so that little of a batch is padding."""
-
 ROWS_NAMED = 128
 """Rows that a message names at most."""
 
@@ -128,7 +125,10 @@ class Padding:
 
 
 def rows_of_step(data: LabelledSequences, batch_size: int, seed: int, epoch: int, step: int) -> np.ndarray:
-    """Which sequences a step of an epoch reads: shuffled, and alike in length where lengths differ.
+    """Which sequences a step of an epoch reads: a batch is a random draw, whatever the lengths.
+
+    Batches of sequences alike in length would save padding. But where classes differ in length, as enhancers and
+    promoters do, such batches come near to one class, and the model learns worse.
 
     Args:
         data: what the epoch reads once.
@@ -139,16 +139,7 @@ def rows_of_step(data: LabelledSequences, batch_size: int, seed: int, epoch: int
     Returns:
         int64 (batch_size,), fewer in the last step of an epoch: indices into `data.rows`.
     """
-    shuffled = order(len(data), seed, epoch)
-    lengths = data.lengths
-    if lengths.min() != lengths.max():
-        pool_size = BATCHES_A_POOL * batch_size
-        pools = np.split(shuffled, range(pool_size, len(shuffled), pool_size))
-        shuffled = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
-        full_batches = len(shuffled) // batch_size
-        if step < full_batches:  # a smaller last batch stays the last
-            step = int(generator(seed, "batches", epoch).permutation(full_batches)[step])
-    return shuffled[step * batch_size : (step + 1) * batch_size]
+    return order(len(data), seed, epoch)[step * batch_size : (step + 1) * batch_size]
 
 
 def collate(data: LabelledSequences, indices: np.ndarray, padding: Padding) -> Batch:

@@ -105,7 +105,7 @@ def measure(network: nn.Module, tokens: Tensor, strands: str = "forward") -> dic
         seconds, memory = timed(lambda: [logits_of(network, strand) for strand in inputs], tokens.device)
         result |= {"inference_bases_per_second": tokens.numel() / seconds, "inference_memory_mb": memory}
     with note_out_of_memory(result, "training"):
-        optimizer = AdamW(network, 0.1, (0.9, 0.999))
+        optimizer = AdamW(network, 0.1)
         labels = torch.arange(len(tokens), device=tokens.device) % 2
         network.train()
 

@@ -62,8 +62,9 @@ def finetune(
         settings: hyperparameters of the training.
         protocol: which rows choose the epoch. `heldout`: the task's validation split, or a tenth of the training rows,
             drawn by the seed. `cv`: fold number `seed` of the training rows. `released`: the test rows, as in the
-            authors' code, where also padding counts in the mean. The test score of every epoch is written for the
-            audit; only with `released` does it choose.
+            authors' code, where also padding counts in the mean, all parameters are decayed and the schedule is
+            theirs (`Training.of_protocol`). The test score of every epoch is written for the audit; only with
+            `released` does it choose.
         seed: of order, strands and dropout.
         out: folder for `metrics.json`, `predictions.parquet` and `log.csv`.
         strands: `both` to predict the mean over a sequence and its reverse complement.
@@ -79,12 +80,12 @@ def finetune(
         ConvNovaError: a loss that is not finite, too few rows, or a metric that is not defined for the classes.
         Interrupted: a signal came; a checkpoint is written.
     """
-    provenance = provenance or Provenance()
+    provenance, settings = provenance or Provenance(), settings.of_protocol(protocol)
     if task.kind == "classes":  # the dataset may have been made when the task had another metric
         counts = np.bincount(dataset.split("test").labels, minlength=len(dataset.classes or ()))
         check_metric(task.metric, counts, dataset.path)
     splits = split_rows(dataset, protocol, seed, task.max_length)
-    padding = padding_of(model, settings, protocol, splits["test"])
+    padding = padding_of(model, settings, splits["test"])
     objective = Classification(task, settings, seed, splits, padding, strands)
     trainer = Trainer(model, objective, settings, seed, label, out, checkpoints)
     history = trainer.run()
@@ -114,27 +115,18 @@ def finetune(
     return metrics
 
 
-def padding_style(settings: Training, protocol: str) -> str:
-    """`masked`, `pooled` or `pooled_right`, as the settings say; else `pooled` for `released` and `masked` for others.
-
-    See `Training.padding`.
-    """
-    return settings.padding or ("pooled" if protocol == "released" else "masked")
-
-
-def padding_of(model: nn.Module, settings: Training, protocol: str, rows: LabelledSequences) -> Padding:
+def padding_of(model: nn.Module, settings: Training, rows: LabelledSequences) -> Padding:
     """How batches are padded.
 
     Args:
         model: its `fixed_length`, where it has one, is the least length of a batch.
-        settings: `padding`, if set.
-        protocol: decides where the settings do not.
+        settings: `padding`, decided (`Training.of_protocol`).
         rows: with padding that counts, each batch is as long as the longest sequence, except for labels of bases.
 
     Returns:
         Length, letter and side.
     """
-    style, length = padding_style(settings, protocol), model.fixed_length
+    style, length = settings.padding, model.fixed_length
     if style != "masked" and rows.kind != "per_base":
         length = max(length or 0, rows.max_length)
     return Padding(length, counted=style != "masked", left=style == "pooled")

@@ -122,7 +122,8 @@ class Trainer:
         model, settings, processes = self.model, self.settings, self.processes
         self.checkpoints = self.checkpoints or self.out / "checkpoints"
         self.device = next(model.parameters()).device
-        self.optimizer = AdamW(model, settings.weight_decay, (settings.beta1, settings.beta2))
+        betas = (settings.beta1, settings.beta2)
+        self.optimizer = AdamW(model, settings.weight_decay, betas, decay_all=settings.decayed == "all")
         self.history = History(**(load_state(self.checkpoints, model, self.optimizer) or {}))
         self.total = settings.epochs * self.objective.steps_per_epoch
         self.steps_per_row = max(1, self.total // LOG_ROWS)

@@ -16,12 +16,13 @@ from convnova.errors import ConvNovaError
 
 CPU_BASES = 8192
 """Bases computed together on a CPU; more are no faster."""
+RELEASED_FIRST_LR = 1e-6
 EPS = 1e-8
 """Adam's term for numerical stability, as in PyTorch."""
 
 
 class AdamW:
-    """Adam with decoupled weight decay of matrices and kernels, not of biases and the scales of norms.
+    """Adam with decoupled weight decay of matrices and kernels, and of biases and the scales of norms if asked to.
 
     The update is `torch.optim`'s own function. The class `torch.optim.AdamW` gives the same bits, but it imports
     torch._dynamo, which takes 0.9 s: as long as many of the small jobs train.
@@ -30,12 +31,17 @@ class AdamW:
         model: its parameters that require a gradient are trained.
         weight_decay: in units of the learning rate.
         betas: decay of the running means of the gradient and of its square.
+        decay_all: decay biases and the scales of norms too, as the released code does.
     """
 
-    def __init__(self, model: nn.Module, weight_decay: float, betas: tuple[float, float]):
+    def __init__(
+        self, model: nn.Module, weight_decay: float, betas: tuple[float, float] = (0.9, 0.999), decay_all: bool = False
+    ):
         self.betas, self.steps = betas, 0
         trained = [p for p in model.parameters() if p.requires_grad]
-        self.groups = [([p for p in trained if p.ndim > 1], weight_decay), ([p for p in trained if p.ndim <= 1], 0.0)]
+        kernels = [p for p in trained if decay_all or p.ndim > 1]
+        others = [p for p in trained if not decay_all and p.ndim <= 1]
+        self.groups = [(kernels, weight_decay), (others, 0.0)]
         self.parameters = [parameter for parameters, _ in self.groups for parameter in parameters]
         self.means = [torch.zeros_like(p, memory_format=torch.preserve_format) for p in self.parameters]
         self.squares = [torch.zeros_like(mean) for mean in self.means]
@@ -76,15 +82,22 @@ def learning_rate(step: int, total: int, settings: Training) -> float:
     Args:
         step: from 0 to `total` - 1.
         total: steps of the training.
-        settings: `lr`, `final_lr` and `warmup`, the share of steps with a rising rate.
+        settings: `lr`, `final_lr` and `warmup`, the share of steps with a rising rate. With the schedule `released`
+            the first step has a rate of 1e-6, and the cosine begins at step 0, not where the warm-up ends: timm's
+            `CosineLRScheduler` as the released code sets it.
 
     Returns:
         The learning rate of the step.
     """
-    warmup = round(settings.warmup * total)
-    if step < warmup:
-        return settings.lr * (step + 1) / warmup
-    progress = (step - warmup) / max(1, total - 1 - warmup)
+    if settings.schedule == "released":
+        warmup, progress = settings.warmup * total, step / total
+        if step < warmup:
+            return RELEASED_FIRST_LR + (settings.lr - RELEASED_FIRST_LR) * step / warmup
+    else:
+        warmup = round(settings.warmup * total)
+        if step < warmup:
+            return settings.lr * (step + 1) / warmup
+        progress = (step - warmup) / max(1, total - 1 - warmup)
     return settings.lr * (settings.final_lr + (1 - settings.final_lr) * (1 + math.cos(math.pi * progress)) / 2)
 
 

@@ -15,15 +15,21 @@ def labelled(sequences, labels, kind="classes", rows=None, max_length=1000):
     return LabelledSequences(tokens, offsets, np.array(labels), kind, rows, max_length)
 
 
-def test_an_epoch_reads_every_row_once_and_batches_are_alike_in_length():
-    lengths = np.random.default_rng(0).integers(50, 2000, 1003)
-    data = labelled(["A" * length for length in lengths], np.zeros(1003), max_length=2000)
+def test_an_epoch_reads_every_row_once():
+    data = labelled(["A" * (row % 7 + 1) for row in range(1003)], np.zeros(1003))
     steps = [rows_of_step(data, 8, seed=1, epoch=0, step=place) for place in range(126)]
     assert sorted(np.concatenate(steps)) == list(range(1003))
     assert [len(step) for step in steps] == [8] * 125 + [3]
-    assert np.mean([np.ptp(lengths[step]) for step in steps]) < 0.2 * 1950
     assert (rows_of_step(data, 8, seed=1, epoch=0, step=5) == steps[5]).all()
     assert not (rows_of_step(data, 8, seed=1, epoch=1, step=5) == steps[5]).all()
+
+
+def test_batches_have_the_shares_of_classes_of_chance_also_where_classes_differ_in_length():
+    """The deviation of a share among 32 draws of two classes is 0.5 / sqrt(32); of batches of one class it is 0.5."""
+    labels = np.arange(6400) % 2
+    data = labelled(["A" * (10 + 5 * label) for label in labels], labels)
+    shares = [labels[rows_of_step(data, 32, seed=1, epoch=0, step=step)].mean() for step in range(200)]
+    assert np.std(shares) == pytest.approx(0.5 / np.sqrt(32), rel=0.2)
 
 
 def test_each_epoch_and_each_seed_has_an_order_of_its_own():

@@ -256,7 +256,9 @@ def test_a_score_that_is_not_a_number_is_the_worst_and_is_not_noted_for_the_audi
 def test_padding_may_be_set_apart_from_the_protocol(tmp_path, protocol, padding):
     result = metrics(Setting(tmp_path, epochs=1, padding=padding).run(protocol=protocol))
     plain = metrics(Setting(tmp_path, epochs=1).run(protocol=protocol))
-    assert result["training"]["padding"] == padding
+    assert [result["training"][key] for key in ("padding", "schedule", "decayed")] == [
+        padding, *{"heldout": ("warm", "kernels"), "released": ("released", "all")}[protocol]
+    ]  # fmt: skip
     assert result["auroc"] != plain["auroc"]
 
 
@@ -269,11 +271,11 @@ PADDINGS = [
 @pytest.mark.parametrize("protocol, padding, expected", PADDINGS)
 def test_padding_that_counts_is_as_long_as_the_longest_sequence(protocol, padding, expected):
     """At the left as released; labels of bases, and a model of one length, have their own length."""
-    settings, rows = Training(padding=padding), SimpleNamespace(kind="classes", max_length=55)
-    assert padding_of(SimpleNamespace(fixed_length=None), settings, protocol, rows) == expected
-    assert padding_of(SimpleNamespace(fixed_length=70), settings, protocol, rows) == replace(expected, to=70)
+    settings, rows = Training(padding=padding).of_protocol(protocol), SimpleNamespace(kind="classes", max_length=55)
+    assert padding_of(SimpleNamespace(fixed_length=None), settings, rows) == expected
+    assert padding_of(SimpleNamespace(fixed_length=70), settings, rows) == replace(expected, to=70)
     rows.kind = "per_base"
-    assert padding_of(SimpleNamespace(fixed_length=None), settings, protocol, rows) == replace(expected, to=None)
+    assert padding_of(SimpleNamespace(fixed_length=None), settings, rows) == replace(expected, to=None)
 
 
 def test_in_a_job_of_slurm_a_finished_result_that_was_deleted_is_taken_back(tmp_path, monkeypatch):

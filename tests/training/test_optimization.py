@@ -133,10 +133,32 @@ def test_learning_rate_rises_then_falls_to_its_share():
     assert rates[100] == pytest.approx(0.05)
 
 
-def test_biases_and_norms_are_not_decayed():
+def test_the_released_schedule_is_timms():
+    """Rates of timm 0.9.16: `CosineLRScheduler(t_initial=250, lr_min=1e-4, warmup_lr_init=1e-6, warmup_t=2.5)`."""
+    settings = Training(lr=1e-3, final_lr=0.1, warmup=0.01, schedule="released")
+    rates = {
+        0: 1e-06,
+        1: 0.0004006,
+        2: 0.0008002,
+        3: 0.00099968026,
+        100: 0.00068905765,
+        125: 0.00055,
+        249: 0.00010003553,
+    }
+    assert [learning_rate(step, 250, settings) for step in rates] == pytest.approx(list(rates.values()), rel=1e-7)
+
+
+@pytest.mark.parametrize("decay_all, bias_after", [(False, 1.0), (True, 0.99)])
+def test_biases_and_norms_are_decayed_as_released_only(decay_all, bias_after):
+    """With gradients of zero a step multiplies what is decayed by 1 - 0.1 x 0.1."""
     model = nn.Sequential(nn.Conv1d(2, 3, 5), nn.LayerNorm(3), nn.Linear(3, 1, bias=False).requires_grad_(False))
-    (decayed, decay), (plain, no_decay) = AdamW(model, 0.1, (0.9, 0.999)).groups
-    assert [p.shape for p in decayed] == [(3, 2, 5)] and (len(plain), decay, no_decay) == (3, 0.1, 0.0)
+    for parameter in model.parameters():
+        nn.init.ones_(parameter)
+        parameter.grad = torch.zeros_like(parameter)
+    AdamW(model, 0.1, decay_all=decay_all).step(0.1)
+    after = {name: float(p.detach().mean()) for name, p in model.named_parameters()}
+    others = dict.fromkeys(("0.bias", "1.weight", "1.bias"), bias_after)
+    assert after == pytest.approx({"0.weight": 0.99, **others, "2.weight": 1.0})
 
 
 @pytest.mark.parametrize(
