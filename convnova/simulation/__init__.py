@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from convnova.data.readers import bend
 from convnova.files import sha256
 from convnova.log import log
 from convnova.simulation import file_formats, task_rows
@@ -56,6 +57,7 @@ def _write_sources(root: Path, genome: Genome, seed: int) -> None:
     for name, classes in task_rows.CLASSES.items():
         splits = task_rows.make_splits(name, genome, seed)
         file_formats.write_zip(root / GENOMIC_BENCHMARKS / f"{name}_v0.zip", splits, classes)
-    file_formats.write_gene_finding(root / BEND, task_rows.gene_finding(genome, seed))
+    rows = enumerate(task_rows.gene_finding(genome, seed))
+    bend.write(root / BEND, ((*region[:3], f"ENST{number:011d}.1", *row) for number, (region, *row) in rows))
     bundle = root / DEEPSEA / "deepsea_train_bundle.v0.9.tar.gz"
     file_formats.write_deepsea(bundle, task_rows.chromatin_bins(genome, seed))

@@ -13,7 +13,6 @@ import numpy as np
 import scipy.io
 
 from convnova.data.dna import reverse_complement
-from convnova.data.readers import bend
 from convnova.simulation.genome import Genome, Region
 from convnova.simulation.task_rows import Bins, Splits
 
@@ -70,43 +69,34 @@ def write_zip(path: Path, splits: Splits, classes: Sequence[str]) -> None:
                 archive.writestr(entry, row.sequence)
 
 
-def write_gene_finding(folder: Path, rows: Sequence[tuple[Region, str, np.ndarray]]) -> None:
-    """Write `gene_finding.bed` with a header, and `gene_finding.hdf5` whose `labels` has one row a line of it."""
-    lines = ((*region[:3], f"ENST{number:011d}.1", *row) for number, (region, *row) in enumerate(rows))
-    bend.write(folder, lines)
-
-
-def _both_strands(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
-    """One-hot (2n, 4, 1000) in the channel order A G C T and labels (2n, 919): all forward, then all reversed."""
-    tokens = np.concatenate([bins.tokens, reverse_complement(bins.tokens)])
-    hot = tokens[:, None, :] == np.array(AGCT, dtype=np.uint8)[:, None]
-    return hot.astype(np.uint8), np.concatenate([bins.labels, bins.labels])
-
-
-def _matlab_7(split: str, bins: Bins) -> bytes:
+def _matlab_7(arrays: dict[str, np.ndarray]) -> bytes:
     """HDF5 behind a block of text, axes in the opposite order, as MATLAB writes it."""
-    inputs, labels = _both_strands(bins)
     memory = io.BytesIO()
     with h5py.File(memory, "w", userblock_size=512) as file:
-        for name, values in ((f"{split}xdata", inputs.transpose(2, 1, 0)), (f"{split}data", labels.T)):
-            dataset = file.create_dataset(name, data=values, track_times=False)
+        for name, values in arrays.items():
+            dataset = file.create_dataset(name, data=values.T, track_times=False)
             dataset.attrs["MATLAB_class"] = np.bytes_("uint8")
     header = MATLAB_7.ljust(MATLAB_TEXT) + MATLAB_7_TAIL
     return header + memory.getvalue()[len(header) :]
 
 
-def _matlab_5(split: str, bins: Bins) -> bytes:
-    inputs, labels = _both_strands(bins)
+def _matlab_5(arrays: dict[str, np.ndarray]) -> bytes:
     memory = io.BytesIO()
-    scipy.io.savemat(memory, {f"{split}xdata": inputs, f"{split}data": labels})
+    scipy.io.savemat(memory, arrays)
     return MATLAB_5.ljust(MATLAB_TEXT) + memory.getvalue()[MATLAB_TEXT:]
 
 
 def write_deepsea(path: Path, splits: dict[str, Bins]) -> None:
-    """Write the bundle: `deepsea_train/train.mat` in MATLAB 7.3, `valid.mat` and `test.mat` in MATLAB 5."""
+    """Write the bundle: `deepsea_train/train.mat` in MATLAB 7.3, `valid.mat` and `test.mat` in MATLAB 5.
+
+    Each has one-hot windows (2n, 4, 1000) and labels (2n, 919): all forward strands, then all reverse ones.
+    """
     with _gzipped(path) as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for split, bins in splits.items():
-            content = (_matlab_7 if split == "train" else _matlab_5)(split, bins)
+            tokens = np.concatenate([bins.tokens, reverse_complement(bins.tokens)])
+            hot = (tokens[:, None, :] == np.array(AGCT, dtype=np.uint8)[:, None]).astype(np.uint8)
+            arrays = {f"{split}xdata": hot, f"{split}data": np.concatenate([bins.labels, bins.labels])}
+            content = (_matlab_7 if split == "train" else _matlab_5)(arrays)
             entry = tarfile.TarInfo(f"deepsea_train/{split}.mat")
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))

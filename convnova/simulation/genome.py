@@ -109,17 +109,15 @@ def _bare_chromosomes(seed: int) -> Genome:
     return genome
 
 
-def _make_genes(seed: int) -> list[Gene]:
-    rng = stream(seed, "genes")
-    count = sizes.TATA_GENES + sizes.OTHER_GENES
-    genes = [make_gene(i < sizes.TATA_GENES, int(rng.integers(2, 5)), INTRON_LENGTHS, rng) for i in range(count)]
-    genes += [make_gene(i % 2 == 0, 6, LONG_INTRON_LENGTHS, rng) for i in range(sizes.LONG_GENES)]
-    return genes
-
-
 def _add_features(genome: Genome, seed: int) -> None:
     """Lay out all features, then write each kind with its random numbers."""
-    genes, bin_homes = _make_genes(seed), _bin_homes()
+    rng, count = stream(seed, "genes"), sizes.TATA_GENES + sizes.OTHER_GENES
+    genes = [make_gene(i < sizes.TATA_GENES, int(rng.integers(2, 5)), INTRON_LENGTHS, rng) for i in range(count)]
+    genes += [make_gene(i % 2 == 0, 6, LONG_INTRON_LENGTHS, rng) for i in range(sizes.LONG_GENES)]
+    # Bins on chr8 are for test, on chr7 for validation, those before it for training.
+    train, test, valid = sizes.CHROMATIN_BINS
+    first = train * sizes.CHROMOSOMES["chr1"] // (sizes.CHROMOSOMES["chr1"] + sizes.CHROMOSOMES["chr2"])
+    bin_homes = ["chr1"] * first + ["chr2"] * (train - first) + ["chr7"] * valid + ["chr8"] * test
     lengths = [len(gene.tokens) for gene in genes] + [ENHANCER_LENGTH] * sizes.ENHANCERS
     lengths += [DOMAIN_WINDOW * sizes.DOMAIN_WINDOWS] * (sizes.DOMAINS_PER_MARK * len(histone_marks.MARKS))
     homes = [""] * len(lengths) + bin_homes
@@ -142,13 +140,6 @@ def _add_features(genome: Genome, seed: int) -> None:
             histone_marks.fill_domain(genome.cut(domain), mark, rng)
     rng = stream(seed, "bins")
     genome.bins = [(region, histone_marks.fill_bin(genome.cut(region), rng)) for region in sorted(regions)]
-
-
-def _bin_homes() -> list[str]:
-    """The chromosome of each chromatin bin: chr8 for test, chr7 for validation, those before it for training."""
-    train, test, valid = sizes.CHROMATIN_BINS
-    first = train * sizes.CHROMOSOMES["chr1"] // (sizes.CHROMOSOMES["chr1"] + sizes.CHROMOSOMES["chr2"])
-    return ["chr1"] * first + ["chr2"] * (train - first) + ["chr7"] * valid + ["chr8"] * test
 
 
 def _lay_out(

@@ -13,8 +13,6 @@ from convnova.simulation.genes import UPSTREAM, Gene
 from convnova.simulation.genome import DOMAIN_WINDOW, ENHANCER_LENGTH, Genome, Region, within
 from convnova.simulation.sequence import stream
 
-Located = tuple[Region, Gene]
-
 PROMOTER_BEFORE, PROMOTER_AFTER = 249, 51
 NONTATA_BEFORE, NONTATA_AFTER = 200, 51
 SHUFFLED_PIECES, PIECES = 12, 20
@@ -114,21 +112,20 @@ def promoter_tata(genome: Genome, rng: np.random.Generator) -> RowsOfSplits:
         yield split, rows
 
 
-def _splice_sites(located: Located, label: int) -> list[Region]:
-    """400 bp around the donors or acceptors of a gene, the exon's edge in the middle."""
-    locus, gene = located
-    edges = [start if label == DONOR else end for start, end in gene.introns]
-    return [within(locus, edge - SPLICE_HALF, edge + SPLICE_HALF) for edge in edges]
+def _splice_sites(genes: Iterable[tuple[Region, Gene]], label: int) -> list[Region]:
+    """400 bp around the donors or acceptors of some genes, the exon's edge in the middle."""
+    edges = [(locus, ends[label == ACCEPTOR]) for locus, gene in genes for ends in gene.introns]
+    return [within(locus, edge - SPLICE_HALF, edge + SPLICE_HALF) for locus, edge in edges]
 
 
 def splice_sites_all(genome: Genome, rng: np.random.Generator) -> RowsOfSplits:
     """400 bp: 0 an acceptor with AG at 198:200, 1 a donor with GT at 200:202, 2 such a pair that is neither."""
-    true = [site for located in genome.genes for label in (ACCEPTOR, DONOR) for site in _splice_sites(located, label)]
+    true = _splice_sites(genome.genes, ACCEPTOR) + _splice_sites(genome.genes, DONOR)
     decoys = _draw(_decoys(genome, true, rng), sizes.SPLICE_SITES, 1 / 3, rng)
     for split, genes in _draw(genome.genes, sizes.SPLICE_SITES, 1.0, rng).items():
         rows = cut_rows(genome, decoys[split], NEITHER)
         for label in (ACCEPTOR, DONOR):
-            sites = [site for located in genes for site in _splice_sites(located, label)]
+            sites = _splice_sites(genes, label)
             drawn = rng.choice(len(sites), size=len(decoys[split]), replace=False)
             rows += cut_rows(genome, (sites[index] for index in drawn), label)
         yield split, rows
@@ -154,8 +151,8 @@ def enhancers(genome: Genome, rng: np.random.Generator) -> RowsOfSplits:
     negatives = _draw(outside, sizes.ENHANCER_ROWS, 0.5, rng)
     for split in positives:
         letters = genome.letters if split == "train" else lambda region: decode(genome.cut(region))
-        labelled = [(region, 0) for region in negatives[split]] + [(region, 1) for region in positives[split]]
-        yield split, [Row(str(region), letters(region), label) for region, label in labelled]
+        classes = negatives[split], positives[split]
+        yield split, [Row(str(region), letters(region), label) for label in (0, 1) for region in classes[label]]
 
 
 def histone_mark(genome: Genome, rng: np.random.Generator, mark: str) -> RowsOfSplits:
@@ -182,8 +179,10 @@ def histone_mark(genome: Genome, rng: np.random.Generator, mark: str) -> RowsOfS
 def human_nontata_promoters(genome: Genome, rng: np.random.Generator) -> RowsOfSplits:
     """251 bp: 1 from TSS-200 to TSS+50 without TATA box, 0 a piece of a gene after its first exon."""
     length = NONTATA_BEFORE + NONTATA_AFTER
-    genes = _draw([located for located in genome.genes if not located[1].tata], sizes.NONTATA_PROMOTERS, 0.5, rng)
-    others = _draw([located for located in genome.genes if located[1].tata], sizes.NONTATA_PROMOTERS, 0.5, rng)
+    genes, others = (
+        _draw([located for located in genome.genes if located[1].tata == tata], sizes.NONTATA_PROMOTERS, 0.5, rng)
+        for tata in (False, True)
+    )
     for split in genes:
         promoters = [within(locus, UPSTREAM - NONTATA_BEFORE, UPSTREAM + NONTATA_AFTER) for locus, _ in genes[split]]
         rows = cut_rows(genome, promoters, 1)

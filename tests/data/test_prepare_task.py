@@ -192,7 +192,7 @@ def test_other_letters_are_counted_through_all_pieces(tmp_path, monkeypatch):
 
 
 def test_rows_of_intervals_are_numbered_through_all_pieces(tmp_path, monkeypatch, genome):
-    monkeypatch.setattr(rows, "INTERVALS_A_PIECE", 2)
+    monkeypatch.setattr(rows, "ROWS_A_PIECE", 2)
     (tmp_path / "train.bed").write_text("chr1\t0\t4\ta\n" * 4 + "chr1\t0\t4\tb\n")
     with pytest.raises(ConvNovaError, match="train.bed row 5: .*classes a, c, found the label 'b'"):
         tokenized(

@@ -13,8 +13,8 @@ from convnova.data.genome import SPLITS
 from convnova.data.intervals import parse_interval
 from convnova.errors import ConvNovaError
 
-LETTERS_A_PIECE = 1 << 24
-INTERVALS_A_PIECE = 4096
+LETTERS_A_PIECE, ROWS_A_PIECE = 1 << 24, 1 << 16
+"""A piece of rows ends at whichever it reaches first."""
 
 Genome = Mapping[str, np.ndarray]
 """Chromosome to its tokens, uint8 (bases,)."""
@@ -87,35 +87,40 @@ def rows_of_sequences(split: str, file: str, labelled: Iterable[tuple[str, str]]
     Raises:
         ConvNovaError: an empty sequence or label, or a letter that no nucleotide sequence has; names the row.
     """
-    sequences, labels, first, letters = [], [], 1, 0
-    for sequence, label in labelled:
-        sequences.append(sequence)
-        labels.append(label)
-        letters += len(sequence)
-        if letters >= LETTERS_A_PIECE:
-            yield _encode(split, file, first, sequences, labels)
-            first, sequences, labels, letters = first + len(labels), [], [], 0
-    if labels:
-        yield _encode(split, file, first, sequences, labels)
 
-
-def _encode(split: str, file: str, first: int, sequences: list[str], labels: list[str]) -> SequenceRows:
-    for what, texts in (("sequence", sequences), ("label", labels)):
-        if "" in texts:
-            row = first + texts.index("")
-            raise ConvNovaError(f"{file} row {row}: expected a {what}, found none; write one, or leave the row out")
-    try:
-        tokens, others = dna.encode("".join(sequences))
-    except ValueError:
-        for row, sequence in enumerate(sequences, start=first):  # which of them is wrong?
+    def encoded() -> Iterator[tuple[np.ndarray, str, int]]:
+        for row, (sequence, label) in enumerate(labelled, start=1):
+            if not sequence or not label:
+                what = "label" if sequence else "sequence"
+                raise ConvNovaError(f"{file} row {row}: expected a {what}, found none; write one, or leave the row out")
             try:
-                dna.encode(sequence)
+                tokens, others = dna.encode(sequence)
             except ValueError as error:
                 message = f"{file} row {row}: expected nucleotides; {error}; is it a protein sequence?"
                 raise ConvNovaError(message) from error
-        raise
-    lengths = np.array([len(sequence) for sequence in sequences], np.int64)
-    return SequenceRows(split, tokens, lengths, np.array(labels, dtype=str), file, first, others)
+            yield tokens, label, others
+
+    return _in_pieces(split, file, encoded())
+
+
+def _in_pieces(split: str, file: str, rows: Iterable[tuple[np.ndarray, str, int]]) -> Iterator[SequenceRows]:
+    """Put rows together; of each the tokens, the label and the letters that were read as N."""
+    first, remaining = 1, iter(rows)
+    while piece := list(_limited(remaining)):
+        tokens, labels, others = zip(*piece, strict=True)
+        lengths = np.array([len(part) for part in tokens], np.int64)
+        yield SequenceRows(split, np.concatenate(tokens), lengths, np.array(labels), file, first, sum(others))
+        first += len(piece)
+
+
+def _limited(rows: Iterator[tuple[np.ndarray, str, int]]) -> Iterator[tuple[np.ndarray, str, int]]:
+    """The next rows, until they are a piece."""
+    letters = 0
+    for row in itertools.islice(rows, ROWS_A_PIECE):
+        yield row
+        letters += len(row[0])
+        if letters >= LETTERS_A_PIECE:
+            return
 
 
 def rows_of_intervals(
@@ -135,16 +140,13 @@ def rows_of_intervals(
             is none.
     """
     lengths = {name: len(tokens) for name, tokens in genome.items()}
-    remaining, first = iter(intervals), 1
-    while piece := list(itertools.islice(remaining, INTERVALS_A_PIECE)):
-        sequences = []
-        for fields, strand, _, where in piece:
+
+    def cut() -> Iterator[tuple[np.ndarray, str, int]]:
+        for fields, strand, label, where in intervals:
             chrom, start, end = parse_interval(fields, lengths, where)
             if strand not in ("", ".", "+", "-"):
                 raise ConvNovaError(f"{where}: expected a strand, + or -, found {strand!r}")
             tokens = genome[chrom][start:end]
-            sequences.append(dna.reverse_complement(tokens) if strand == "-" else tokens)
-        labels = np.array([label for _, _, label, _ in piece], dtype=str)
-        sizes = np.array([len(tokens) for tokens in sequences])
-        yield SequenceRows(split, np.concatenate(sequences), sizes, labels, file, first)
-        first += len(piece)
+            yield dna.reverse_complement(tokens) if strand == "-" else tokens, label, 0
+
+    return _in_pieces(split, file, cut())

@@ -1,9 +1,11 @@
-"""A user's files, and GUE: tables, FASTA and BED with labels."""
+"""Sequences with a label: tables, FASTA and parquet, as users, GUE and the Nucleotide Transformer have them; BED."""
 
 import re
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 from reading import GENOME, read, refuse, save, spelled
 
 from convnova.data.readers import rows
@@ -37,10 +39,36 @@ def test_rows_are_numbered_through_all_pieces(tmp_path, monkeypatch):
     assert spelled(found)["train"] == [("ACGT" * n, str(n)) for n in range(1, 30)] and len(found) > 10
 
 
-@pytest.mark.parametrize("name", ["a.fa", "a.fa.gz"])
+@pytest.mark.parametrize("name", ["fasta", "nucleotide_transformer"])
 def test_fasta_with_labels(tmp_path, name):
-    path = save(tmp_path / name, ">a|x|1\r\nACGT\r\nacgtn\r\n>b|0\r\nGRG\r\n")
-    assert spelled(read("fasta", {"valid": path}))["valid"] == [("ACGTACGTN", "1"), ("GNG", "0")]
+    text, rows = ">a|x|1\r\nACGT\r\nacgtn\r\n>b|0\r\nGRG\r\n", [("ACGTACGTN", "1"), ("GNG", "0")]
+    files = {"train": save(tmp_path / "a.fa", text), "valid": save(tmp_path / "a.fa.gz", text)}
+    assert spelled(read(name, files)) == {"train": rows, "valid": rows}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"sequence": ["ACGTN", "acgt"], "name": ["a", "b"], "label": [0, 2]}, ""),
+        ({"sequence": ["ACGTN", "acgt"], "label": [0, 2], "task": ["H3", "H3"]}, ""),
+        ({"seq": ["ACGT"], "label": [0]}, "found seq, label; missing: sequence"),
+        ({"sequence": ["ACGT"], "name": ["x"]}, "missing: label"),
+        ({"sequence": ["A", "C"], "label": [0, 1], "task": ["H3", "H4"]}, "expected rows of one task, found H3, H4"),
+        ({"sequence": ["ACGT", None], "label": [0, 1]}, "row 2: expected a sequence, found none"),
+        ({"sequence": ["ACGT", "AC"], "label": [0, None]}, "row 2: expected a label, found none"),
+        ({"sequence": ["ACGT", "MLEK"], "label": [0, 1]}, "row 2: expected nucleotides"),
+    ],
+)
+def test_parquet(tmp_path, columns, message):
+    files = {"train": tmp_path / "train.parquet"}
+    parquet.write_table(pyarrow.table(columns), files["train"])
+    if message:
+        return refuse(message, "nucleotide_transformer", files)
+    assert spelled(read("nucleotide_transformer", files)) == {"train": [("ACGTN", "0"), ("ACGT", "2")]}
+    whole = files["train"].read_bytes()
+    for content in (b"<html>not found</html>", whole[:-20], b""):
+        files["train"].write_bytes(content)
+        refuse("expected a parquet file", "nucleotide_transformer", files)
 
 
 def test_bed_with_labels(tmp_path):
@@ -50,30 +78,6 @@ def test_bed_with_labels(tmp_path):
     assert found["train"] == [("ACGT", "peak"), ("NNTGCA", "none"), ("TTCC", "peak")]
     assert found["test"] == [("GGCCTT", "peak")]
     refuse("plain.bed: expected a genome", "bed", {"train": plain})
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("csv", "seq,label\nACGT,1\n", "'sequence' in the header, found seq, label; is 'seq'"),
-        ("csv", "sequence,labels\nACGT,1\n", "'label' in the header, found sequence, labels; is 'labels'"),
-        ("csv", "", "'sequence' in the header, found an empty file"),
-        ("csv", "sequence,label\nACGT,1\nACGT\n", "line 3: .*2 columns in the header, 1 here"),
-        ("csv", "sequence,label\nACGT,1\n,1\n", "row 2: expected a sequence"),
-        ("csv", "sequence,label\nACGT,1\nACGT, \n", "train row 2: expected a label"),
-        ("csv", "sequence,label\nACGT,1\nAC,0\nMLEK,1\n", "row 3: .*'L' at position 2"),
-        ("fasta", ">a|1\nACGT\n>b\nACGT\n", "row 2: .*'>name|label', found '>b'"),
-        ("fasta", ">a|\nACGT\n", "row 1: .*'>name|label', found '>a|'"),
-        ("fasta", ">a|1\nACGT\n>b|1\nMLEK\n", "row 2: expected nucleotides"),
-        ("fasta", ">a|1\n>b|1\nACGT\n", "found none for 'a|1' in line 1"),
-        ("bed", "chr1\t0\t4\n", "line 1: .*label, found 'chr1 0 4'"),
-        ("bed", "chrom\tstart\tend\tname\nchr1\t0\t4\tx\n", "line 2: .*label.* under chrom, start"),
-        ("bed", "chr1\t0\t4\ta\nchr1\t0\t17\ta\n", "line 2: .*within chr1, which has 16 bases"),
-        ("bed", "chr1\t0\t4\ta\t0\tx\n", "line 1: expected a strand.*'x'"),
-    ],
-)
-def test_wrong_files(tmp_path, name, text, message):
-    refuse(message, name, {"train": save(tmp_path / "train", text)}, GENOME)
 
 
 def test_counts_of_every_gue_file(shared):

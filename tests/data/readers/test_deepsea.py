@@ -106,22 +106,6 @@ def test_tables_of_coordinates(tmp_path):
     refuse("expected a genome", "deepsea", {"train": train})
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("Chr,Start,End,y_a\n0,0,4,1\n", "y_[*], found Chr, Start, End, y_a"),
-        ("Chr_No,Start,End,a\n0,0,4,1\n", "columns Chr_No, Start, End and y_[*]"),
-        ("Chr_No,Start,End,y_a\n0,0,4,1\n0,4,17,1\n", "row 2: .*within chr1, which has 16 bases"),
-        ("Chr_No,Start,End,y_a\n24,0,4,1\n", "row 1: expected a chromosome.*'chr24'"),
-        ("Chr_No,Start,End,y_a\n0,0,4,1\n0,0,4,\n", "row 2: expected labels 0 or 1"),
-        ("Chr_No,Start,End,y_a\n0,0,4,1\n,0,4,1\n", "row 2: expected a chromosome.*'chrnan'"),
-        ("", "expected a table with a header"),
-    ],
-)
-def test_wrong_tables_of_coordinates(tmp_path, text, message):
-    refuse(message, "deepsea", {"train": save(tmp_path / "train.csv", text)}, GENOME)
-
-
 def test_the_919_labels_lie_in_three_groups(shared):
     """DNase, transcription factors, histone marks, in the order of the .mat files."""
     with (shared / "data/deepsea_sample/deepsea_metadata.tsv").open(newline="") as stream:

@@ -1,0 +1,44 @@
+"""Text files that a reader refuses: what the message names."""
+
+import pytest
+from reading import GENOME, refuse, save
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("csv", "seq,label\nACGT,1\n", "'sequence' in the header, found seq, label; is 'seq'"),
+        ("csv", "sequence,labels\nACGT,1\n", "'label' in the header, found sequence, labels; is 'labels'"),
+        ("csv", "", "'sequence' in the header, found an empty file"),
+        ("csv", "sequence,label\nACGT,1\nACGT\n", "line 3: .*2 columns in the header, 1 here"),
+        ("csv", "sequence,label\nACGT,1\n,1\n", "row 2: expected a sequence"),
+        ("csv", "sequence,label\nACGT,1\nACGT, \n", "train row 2: expected a label"),
+        ("csv", "sequence,label\nACGT,1\nAC,0\nMLEK,1\n", "row 3: .*'L' at position 2"),
+        ("fasta", ">a|1\nACGT\n>b\nACGT\n", "row 2: .*'>name|label', found '>b'"),
+        ("fasta", ">a|\nACGT\n", "row 1: .*'>name|label', found '>a|'"),
+        ("fasta", ">a|1\nACGT\n>b|1\nMLEK\n", "row 2: expected nucleotides"),
+        ("fasta", ">a|1\n>b|1\nACGT\n", "found none for 'a|1' in line 1"),
+        ("bed", "chr1\t0\t4\n", "line 1: .*label, found 'chr1 0 4'"),
+        ("bed", "chrom\tstart\tend\tname\nchr1\t0\t4\tx\n", "line 2: .*label.* under chrom, start"),
+        ("bed", "chr1\t0\t4\ta\nchr1\t0\t17\ta\n", "line 2: .*within chr1, which has 16 bases"),
+        ("bed", "chr1\t0\t4\ta\t0\tx\n", "line 1: expected a strand.*'x'"),
+        ("deepsea", "Chr,Start,End,y_a\n0,0,4,1\n", "y_[*], found Chr, Start, End, y_a"),
+        ("deepsea", "Chr_No,Start,End,a\n0,0,4,1\n", "columns Chr_No, Start, End and y_[*]"),
+        ("deepsea", "Chr_No,Start,End,y_a\n0,0,4,1\n0,4,17,1\n", "row 2: .*within chr1, which has 16 bases"),
+        ("deepsea", "Chr_No,Start,End,y_a\n24,0,4,1\n", "row 1: expected a chromosome.*'chr24'"),
+        ("deepsea", "Chr_No,Start,End,y_a\n0,0,4,1\n0,0,4,\n", "row 2: expected labels 0 or 1"),
+        ("deepsea", "Chr_No,Start,End,y_a\n0,0,4,1\n,0,4,1\n", "row 2: expected a chromosome.*'chrnan'"),
+        ("deepsea", "", "expected a table with a header"),
+        ("genomic_benchmarks", "0,chr1,0,4,+\n1,chr1,4,17,+\n", "train/a.csv.gz line 3.*within chr1, which has 16"),
+        ("genomic_benchmarks", "0,chr7,0,4,+\n", "line 2: expected a chromosome of the genome, found 'chr7'"),
+        ("genomic_benchmarks", "0,chr1,0,4,?\n", "line 2: expected a strand"),
+        ("genomic_benchmarks", "0,chr1,0,4\n", "line 2: expected a table: 5 columns in the header, 4 here"),
+    ],
+)
+def test_wrong_text(tmp_path, name, text, message):
+    if name == "genomic_benchmarks":
+        save(tmp_path / "train/a.csv.gz", "id,region,start,end,strand\n" + text)
+        files = {"intervals": tmp_path}
+    else:
+        files = {"train": save(tmp_path / "train", text)}
+    refuse(message, name, files, GENOME)
