@@ -34,7 +34,7 @@ class Training(Strict):
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient")
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 where it is native")
     padding: Literal["masked", "pooled", "pooled_right"] | None = Field(
         None, description="masked: does not count; pooled: N at the left that counts; default as the protocol says"
     )

@@ -17,8 +17,6 @@ from convnova.log import log
 from convnova.models.weights import full_disk_refused, load_strictly, load_weights, save_weights
 from convnova.training.optimization import AdamW
 
-CHECKPOINTS_KEPT = 2
-
 
 def checkpoint_folder(out: Path, relative_out: str, fingerprint: str) -> Path:
     """The folder for the checkpoints of one training.
@@ -60,7 +58,7 @@ def save_state(folder: Path, step: int, model: nn.Module, optimizer: AdamW, loop
         os.rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    for old in sorted(folder.glob("step-*"))[:-CHECKPOINTS_KEPT]:
+    for old in sorted(folder.glob("step-*"))[:-2]:
         shutil.rmtree(old, ignore_errors=True)
 
 

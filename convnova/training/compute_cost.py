@@ -15,13 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, sdpa_flop_count
 
+from convnova.config.hyperparameters import Training
 from convnova.config.schema import Model
 from convnova.data.dna import reverse_complement
 from convnova.files import write_json
 from convnova.log import log
 from convnova.models import build_predictor, configure, receptive_field, without_fast_kernels
 from convnova.training.devices import limit_to_available_memory, peak_resident
-from convnova.training.optimization import AdamW
+from convnova.training.optimization import AdamW, in_precision, resolve_precision
 from convnova.training.provenance import Provenance
 
 BASES, BASES_ON_GPU = 8192, 131_072
@@ -40,7 +41,7 @@ COUNTED = {
 
 
 def write_cost(name: str, model: Model, length: int, out: Path, fingerprint: str) -> None:
-    """Measure one model at one length and write the result as JSON: in float32 on a CPU, in bfloat16 on a GPU.
+    """Measure one model at one length and write the result as JSON, in the precision that `auto` chooses here.
 
     The model predicts two classes of random sequences with random weights, neither of which matters to the cost. Its
     head, pooling, frozen part and strands are those of the config. Where there is too little memory, that is the
@@ -57,6 +58,7 @@ def write_cost(name: str, model: Model, length: int, out: Path, fingerprint: str
     if "length" in type(configure(model.architecture, settings)).__dataclass_fields__:
         settings["length"] = length  # the longest sequence that it can read
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precision = resolve_precision("auto", device)
     options = model.model_dump(include={"pooling", "head", "frozen"})
     torch.manual_seed(0)
     network = build_predictor(model.architecture, settings, "classes", 2, length, **options).to(device)
@@ -68,19 +70,19 @@ def write_cost(name: str, model: Model, length: int, out: Path, fingerprint: str
         "length": length,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
-        "precision": "bfloat16" if device.type == "cuda" else "float32",
+        "precision": precision,
         "receptive_field": receptive_field(model.architecture, settings, "classes"),
         "strands": model.strands,
         **options,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "sequences": sequences,
-        **measure(network, tokens, model.strands),
-        "provenance": provenance.describe(),
+        **measure(network, tokens, precision, model.strands),
+        "provenance": provenance.describe(precision),
     }
     write_json(out, result)
 
 
-def measure(network: nn.Module, tokens: Tensor, strands: str = "forward") -> dict[str, Any]:
+def measure(network: nn.Module, tokens: Tensor, precision: str, strands: str = "forward") -> dict[str, Any]:
     """Operations a base, bases a second and peak memory in MB, of prediction and of a training step.
 
     Operations are the multiplications and additions of matrix products, convolutions and attention in one prediction,
@@ -89,6 +91,7 @@ def measure(network: nn.Module, tokens: Tensor, strands: str = "forward") -> dic
     Args:
         network: tokens to logits of two classes.
         tokens: (B, L) uint8, on the network's device.
+        precision: `float32` or `bfloat16`.
         strands: `both` where a prediction is the mean over a sequence and its reverse complement: two passes. Training
             reads one strand.
 
@@ -100,17 +103,20 @@ def measure(network: nn.Module, tokens: Tensor, strands: str = "forward") -> dic
     if strands == "both":
         inputs.append(torch.from_numpy(reverse_complement(tokens.cpu().numpy()).copy()).to(tokens.device))
     result: dict[str, Any] = {}
-    with note_out_of_memory(result, "prediction"), torch.inference_mode():
+    autocast = in_precision(precision, tokens.device)
+    with note_out_of_memory(result, "prediction"), torch.inference_mode(), autocast:
         network.eval()
-        seconds, memory = timed(lambda: [logits_of(network, strand) for strand in inputs], tokens.device)
+        seconds, memory = timed(lambda: [network(strand) for strand in inputs], tokens.device)
         result |= {"inference_bases_per_second": tokens.numel() / seconds, "inference_memory_mb": memory}
     with note_out_of_memory(result, "training"):
-        optimizer = AdamW(network, 0.1)
+        optimizer = AdamW(network, Training())
         labels = torch.arange(len(tokens), device=tokens.device) % 2
         network.train()
 
         def step() -> None:
-            F.cross_entropy(logits_of(network, tokens).float(), labels).backward()
+            with autocast:
+                loss = F.cross_entropy(network(tokens).float(), labels)
+            loss.backward()
             optimizer.step(1e-4)
 
         seconds, memory = timed(step, tokens.device)
@@ -133,12 +139,6 @@ def note_out_of_memory(result: dict[str, Any], what: str) -> Iterator[None]:
             raise
         log(f"{what}: out of memory")
         result["out_of_memory"] = True
-
-
-def logits_of(network: nn.Module, tokens: Tensor) -> Tensor:
-    """Logits, in bfloat16 on a GPU."""
-    with torch.autocast(tokens.device.type, torch.bfloat16, enabled=tokens.is_cuda):
-        return network(tokens)
 
 
 def operations(network: nn.Module, tokens: Tensor) -> int:

@@ -90,7 +90,7 @@ def finetune(
     trainer = Trainer(model, objective, settings, seed, label, out, checkpoints)
     history = trainer.run()
     load_strictly(model, history.best_weights, "the best epoch")
-    with in_precision(settings, next(model.parameters()).device):
+    with in_precision(history.precision, next(model.parameters()).device):
         predicted = predict(model, splits["test"], padding, objective.evaluation_batch, strands)
     labels = labels_of(splits["test"])
     metrics = {
@@ -106,7 +106,7 @@ def finetune(
         "rows": {name: len(rows) for name, rows in splits.items()},
         "seconds": round(history.seconds, 3),
         "per_batch": per_batch(task, labels, predicted, settings.batch_size),
-        "provenance": provenance.describe(),
+        "provenance": provenance.describe(history.precision),
     }
     fold = seed if protocol == "cv" else None
     write_predictions(out / "predictions.parquet", splits["test"], predicted, provenance.fingerprint, fold)

@@ -26,11 +26,11 @@ from convnova.errors import ConvNovaError
 from convnova.files import write_text
 from convnova.log import log, progress
 from convnova.randomness import torch_seed
+from convnova.training import optimization
 from convnova.training.checkpoint import load_state, save_state
 from convnova.training.cuda_graphs import SHAPE_MULTIPLE, Graphs
 from convnova.training.devices import peak_resident
 from convnova.training.distributed import ALONE, Processes
-from convnova.training.optimization import AdamW, compile_in_place, in_precision, learning_rate, sequences_at_once
 from convnova.training.signals import SignalState, Stopped, catch_signals
 
 LOG_ROWS = 500
@@ -73,6 +73,7 @@ class History:
         seconds: trained so far, over all parts of a training that was stopped.
         unlogged: losses of the steps since the last row.
         max_sequences_in_memory: sequences at once that did fit into memory, where more did not.
+        precision: `float32` or `bfloat16`, in which the training began and goes on.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -85,6 +86,7 @@ class History:
     seconds: float = 0.0
     unlogged: list[float] = field(default_factory=list)
     max_sequences_in_memory: int = sys.maxsize
+    precision: str = ""
 
 
 class Interrupted(ConvNovaError):
@@ -122,15 +124,18 @@ class Trainer:
         model, settings, processes = self.model, self.settings, self.processes
         self.checkpoints = self.checkpoints or self.out / "checkpoints"
         self.device = next(model.parameters()).device
-        betas = (settings.beta1, settings.beta2)
-        self.optimizer = AdamW(model, settings.weight_decay, betas, decay_all=settings.decayed == "all")
+        self.optimizer = optimization.AdamW(model, settings)
         self.history = History(**(load_state(self.checkpoints, model, self.optimizer) or {}))
+        precision = optimization.resolve_precision(settings.precision, self.device)
+        self.history.precision = self.history.precision or precision  # a training goes on as it began
+        self.autocast = optimization.in_precision(self.history.precision, self.device)
+        log(f"computing in {self.history.precision}")
         self.total = settings.epochs * self.objective.steps_per_epoch
         self.steps_per_row = max(1, self.total // LOG_ROWS)
         self.losses = torch.zeros(self.steps_per_row, device=self.device)
         self.losses[: len(self.history.unlogged)] = torch.tensor(self.history.unlogged)
         if settings.compile:
-            compile_in_place(model)
+            optimization.compile_in_place(model)
         self.parallel_model, self.graphs = model, None
         if processes.world > 1:  # the backward pass averages gradients over processes
             self.parallel_model = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
@@ -204,7 +209,7 @@ class Trainer:
         loss = self._gradient_in_memory(batch)
         if self.settings.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        self.optimizer.step(learning_rate(history.step, self.total, self.settings))
+        self.optimizer.step(optimization.learning_rate(history.step, self.total, self.settings))
         self.losses[history.step % self.steps_per_row] = loss
         history.step += 1
         history.bases += bases
@@ -223,7 +228,8 @@ class Trainer:
         history, model = self.history, self.parallel_model
         rank = () if self.processes.first else (self.processes.rank,)
         dropout_seed = torch_seed(self.seed, "dropout", history.step, *rank)
-        at_once = min(history.max_sequences_in_memory, sequences_at_once(self.settings, batch.tokens, self.device))
+        at_once = optimization.sequences_at_once(self.settings, batch.tokens, self.device)
+        at_once = min(at_once, history.max_sequences_in_memory)
         while True:
             # torch.manual_seed does the same in 0.2 ms: it formats a traceback for each kind of device that is missing
             torch.default_generator.manual_seed(dropout_seed)
@@ -237,9 +243,7 @@ class Trainer:
                 if not out_of_memory and not any(words in str(error) for words in ALLOCATION_ERRORS):
                     raise
                 if self.processes.world > 1:
-                    raise ConvNovaError(
-                        f"{at_once} sequences at once do not fit; set `micro_batch` below that"
-                    ) from error
+                    raise ConvNovaError(f"{at_once} sequences at once do not fit; lower `micro_batch`") from error
             model.zero_grad()
             torch.cuda.empty_cache()
             if at_once == 1:
@@ -260,7 +264,7 @@ class Trainer:
             # DistributedDataParallel gives the mean over processes, and the sum is wanted: hence `world`.
             # A batch without targets (count 0) takes part in the communication with a loss of 0.
             scale = world if batch.count else 0
-            with in_precision(self.settings, self.device):
+            with self.autocast:
                 loss = self.objective.loss(model, part) * scale / count
             loss.backward()
             return loss.detach()
@@ -289,7 +293,7 @@ class Trainer:
         if steps_beyond or len(history.evaluations) == epoch:
             return False
         self.model.eval()
-        with self.interruptible(), torch.inference_mode(), in_precision(self.settings, self.device):
+        with self.interruptible(), torch.inference_mode(), self.autocast:
             result = self.processes.from_first(lambda: self.objective.evaluate(self.model))
         history.evaluations.append({"epoch": epoch, **result})
         if result["score"] > history.best_score:
@@ -306,7 +310,7 @@ class Trainer:
         memory = torch.cuda.max_memory_allocated() if self.device.type == "cuda" else peak_resident()
         history.rows.append({
             "step": history.step, "epoch": history.step / self.objective.steps_per_epoch, "split": split, "loss": loss,
-            "lr": learning_rate(history.step - 1, self.total, self.settings), "bases": history.bases,
+            "lr": optimization.learning_rate(history.step - 1, self.total, self.settings), "bases": history.bases,
             "seconds": history.seconds, "bases_per_second": history.bases / max(history.seconds, 1e-9),
             "memory_mb": memory / 1e6, "seconds_left": (self.total - history.step) * history.seconds / history.step,
         })  # fmt: skip

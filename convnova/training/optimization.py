@@ -22,26 +22,21 @@ EPS = 1e-8
 
 
 class AdamW:
-    """Adam with decoupled weight decay of matrices and kernels, and of biases and the scales of norms if asked to.
+    """Adam with decoupled weight decay of matrices and kernels, and of biases and norms where all are `decayed`.
 
     The update is `torch.optim`'s own function. The class `torch.optim.AdamW` gives the same bits, but it imports
     torch._dynamo, which takes 0.9 s: as long as many of the small jobs train.
 
     Args:
         model: its parameters that require a gradient are trained.
-        weight_decay: in units of the learning rate.
-        betas: decay of the running means of the gradient and of its square.
-        decay_all: decay biases and the scales of norms too, as the released code does.
+        settings: `weight_decay`, what is `decayed`, `beta1` and `beta2`.
     """
 
-    def __init__(
-        self, model: nn.Module, weight_decay: float, betas: tuple[float, float] = (0.9, 0.999), decay_all: bool = False
-    ):
-        self.betas, self.steps = betas, 0
+    def __init__(self, model: nn.Module, settings: Training):
+        self.betas, self.steps, least = (settings.beta1, settings.beta2), 0, 0 if settings.decayed == "all" else 2
         trained = [p for p in model.parameters() if p.requires_grad]
-        kernels = [p for p in trained if decay_all or p.ndim > 1]
-        others = [p for p in trained if not decay_all and p.ndim <= 1]
-        self.groups = [(kernels, weight_decay), (others, 0.0)]
+        decayed, others = [p for p in trained if p.ndim >= least], [p for p in trained if p.ndim < least]
+        self.groups = [(decayed, settings.weight_decay), (others, 0.0)]
         self.parameters = [parameter for parameters, _ in self.groups for parameter in parameters]
         self.means = [torch.zeros_like(p, memory_format=torch.preserve_format) for p in self.parameters]
         self.squares = [torch.zeros_like(mean) for mean in self.means]
@@ -119,9 +114,21 @@ def sequences_at_once(settings: Training, tokens: Tensor, device: torch.device) 
     return min(count, settings.micro_batch or math.ceil(count / parts))
 
 
-def in_precision(settings: Training, device: torch.device) -> AbstractContextManager:
-    """A block in which a model computes in the precision of the settings, in training and evaluation."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """What `auto` stands for: `bfloat16` where the device computes it natively, else `float32`.
+
+    Native are GPUs of compute capability 8 or more, and CPUs with AVX512-BF16 or AMX. Another `precision` is kept.
+    """
+    if precision != "auto":
+        return precision
+    native_on_cpu = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    native = native_on_cpu if device.type == "cpu" else torch.cuda.get_device_capability(device) >= (8, 0)
+    return "bfloat16" if native else "float32"
+
+
+def in_precision(precision: str, device: torch.device) -> AbstractContextManager:
+    """A block in which a model computes in `float32` or `bfloat16`; weights, optimizer and loss stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def compile_in_place(model: nn.Module) -> None:
@@ -135,7 +142,5 @@ def compile_in_place(model: nn.Module) -> None:
     """
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if next(model.parameters()).device.type == "cpu" and shutil.which(compiler.split()[0]) is None:
-        raise ConvNovaError(
-            f"compile = true: expected a C++ compiler, found no {compiler}; install it or leave this out"
-        )
+        raise ConvNovaError(f"compile = true: expected a C++ compiler, found no {compiler}; install it or leave it out")
     model.compile(dynamic=False)

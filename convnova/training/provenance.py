@@ -82,8 +82,8 @@ class Provenance:
     started: float = field(default_factory=time.time)
     joules_before: float = field(default_factory=joules)
 
-    def describe(self) -> dict[str, Any]:
-        """Everything that a number needs to explain itself, up to now."""
+    def describe(self, precision: str) -> dict[str, Any]:
+        """Everything that a number needs to explain itself, up to now; `precision` is what was computed in."""
         import torch
 
         commit, dirty = git_commit()
@@ -99,6 +99,7 @@ class Provenance:
             "packages": {name: version(name) for name in PACKAGES},
             "host": platform.node(),
             "hardware": hardware(),
+            "precision": precision,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.started)),
             "seconds": round(time.time() - self.started, 3),
             "peak_memory_mb": peak_resident() // 10**6,

@@ -110,13 +110,14 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
 
 
 def test_predictions_from_both_strands_cost_two_passes_and_training_one(cost, monkeypatch):
-    read, logits_of = [], compute_cost.logits_of
+    read, build = [], compute_cost.build_predictor
 
-    def noted(network, tokens):
-        read.append((network.training, tokens.tolist()))
-        return logits_of(network, tokens)
+    def noted(*args, **options):
+        network = build(*args, **options)
+        network.register_forward_pre_hook(lambda model, inputs: read.append((model.training, inputs[0].tolist())))
+        return network
 
-    monkeypatch.setattr(compute_cost, "logits_of", noted)
+    monkeypatch.setattr(compute_cost, "build_predictor", noted)
     forward = cost(SMALL)
     read.clear()
     both = cost(SMALL | {"strands": "both"})

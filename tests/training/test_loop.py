@@ -222,7 +222,16 @@ def test_of_losses_that_are_looked_at_together_the_first_bad_one_is_named(tmp_pa
         trainer._check_losses()
 
 
-def test_precision_is_that_of_training_and_evaluation(tmp_path):
+@pytest.mark.parametrize(
+    ("precision", "native", "dtype"),
+    [
+        ("bfloat16", False, torch.bfloat16),
+        ("float32", True, torch.float32),
+        ("auto", True, torch.bfloat16),
+        ("auto", False, torch.float32),
+    ],
+)
+def test_precision_is_that_of_training_and_evaluation(precision, native, dtype, tmp_path, monkeypatch):
     seen = set()
 
     class Seen(Regression):
@@ -234,8 +243,10 @@ def test_precision_is_that_of_training_and_evaluation(tmp_path):
             seen.add(("evaluate", model(self.batch(0).tokens).dtype))
             return {"score": 0.0}
 
-    run(tmp_path, Seen(), SETTINGS.model_copy(update={"precision": "bfloat16"}))
-    assert seen == {("loss", torch.bfloat16), ("evaluate", torch.bfloat16)}
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    history = run(tmp_path, Seen(), SETTINGS.model_copy(update={"precision": precision}))[1]
+    assert seen == {("loss", dtype), ("evaluate", dtype)} and history.precision == str(dtype).removeprefix("torch.")
 
 
 def test_the_log_has_a_row_a_step_and_one_an_evaluation(tmp_path):

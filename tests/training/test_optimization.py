@@ -148,14 +148,14 @@ def test_the_released_schedule_is_timms():
     assert [learning_rate(step, 250, settings) for step in rates] == pytest.approx(list(rates.values()), rel=1e-7)
 
 
-@pytest.mark.parametrize("decay_all, bias_after", [(False, 1.0), (True, 0.99)])
-def test_biases_and_norms_are_decayed_as_released_only(decay_all, bias_after):
+@pytest.mark.parametrize("decayed, bias_after", [(None, 1.0), ("kernels", 1.0), ("all", 0.99)])
+def test_biases_and_norms_are_decayed_as_released_only(decayed, bias_after):
     """With gradients of zero a step multiplies what is decayed by 1 - 0.1 x 0.1."""
     model = nn.Sequential(nn.Conv1d(2, 3, 5), nn.LayerNorm(3), nn.Linear(3, 1, bias=False).requires_grad_(False))
     for parameter in model.parameters():
         nn.init.ones_(parameter)
         parameter.grad = torch.zeros_like(parameter)
-    AdamW(model, 0.1, decay_all=decay_all).step(0.1)
+    AdamW(model, Training(weight_decay=0.1, decayed=decayed)).step(0.1)
     after = {name: float(p.detach().mean()) for name, p in model.named_parameters()}
     others = dict.fromkeys(("0.bias", "1.weight", "1.bias"), bias_after)
     assert after == pytest.approx({"0.weight": 0.99, **others, "2.weight": 1.0})

@@ -35,7 +35,7 @@ def test_energy_is_the_difference_of_all_processors(tmp_path, monkeypatch, befor
     rapl(tmp_path, *before)
     record = Provenance()
     rapl(tmp_path, *after)
-    assert record.describe()["joules"] == joules
+    assert record.describe("float32")["joules"] == joules
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_commit_and_whether_files_differ_from_it(checkout):
     assert provenance.git_commit() == (commit, True)
     (checkout / "model.py").unlink()
     (checkout / "package.py").write_text("2\n")
-    described = Provenance().describe()
+    described = Provenance().describe("float32")
     assert (described["commit"], described["dirty"]) == (commit, True)
 
 
@@ -74,7 +74,7 @@ def test_command_time_memory_and_machine_are_described(monkeypatch):
     """The command can be pasted into a shell; memory is in millions of bytes."""
     monkeypatch.setattr(sys, "argv", ["/somewhere/bin/convnova", "finetune", "--out", "a folder/x"])
     monkeypatch.setattr(provenance, "peak_resident", lambda: 336_999_999)
-    described = Provenance({"task": {"path": "a", "sha256": "b"}}, "hash", started=time.time() - 2).describe()
+    described = Provenance({"task": {"path": "a", "sha256": "b"}}, "hash", started=time.time() - 2).describe("float32")
     assert described["command"] == "convnova finetune --out 'a folder/x'"
     assert (described["settings"], described["inputs"]["task"]["path"]) == ("hash", "a")
     assert 2 <= described["seconds"] < 4 and described["peak_memory_mb"] == 336
