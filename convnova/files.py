@@ -7,14 +7,11 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import yaml
 
 from convnova.errors import ConvNovaError
-
-if TYPE_CHECKING:
-    import pandas
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -94,11 +91,6 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 def write_json(path: str | Path, content: Any) -> None:
     """Write `content` to `path` atomically, as indented JSON with a final newline."""
     write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def write_tsv(path: str | Path, table: "pandas.DataFrame") -> None:
-    """Write `table` to `path` atomically: tab-separated, fractions with six decimals."""
-    write_text(path, table.to_csv(sep="\t", index=False, float_format="%.6f", lineterminator="\n"))
 
 
 def sha256(path: str | Path) -> str:

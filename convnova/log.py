@@ -50,9 +50,8 @@ def logging_to(path: str | Path | None) -> Iterator[None]:
             _logger.handlers = before
 
 
-def log(message: str) -> None:
-    """Print one line with the time of day, to the log file if there is one, else to standard error."""
-    _logger.info(message)
+log = _logger.info
+"""Print one line with the time of day, to the log file if there is one, else to standard error."""
 
 
 class progress(tqdm):  # in lower case, for in use it is a function whose result closes itself, as tqdm's own

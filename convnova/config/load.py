@@ -93,12 +93,11 @@ class _Resolver:
     def run(self) -> RunConfig:
         """The whole config."""
         written = self.written
-        suites = _mapping(written.get("suites"), "suites")
-        suites = {name: self.suite(name, content) for name, content in suites.items()}
+        suites = {name: self.suite(name, own) for name, own in _mapping(written.get("suites"), "suites").items()}
         genome = self.genome(written.get("genome"), "genome")
         if not suites and genome is None and written.get("cost") is None:
-            message = ": expected suites to fine-tune on, or a genome to pretrain on; found neither"
-            raise ConfigMistake((("suites",), message))
+            expected = ": expected suites to fine-tune on, or a genome to pretrain on; found neither"
+            raise ConfigMistake((("suites",), expected))
         default = ["convnova_scratch", "cnn"] if genome is None else ["convnova", "convnova_scratch", "cnn"]
         changes = _mapping(written.get("models", default), "models")
         changes = {name: ModelChanges.read(content, "models", name) for name, content in changes.items()}
@@ -120,10 +119,6 @@ class _Resolver:
             raise ConfigMistake(((folder, name), f": unknown; {nearest(name, known)}"))
         return read_yaml(self.catalogue / folder / f"{name}.yaml")
 
-    def paths(self, part: Genome | Task) -> dict[str, str]:
-        """The files of a user's own genome or task, their paths taken from the folder `data` if there is one."""
-        return {role: str(Path(self.folder, path)) for role, path in part.files().items()}
-
     def genome(self, value: Any, *key: str) -> str | None:
         """The name of a genome; one of the user's own is added to the known ones, named after its file.
 
@@ -140,7 +135,7 @@ class _Resolver:
             return value
         genome = Genome.read(value, *key)
         if genome.source is None:
-            genome = genome.changed(self.paths(genome))
+            genome = genome.changed({role: str(Path(self.folder, path)) for role, path in genome.files().items()})
         name = re.sub(r"\.(gz|bgz|fa|fna|fasta)\b", "", Path(genome.fasta).name)
         name = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")
         while self.genomes.setdefault(name, genome) != genome:
@@ -164,9 +159,10 @@ class _Resolver:
             old = known.get(task, Task())
             if self.simulated and known:  # a simulated file has other numbers of rows than the published one
                 old = old.changed({"counts": {}})
-            tasks[task] = old.changed(written, *key, "tasks", task)
+            new = old.changed(written, *key, "tasks", task)
             if suite.get("source") is None:
-                tasks[task] = tasks[task].changed(self.paths(tasks[task]))
+                new = new.changed({role: str(Path(self.folder, path)) for role, path in new.files().items()})
+            tasks[task] = new
         genome = self.genome(suite.get("genome"), *key, "genome")
         return Suite.read(suite | {"tasks": tasks} | ({"genome": genome} if genome else {}), *key)
 
@@ -190,17 +186,15 @@ class _Resolver:
         registry = load_sources(self.catalogue / "sources.yaml")
         users: list[tuple[str | None, Genome | Task]] = [(genome.source, genome) for genome in genomes.values()]
         users += [(suite.source, task) for suite in suites.values() for task in suite.tasks.values()]
-        needed: dict[str, set[str]] = {source: set() for source, _ in users if source in registry}
+        needed: dict[str, dict[str, SourceFile]] = {}
         for source, user in users:
             for name in user.files().values() if source in registry else ():
-                needed[source].update(schema.files_of(name, registry[source].files))
-        sources = {}
-        for source, names in needed.items():
-            files = {name: file for name, file in registry[source].files.items() if name in names}
-            if self.simulated:  # a simulated file has other bytes than the published one
-                files = {name: SourceFile(urls=file.urls) for name, file in files.items()}
-            sources[source] = registry[source].changed({"files": files})
-        return sources
+                for file in schema.files_of(name, registry[source].files):
+                    content = registry[source].files[file]
+                    # A simulated file has other bytes than the published one.
+                    content = SourceFile(urls=content.urls) if self.simulated else content
+                    needed.setdefault(source, {})[file] = content
+        return {source: registry[source].changed({"files": files}) for source, files in needed.items()}
 
 
 def _mapping(value: Any, *key: str) -> dict[str, Any]:

@@ -17,14 +17,8 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 AsText = Annotated[str, BeforeValidator(str)]
 Protocol = Literal["heldout", "cv", "released"]
 Metric = Literal["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"]
-METRIC_TITLES = {
-    "mcc": "MCC",
-    "f1_macro": "F1 (macro)",
-    "f1_binary": "F1 (class 1)",
-    "accuracy": "accuracy",
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-}
+METRIC_TITLES = {"mcc": "MCC", "f1_macro": "F1 (macro)", "f1_binary": "F1 (class 1)", "accuracy": "accuracy"}
+METRIC_TITLES |= {"auroc": "AUROC", "auprc": "AUPRC"}
 METRICS = ["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auroc_mean", "auprc"]
 """Every score that a result may have; `auroc` of many labels is the median over them, `auroc_mean` the mean."""
 Kind = Literal["classes", "per_base", "multilabel"]

@@ -150,14 +150,14 @@ def _append_offsets_and_ids(
         file.append(f"{split}.offsets", np.cumsum(np.concatenate([[0], *tally.lengths]), dtype=np.int64))
         if not tally.names:
             continue
-        counts[split] = [0] * len(classes)
+        of_class = dict.fromkeys(classes, 0)
         for source, first, names in tally.names:
             for row, name in enumerate(names.tolist(), start=first):
                 if name not in ids:
                     raise _unknown_class(source, row, name, ids)
-                counts[split][ids[name]] += 1
+                of_class[name] += 1
             file.append(f"{split}.labels", np.array([ids[name] for name in names.tolist()], np.int64))
-        of_class = dict(zip(classes, counts[split], strict=True))
+        counts[split] = list(of_class.values())
         log(f"{split}: rows of each class: {', '.join(f'{name} {count:,}' for name, count in of_class.items())}")
         if missing := [name for name, count in of_class.items() if not count]:
             log(f"warning: {split}: no rows of the class {', '.join(missing)}; see whether rows or labels are wrong")

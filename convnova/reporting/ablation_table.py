@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from convnova.config.run import RunConfig
 from convnova.errors import ConvNovaError
 from convnova.evaluation.bootstrap import LEVEL
-from convnova.files import write_tsv
+from convnova.files import write_text
 from convnova.reporting.figures import COLOURS, GREY, NARROW, STYLE, empty_figure, save
 from convnova.reporting.render import write
 from convnova.reporting.scores import read_metrics
@@ -105,7 +105,8 @@ def write_study(config: RunConfig, out: Path) -> None:
         raise ConvNovaError("ablation: expected the baseline that models are compared to, found none in the config")
     baseline, compare_to = config.ablation.baseline, config.ablation.compare_to
     frame = paired_differences(validation_scores(config), baseline, config.model_titles, compare_to)
-    write_tsv(out / "tables" / "study.tsv", frame)
+    text = frame.to_csv(sep="\t", index=False, float_format="%.6f", lineterminator="\n")
+    write_text(out / "tables" / "study.tsv", text)
     write(ablation_table(frame, config.simulated), out / "tables", ["md"])
     with matplotlib.rc_context(STYLE):
         save(ablation_figure(frame, baseline, config.simulated), out / "figures" / "study")

@@ -17,64 +17,57 @@ SOURCE = {"title": "T", "homepage": "https://t.example/", "licence": "L", "citat
 
 
 def test_addresses_are_made_from_bases_and_the_revision():
+    files = {"x/a.fna": None, "b": {"urls": ["http://c.example/{revision}"]}}
     bases = ["https://one.example/{revision}/", "https://two.example/"]
-    source = Source(
-        **SOURCE, revision="r7", base=bases, files={"x/a.fna": None, "b": {"urls": ["http://c.example/{revision}"]}}
-    )
+    source = Source(**SOURCE, revision="r7", base=bases, files=files)
     assert source.urls("x/a.fna") == ["https://one.example/r7/x/a.fna", "https://two.example/x/a.fna"]
     assert source.urls("b") == ["http://c.example/r7"]
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "named"),
     [
-        ({"license": "MIT"}, "hg38.license = 'MIT': unknown key; did you mean 'licence'?"),
-        ({"files": {"a": {"urls": [URL], "sha265": "0"}}}, "hg38.files.a.sha265 = '0': unknown key; did you mean 'sha"),
-        ({"files": {"a": {"urls": ["ftp://x.org/a"]}}}, "hg38.files.a.urls.0 = 'ftp://x.org/a': string should match"),
-        ({"files": {"a": {"urls": [URL], "md5": "12"}}}, "hg38.files.a.md5 = '12': string should match"),
-        ({"base": ["https://x.example/a"]}, "hg38.base.0 = 'https://x.example/a': string should match"),
-        ({"files": {"a": {}}}, "hg38: files.a: expected `urls`"),
-        ({"files": {"../a": {"urls": [URL]}}}, "hg38: files.../a: expected a path inside"),
-        ({"files": {"/a": {"urls": [URL]}}}, "hg38: files./a: expected a path inside"),
-        ({"title": None}, "hg38.title = None: input should be a valid string"),
+        ({"license": "MIT"}, "license = 'MIT'.*'licence'"),
+        ({"files": {"a": {"urls": [URL], "sha265": "0"}}}, "files.a.sha265.*'sha256'"),
+        ({"files": {"a": {"urls": ["ftp://x.org/a"]}}}, "files.a.urls.0 = 'ftp://x.org/a'"),
+        ({"files": {"a": {"urls": [URL], "md5": "12"}}}, "files.a.md5 = '12'"),
+        ({"base": ["https://x.example/a"]}, "base.0 = 'https://x.example/a'"),
+        ({"files": {"a": {}}}, "files.a: .*`urls`"),
+        ({"files": {"../a": {"urls": [URL]}}}, "files.../a: .*inside"),
+        ({"files": {"/a": {"urls": [URL]}}}, "files./a: .*inside"),
+        ({"title": None}, "title = None"),
     ],
-)  # fmt: skip
-def test_a_mistake_in_the_registry_is_named_on_one_line(tmp_path, change, message):
+)
+def test_a_mistake_in_the_registry_is_named_on_one_line(tmp_path, change, named):
     path = tmp_path / "sources.yaml"
     path.write_text(json.dumps({"hg38": {**SOURCE, "files": {"a": {"urls": [URL]}}, **change}}))
-    with pytest.raises(ConvNovaError) as caught:
+    with pytest.raises(ConvNovaError, match=f"^{path}: hg38(.|: ){named}") as caught:
         load_sources(path)
-    assert str(caught.value).startswith(f"{path}: {message}")
     assert "\n" not in str(caught.value)
 
 
-def test_the_registry_has_every_source_and_every_file_of_the_paper():
+def test_the_registry_has_every_file_of_the_paper_each_with_an_address_of_its_own():
     sources = load_sources(REGISTRY)
-    tasks = {name.split("/")[0] for name in sources["nucleotide_transformer"].files}
+    files = {name: set(source.files) for name, source in sources.items()}
+    tasks = {name.split("/")[0] for name in files["nucleotide_transformer"]}
     assert len(tasks) == 18
-    assert set(sources["nucleotide_transformer"].files) == {
-        f"{task}/{part}.fna" for task in tasks for part in ("train", "test")
-    }
-    benchmarks = sources["genomic_benchmarks"].files
+    assert files["nucleotide_transformer"] == {f"{task}/{part}.fna" for task in tasks for part in ("train", "test")}
+    benchmarks = files["genomic_benchmarks"]
     archives = {name.removesuffix("_v0.zip") for name in benchmarks if name.endswith("_v0.zip")}
     assert len(archives) == 9
     assert {name.split("/")[1] for name in benchmarks if name.startswith("intervals/")} == archives
     assert sum(name.endswith(".csv.gz") for name in benchmarks) == 8 * 2 * 2 + 3 * 2
-    assert {"hg38.ml.fa.gz", "sequences_human.bed", "hg38.fa.gz"} == set(sources["hg38"].files)
+    assert {"hg38.ml.fa.gz", "sequences_human.bed", "hg38.fa.gz"} == files["hg38"]
     assert {"hg19", "yeast", "mouse", "worm", "fly", "transcripts", "bend", "deepsea", "gue"} < set(sources)
 
-
-def test_every_address_of_the_registry_is_whole_and_its_own():
-    sources = load_sources(REGISTRY)
-    urls = [url for source in sources.values() for name in source.files for url in source.urls(name)]
-    assert len(urls) == len(set(urls)) > 150
-    assert not [url for url in urls if "{" in url or " " in url]
-    for source in sources.values():
-        for name in source.files:
-            assert Path(name).suffix in source.urls(name)[0]
-    assert sources["nucleotide_transformer"].urls("H4ac/test.fna") == [
+    urls = {(source, name): sources[source].urls(name) for source in files for name in files[source]}
+    every = [url for addresses in urls.values() for url in addresses]
+    assert len(every) == len(set(every)) > 150 and not [url for url in every if "{" in url or " " in url]
+    assert all(Path(name).suffix in addresses[0] for (_, name), addresses in urls.items())
+    revision = "9722b77543efe3c72dc19fa20f4524912aa6bf3b"
+    assert urls["nucleotide_transformer", "H4ac/test.fna"] == [
         "https://huggingface.co/datasets/InstaDeepAI/nucleotide_transformer_downstream_tasks/resolve/"
-        "9722b77543efe3c72dc19fa20f4524912aa6bf3b/H4ac/test.fna"
+        f"{revision}/H4ac/test.fna"
     ]
 
 
@@ -97,8 +90,6 @@ def test_the_command_says_what_would_be_fetched_and_what_is_there(tmp_path, caps
     (tmp_path / "s" / "x").mkdir(parents=True)
     (tmp_path / "s" / "x" / "a.gz").write_bytes(b"12345")
     assert main(["sources", "--registry", str(tmp_path / "sources.yaml"), "--raw", str(tmp_path)]) == 0
-    assert [line.split("\t") for line in capsys.readouterr().out.splitlines()] == [
-        ["source", "file", "size", "licence", "url", "present"],
-        ["s", "x/a.gz", "5", "L", URL, "True"],
-        ["s", "b.gz", "", "L", URL, "False"],
-    ]
+    header, *rows = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert header == ["source", "file", "size", "licence", "url", "present"]
+    assert rows == [["s", "x/a.gz", "5", "L", URL, "True"], ["s", "b.gz", "", "L", URL, "False"]]

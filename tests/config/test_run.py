@@ -13,8 +13,12 @@ JOB = Job("mine", "H3", "convnova_scratch", "heldout", 2)
 SUITES = ["nucleotide_transformer", "genomic_benchmarks"]
 
 
+def resolved(**changes):
+    return load(own_config(**changes), [], CATALOGUE)
+
+
 def test_jobs_and_defaults_of_a_small_config():
-    config = load(own_config(), ["mine.yaml"], CATALOGUE)
+    config = resolved()
     assert (config.seeds, config.protocols, config.genome) == ([1, 2, 3], ["heldout", "released"], None)
     assert len(list(config.jobs())) == 6 and JOB in config.jobs()
     assert JOB.folder(config.run) == "results/mine/runs/mine/H3/convnova_scratch/heldout/seed=2"
@@ -24,8 +28,8 @@ def test_jobs_and_defaults_of_a_small_config():
 
 
 def test_the_seeds_of_cross_validation_are_the_folds_of_the_suite():
-    config = load(own_config(protocols=["cv", "heldout"], seeds=[7], suites__mine__folds=4), [], CATALOGUE)
-    assert [(job.protocol, job.seed) for job in config.jobs()] == [*(("cv", k) for k in (1, 2, 3, 4)), ("heldout", 7)]
+    jobs = resolved(protocols=["cv", "heldout"], seeds=[7], suites__mine__folds=4).jobs()
+    assert [(job.protocol, job.seed) for job in jobs] == [*(("cv", k) for k in (1, 2, 3, 4)), ("heldout", 7)]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +49,7 @@ def test_the_seeds_of_cross_validation_are_the_folds_of_the_suite():
 )
 def test_what_does_not_fit_together_is_refused(changes, words):
     with pytest.raises(ConvNovaError, match=words):
-        load(own_config(**changes), [], CATALOGUE)
+        resolved(**changes)
 
 
 def test_hyperparameters_come_from_the_innermost_layer_that_sets_them(tmp_path):
@@ -53,18 +57,14 @@ def test_hyperparameters_come_from_the_innermost_layer_that_sets_them(tmp_path):
     folder.mkdir(parents=True)
     (folder / "convnova_scratch.yaml").write_text("training: {beta1: 0.5, epochs: 9}\nsource: searched\n")
     model = {"training": {"weight_decay": 0.5}, "suites": {"mine": {"training": {"batch_size": 9, "beta1": 0.4}}}}
-    content = own_config(
+    training = resolved(
         suites__mine__training={"epochs": 3, "lr": 0.1, "batch_size": 7},
         suites__mine__tasks__H3__training={"lr": 0.2, "weight_decay": 0.4},
-        models={"convnova_scratch": model},
-        finetune={"epochs": 4},
-        recipes=str(tmp_path),
-    )
-    training = load(content, [], CATALOGUE).training(JOB)
+        models={"convnova_scratch": model}, finetune={"epochs": 4}, recipes=str(tmp_path),
+    ).training(JOB)  # fmt: skip
     written = {key: (getattr(training, key), source) for key, source in training.source.items()}
-    assert {
-        key: value for key, value in written.items() if not value[1].startswith(("released", "our", "default"))
-    } == {
+    defaults = ("released", "our", "default")
+    assert {key: value for key, value in written.items() if not value[1].startswith(defaults)} == {
         "epochs": (4, "finetune"),
         "lr": (0.2, "suites.mine.tasks.H3.training"),
         "batch_size": (9, "models.convnova_scratch.suites.mine.training"),
@@ -76,7 +76,7 @@ def test_hyperparameters_come_from_the_innermost_layer_that_sets_them(tmp_path):
 def test_a_pretraining_has_the_hyperparameters_of_the_run_with_the_changes_of_the_model():
     models = {"convnova": None, "longer": {"like": "convnova", "title": "longer", "pretrain": {"epochs": 7}}}
     pretrain = {"epochs": 3, "lr": 0.5, "source": {"lr": "paper"}}
-    config = load(own_config(genome="yeast", models=models, pretrain=pretrain), [], CATALOGUE)
+    config = resolved(genome="yeast", models=models, pretrain=pretrain)
     longer, convnova = (config.pretraining(model) for model in ("longer", "convnova"))
     assert (longer.epochs, longer.lr, convnova.epochs) == (7, 0.5, 3)
     assert (longer.source["epochs"], longer.source["lr"]) == ("models.longer.pretrain", "paper")
@@ -86,36 +86,28 @@ def test_a_pretraining_has_the_hyperparameters_of_the_run_with_the_changes_of_th
 
 def test_strands_of_a_model_on_a_suite():
     models = {"cnn": {"strands": "both"}, "convnova_scratch": {"suites": {"mine": {"strands": "both"}}}}
-    config = load(own_config(models=models, suites__gue=["H3"]), [], CATALOGUE)
+    config = resolved(models=models, suites__gue=["H3"])
     strands = {(model, suite): config.strands(model, suite) for model in models for suite in ("mine", "gue")}
     assert strands.pop(("convnova_scratch", "gue")) == "forward" and set(strands.values()) == {"both"}
 
 
 def test_fingerprints_change_with_what_a_number_depends_on_and_with_nothing_else():
-    def fingerprints(models=None, **changes):
-        config = load(own_config(models=models or ["convnova_scratch", "cnn"], **changes), [], CATALOGUE)
+    def fingerprints(models=("convnova_scratch", "cnn"), **changes):
+        models = models if isinstance(models, dict) else list(models)
+        config = resolved(models=models, genome="yeast", **changes)
         return [config.job_fingerprint(JOB._replace(model=model)) for model in config.models]
 
     before = fingerprints()
-    assert fingerprints(seeds=[1, 2, 3, 4], run="other", protocols=["heldout"]) == before
-    assert fingerprints(finetune={"source": "mine"}) == before
-    changed = (
-        {"finetune": {"lr": 0.1}}, {"suites__mine__tasks__H3__max_length": 400},
-        {"models": {"convnova_scratch": {"strands": "both"}, "cnn": {"strands": "both"}}},
-    )  # fmt: skip
-    for changes in changed:
-        assert all(new != old for new, old in zip(fingerprints(**changes), before, strict=True)), changes
-    after = fingerprints(models={"convnova_scratch": None, "cnn": {"settings": {"embedding": 8}}})
+    for same in ({"seeds": [1, 2, 4]}, {"run": "other"}, {"protocols": ["heldout"]}, {"finetune": {"source": "mine"}}):
+        assert fingerprints(**same) == before, same
+    both = {"convnova_scratch": {"strands": "both"}, "cnn": {"strands": "both"}}
+    for other in ({"finetune": {"lr": 0.1}}, {"suites__mine__tasks__H3__max_length": 400}, {"models": both}):
+        assert all(new != old for new, old in zip(fingerprints(**other), before, strict=True)), other
+    after = fingerprints({"convnova_scratch": None, "cnn": {"settings": {"embedding": 8}}})
     assert after[0] == before[0] and after[1] != before[1]
-
-
-def test_the_fingerprint_of_a_job_depends_on_the_pretraining_it_starts_from():
-    def fingerprint(**changes):
-        config = load(own_config(models=["convnova"], genome="yeast", **changes), [], CATALOGUE)
-        assert config.models["convnova"].pretrained
-        return config.job_fingerprint(JOB._replace(model="convnova"))
-
-    assert fingerprint() == fingerprint(pretrain={"source": "mine"}) != fingerprint(pretrain={"seed": 2})
+    pretrained = fingerprints(["convnova"])
+    assert pretrained == fingerprints(["convnova"], pretrain={"source": "mine"})
+    assert pretrained != fingerprints(["convnova"], pretrain={"seed": 2})
 
 
 def test_equal_backbones_are_pretrained_once_and_a_suite_with_other_settings_has_its_own():
@@ -134,7 +126,7 @@ def test_equal_backbones_are_pretrained_once_and_a_suite_with_other_settings_has
 
 
 def test_paths_are_written_down_as_they_are_below_the_root():
-    config = load(own_config(), [], CATALOGUE)
+    config = resolved()
     moved = config.rooted_at(Path("copies"))
     assert (config.results, moved.results) == (Path("results/mine"), Path("copies/results/mine"))
     assert moved.folder(JOB) == Path("copies", JOB.folder("mine"))
