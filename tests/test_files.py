@@ -1,12 +1,11 @@
-"""Compressed files that are not whole, and tables."""
+"""Compressed files that are not whole; JSON and YAML that are none."""
 
 import gzip
 
-import pandas as pd
 import pytest
 
 from convnova.errors import ConvNovaError
-from convnova.files import open_bytes, read_json, read_yaml, write_tsv
+from convnova.files import open_bytes, read_json, read_yaml
 
 WHOLE = gzip.compress(b"sequence,label\n" + b"".join(b"%dACGT,1\n" % number for number in range(5000)))
 DAMAGES = {
@@ -49,12 +48,6 @@ def test_the_content_and_not_the_name_says_what_is_compressed(tmp_path):
         (tmp_path / name).write_bytes(content)
         with open_bytes(tmp_path / name) as stream:
             assert stream.read() == gzip.decompress(WHOLE)
-
-
-def test_a_table_has_six_decimals_and_empty_cells_where_nothing_is_known(tmp_path):
-    table = pd.DataFrame({"name": ["a", "b"], "count": [1, 20], "score": [1 / 3, float("nan")]})
-    write_tsv(tmp_path / "tables" / "t.tsv", table)
-    assert (tmp_path / "tables" / "t.tsv").read_bytes() == b"name\tcount\tscore\na\t1\t0.333333\nb\t20\t\n"
 
 
 def test_keys_that_a_merge_brings_may_be_there_already(tmp_path):

@@ -53,6 +53,14 @@ def test_pieces_of_another_form_are_refused_and_leave_what_was_there(tmp_path):
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
+def test_a_full_disk_leaves_what_was_there(tmp_path, full_disk):
+    path = write(tmp_path / "a.safetensors", ARRAYS)
+    before = path.read_bytes()
+    with full_disk(), pytest.raises(OSError), ArrayFileWriter(path) as file:
+        file.append("a", np.zeros(300_000, np.uint8))
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
 def test_a_file_that_is_not_whole(tmp_path):
     path = write(tmp_path / "a.safetensors", ARRAYS)
     whole = path.read_bytes()

@@ -94,14 +94,11 @@ def test_what_is_no_fasta(tmp_path, text, message):
             list(fasta.pieces(tmp_path / name))
 
 
-def test_truncated_damaged_and_padded_gzip(tmp_path):
-    whole = gzip.compress(b">a\n" + random.Random(1).randbytes(1000).hex().encode())
-    path = tmp_path / "genome.fa.gz"
-    for content in (whole[:-1], whole[: len(whole) // 2], whole[:500] + b"\0\0\0\0" + whole[504:], whole + whole[:40]):
+def test_gzip_that_ends_within_a_member_is_refused_and_padding_behind_the_last_one_is_not(tmp_path):
+    path, whole = tmp_path / "genome.fa.gz", gzip.compress(b">a\nACGT\n")
+    for content in (whole[:-1], whole + whole[:20]):
         path.write_bytes(content)
         with pytest.raises(ConvNovaError, match="found a truncated or damaged file"):
             list(fasta.pieces(path))
-    with pytest.raises(ConvNovaError, match="found nothing"):
-        list(fasta.pieces(tmp_path / "absent.fa"))
-    path.write_bytes(gzip.compress(b">a\nACGT\n") + b"\0" * 512)  # padding after a member is no damage
+    path.write_bytes(whole + b"\0" * 512)
     assert in_one(path) == [("a", "ACGT")]

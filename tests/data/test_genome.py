@@ -32,11 +32,6 @@ def random_letters(length: int, seed: int = 1, letters: str = "ACGT") -> str:
     return "".join(random.Random(seed).choices(letters, k=length))
 
 
-def intervals_of(folder: Path) -> list[str]:
-    """Chromosome, start, end and split of every interval."""
-    return [" ".join(map(str, interval)) for part in read_intervals(folder).values() for interval in part]
-
-
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("suffix", [".fa", ".fa.gz"])
 def test_tokens_and_counts_are_what_a_slow_reader_finds(tmp_path, seed, suffix):
@@ -67,48 +62,38 @@ def test_what_a_tokenized_genome_was_made_from_is_in_it(tmp_path):
     assert (tmp_path / "out/intervals.tsv").read_text() == "chrom\tstart\tend\tsplit\n" + text
 
 
+GOOD = ">chr1\n" + "ACGT" * 100 + "\n"
+
+
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("fasta", "bed", "message"),
     [
-        (">chr1\nACGT\nACGT\n>prot text\nACGT\nMLEK\n", "found 'L' in line 6, record 'prot'; .*protein"),
-        (">chr1\nACGT\n>chr2\nAC\n>chr1 again\nACGT\n", "found 'chr1' a second time in line 5"),
-        (">chr1\nACGT\n> \nACGT\n", "found none in line 3"),
-        (">chr1\n>chr2\nACGT\n", "found none for 'chr1' in line 1"),
-        ("", "found an empty file"),
-        (">chr1\nAC GT\n", "found ' ' in line 2"),
+        (">chr1\nACGT\nACGT\n>prot text\nACGT\nMLEK\n", "", "found 'L' in line 6, record 'prot'; .*protein"),
+        (">chr1\nACGT\n>chr2\nAC\n>chr1 again\nACGT\n", "", "found 'chr1' a second time in line 5"),
+        (">chr1\nACGT\n> \nACGT\n", "", "found none in line 3"),
+        (">chr1\n>chr2\nACGT\n", "", "found none for 'chr1' in line 1"),
+        ("", "", "found an empty file"),
+        (">chr1\nAC GT\n", "", "found ' ' in line 2"),
+        (GOOD, "chr1\t0\t90\ttrain\nchr1\t0\t401\ttrain\n", "bed line 2: .*within chr1, which has 400"),
+        (GOOD, "\nchr9\t0\t10\ttrain\n", "line 2: .*'chr9'; the nearest is 'chr1'"),
+        (GOOD, "chr1\t0\t10\tval\n", "line 1: .*train, valid or test in column 4.*'val'"),
+        (GOOD, "chr1\t0\t10\ttrain\nchr1\t0\t10\n", "line 2: .*train, valid or test in column 4"),
+        (GOOD, "#nothing\n", "intervals, found an empty file"),
+        (GOOD, "chr1\t0\t10\ttest\n", "intervals of the split 'train', found none"),
     ],
 )
-def test_a_wrong_fasta_leaves_what_was_there(tmp_path, text, message):
+def test_a_wrong_fasta_or_bed_leaves_what_was_there(tmp_path, fasta, bed, message):
     out = tmp_path / "out"
-    tokenize_genome(write_fasta(tmp_path / "good.fa", {"chr1": "ACGT" * 50}), out)
+    tokenize_genome(write_fasta(tmp_path / "a.fa", {"chr1": "ACGT" * 50}), out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    (tmp_path / "bad.fa").write_text(text)
-    with pytest.raises(ConvNovaError, match=message) as error:
-        tokenize_genome(tmp_path / "bad.fa", out)
-    assert "\n" not in str(error.value)
+    (tmp_path / "a.fa").write_text(fasta)
+    (tmp_path / "a.bed").write_text(bed)
+    for place in (out, tmp_path / "other"):
+        with pytest.raises(ConvNovaError, match=message) as error:
+            tokenize_genome(tmp_path / "a.fa", place, tmp_path / "a.bed" if bed else None)
+        assert "\n" not in str(error.value)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-    with pytest.raises(ConvNovaError):
-        tokenize_genome(tmp_path / "bad.fa", tmp_path / "other")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.fa", "good.fa", "out"]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("chr1\t0\t90\ttrain\nchr1\t0\t401\ttrain\n", "bed line 2: .*within chr1, which has 400"),
-        ("\nchr9\t0\t10\ttrain\n", "line 2: .*'chr9'; the nearest is 'chr1'"),
-        ("chr1\t0\t10\tval\n", "line 1: expected train, valid or test in column 4 of every line, found 'val'"),
-        ("chr1\t0\t10\ttrain\nchr1\t0\t10\n", "line 2: expected train, valid or test in column 4"),
-        ("#nothing\n", "expected intervals, found an empty file"),
-        ("chr1\t0\t10\ttest\n", "expected intervals of the split 'train', found none"),
-    ],
-)
-def test_a_wrong_bed_leaves_nothing(tmp_path, text, message):
-    fasta = write_fasta(tmp_path / "genome.fa", {"chr1": "ACGT" * 100})
-    (tmp_path / "a.bed").write_text(text)
-    with pytest.raises(ConvNovaError, match=message):
-        tokenize_genome(fasta, tmp_path / "out", tmp_path / "a.bed")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bed", "genome.fa"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bed", "a.fa", "out"]
 
 
 def test_overlap_of_splits_is_reported(tmp_path, capsys):
@@ -119,33 +104,47 @@ def test_overlap_of_splits_is_reported(tmp_path, capsys):
     assert "40 valid bases, of which 10" in lines and "30 test bases, of which 0" in lines
 
 
-def test_splits_by_named_chromosomes(tmp_path):
-    records = {f"chr{number}": random_letters(100 * number) for number in range(1, 5)}
-    fasta = write_fasta(tmp_path / "genome.fa", records)
-    tokenize_genome(fasta, tmp_path / "out", valid=["chr1"], test=["chr2"])
-    expected = ["chr1 0 100 valid", "chr2 0 200 test", "chr3 0 300 train", "chr4 0 400 train"]
-    assert intervals_of(tmp_path / "out") == expected
-    (tmp_path / "three.bed").write_text("chr4\t0\t50\nchr2\t10\t20\nchr1\t5\t60\n")
-    tokenize_genome(fasta, tmp_path / "bed", tmp_path / "three.bed", valid=["chr1"], test=["chr2"])
-    assert intervals_of(tmp_path / "bed") == ["chr4 0 50 train", "chr2 10 20 test", "chr1 5 60 valid"]
+FOUR = {f"chr{number}": 100 * number for number in range(1, 5)}
+OF_FOUR = {"valid": ["chr1"], "test": ["chr2"]}
 
 
 @pytest.mark.parametrize(
-    ("valid", "test", "message"),
+    ("lengths", "bed", "named", "expected"),
     [
-        (["chr7"], [], "valid or test, found 'chr7', which the FASTA lacks"),
-        (["chr1"], ["chr1"], "found 'chr1' in both"),
-        (["chr1"], ["chr2", "chr3"], "expected intervals of the split 'train', found none"),
-        (["chr1"], [], "expected chromosomes for test too, found none near 5%"),
+        (FOUR, "", OF_FOUR, "chr1 0 100 valid, chr2 0 200 test, chr3 0 300 train, chr4 0 400 train"),
+        (FOUR, "", OF_FOUR | {"train": ["chr4"]}, "chr1 0 100 valid, chr2 0 200 test, chr4 0 400 train"),
+        (FOUR, "chr4 0 50\nchr2 10 20\nchr1 5 60\n", OF_FOUR, "chr4 0 50 train, chr2 10 20 test, chr1 5 60 valid"),
+        ({"phage": 1000}, "", {}, "phage 0 900 train, phage 900 950 valid, phage 950 1000 test"),
+        (
+            {"phage": 1000}, "phage 10 920\nphage 940 950\nphage 950 1000\n", {},
+            "phage 10 900 train, phage 900 920 valid, phage 940 950 valid, phage 950 1000 test",
+        ),
+    ],
+)  # fmt: skip
+def test_splits_by_named_chromosomes_or_by_position(tmp_path, lengths, bed, named, expected):
+    fasta = write_fasta(tmp_path / "a.fa", {name: random_letters(length) for name, length in lengths.items()})
+    (tmp_path / "a.bed").write_text(bed)
+    tokenize_genome(fasta, tmp_path / "out", tmp_path / "a.bed" if bed else None, **named)
+    intervals = (interval for part in read_intervals(tmp_path / "out").values() for interval in part)
+    assert sorted(" ".join(map(str, interval)) for interval in intervals) == sorted(expected.split(", "))
+
+
+@pytest.mark.parametrize(
+    ("bed", "named", "message"),
+    [
+        ("", {"valid": ["chr7"]}, "valid or test, found 'chr7', which the FASTA lacks"),
+        ("", {"train": ["chr7"]}, "train, .*found 'chr7', which the FASTA lacks"),
+        ("", {"valid": ["chr1"], "test": ["chr1"]}, "found 'chr1' in both"),
+        ("", {"valid": ["chr1"], "test": ["chr2", "chr3"]}, "expected intervals of the split 'train', found none"),
+        ("", {"valid": ["chr1"]}, "expected chromosomes for test too, found none near 5%"),
+        ("chr1\t0\t10\ttrain\n", {"valid": ["chr1"]}, "either splits in the BED or valid and test chromosomes"),
     ],
 )
-def test_wrong_chromosomes(tmp_path, valid, test, message):
+def test_wrong_chromosomes(tmp_path, bed, named, message):
     fasta = write_fasta(tmp_path / "genome.fa", {f"chr{n}": "ACGT" * 10 for n in (1, 2, 3)})
+    (tmp_path / "a.bed").write_text(bed)
     with pytest.raises(ConvNovaError, match=message):
-        tokenize_genome(fasta, tmp_path / "out", valid=valid, test=test)
-    (tmp_path / "a.bed").write_text("chr1\t0\t10\ttrain\n")
-    with pytest.raises(ConvNovaError, match="either splits in the BED or valid and test chromosomes|found"):
-        tokenize_genome(fasta, tmp_path / "out", tmp_path / "a.bed", valid=["chr1"])
+        tokenize_genome(fasta, tmp_path / "out", tmp_path / "a.bed" if bed else None, **named)
 
 
 def test_chosen_chromosomes():
@@ -159,27 +158,6 @@ def test_chosen_chromosomes():
     assert choose_chromosomes({"a": 849, "b": 101, "c": 50}, {}) == {}
     assert choose_chromosomes({"a": 850, "b": 100, "c": 50}, {}) == {"c": "valid", "b": "test"}
     assert choose_chromosomes({"a": 500}, {}) == {}
-
-
-def test_one_chromosome_is_split_by_position(tmp_path):
-    fasta = write_fasta(tmp_path / "genome.fa", {"phage": random_letters(1000)})
-    tokenize_genome(fasta, tmp_path / "out")
-    assert intervals_of(tmp_path / "out") == ["phage 0 900 train", "phage 900 950 valid", "phage 950 1000 test"]
-    (tmp_path / "a.bed").write_text("phage 10 920\nphage 940 950\nphage 950 1000\n")
-    tokenize_genome(fasta, tmp_path / "bed", tmp_path / "a.bed")
-    expected = ["phage 10 900 train", "phage 900 920 valid", "phage 940 950 valid", "phage 950 1000 test"]
-    assert intervals_of(tmp_path / "bed") == expected
-
-
-def test_a_full_disk_leaves_what_was_there(tmp_path, full_disk):
-    out = tmp_path / "out"
-    tokenize_genome(write_fasta(tmp_path / "small.fa", {"chr1": "ACGT" * 50}), out)
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
-    large = write_fasta(tmp_path / "large.fa", {"chr1": random_letters(300_000)})
-    with full_disk(), pytest.raises(OSError):
-        tokenize_genome(large, out)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["large.fa", "out", "small.fa"]
 
 
 def test_the_yeast_genome_is_what_pyfaidx_reads(shared, tmp_path):
@@ -197,11 +175,3 @@ def test_the_yeast_genome_is_what_pyfaidx_reads(shared, tmp_path):
     found, text = windows(tmp_path / "yeast", "valid", 1024), fasta["IX"][:]
     assert len(found) == -(-len(text) // 1024)
     assert decode(found.tokens(np.array([7]))[0]) == text[7 * 1024 : 8 * 1024]
-
-
-def test_only_the_chromosomes_that_are_named_are_trained_on(tmp_path):
-    (tmp_path / "a.fa").write_text("".join(f">{name}\nACGTACGT\n" for name in "abcde"))
-    tokenize_genome(tmp_path / "a.fa", tmp_path / "out", valid=["b"], test=["d"], train=["e", "a"])
-    assert sorted(intervals_of(tmp_path / "out")) == ["a 0 8 train", "b 0 8 valid", "d 0 8 test", "e 0 8 train"]
-    with pytest.raises(ConvNovaError, match="as train, valid or test, found 'f'"):
-        tokenize_genome(tmp_path / "a.fa", tmp_path / "no", valid=["b"], test=["d"], train=["f"])

@@ -1,8 +1,6 @@
 """Tokenized tasks: what is in them, what is reported, and what is refused."""
 
-import hashlib
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ from convnova.data.prepare_task import tokenize_task
 from convnova.data.readers import bend, rows
 from convnova.data.task_dataset import TaskDataset, read_task
 from convnova.errors import ConvNovaError
+from convnova.files import sha256
 
 
 def own_files(folder, train=(("ACGT", "b"), ("GG", "a")), test=(("TTT", "a"),), **more):
@@ -34,10 +33,6 @@ def spelled(split):
     a_base = split.labels.dtype == np.int8
     rows = [slice(*ends) for ends in itertools.pairwise(split.offsets)]
     return [(decode(split.tokens[row]), split.labels[row if a_base else i].tolist()) for i, row in enumerate(rows)]
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_classes(tmp_path, capsys):
@@ -71,24 +66,28 @@ def test_ids_follow_the_config_and_a_class_without_rows_is_reported(tmp_path, ca
 
 
 @pytest.mark.parametrize(
-    ("splits", "task", "message"),
+    ("splits", "task", "roles", "message"),
     [
-        ({"test": [("TTT", "a"), ("TTT", "c")]}, {}, "test.csv row 2.*classes a, b,.*'c'"),
-        ({}, {"classes": ["a", "c"]}, "train.csv row 1.*classes a, c,.*'b'"),
-        ({"train": []}, {}, "split 'train', found {'test': 1}"),
-        ({"test": []}, {}, "split 'test', found {'train': 2}"),
-        ({"valid": []}, {}, "split 'valid', found {'train': 2, 'test': 1}"),
-        ({"train": [("ACGT", "a"), ("MKVL", "b")]}, {}, "train.csv row 2.*'L' at position 4"),
-        ({}, {"counts": {"train": 30_000, "test": 1}}, "30,000 train rows.*found 2; .*--accept-c"),
-        ({}, {"counts": {"valid": 5}}, "expected 5 valid rows as published, found 0"),
-        ({"train": [("A", "a"), ("G", "b"), ("T", "c")]}, {"metric": "f1_binary"}, "test.csv.*f1_binary.*3; .*macro"),
-        ({}, {"metric": "auroc"}, "test.csv: metric = auroc.*two classes"),
-        ({}, {"metric": "auprc"}, "test.csv: metric = auprc.*two classes"),
-        ({}, {"kind": "per_base"}, "kind 'classes', which format 'csv' holds, found 'per_base'"),
+        ({"test": [("TTT", "a"), ("TTT", "c")]}, {}, {}, "test.csv row 2.*classes a, b,.*'c'"),
+        ({}, {"classes": ["a", "c"]}, {}, "train.csv row 1.*classes a, c,.*'b'"),
+        ({"train": []}, {}, {}, "split 'train', found {'test': 1}"),
+        ({"test": []}, {}, {}, "split 'test', found {'train': 2}"),
+        ({"valid": []}, {}, {}, "split 'valid', found {'train': 2, 'test': 1}"),
+        ({"train": [("ACGT", "a"), ("MKVL", "b")]}, {}, {}, "train.csv row 2.*'L' at position 4"),
+        ({}, {"counts": {"train": 30_000, "test": 1}}, {}, "30,000 train rows.*found 2; .*--accept-c"),
+        ({}, {"counts": {"valid": 5}}, {}, "expected 5 valid rows as published, found 0"),
+        ({"train": [("A", "a"), ("G", "b"), ("T", "c")]}, {"metric": "f1_binary"}, {}, "test.csv.*f1_binary.*3.*macro"),
+        ({}, {"metric": "auroc"}, {}, "test.csv: metric = auroc.*two classes"),
+        ({}, {"metric": "auprc"}, {}, "test.csv: metric = auprc.*two classes"),
+        ({}, {"kind": "per_base"}, {}, "kind 'classes', which format 'csv' holds, found 'per_base'"),
+        ({}, {}, {"train": "train", "test": "absent"}, "absent.csv: expected the file of 'test', found nothing"),
+        ({}, {}, {"train": "train"}, "train.csv: .* 'test', found {'train': 2}"),
+        ({}, {}, {"archive": "train"}, "'train', found none at all"),
     ],
 )
-def test_what_is_refused_leaves_what_was_there(tmp_path, splits, task, message):
+def test_what_is_refused_leaves_what_was_there(tmp_path, splits, task, roles, message):
     files, out = own_files(tmp_path, **splits), tmp_path / "made" / "task.st"
+    files = {role: tmp_path / f"{name}.csv" for role, name in roles.items()} or files
     for before in ([], ["before"]):
         with pytest.raises(ConvNovaError, match=message) as error:
             tokenize_task(Task(**task), "csv", files, out)
@@ -96,29 +95,6 @@ def test_what_is_refused_leaves_what_was_there(tmp_path, splits, task, message):
         assert not out.parent.exists() or [path.read_text() for path in out.parent.iterdir()] == before
         out.parent.mkdir(exist_ok=True)
         out.write_text("before")
-
-
-def test_a_full_disk_leaves_what_was_there(tmp_path, full_disk):
-    files, out = own_files(tmp_path, train=[("ACGT" * 50_000, "a")]), tmp_path / "made" / "task.st"
-    out.parent.mkdir()
-    out.write_text("before")
-    with full_disk(), pytest.raises(OSError):
-        tokenize_task(Task(), "csv", files, out)
-    assert [path.read_text() for path in out.parent.iterdir()] == ["before"]
-
-
-@pytest.mark.parametrize(
-    ("roles", "message"),
-    [
-        ({"train": "train", "test": "absent"}, "absent.csv: expected the file of 'test', found nothing"),
-        ({"train": "train"}, "train.csv: .* 'test', found {'train': 2}"),
-        ({"archive": "train"}, "'train', found none at all"),
-    ],
-)
-def test_a_missing_file_and_a_missing_split(tmp_path, roles, message):
-    own_files(tmp_path)
-    with pytest.raises(ConvNovaError, match=message):
-        tokenized(tmp_path, Task(), "csv", {role: tmp_path / f"{name}.csv" for role, name in roles.items()})
 
 
 def test_other_counts_accepted(tmp_path, capsys):
@@ -135,21 +111,11 @@ def genome(tmp_path):
     return tmp_path / "genome"
 
 
-def test_a_genome_is_no_task(genome):
-    with pytest.raises(ConvNovaError, match="genome.safetensors: expected a tokenized task, found another"):
-        read_task(genome / "genome.safetensors")
-
-
-def gene_finding(folder):
-    """BEND's files."""
-    places = ("chr1", 0, 4, ".", "train"), ("chr1", 4, 9, ".", "test"), ("chr2", 0, 3, ".", "train")
-    labels = [0, 1, 2, 0], [2] * 5, [3, 0, 0], [1]
-    lines = zip((*places, ("chr2", 3, 4, ".", "valid")), labels, strict=True)
-    return bend.write(folder, [(*place, np.array(classes)) for place, classes in lines])
-
-
 def test_a_label_for_every_base(tmp_path, genome):
-    files, classes = gene_finding(tmp_path), ["exon", "donor", "intron", "acceptor"]
+    places = ("chr1", 0, 4, "train"), ("chr1", 4, 9, "test"), ("chr2", 0, 3, "train"), ("chr2", 3, 4, "valid")
+    labels, classes = ([0, 1, 2, 0], [2] * 5, [3, 0, 0], [1]), ["exon", "donor", "intron", "acceptor"]
+    lines = [(*place[:3], ".", place[3], np.array(of)) for place, of in zip(places, labels, strict=True)]
+    files = bend.write(tmp_path, lines)
     task = tokenized(tmp_path, Task(kind="per_base", classes=classes), "bend", files, genome)
     assert (task.kind, task.classes) == ("per_base", classes)
     assert spelled(task.split("train")) == [("ACGT", [0, 1, 2, 0]), ("ACG", [3, 0, 0])]
@@ -161,6 +127,8 @@ def test_a_label_for_every_base(tmp_path, genome):
     with pytest.raises(ConvNovaError, match="row 3: .*classes 0, 1, 2, found the label '3'"):
         tokenized(tmp_path, Task(kind="per_base", classes=classes[:3]), "bend", files, genome)
     assert not (tmp_path / "a.st").exists()
+    with pytest.raises(ConvNovaError, match="genome.safetensors: expected a tokenized task, found another"):
+        read_task(genome / "genome.safetensors")
 
 
 def test_many_labels(tmp_path):
@@ -185,19 +153,15 @@ def test_many_labels(tmp_path):
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".mat"] * 3
 
 
-def test_other_letters_are_counted_through_all_pieces(tmp_path, monkeypatch):
+def test_letters_and_rows_are_counted_through_all_pieces(tmp_path, monkeypatch, genome):
     monkeypatch.setattr(rows, "LETTERS_A_PIECE", 4)
+    monkeypatch.setattr(rows, "ROWS_A_PIECE", 2)
     files = own_files(tmp_path, train=[("ACGR", "a"), ("YYCC", "b"), ("ACGT", "a")])
     assert tokenized(tmp_path, Task(), "csv", files).metadata["splits"]["train"]["others"] == 3
-
-
-def test_rows_of_intervals_are_numbered_through_all_pieces(tmp_path, monkeypatch, genome):
-    monkeypatch.setattr(rows, "ROWS_A_PIECE", 2)
     (tmp_path / "train.bed").write_text("chr1\t0\t4\ta\n" * 4 + "chr1\t0\t4\tb\n")
+    files = dict.fromkeys(("train", "test"), tmp_path / "train.bed")
     with pytest.raises(ConvNovaError, match="train.bed row 5: .*classes a, c, found the label 'b'"):
-        tokenized(
-            tmp_path, Task(classes=["a", "c"]), "bed", dict.fromkeys(("train", "test"), tmp_path / "train.bed"), genome
-        )
+        tokenized(tmp_path, Task(classes=["a", "c"]), "bed", files, genome)
 
 
 def test_a_folder_of_intervals_is_hashed_file_by_file(tmp_path, genome):

@@ -72,6 +72,7 @@ def test_the_command_writes_table_and_figure_and_test_scores_are_in_neither(run)
     assert main(["tables", "ablation", "--config", "config.yaml", "--out", "."]) == 0
     table = pd.read_csv("tables/study.tsv", sep="\t")
     assert table["model"].tolist() == ["base", "other"] and table["score"].max() < 1
+    assert f"\t{table['score'][1]:.6f}\t" in Path("tables/study.tsv").read_text()
     text = Path("tables/study.md").read_text()
     one, two = (np.mean([best[task, "other", seed] for seed in (1, 2, 3)]) for task in ("one", "two"))
     assert f"| another | 12 | 193 bp | 3 | {one:.3f} | {two:.3f} | " in text and "7.0" not in text
