@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from convnova.config.run import Job, RunConfig
 
 TABLE_FORMATS = ("tsv", "md", "tex", "html")
+FORMATS_OF = {
+    "audit": ("tsv", "md", "html"), "cost": ("tsv", "md", "html"),
+    "leaks": ("tsv", "md"), "search": ("tsv", "md"), "study": ("tsv", "md"),
+}  # fmt: skip
+"""Table to the formats it has, where it does not have all."""
 FIGURE_FORMATS = ("pdf", "svg", "png")
 
 
@@ -172,43 +177,23 @@ def weights_of(config: "RunConfig", job: "Job") -> dict[str, str]:
     return {"weights": f"{folder}/weights.safetensors", "about": f"{folder}/weights.json"}
 
 
-def pretraining_files(config: "RunConfig", *names: str) -> list[str]:
-    """These files of every pretraining."""
-    return [f"results/{config.run}/pretrain/{backbone}/{name}" for backbone in config.backbones() for name in names]
-
-
 def finetuning_files(config: "RunConfig", *names: str, tasks: list[tuple[str, str]] | None = None) -> list[str]:
     """These files of every fine-tuning; with `tasks`, of those on these suites and tasks alone."""
     jobs = [job for job in config.jobs() if tasks is None or job[:2] in tasks]
     return [f"{job.folder(config.run)}/{name}" for job in jobs for name in names]
 
 
-def tables(config: "RunConfig", *names: str, formats: Sequence[str] = TABLE_FORMATS) -> list[str]:
-    """These tables in every format; default those that are made from scores."""
+def tables(config: "RunConfig", *names: str) -> list[str]:
+    """These tables in every format that they have; default those that are made from scores."""
     names = names or (*config.suites, *extra_table_titles(config))
-    return [f"results/{config.run}/tables/{name}.{suffix}" for name in names for suffix in formats]
+    folder = f"results/{config.run}/tables"
+    return [f"{folder}/{name}.{suffix}" for name in names for suffix in FORMATS_OF.get(name, TABLE_FORMATS)]
 
 
 def figures(config: "RunConfig", *names: str) -> list[str]:
     """These figures in every format; default all that are made from scores."""
     names = names or tuple(figure_titles(config))
     return [f"results/{config.run}/figures/{name}.{suffix}" for name in names for suffix in FIGURE_FORMATS]
-
-
-def test_row_tables(config: "RunConfig") -> list[str]:
-    """The table of pairs of models over test rows, where there are pairs."""
-    return tables(config, TEST_ROW_TABLE) if test_row_tasks(config) else []
-
-
-def audits(config: "RunConfig") -> list[str]:
-    """The audit of every task."""
-    return [f"results/{config.run}/audit/{suite}/{task}.json" for suite, task in tasks_of_kinds(config)]
-
-
-def costs(config: "RunConfig") -> list[str]:
-    """The measured cost of every model at every length."""
-    lengths = config.cost.lengths if config.cost else []
-    return [f"results/{config.run}/cost/{model}/{length}.json" for model in config.models for length in lengths]
 
 
 def recipes(config: "RunConfig") -> list[str]:
@@ -221,16 +206,18 @@ def recipes(config: "RunConfig") -> list[str]:
 def final_files(config: "RunConfig") -> list[str]:
     """Everything that a whole run ends with."""
     if not config.suites:
-        return tables(config, "cost", formats=("tsv",)) if config.cost else []
-    wanted = tables(config, "audit", formats=("tsv", "md", "html"))
+        return tables(config, "cost") if config.cost else []
+    wanted = ["audit"]
     if config.search:  # nobody should choose among candidates by tables of test scores
-        wanted += tables(config, "search", formats=("tsv", "md"))
-    else:
-        wanted += [*tables(config), *test_row_tables(config), *figures(config), f"results/{config.run}/report.html"]
+        wanted.append("search")
     if config.genome and not config.simulate and tasks_of_kinds(config, "classes"):
-        wanted += tables(config, "leaks", formats=("tsv",))
+        wanted.append("leaks")
     if config.ablation:
-        wanted += [*tables(config, "study", formats=("tsv", "md")), *figures(config, "study")]
+        wanted.append("study")
     if config.cost:
-        wanted += tables(config, "cost", formats=("tsv",))
-    return wanted
+        wanted.append("cost")
+    files = tables(config, *wanted) + (figures(config, "study") if config.ablation else [])
+    if config.search:
+        return files
+    paired = tables(config, TEST_ROW_TABLE) if test_row_tasks(config) else []
+    return [*files, *tables(config), *paired, *figures(config), f"results/{config.run}/report.html"]

@@ -3,20 +3,10 @@
 
 rule audit:
     input:
-        unpack(
-            lambda w: (
-                task_files(w)
-                if w.suite in RUN.suites and RUN.suites[w.suite].genome == RUN.genome
-                else {}
-            )
-        ),
+        unpack(lambda w: task_files(w) if RUN.suites[task_of(w)[0]].genome == RUN.genome else {}),
         config=CONFIG,
         dataset=f"{RESOURCES}/tasks/{{suite}}/{{task}}.safetensors",
-        pretraining=[
-            f"{GENOME}/{name}"
-            for name in ("genome.safetensors", "intervals.tsv")
-            if RUN.backbones()
-        ],
+        pretraining=expand(rules.tokenize_genome.output, genome=RUN.genome) if RUN.backbones() else [],
     output:
         audit=f"{RESULTS}/audit/{{suite}}/{{task}}.json",
     log:
@@ -26,16 +16,10 @@ rule audit:
     conda:
         CONDA
     resources:
-        mem_mb=by_attempt(4000),
-        runtime=by_attempt(60),
-        gpu=0,
+        **by_attempt(mb=4000, minutes=60),
     params:
         files=task_words,
-        genome=lambda w, input: (
-            ["--genome", str(Path(input.pretraining[0]).parent)]
-            if input.pretraining
-            else []
-        ),
+        genome=lambda w, input: (["--genome", str(Path(input.pretraining[0]).parent)] if input.pretraining else []),
         settings=RUN.fingerprint(RUN.pretrain.coverage, RUN.pretrain.length),
     shell:
         "convnova --log {log:q} audit --config {input.config:q} --task {wildcards.suite:q}/{wildcards.task:q} "

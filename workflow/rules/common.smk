@@ -41,14 +41,8 @@ CONDA = "../../envs/convnova.yaml"
 
 
 wildcard_constraints:
-    suite="[^/]+",
-    task="[^/]+",
-    model="[^/]+",
-    protocol="[^/]+",
-    seed=r"\d+",
-    backbone="[^/]+",
-    genome="[^/]+",
     source="[^/]+",
+    seed=r"\d+",
     length=r"\d+",
 
 
@@ -95,6 +89,10 @@ def job_of(wildcards):
     return Job(*task_of(wildcards), model, protocol, int(wildcards.seed))
 
 
-def by_attempt(amount):
-    """A resource that doubles with every attempt."""
-    return lambda wildcards, attempt: amount * 2 ** (attempt - 1)
+def by_attempt(mb, minutes, gpu=0):
+    """What a job asks for; memory and time double with every attempt."""
+
+    def doubling(amount):
+        return lambda wildcards, attempt: amount * 2 ** (attempt - 1)
+
+    return {"mem_mb": doubling(mb), "runtime": doubling(minutes), "gpu": gpu}

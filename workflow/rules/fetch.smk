@@ -45,9 +45,7 @@ rule fetch:
     conda:
         CONDA
     resources:
-        mem_mb=500,
-        runtime=by_attempt(240),
-        gpu=0,
+        **by_attempt(mb=500, minutes=240),
     params:
         entry=lambda w: RUN.fingerprint(RUN.sources[w.source].files[w.name], RUN.mirror),
     shell:

@@ -1,4 +1,5 @@
 # Results: every run's scores in one table, then tables and figures, then one page of all. One form for all rules.
+PAIRED = outputs.test_row_tasks(RUN)
 
 
 rule scores:
@@ -16,19 +17,14 @@ rule scores:
     conda:
         CONDA
     resources:
-        mem_mb=by_attempt(1000),
-        runtime=by_attempt(30),
-        gpu=0,
+        **by_attempt(mb=1000, minutes=30),
     params:
         command=["tables", "scores"],
-        published=lambda w, input: (
-            ["--published", input.published] if "published" in input.keys() else []
-        ),
+        published=lambda w, input: (["--published", input.published] if "published" in input.keys() else []),
         folder=subpath(output[0], ancestor=2),
         version=RUN.fingerprint(),
     shell:
-        "convnova --log {log:q} {params.command:q} --config {input.config:q} "
-        "{params.published:q} --out {params.folder:q}"
+        "convnova --log {log:q} {params.command:q} --config {input.config:q} {params.published:q} --out {params.folder:q}"
 
 
 use rule scores as comparisons with:
@@ -37,9 +33,7 @@ use rule scores as comparisons with:
         scores=rules.scores.output,
         published=PUBLISHED,
     output:
-        tables=report(
-            outputs.tables(RUN), caption="../report/tables.rst", category="Tables"
-        ),
+        tables=report(outputs.tables(RUN), caption="../report/tables.rst", category="Tables"),
     log:
         f"{RESULTS}/logs/comparisons.log",
     benchmark:
@@ -54,11 +48,9 @@ use rule scores as figures with:
         metrics=outputs.finetuning_files(RUN, "metrics.json"),
         scores=rules.scores.output,
         published=PUBLISHED,
-        pretraining=outputs.pretraining_files(RUN, "log.csv"),
+        pretraining=expand(rules.pretrain.output.history, backbone=RUN.backbones()),
     output:
-        figures=report(
-            outputs.figures(RUN), caption="../report/figures.rst", category="Figures"
-        ),
+        figures=report(outputs.figures(RUN), caption="../report/figures.rst", category="Figures"),
     log:
         f"{RESULTS}/logs/figures.log",
     benchmark:
@@ -70,36 +62,23 @@ use rule scores as figures with:
 use rule scores as test_rows with:
     input:
         config=CONFIG,
-        predictions=outputs.finetuning_files(
-            RUN,
-            "predictions.parquet",
-            "metrics.json",
-            tasks=outputs.test_row_tasks(RUN),
-        ),
+        predictions=outputs.finetuning_files(RUN, "predictions.parquet", "metrics.json", tasks=PAIRED),
     output:
-        tables=report(
-            outputs.tables(RUN, "items"),
-            caption="../report/items.rst",
-            category="Tables",
-        ),
+        tables=report(outputs.tables(RUN, "items"), caption="../report/items.rst", category="Tables"),
     log:
         f"{RESULTS}/logs/test_rows.log",
     benchmark:
         f"{RESULTS}/benchmarks/test_rows.tsv"
     localrule: False
     resources:
-        mem_mb=by_attempt(2000),
-        runtime=by_attempt(60),
-        gpu=0,
+        **by_attempt(mb=2000, minutes=60),
     params:
         command=["tables", "test_rows"],
 
 
 use rule scores as ablation with:
     output:
-        tables=report(
-            outputs.tables(RUN, "study", formats=("tsv", "md")), category="Ablation"
-        ),
+        tables=report(outputs.tables(RUN, "study"), category="Ablation"),
         figures=report(outputs.figures(RUN, "study"), category="Ablation"),
     log:
         f"{RESULTS}/logs/ablation.log",
@@ -111,9 +90,7 @@ use rule scores as ablation with:
 
 use rule scores as search with:
     output:
-        tables=report(
-            outputs.tables(RUN, "search", formats=("tsv", "md")), category="Search"
-        ),
+        tables=report(outputs.tables(RUN, "search"), category="Search"),
         recipes=outputs.recipes(RUN),
     log:
         f"{RESULTS}/logs/search.log",
@@ -126,13 +103,9 @@ use rule scores as search with:
 use rule scores as audit_table with:
     input:
         config=CONFIG,
-        audits=outputs.audits(RUN),
+        audits=[f"{RESULTS}/audit/{suite}/{task}.json" for suite, task in outputs.tasks_of_kinds(RUN)],
     output:
-        tables=report(
-            outputs.tables(RUN, "audit", formats=("tsv", "md", "html")),
-            caption="../report/audit.rst",
-            category="Audit",
-        ),
+        tables=report(outputs.tables(RUN, "audit"), caption="../report/audit.rst", category="Audit"),
     log:
         f"{RESULTS}/logs/audit_table.log",
     benchmark:
@@ -145,23 +118,16 @@ use rule test_rows as leakage with:
     input:
         config=CONFIG,
         predictions=outputs.finetuning_files(RUN, "predictions.parquet"),
-        datasets=[
-            outputs.tokenized_task(RUN, *task)
-            for task in outputs.tasks_of_kinds(RUN, "classes")
-        ],
+        datasets=[outputs.tokenized_task(RUN, *task) for task in outputs.tasks_of_kinds(RUN, "classes")],
         genome=f"{GENOME}/genome.safetensors",
     output:
-        tables=report(
-            outputs.tables(RUN, "leaks", formats=("tsv", "md")), category="Audit"
-        ),
+        tables=report(outputs.tables(RUN, "leaks"), category="Audit"),
     log:
         f"{RESULTS}/logs/leakage.log",
     benchmark:
         f"{RESULTS}/benchmarks/leakage.tsv"
     resources:
-        mem_mb=by_attempt(4000),
-        runtime=by_attempt(60),
-        gpu=0,
+        **by_attempt(mb=4000, minutes=60),
     params:
         command=["tables", "leakage"],
 
@@ -169,17 +135,11 @@ use rule test_rows as leakage with:
 use rule scores as cost_table with:
     input:
         config=CONFIG,
-        costs=outputs.costs(RUN),
+        costs=expand(rules.cost.output, model=RUN.models, length=RUN.cost.lengths if RUN.cost else []),
         scores=rules.scores.output if RUN.suites else [],
     output:
-        tables=report(
-            outputs.tables(RUN, "cost", formats=("tsv", "md", "html")),
-            caption="../report/cost.rst",
-            category="Cost",
-        ),
-        figures=report(
-            outputs.figures(RUN, "cost"), caption="../report/cost.rst", category="Cost"
-        ),
+        tables=report(outputs.tables(RUN, "cost"), caption="../report/cost.rst", category="Cost"),
+        figures=report(outputs.figures(RUN, "cost"), caption="../report/cost.rst", category="Cost"),
     log:
         f"{RESULTS}/logs/cost_table.log",
     benchmark:
@@ -192,18 +152,14 @@ use rule scores as report with:
     input:
         config=CONFIG,
         metrics=outputs.finetuning_files(RUN, "metrics.json"),
-        pretrained=outputs.pretraining_files(RUN, "weights.safetensors", "weights.json"),
+        pretrained=expand(rules.pretrain.output[:2], backbone=RUN.backbones()),
         scores=rules.scores.output,
         published=PUBLISHED,
-        tables=[*outputs.tables(RUN), *outputs.test_row_tables(RUN)],
-        figures=outputs.figures(RUN),
-        audits=outputs.audits(RUN),
+        tables=[*rules.comparisons.output, *(rules.test_rows.output if PAIRED else [])],
+        figures=rules.figures.output,
+        audits=rules.audit_table.input.audits,
     output:
-        page=report(
-            f"{RESULTS}/report.html",
-            caption="../report/report.rst",
-            category="Report",
-        ),
+        page=report(f"{RESULTS}/report.html", caption="../report/report.rst", category="Report"),
     log:
         f"{RESULTS}/logs/report.log",
     benchmark:

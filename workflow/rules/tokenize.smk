@@ -3,9 +3,7 @@
 
 rule tokenize_genome:
     input:
-        unpack(
-            lambda w: outputs.genome_files(RUN, named("genome", w.genome, RUN.genomes))
-        ),
+        unpack(lambda w: outputs.genome_files(RUN, named("genome", w.genome, RUN.genomes))),
     output:
         genome=f"{RESOURCES}/genomes/{{genome}}/genome.safetensors",
         intervals=f"{RESOURCES}/genomes/{{genome}}/intervals.tsv",
@@ -17,9 +15,7 @@ rule tokenize_genome:
         CONDA
     threads: 2
     resources:
-        mem_mb=by_attempt(2000),
-        runtime=by_attempt(60),
-        gpu=0,
+        **by_attempt(mb=2000, minutes=60),
     params:
         bed=lambda w, input: ["--bed", input.bed] if "bed" in input.keys() else [],
         chromosomes=lambda w: outputs.genome_options(RUN, w.genome),
@@ -43,14 +39,10 @@ rule tokenize_task:
     conda:
         CONDA
     resources:
-        mem_mb=by_attempt(4000),
-        runtime=by_attempt(60),
-        gpu=0,
+        **by_attempt(mb=4000, minutes=60),
     params:
         files=task_words,
-        task=lambda w: RUN.fingerprint(
-            RUN.suites[w.suite].tasks[w.task].dataset_fields()
-        ),
+        task=lambda w: RUN.fingerprint(RUN.suites[w.suite].tasks[w.task].dataset_fields()),
     shell:
         "convnova --log {log:q} tokenize-task --config {input.config:q} "
         "--task {wildcards.suite:q}/{wildcards.task:q} --out {output.dataset:q} {params.files:q}"

@@ -18,13 +18,9 @@ rule pretrain:
     conda:
         CONDA
     resources:
-        mem_mb=by_attempt(4000),
-        runtime=by_attempt(720),
-        gpu=1,
+        **by_attempt(mb=4000, minutes=720, gpu=1),
     params:
-        settings=lambda w: RUN.pretraining_fingerprint(
-            named("pretraining", w.backbone, RUN.backbones())
-        ),
+        settings=lambda w: RUN.pretraining_fingerprint(named("pretraining", w.backbone, RUN.backbones())),
         genome=subpath(input.genome, parent=True),
         folder=subpath(output.weights, parent=True),
     shell:
@@ -48,15 +44,11 @@ rule finetune:
     conda:
         CONDA
     resources:
-        mem_mb=by_attempt(4000),
-        runtime=by_attempt(120),
-        gpu=1,
+        **by_attempt(mb=4000, minutes=120, gpu=1),
     params:
         settings=lambda w: RUN.job_fingerprint(job_of(w)),
         job=lambda w: job_of(w).name,
-        weights=lambda w, input: (
-            ["--weights", input.weights] if "weights" in input.keys() else []
-        ),
+        weights=lambda w, input: (["--weights", input.weights] if "weights" in input.keys() else []),
         folder=subpath(output.metrics, parent=True),
     shell:
         "convnova --log {log:q} finetune --config {input.config:q} --job {params.job:q} "
@@ -76,13 +68,9 @@ rule cost:
         CONDA
     threads: workflow.resource_settings.cores or 1
     resources:
-        mem_mb=by_attempt(8000),
-        runtime=by_attempt(120),
-        gpu=1,
+        **by_attempt(mb=8000, minutes=120, gpu=1),
     params:
-        settings=lambda w: RUN.fingerprint(
-            RUN.models[named("model", w.model, RUN.models)], int(w.length)
-        ),
+        settings=lambda w: RUN.fingerprint(RUN.models[named("model", w.model, RUN.models)], int(w.length)),
     shell:
         "convnova --log {log:q} cost --config {input.config:q} --model {wildcards.model:q} "
         "--length {wildcards.length:q} --out {output.cost:q} --threads {threads:q}"
