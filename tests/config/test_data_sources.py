@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from convnova.cli.main import main
 from convnova.config.data_sources import Source, load_sources
 from convnova.errors import ConvNovaError
 
@@ -82,14 +81,3 @@ def test_checksums_of_the_registry_are_those_of_the_real_files(shared):
     task = load_sources(REGISTRY)["gue"].files["prom/prom_300_tata/train.csv"]
     with gzip.open(shared / "data" / "gue_promoter" / "prom_300_tata" / "train.csv.gz") as stream:
         assert hashlib.file_digest(stream, "sha256").hexdigest() == task.sha256
-
-
-def test_the_command_says_what_would_be_fetched_and_what_is_there(tmp_path, capsys):
-    files = {"x/a.gz": {"urls": [URL], "size": 5}, "b.gz": {"urls": [URL]}}
-    (tmp_path / "sources.yaml").write_text(json.dumps({"s": {**SOURCE, "files": files}}))
-    (tmp_path / "s" / "x").mkdir(parents=True)
-    (tmp_path / "s" / "x" / "a.gz").write_bytes(b"12345")
-    assert main(["sources", "--registry", str(tmp_path / "sources.yaml"), "--raw", str(tmp_path)]) == 0
-    header, *rows = (line.split("\t") for line in capsys.readouterr().out.splitlines())
-    assert header == ["source", "file", "size", "licence", "url", "present"]
-    assert rows == [["s", "x/a.gz", "5", "L", URL, "True"], ["s", "b.gz", "", "L", URL, "False"]]

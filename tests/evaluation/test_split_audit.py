@@ -210,14 +210,6 @@ def test_the_command(own_run, suite, form, by):
     assert "pretraining" not in json.loads(out.read_text())
 
 
-@pytest.mark.parametrize(("task", "named"), [("two", "by_letters/two"), ("one", "none.st: expected")])
-def test_what_the_command_refuses(own_run, capsys, task, named):
-    out = own_run / "out.json"
-    assert command("audit", own_run, "--out", out, "--task", f"by_letters/{task}", "--dataset", "none.st") == 1
-    assert named in capsys.readouterr().err
-    assert not out.exists()
-
-
 def read_table(path: Path) -> list[Row]:
     with gzip.open(path, "rt") as file:
         return [(line["sequence"], line["label"]) for line in csv.DictReader(file)]

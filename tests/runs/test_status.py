@@ -82,17 +82,6 @@ def test_a_training_whose_loss_is_not_finite_is_failed_and_in_no_table(small):
     assert line.count("(n=0 of 2)") == 2
 
 
-def test_a_mistake_of_the_program_is_in_the_log_too(small, monkeypatch):
-    def breaks(*arguments, **options):
-        raise RuntimeError("out of\nmemory")
-
-    shutil.rmtree(FOLDER)
-    monkeypatch.setattr("convnova.training.finetune.finetune", breaks)
-    with pytest.raises(RuntimeError):
-        finetune(load_config("results/small/config.yaml"), JOB)
-    assert states()[NAME][0] == "failed" and states()[NAME][1].endswith("error: RuntimeError: out of memory")
-
-
 @pytest.mark.parametrize(
     "last, ago, state",
     [

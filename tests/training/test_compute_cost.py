@@ -140,13 +140,3 @@ def test_the_head_and_the_frozen_part_are_those_of_the_config(cost, monkeypatch)
     network = built[-1]
     assert network.pooling == "max" and all(p.grad is None for p in network.backbone.parameters())
     assert not any(p.requires_grad for p in network.backbone.parameters())
-
-
-@pytest.mark.parametrize(
-    "model, length, message", [("mini", "64", "did you mean 'mine'?"), ("mine", "0", "--length 0")]
-)
-def test_a_model_or_length_that_is_not_there_is_named(tmp_path, capsys, model, length, message):
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"genome": "hg38", "models": {"mine": SMALL}}))
-    words = ["--config", str(tmp_path / "mine.yaml"), "--model", model, "--length", length]
-    assert main(["cost", *words, "--out", str(tmp_path / "out.json")]) == 1
-    assert message in capsys.readouterr().err

@@ -9,6 +9,9 @@ import yaml
 import yte
 from commands import ROOT, jobs, run, snakemake
 from own_run import config_file
+from snakemake.api import SnakemakeApi
+from snakemake.rules import Rule
+from snakemake.settings.types import ConfigSettings, OutputSettings, ResourceSettings
 
 
 def test_the_workflow_is_lint_free_and_formatted():
@@ -16,37 +19,35 @@ def test_the_workflow_is_lint_free_and_formatted():
     run("snakefmt", "--check", "Snakefile", "workflow", folder=ROOT)
 
 
-def rules() -> dict[str, str]:
-    """Name of each rule to its text; what a rule takes over from another one by `use rule` is not in it."""
-    text = "\n".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
-    blocks = re.findall(r"^ *((?:use )?rule .*?):\n(.*?)(?=\n\n|\Z)", text, re.MULTILINE | re.DOTALL)
-    return {re.search(r"(\w+)(?: with)?$", head)[1]: body for head, body in blocks}
+@pytest.fixture(scope="module")
+def rules() -> dict[str, Rule]:
+    """Every rule by its name, as Snakemake has read it: with what a rule has from another one by `use rule`."""
+    with SnakemakeApi(OutputSettings()) as api:
+        settings = ConfigSettings(configfiles=[ROOT / "config/config.yaml"])
+        flow = api.workflow(ResourceSettings(cores=1), config_settings=settings, snakefile=ROOT / "Snakefile")
+        return {rule.name: rule for rule in flow._workflow.rules}
 
 
-def test_every_rule_has_named_outputs_log_and_benchmark_and_calls_the_command_with_quoted_words():
-    assert {"simulate", "fetch", "tokenize_genome", "pretrain", "finetune", "scores", "figures"} < rules().keys()
-    assert "run:\n        save(RUN, output.file)" in rules()["config"]  # what Snakemake has merged, no command can know
-    for name, body in rules().items():
-        parts = dict(re.findall(r"^ +(\w+):\n(.*?)(?=^ +\w+:|\Z)", body, re.MULTILINE | re.DOTALL))
-        assert re.match(r"\s+\w+=", parts["output"]), name
-        assert f"/{name}" in parts["log"] + "finetune" and f"/{name}" in parts["benchmark"] + "finetune", name
-        if "shell" in parts:
-            assert '"convnova --log {log:q} ' in parts["shell"], name
-            assert re.findall(r"{[^}]*(?<!:q)}", parts["shell"]) == [], name
-            local = "localrule: True" in body
-            assert local or {"mem_mb", "runtime", "gpu"} <= set(re.findall(r"(\w+)=", parts["resources"])), name
-        else:
-            assert name == "config" or "command=[" in parts["params"], name
+def test_every_rule_has_named_outputs_log_and_benchmark_and_calls_the_command_with_quoted_words(rules):
+    steps = {name: rule for name, rule in rules.items() if name not in ("all", "config")}
+    assert {"simulate", "fetch", "tokenize_genome", "pretrain", "finetune", "scores", "figures"} < steps.keys()
+    assert rules["config"].is_run  # it writes what Snakemake has merged, which no command can know
+    for name, rule in steps.items():
+        words = "(?:--[a-z]+|[a-z-]+|{[a-z.]+:q}|{[a-z.]+:q}/{[a-z.]+:q})"
+        assert re.fullmatch(rf"convnova --log {{log:q}}( {words})+", rule.shellcmd), name
+        assert list(rule.output.keys()) and rule.conda_env, name
+        assert f"/{name}" in rule.log[0] and f"/{name}" in rule.benchmark, name
+        assert name == "simulate" or {"mem_mb", "runtime", "gpu"} <= rule.resources.keys(), name
 
 
 @pytest.mark.parametrize("gpus", [0, 2])
 @pytest.mark.parametrize(
     "name", ["slurm", "profiles/lsf", "profiles/kubernetes", "profiles/aws-batch", "profiles/google-batch"]
 )
-def test_every_profile_sets_what_its_engine_reads_for_rules_that_there_are(name, gpus):
+def test_every_profile_sets_what_its_engine_reads_for_rules_that_there_are(rules, name, gpus):
     text = re.sub(r"(?m)^  gpus: 1", f"  gpus: {gpus}", (ROOT / name / "config.yaml").read_text())
     profile = yte.process_yaml(text)
-    needs, known = profile["set-resources"], set(rules())
+    needs, known = profile["set-resources"], set(rules)
     assert {"pretrain", "finetune"} <= needs.keys() | profile["set-threads"].keys() <= known
     assert (needs["pretrain"]["gpu"], needs["finetune"]["gpu"]) == (gpus, min(gpus, 1))
     asked = {
