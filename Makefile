@@ -1,20 +1,27 @@
 # These commands do everything on a fresh machine:
-#   make run     set-up and the embedded run: a simulated genome to tables and figures
-#   make yeast DATA=folder    set-up, then the yeast genome and four of its histone marks: see docs/yeast.md
-#   make test    set-up and the quick tests; make test-all: all of them, with Slurm, a browser and LaTeX
-# Another interpreter: make run PYTHON=python3.12. The CPU build of torch, on a machine without a GPU:
-#   make run PIP_INSTALL="install --extra-index-url https://download.pytorch.org/whl/cpu"
+#   make run                  set-up and the embedded run: a simulated genome, from raw files to tables and figures
+#   make test                 set-up and the quick tests
+#   make test-all             all tests, with Slurm, a browser and LaTeX
+#   make yeast DATA=folder    set-up, then the yeast genome and four of its histone marks: docs/yeast.md
+#   make docs                 the documentation as a site, in docs/_build/html
+#   make lint                 the checks of style
+#   make clean                delete the environment and the embedded run
+# Another interpreter: make run PYTHON=python3.12
+# Without a GPU: make run PIP_INSTALL="install --extra-index-url https://download.pytorch.org/whl/cpu"
 PYTHON ?= python3
 PIP_INSTALL ?= install
 CORES ?= all
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: run yeast test test-all lint bedtools clean
+.PHONY: help run yeast test test-all lint docs bedtools clean
 
 run: .venv/installed bedtools
 	snakemake --cores $(CORES)
 	@echo "Done. The page to begin with: results/embedded/report.html"
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
 yeast: .venv/installed bedtools
 	snakemake --cores $(CORES) --configfile config/yeast_study.yaml --config data=$(DATA)
@@ -25,6 +32,10 @@ test: .venv/installed-test bedtools
 
 test-all: .venv/installed-test bedtools
 	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-fail-under=85
+
+docs: .venv/installed-test
+	sphinx-build -W --keep-going -q docs docs/_build/html
+	@echo "Done. The first page: docs/_build/html/index.html"
 
 lint: .venv/installed-test
 	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow && snakemake --lint

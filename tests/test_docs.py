@@ -1,13 +1,18 @@
 """The guides do what they say."""
 
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 
 import convnova.models
+from convnova.cli.main import parser
 from convnova.config.load import load
 from convnova.data.dna import PAD
 from convnova.models import build_backbone, build_predictor, configure
@@ -77,3 +82,41 @@ def test_the_architecture_page_names_what_there_is():
             assert re.search(rf"^(?:def|class) {name}\b|^{name}\b.* =", code, re.MULTILINE), f"{file}: {name}"
     for path in re.findall(r"`((?:config|workflow|tests|slurm|profiles)/[\w./]*)`", text):
         assert (ROOT / path).exists() or (ROOT / "convnova" / path).exists(), path
+
+
+PAGES = [ROOT / "README.md", ROOT / "config/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = [
+    (path.name, line.split(" #")[0].strip().removeprefix("$ "))
+    for path in PAGES
+    if path.name != "commands.md"  # written by the build of the documentation
+    for line in path.read_text().replace("\\\n", " ").splitlines()
+    if re.match(r"\s*(?:\$ )?(?:convnova|snakemake|make) [a-z-]", line) and not line.lstrip().startswith("make and")
+]
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_commands_of_the_documentation_can_be_typed(page, command):
+    """A command of ours has the options that it is shown with; Snakemake's configs and make's targets are there."""
+    words = shlex.split(command)
+    if words[0] == "convnova" and "..." not in words:
+        try:
+            parser().parse_args(words[1:])
+        except SystemExit as done:  # --help ends with 0
+            assert done.code == 0
+    if words[0] == "snakemake" and "--configfile" in words:
+        first = words.index("--configfile") + 1
+        own = ("my.yaml", "mine.yaml")  # a reader's
+        files = [word for word in words[first : first + 2] if word.endswith(".yaml") and word not in own]
+        assert all((ROOT / file).is_file() for file in files), files
+    if words[0] == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert words[1] in targets
+
+
+@pytest.mark.slow
+def test_the_documentation_builds_without_a_warning(tmp_path):
+    shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns(".*", "resources", "_build"))
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "docs", "html"]
+    built = subprocess.run(command, cwd=tmp_path / "copy", capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    assert "convnova finetune" in (tmp_path / "copy/html/commands.html").read_text()
