@@ -64,7 +64,7 @@ def run_tables(config: "RunConfig", options: argparse.Namespace) -> None:
 def run_figures(config: "RunConfig", options: argparse.Namespace) -> None:
     """`convnova figures`"""
     from convnova.reporting.comparison_figures import write_comparisons
-    from convnova.reporting.figures import pretraining_titles, write_figures, write_pretraining
+    from convnova.reporting.figures import write_figures, write_pretraining
     from convnova.reporting.published import read_published
     from convnova.reporting.scores import read_scores
 
@@ -75,7 +75,7 @@ def run_figures(config: "RunConfig", options: argparse.Namespace) -> None:
     write_comparisons(scores, config, out / "figures")
     logs = {name: config.results / "pretrain" / name / "log.csv" for name in config.backbones()}
     if logs:
-        write_pretraining(logs, pretraining_titles(config), config.simulated, out / "figures")
+        write_pretraining(logs, config.simulated, out / "figures")
 
 
 def run_recipes(config: "RunConfig", options: argparse.Namespace) -> None:

@@ -10,15 +10,11 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
-from matplotlib.figure import Figure
 
 from convnova.config.run import RunConfig
 from convnova.errors import ConvNovaError
 from convnova.evaluation.bootstrap import LEVEL
-from convnova.files import write_text
-from convnova.reporting.figures import COLOURS, GREY, NARROW, STYLE, empty_figure, save
 from convnova.reporting.render import write
 from convnova.reporting.scores import read_metrics
 from convnova.reporting.table import NAN, Table, receptive_field, signed
@@ -68,7 +64,7 @@ def paired_differences(
     Raises:
         ConvNovaError: there are no scores of the baseline, or of another model that one is compared to.
     """
-    from scipy.stats import t
+    from scipy.stats import ttest_1samp
 
     by_model = scores.pivot(index=["suite", "task", "seed"], columns="model", values="score")
     tasks = by_model.groupby(level=["suite", "task"], sort=False).mean()
@@ -80,23 +76,22 @@ def paired_differences(
             found = ", ".join(by_model) or "none"
             raise ConvNovaError(f"{other}: expected fine-tunings of it to compare others to; found those of {found}")
         pairs = (by_model[model] - by_model[other]).dropna().to_numpy()
-        half = NAN
+        low, high = NAN, NAN
         if model != baseline and len(pairs) > 1:
-            half = t.ppf((1 + LEVEL) / 2, len(pairs) - 1) * pairs.std(ddof=1) / math.sqrt(len(pairs))
-        mean = pairs.mean()
+            low, high = ttest_1samp(pairs, 0).confidence_interval(LEVEL)
         row = {"model": model, "title": titles[model], **means.loc[model], "pairs": len(pairs)}
-        row |= {"compared_to": titles[other], "difference": mean, "low": mean - half, "high": mean + half}
+        row |= {"compared_to": titles[other], "difference": pairs.mean(), "low": low, "high": high}
         rows.append(row | {"/".join(task): score for task, score in tasks[model].items()})
     frame = pd.DataFrame(rows, columns=[*COLUMNS, *map("/".join, tasks.index)])
     return frame.astype({"parameters": int})
 
 
 def write_study(config: RunConfig, out: Path) -> None:
-    """Write the ablation table and its figure.
+    """Write the ablation table.
 
     Args:
         config: the run; its `ablation` names the baseline.
-        out: the folder for `tables/study.tsv`, `.md` and `figures/study.pdf`, `.svg`, `.png`.
+        out: the folder for `tables/study.tsv` and `.md`.
 
     Raises:
         ConvNovaError: the config names no baseline, or there are no results of it.
@@ -105,11 +100,7 @@ def write_study(config: RunConfig, out: Path) -> None:
         raise ConvNovaError("ablation: expected the baseline that models are compared to, found none in the config")
     baseline, compare_to = config.ablation.baseline, config.ablation.compare_to
     frame = paired_differences(validation_scores(config), baseline, config.model_titles, compare_to)
-    text = frame.to_csv(sep="\t", index=False, float_format="%.6f", lineterminator="\n")
-    write_text(out / "tables" / "study.tsv", text)
-    write(ablation_table(frame, config.simulated), out / "tables", ["md"])
-    with matplotlib.rc_context(STYLE):
-        save(ablation_figure(frame, baseline, config.simulated), out / "figures" / "study")
+    write(ablation_table(frame, config.simulated), out / "tables", ["tsv", "md"])
 
 
 def ablation_table(frame: pd.DataFrame, simulated: bool) -> Table:
@@ -138,26 +129,5 @@ def ablation_table(frame: pd.DataFrame, simulated: bool) -> Table:
         summary=f"the intervals of {without_zero} of {compared.sum()} variants leave out zero.",
         simulated=simulated,
         formats={"seconds a fine-tuning": "{:.0f}".format, "difference": signed},
+        data=frame,
     )
-
-
-def ablation_figure(frame: pd.DataFrame, baseline: str, simulated: bool) -> Figure:
-    """Draw differences as dots with their intervals, a line a variant.
-
-    Args:
-        frame: what `paired_differences` returns.
-        baseline: the model that has no line.
-        simulated: whether the genome is simulated.
-    """
-    rows = frame[frame["model"] != baseline].reset_index(drop=True)
-    (title,) = frame.loc[frame["model"] == baseline, "title"]
-    figure = empty_figure(NARROW * 1.4, 0.9 + 0.26 * len(rows), "Difference of validation scores", simulated)
-    axes = figure.subplots()
-    axes.axvline(0, color=GREY, linewidth=0.8)
-    axes.hlines(rows.index, rows["low"], rows["high"], color=COLOURS[0], linewidth=1)
-    axes.plot(rows["difference"], rows.index, "o", color=COLOURS[0], markersize=3.5)
-    to_another = "\nto “" + rows["compared_to"] + "”"
-    axes.set_yticks(rows.index, rows["title"] + to_another.where(rows["compared_to"] != title, ""))
-    axes.invert_yaxis()
-    axes.set_xlabel(f"difference to “{title}”,\nunless another is named; 95% interval")
-    return figure

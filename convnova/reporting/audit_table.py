@@ -3,7 +3,7 @@
 The sentences follow from the numbers alone, by the rules of `meaning`.
 """
 
-import json
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pandas as pd
 from convnova.config.run import RunConfig
 from convnova.errors import ConvNovaError
 from convnova.evaluation.leakage.split_audit import KMER, MIN_CONTAINMENT, SHARED_RUN
+from convnova.files import read_json
 from convnova.reporting.render import write
 from convnova.reporting.table import Cell, Table
 from convnova.runs import outputs
@@ -38,8 +39,8 @@ RULES = (
 
 def write_audit_table(config: RunConfig, out: Path) -> None:
     """Write `tables/audit.tsv`, `.md` and `.html` to the folder `out`; errors as of `read_audits`."""
-    table = audit_table(read_audits([config.local_path(path) for path in outputs.audits(config)]), config.simulated)
-    write(table, out / "tables", ("tsv", "md", "html"))
+    audits = read_audits([config.local_path(path) for path in outputs.audits(config)])
+    write(audit_table(audits, config.simulated), out / "tables", ("tsv", "md", "html"))
 
 
 def read_audits(paths: Sequence[Path]) -> list[Audit]:
@@ -48,13 +49,9 @@ def read_audits(paths: Sequence[Path]) -> list[Audit]:
     Raises:
         ConvNovaError: a file is missing or no audit.
     """
-    audits = []
-    for path in paths:
-        try:
-            audits.append(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise ConvNovaError(f"{path}: expected an audit ({error}); make it with `convnova audit`") from error
-        if not isinstance(audits[-1], dict) or not {"suite", "task", "splits", "overlap"} <= set(audits[-1]):
+    audits = [read_json(path) for path in paths]
+    for path, audit in zip(paths, audits, strict=True):
+        if not {"suite", "task", "splits", "overlap"} <= set(audit):
             raise ConvNovaError(f"{path}: expected an audit, found other JSON; make it with `convnova audit`")
     return audits
 
@@ -67,7 +64,6 @@ def audit_table(audits: Sequence[Audit], simulated: bool) -> Table:
         simulated: whether the genome is simulated.
     """
     sentences = {f"{audit['suite']}/{audit['task']}": " ".join(meaning(audit)) for audit in audits}
-    lines = [_numbers(audit) | {"meaning": text} for audit, text in zip(audits, sentences.values(), strict=True)]
     labels = pd.MultiIndex.from_tuples([(audit["task"], audit["suite"]) for audit in audits], names=["task", "suite"])
     shares = pd.Series([audit["overlap"]["any"] / audit["overlap"]["rows"] for audit in audits], index=list(sentences))
     most = f"; most in {shares.idxmax()}, {percent(shares.max())} of them" if shares.any() else ""
@@ -79,21 +75,17 @@ def audit_table(audits: Sequence[Audit], simulated: bool) -> Table:
         summary=f"In {(shares > 0).sum()} of {len(audits)} tasks test rows repeat or overlap train rows{most}.",
         notes=[f"{name}: {text}" for name, text in sentences.items()],
         simulated=simulated,
-        data=pd.DataFrame(lines),
+        data=_numbers(audits).assign(meaning=list(sentences.values())),
     )
 
 
-def _numbers(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every number of an audit by its path, such as `splits.train.rows`; the classes of a split are one text."""
-    numbers = {}
-    for key, value in content.items():
-        if key == "classes":
-            numbers[prefix + key] = "; ".join(f"{label}={count}" for label, count in value.items())
-        elif isinstance(value, dict):
-            numbers |= _numbers(value, f"{prefix}{key}.")
-        else:
-            numbers[prefix + key] = "; ".join(f"{x:g}" for x in value) if isinstance(value, list) else value
-    return numbers
+def _numbers(audits: Sequence[Audit]) -> pd.DataFrame:
+    """Every number of the audits by its path, such as `splits.train.rows`; classes and lists are one text each."""
+    as_texts = copy.deepcopy(list(audits))
+    for split in (split for audit in as_texts for split in audit["splits"].values() if "classes" in split):
+        split["classes"] = "; ".join(f"{label}={count}" for label, count in split["classes"].items())
+    numbers = pd.json_normalize(as_texts)
+    return numbers.map(lambda value: "; ".join(f"{x:g}" for x in value) if isinstance(value, list) else value)
 
 
 def _cells(audit: Audit) -> dict[tuple[str, str], Cell | int | None]:
@@ -133,12 +125,12 @@ def meaning(audit: Audit) -> list[str]:
     """What the numbers of a task mean for its scores, in sentences; the first is about train and test."""
     test, overlap = audit["splits"]["test"], audit["overlap"]
     sentences = [_overlap(overlap, test["rows"])]
-    if count := audit["across"]["test in train"]["equal_other_label"]:
-        sentences.append(f"{_rows(count)} in train as well, with another label.")
-    if test["equal_other_label"]:
-        sentences.append(f"{_rows(test['equal_other_label'])} twice in test with different labels.")
-    if test["all_N"]:
-        sentences.append(f"{_rows(test['all_N'], 'consist')} of N alone: a model can know no more of them.")
+    counts = {
+        "stand in train as well, with another label": audit["across"]["test in train"]["equal_other_label"],
+        "stand twice in test with different labels": test["equal_other_label"],
+        "consist of N alone: a model can know no more of them": test["all_N"],
+    }
+    sentences += [f"{count:,} of {test['rows']:,} test rows {what}." for what, count in counts.items() if count]
     name, share = _largest_class(test)
     if share >= IMBALANCED:
         sentences.append(f"{share:.0%} of the test labels are {name}: always answering that is as often right.")
@@ -153,10 +145,6 @@ def meaning(audit: Audit) -> list[str]:
         else:
             sentences.append(f"None of the test rows was found in the pretraining genome ({pretraining['genome']}).")
     return sentences
-
-
-def _rows(count: int, verb: str = "stand") -> str:
-    return f"1 test row {verb}s" if count == 1 else f"{count:,} test rows {verb}"
 
 
 def _overlap(overlap: dict[str, int], test_rows: int) -> str:

@@ -14,29 +14,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from convnova.config.run import RunConfig
 from convnova.config.schema import METRIC_TITLES
 from convnova.evaluation.model_comparison import PairedOverTasks
 from convnova.files import read_json
+from convnova.reporting import figures
 from convnova.reporting.comparison_tables import means, pairs
-from convnova.reporting.figures import (
-    COLOURS,
-    GREY,
-    HAIRLINE,
-    LEGEND_LETTERS,
-    NARROW,
-    STYLE,
-    WIDE,
-    axis_title,
-    empty_figure,
-    legend_entry,
-    look,
-    row_title,
-    save,
-)
 from convnova.reporting.scores import check
 from convnova.runs.outputs import comparison_titles
 
@@ -74,9 +59,9 @@ def write_comparisons(scores: pd.DataFrame, config: RunConfig, out: Path) -> lis
     check(scores, config)
     draw = {"overview": overview, "ranks": ranks, "differences": differences, "learning": learning}
     written: list[Path] = []
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(figures.STYLE):
         for name in comparison_titles(config):
-            written += save(draw[name](scores, config), out / name)
+            written += figures.save(draw[name](scores, config), out / name)
     return written
 
 
@@ -86,7 +71,7 @@ def main_protocol(config: RunConfig) -> str:
 
 
 def _stacked(
-    config: RunConfig, name: str, heights: list[float], legend: int, width: float = NARROW
+    config: RunConfig, name: str, heights: list[float], legend: int, width: float = figures.NARROW
 ) -> tuple[Figure, list[Axes]]:
     """A figure with a panel a suite.
 
@@ -99,17 +84,11 @@ def _stacked(
     """
     height = 0.5 + 0.16 * math.ceil(legend / 2) + sum(heights)
     title = f"{comparison_titles(config)[name]}, {main_protocol(config)}"
-    figure = empty_figure(width, height, title, config.simulated)
+    figure = figures.empty_figure(width, height, title, config.simulated)
     panels = figure.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for axes, title in zip(panels, config.suite_titles.values(), strict=True):
         axes.set_title(textwrap.fill(title, SUITE_LETTERS), loc="left")
     return figure, list(panels)
-
-
-def _add_legend(figure: Figure, entries: list[Line2D]) -> None:
-    for entry in entries:
-        entry.set_label(textwrap.fill(str(entry.get_label()), LEGEND_LETTERS))
-    figure.legend(handles=entries, loc="outside lower center", ncols=2, frameon=False, columnspacing=1)
 
 
 def overview(scores: pd.DataFrame, config: RunConfig) -> Figure:
@@ -117,16 +96,18 @@ def overview(scores: pd.DataFrame, config: RunConfig) -> Figure:
     import seaborn
 
     heights = [0.75 + 0.22 * len(suite.table_rows) for suite in config.suites.values()]
-    figure, panels = _stacked(config, "overview", heights, 4, WIDE if len(config.models) > FEW_MODELS else NARROW)
+    width = figures.WIDE if len(config.models) > FEW_MODELS else figures.NARROW
+    figure, panels = _stacked(config, "overview", heights, 4, width)
     names = [textwrap.fill(name, MODEL_LETTERS) for name in config.model_titles.values()]
-    shades = seaborn.light_palette(COLOURS[0], as_cmap=True)
+    shades = seaborn.light_palette(figures.COLOURS[0], as_cmap=True)
     for axes, (name, suite) in zip(panels, config.suites.items(), strict=True):
         table, rows = means(scores, config, name, main_protocol(config)).astype(float), suite.table_rows
+        labels = [figures.row_title(row, rows) for row in rows]
         seaborn.heatmap(
             table.sub(table.max(axis=1), axis=0), vmin=-FAR_BEHIND, vmax=0, cmap=shades, annot=table, fmt=".3f",
-            linewidths=1, cbar=False, xticklabels=names, yticklabels=[row_title(row, rows) for row in rows], ax=axes,
+            linewidths=1, cbar=False, xticklabels=names, yticklabels=labels, ax=axes,
         )  # fmt: skip
-        axes.set(xlabel=axis_title(rows), ylabel="")
+        axes.set(xlabel=figures.axis_title(rows), ylabel="")
         axes.tick_params(length=0, labelrotation=0)
         axes.tick_params(axis="x", labelsize=6)
     style = {"location": "bottom", "shrink": 0.6, "aspect": 30, "extend": "min", "ticks": MaxNLocator(2)}
@@ -148,20 +129,21 @@ def ranks(scores: pd.DataFrame, config: RunConfig) -> Figure:
         order = list(by_task.mean().sort_values(kind="stable").index) if len(table) else list(config.models)
         jitter = np.linspace(-0.22, 0.22, len(table)) if len(table) > 1 else 0.0
         for height, model in enumerate(order):
-            axes.scatter(by_task[model], np.full(len(table), height) + jitter, **look(config, model), **FAINT_DOT)
+            style = figures.look(config, model) | FAINT_DOT
+            axes.scatter(by_task[model], np.full(len(table), height) + jitter, **style)
             axes.scatter(by_task[model].mean(), height, s=70, color="black", marker="|", linewidths=1.2, zorder=4)
         titles = [config.model_titles[model] for model in order]
         bars = indistinct(titles, pairs(scores, config, suite, protocol)) if len(table) > 1 else []
         for place, (first, last) in enumerate(bars):
-            axes.plot([count + 0.3 + 0.18 * place] * 2, [first - 0.2, last + 0.2], color=GREY, linewidth=2.5)
+            axes.plot([count + 0.3 + 0.18 * place] * 2, [first - 0.2, last + 0.2], color=figures.GREY, linewidth=2.5)
         axes.set_yticks(range(count), titles)
         axes.set(ylim=(count - 0.5, -0.5), xlim=(0.7, count + 0.9), xticks=range(1, count + 1))
         on = "on one task (1 is best; not tested)" if len(table) == 1 else f"on each of {len(table)} tasks (1 is best)"
         axes.set_xlabel(f"rank {on}")
-        axes.grid(axis="x", **HAIRLINE)
-    dots = [legend_entry("one task", alpha=0.5), legend_entry("mean rank", marker="|", markersize=8)]
-    bar = legend_entry("not told apart (Wilcoxon, Holm, 5%)", marker="", linestyle="-", linewidth=2.5)
-    _add_legend(figure, [*dots, bar])
+        axes.grid(axis="x", **figures.HAIRLINE)
+    dots = [figures.legend_entry("one task", alpha=0.5), figures.legend_entry("mean rank", marker="|", markersize=8)]
+    bar = figures.legend_entry("not told apart (Wilcoxon, Holm, 5%)", marker="", linestyle="-", linewidth=2.5)
+    figures.add_legend(figure, [*dots, bar])
     return figure
 
 
@@ -192,23 +174,23 @@ def differences(scores: pd.DataFrame, config: RunConfig) -> Figure:
     figure, panels = _stacked(config, "differences", heights, len(others) + 2)
     for axes, (name, suite) in zip(panels, config.suites.items(), strict=True):
         labels = [row.label for row in suite.table_rows]
-        axes.axvline(0, color=GREY, linewidth=0.8)
+        axes.axvline(0, color=figures.GREY, linewidth=0.8)
         axes.set_yticks(range(len(labels)), labels)
         axes.set(ylim=(len(labels) - 0.5, -0.5), xlabel=f"{config.model_titles[first]} minus the other")
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.grid(axis="x", **HAIRLINE)
+        axes.grid(axis="x", **figures.HAIRLINE)
         runs = scores[(scores["suite"] == name) & (scores["protocol"] == main_protocol(config))]
         table = runs.pivot_table(index=["row", "seed"], columns="model", values="score")
         table = table.reindex(columns=list(config.models)).astype(float)
         for number, model in enumerate(others):
-            style, shift = look(config, model), (number - (len(others) - 1) / 2) * 0.7 / len(others)
+            style, shift = figures.look(config, model), (number - (len(others) - 1) / 2) * 0.7 / len(others)
             for row, paired in (table[first] - table[model]).dropna().groupby(level="row"):
                 height = labels.index(row) + shift
                 axes.scatter(paired, [height] * len(paired), **style, **FAINT_DOT)
                 axes.scatter(paired.mean(), height, s=40, color=style["color"], marker="|", linewidths=1.4, zorder=4)
-    dots = [legend_entry("one seed", alpha=0.5), legend_entry("mean", marker="|", markersize=8)]
-    _add_legend(figure, [*(legend_entry(config.model_titles[other], **look(config, other)) for other in others), *dots])
+    dots = [figures.legend_entry("one seed", alpha=0.5), figures.legend_entry("mean", marker="|", markersize=8)]
+    figures.add_legend(figure, [*figures.model_entries(config)[1:], *dots])
     return figure
 
 
@@ -219,25 +201,27 @@ def learning(scores: pd.DataFrame, config: RunConfig) -> Figure:
     shown = []
     for suite, content in config.suites.items():
         shown += [(suite, name, task) for name, task in list(content.tasks.items())[:CURVES]]
-    lines = math.ceil(len(shown) / 2)
-    height = 0.7 + 1.3 * lines + 0.16 * math.ceil((len(config.models) + 3) / 2)
-    figure = empty_figure(NARROW, height, f"{comparison_titles(config)['learning']}, {protocol}", config.simulated)
-    panels = figure.subplots(lines, 2, squeeze=False).ravel()
+    rows = math.ceil(len(shown) / 2)
+    height = 0.7 + 1.3 * rows + 0.16 * math.ceil((len(config.models) + 3) / 2)
+    title = f"{comparison_titles(config)['learning']}, {protocol}"
+    figure = figures.empty_figure(figures.NARROW, height, title, config.simulated)
+    panels = figure.subplots(rows, 2, squeeze=False).ravel()
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
     for axes, (suite, name, task) in zip(panels, shown, strict=False):
         for run in runs[(runs["suite"] == suite) & (runs["task"] == name)].itertuples(index=False):
             if Path(run.path).is_file():
-                _draw_epochs(axes, read_json(Path(run.path)), **look(config, run.model))
+                _draw_epochs(axes, read_json(Path(run.path)), **figures.look(config, run.model))
         axes.set_title(name if len(name) <= TASK_LETTERS else name[: TASK_LETTERS - 1] + "…", loc="left")
-        axes.grid(**HAIRLINE)
+        axes.grid(**figures.HAIRLINE)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         # Epochs of a task with groups are scored by the mean over all labels, unlike the rows of its table.
         axes.set(xlabel="epoch", ylabel=("mean " if task.groups else "") + METRIC_TITLES[task.metric])
     chooses = "test, which chooses" if protocol == "released" else "rows that choose"
-    signs = [legend_entry(chooses, marker="", linestyle="-"), legend_entry("test", marker="", linestyle="--")]
-    models = [legend_entry(text, **look(config, name), linestyle="-") for name, text in config.model_titles.items()]
-    _add_legend(figure, [*models, *signs, legend_entry("chosen epoch", markersize=3)])
+    lines = {chooses: {"linestyle": "-"}, "test": {"linestyle": "--"}}
+    signs = [figures.legend_entry(label, marker="", **style) for label, style in lines.items()]
+    chosen = figures.legend_entry("chosen epoch", markersize=3)
+    figures.add_legend(figure, [*figures.model_entries(config, linestyle="-"), *signs, chosen])
     return figure
 
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from convnova.config.run import RunConfig
 from convnova.errors import ConvNovaError
-from convnova.reporting.figures import HAIRLINE, STYLE, WIDE, empty_figure, nth_look, save
+from convnova.reporting.figures import HAIRLINE, STYLE, WIDE, add_legend, empty_figure, nth_look, save
 from convnova.reporting.render import write
 from convnova.reporting.scores import read_scores
 from convnova.reporting.table import Table, receptive_field
@@ -130,8 +130,7 @@ def cost_figure(costs: Costs, simulated: bool) -> Figure:
             if axes.get_yscale() == "linear":
                 axes.set_ylim(bottom=0)
         axes.grid(**HAIRLINE)
-    handles, labels = figure.axes[-1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    add_legend(figure, figure.axes[-1].get_lines(), columns=4)
     return figure
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -30,7 +31,7 @@ WIDE, NARROW = 7.2, 3.5
 """Inches: a page's width and a column's."""
 TITLE_LINE = 0.17
 """Inches from one line of the title to the next."""
-TASK_LETTERS = 22
+TASK_LETTERS = 24
 """Of a task's name, before it is broken."""
 LEGEND_LETTERS = 26
 """Of a line of a legend of two columns."""
@@ -90,25 +91,39 @@ def legend_entry(label: str, **style: Any) -> Line2D:
     return Line2D([], [], label=label, **{"color": GREY, "linestyle": "", "marker": "o", "markersize": 4, **style})
 
 
-def nth_look(index: int) -> dict[str, str]:
+def add_legend(figure: Figure, entries: Sequence[Artist], columns: int = 2) -> None:
+    """Add a legend below the panels.
+
+    Args:
+        figure: of any width.
+        entries: with a label each.
+        columns: of the legend; labels of two columns are broken where they are long.
+    """
+    for entry in entries if columns == 2 else ():
+        entry.set_label(textwrap.fill(str(entry.get_label()), LEGEND_LETTERS))
+    figure.legend(handles=entries, loc="outside lower center", ncols=columns, frameon=False, columnspacing=1)
+
+
+def nth_look(index: int) -> dict[str, Any]:
     """Colour and marker of what stands at that place of a legend."""
     return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
 
 
-def look(config: RunConfig, model: str) -> dict[str, str]:
+def look(config: RunConfig, model: str) -> dict[str, Any]:
     """Colour and marker of a model."""
     return nth_look(list(config.models).index(model))
 
 
+def model_entries(config: RunConfig, **style: Any) -> list[Line2D]:
+    """An entry of a legend for each model."""
+    return [legend_entry(title, **look(config, model), **style) for model, title in config.model_titles.items()]
+
+
 def row_title(row: TableRow, rows: Sequence[TableRow]) -> str:
     """The row's label, broken at an underscore where it is long, with its metric where rows differ in it."""
-    lines = [""]
-    for word in row.label.replace("_", "_ ").split():
-        if lines[-1] and len(lines[-1]) + len(word) > TASK_LETTERS:
-            lines.append("")
-        lines[-1] += word
-    metrics = {other.metric_title for other in rows}
-    return "\n".join(lines) + (f" · {row.metric_title}" if len(metrics) > 1 else "")
+    broken = textwrap.fill(row.label.replace("_", "_ "), TASK_LETTERS).replace("_ ", "_")
+    several = len({other.metric_title for other in rows}) > 1
+    return f"{broken} · {row.metric_title}" if several else broken
 
 
 def axis_title(rows: Sequence[TableRow]) -> str:
@@ -150,7 +165,7 @@ def write_figures(scores: pd.DataFrame, published: pd.DataFrame, config: RunConf
 def _suite_figure(scores: pd.DataFrame, config: RunConfig, suite: str, references: References | None) -> Figure:
     """The figure of one suite; without `references` its genome is simulated."""
     rows, count = config.suites[suite].table_rows, len(config.protocols)
-    entries = [legend_entry(title, **look(config, model)) for model, title in config.model_titles.items()]
+    entries = model_entries(config)
     entries += [legend_entry("one seed", markersize=3, alpha=0.55)]
     entries += [legend_entry("mean of seeds", marker="|", markersize=7)]
     comparison = COMPARISONS.get(suite)
@@ -168,7 +183,7 @@ def _suite_figure(scores: pd.DataFrame, config: RunConfig, suite: str, reference
         axes.set_xlabel(axis_title(rows))
     panels[0].set_yticks(range(len(rows)), [row_title(row, rows) for row in rows])
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
-    figure.legend(handles=entries, loc="outside lower center", ncols=columns, frameon=False, columnspacing=1.5)
+    add_legend(figure, entries, columns)
     return figure
 
 
@@ -196,31 +211,12 @@ def _draw_panel(axes: Axes, scores: pd.DataFrame, config: RunConfig, suite: str,
             axes.scatter(*zip(*diamonds, strict=True), s=22, marker="D", **edge)
 
 
-def pretraining_titles(config: RunConfig) -> dict[str, str]:
-    """Every pretraining: name to the title of its model, with the suite if it has settings of its own for one.
-
-    One that several models share has its name as title.
-    """
-    users = {
-        (config.backbone(model, suite), model)
-        for model, content in config.models.items()
-        for suite in config.suites or [None]
-        if content.pretrained
-    }
-    titles = {}
-    for name, (model, suite) in config.backbones().items():
-        title = config.model_titles[model] + (f", {config.suite_titles[suite]}" if suite else "")
-        titles[name] = title if sum(user[0] == name for user in users) == 1 else name
-    return titles
-
-
-def write_pretraining(logs: Mapping[str, Path], titles: Mapping[str, str], simulated: bool, out: Path) -> list[Path]:
+def write_pretraining(logs: Mapping[str, Path], simulated: bool, out: Path) -> list[Path]:
     """Write the curves of all pretrainings, as `pretraining.pdf`, `.svg` and `.png`.
 
     Args:
         logs: pretraining to its log, a CSV with the columns step, epoch, split, loss, lr, bases, seconds;
             split is train or valid, loss in nats a masked base, bases seen since the start.
-        titles: pretraining to what the legend calls it.
         simulated: whether the figure must say that the genome is.
         out: a folder, made if need be.
 
@@ -241,14 +237,14 @@ def write_pretraining(logs: Mapping[str, Path], titles: Mapping[str, str], simul
             style = nth_look(index) | {"linestyle": "", "markersize": 4, "markeredgewidth": 0.5}
             style |= {"markeredgecolor": "white"}
             _draw_curve(axes, log.assign(bases=log["bases"] / size), style)
-            entries.append(legend_entry(textwrap.fill(titles[name], LEGEND_LETTERS), **style | {"linestyle": "-"}))
+            entries.append(legend_entry(name, **style | {"linestyle": "-"}))
         entries.append(legend_entry("training, running mean", linestyle="-", linewidth=1, marker=""))
         entries.append(legend_entry("validation"))
         line = {"color": GREY, "linewidth": 1, "linestyle": (0, (4, 2))}
         entries.append(axes.axhline(math.log(4), label="ln 4: every base alike", **line))
         axes.set(xlabel=f"bases seen ({unit})", ylabel="loss a masked base (nats)", xlim=(0, None))
         axes.grid(**HAIRLINE)
-        figure.legend(handles=entries, loc="outside lower center", ncols=2, frameon=False, columnspacing=1.5)
+        add_legend(figure, entries)
         return save(figure, out / "pretraining")
 
 

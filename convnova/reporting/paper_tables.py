@@ -48,32 +48,34 @@ def _beside_published(name: str, scores: pd.DataFrame, published: pd.DataFrame, 
     """One published table, ours to the right of it."""
     table = PAPER_TABLES[name]
     scores = scores[scores["suite"] == table.suite].sort_values("seed")
-    theirs = [] if config.simulated else list(published["model"].unique())
-    ours = pd.DataFrame(_ours(table, scores, published, config))
-    lines: dict[str, dict[str, Any]] = {}
-    for line in ours.itertuples():
-        cells = lines.setdefault(line.task, {"task": line.task, "metric": METRIC_TITLES[line.metric]})
-        cells[f"ours: {line.title}"] = line.score
-        if line.published in theirs:
-            cells[f"difference: {line.title}"] = line.difference
-            verdict = line.verdict
-            cells[f"verdict: {line.title}"] = Cell(verdict.label, str(verdict), footnote=verdict.footnote)
-    best = published.groupby("task")["mean"].max()
-    for number in published[published["model"].isin(theirs)].itertuples():
-        lines[number.task][number.model] = Cell(f"{number.mean:.3f}", number.mean, number.mean == best[number.task])
-    heads = [head for head in next(iter(lines.values())) if head not in theirs]
+    ours = pd.DataFrame(_ours(table, scores, published, config)).set_index("task")
+    theirs = published[:0] if config.simulated else published
+    is_best = theirs["mean"] == theirs.groupby("task")["mean"].transform("max")
+    texts = [Cell(f"{mean:.3f}", mean, bold) for mean, bold in zip(theirs["mean"], is_best, strict=True)]
+    by_model = theirs.assign(text=texts).set_index("task").groupby("model", sort=False)["text"]
+    columns = dict(list(by_model))
+    for title, of_model in ours.groupby("title", sort=False):
+        columns[f"ours: {title}"] = of_model["score"]
+        if of_model["published"].iloc[0] in columns:
+            columns[f"difference: {title}"] = of_model["difference"]
+            columns[f"verdict: {title}"] = of_model["verdict"].map(
+                lambda it: Cell(it.label, str(it), footnote=it.footnote)
+            )
+    metrics = ours.groupby("task", sort=False)["metric"].first().map(METRIC_TITLES)
+    frame = pd.DataFrame(columns, metrics.index, dtype=object)
     fields = receptive_fields(scores, {model: f"ours: {title}" for model, title in config.model_titles.items()})
-    frame = pd.DataFrame([*lines.values(), LAST | fields], columns=[*heads[:2], *theirs, *heads[2:]], dtype=object)
-    left = f"Left, as published in {table.published}; bold: its best column. Right, ours" if theirs else "Ours"
+    frame.loc[LAST["task"]] = pd.Series(fields, dtype=object)
+    frame = frame.set_index(pd.Index([*metrics, LAST["metric"]], name="metric"), append=True)
+    left = f"Left, as published in {table.published}; bold: its best column. Right, ours" if len(theirs) else "Ours"
     notes = dict.fromkeys(
         f"Published, {number.model} ({number.confidence}): {' '.join(number.source.split(';')[0].split())}."
-        for number in published[published["model"].isin(theirs)].itertuples()
+        for number in theirs.itertuples()
     )
     return Table(
-        name, extra_table_titles(config)[name], frame.set_index(heads[:2]),
+        name, extra_table_titles(config)[name], frame,
         caption=f"{left} by {BY_CV if table.protocol == 'cv' else BY_TEST}",
         summary=_summary(ours, config.simulated), notes=list(notes), simulated=config.simulated,
-        formats={head: signed for head in heads if head.startswith("difference: ")},
+        formats={head: signed for head in columns if head.startswith("difference: ")},
     )  # fmt: skip
 
 

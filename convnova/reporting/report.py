@@ -20,7 +20,7 @@ from convnova.reporting.scores import read_scores
 from convnova.reporting.suite_tables import suite_tables
 from convnova.reporting.table import SIMULATED, Table
 from convnova.runs.outputs import TEST_ROW_TABLE, audits, extra_table_titles, figure_titles, test_row_tasks
-from convnova.runs.provenance_table import wall_time
+from convnova.runs.provenance_table import provenance_frame, provenance_sentence
 from convnova.runs.status import STATES, counts, steps
 from convnova.runs.trace import Run, read_trace
 
@@ -122,22 +122,9 @@ def _overview(config: RunConfig, traces: Traces) -> dict[str, list[str]]:
     tasks = [f"{suite.title or name}: {len(suite.tasks)}" for name, suite in config.suites.items()]
     terms = {"run": [config.run], "data": [data], "models": models, "tasks": tasks}
     terms |= {"seeds": [", ".join(map(str, config.seeds))], "protocols": [", ".join(config.protocols)]}
-    for term in ("code", "machine", "packages"):
-        terms[term] = list(dict.fromkeys(getattr(trace, term) for trace in traces.values()))
-    return terms | {"cost": list(_cost(traces))}
-
-
-def _cost(traces: Traces) -> Iterator[str]:
-    """Time, memory and energy of all fine-tunings together."""
-    provenances = [trace.record["provenance"] for trace in traces.values()]
-    if provenances:
-        seconds = wall_time(sum(made["seconds"] for made in provenances))
-        starts = sorted(made["started"] for made in provenances)
-        yield f"{len(starts)} fine-tunings, {seconds} of wall time together, {starts[0]} to {starts[-1]}"
-        yield f"at most {max(made['peak_memory_mb'] for made in provenances):,} MB of memory in one"
-    for name in sorted({name for made in provenances for name in made["joules"]}):
-        joules = [made["joules"][name] for made in provenances if name in made["joules"]]
-        yield f"energy of the {name}: {sum(joules):,.0f} J in {len(joules)} of them, by the machine's own counters"
+    terms["packages"] = list(dict.fromkeys(trace.packages for trace in traces.values()))
+    made = provenance_frame({job: trace.record["provenance"] for job, trace in traces.items()})
+    return terms | {"results": list(filter(None, [provenance_sentence(config, made)]))}
 
 
 def _data_uri(path: Path) -> str:

@@ -20,12 +20,9 @@ class Number:
     """Its id on the page."""
     title: str
     traces: list[Trace]
-    seeds: list[dict[str, str]]
-    """A line a seed: head to text."""
-    made_by: list[str]
-    """Code and machines, each once."""
-    made_from: list[tuple[str, str, str]]
-    """Of the tokenized task, and of the pretraining if there is one: title, id on the page and sha256."""
+    """One a seed."""
+    made_from: list["DataFile"]
+    """The tokenized task, and the weights of the pretraining if there is one."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +33,6 @@ class DataFile:
     """Its id on the page."""
     title: str
     file: Input
-    versions: int
-    """How many different files of that path the results were made from."""
 
 
 def numbers(table: Table, traces: Traces, config: RunConfig) -> Iterator[Number]:
@@ -48,58 +43,33 @@ def numbers(table: Table, traces: Traces, config: RunConfig) -> Iterator[Number]
         traces: those of all fine-tunings of the run.
         config: the config of the run.
     """
-    for line in table.data.itertuples():
-        if not line.n:
-            continue
+    for line in table.data[table.data["n"] > 0].itertuples():
         jobs = [Job(line.suite, line.task, line.model, line.protocol, int(seed)) for seed in line.seeds.split(",")]
-        of_seeds, row = [traces[job] for job in jobs], TableRow(line.task, line.row, line.metric)
+        metric, of_seeds = TableRow(line.task, line.row, line.metric).metric_title, [traces[job] for job in jobs]
         score = mean_and_spread(line.mean, line.sd, line.n, line.n_expected)
-        made_from = []
-        for file in of_seeds[0].inputs:
-            anchor = _anchor(file, jobs[0], config)
-            title = f"the data of {line.task}" if file.role == "task" else f"the {anchor.replace('.', ' ', 1)}"
-            made_from.append((title, anchor, file.sha256))
-        yield Number(
-            anchor=f"{line.suite}.{line.Index}",
-            title=f"{row.label} · {line.title} · {line.protocol}: {row.metric_title} {score}",
-            traces=of_seeds,
-            seeds=[_seed(trace.record, row) for trace in of_seeds],
-            made_by=list(dict.fromkeys([trace.code for trace in of_seeds] + [trace.machine for trace in of_seeds])),
-            made_from=made_from,
-        )
+        title = f"{line.row} · {line.title} · {line.protocol}: {metric} {score}"
+        yield Number(f"{line.suite}.{line.Index}", title, of_seeds, list(_files(jobs[0], of_seeds[0], config)))
 
 
-def _seed(metrics: dict, row: TableRow) -> dict[str, str]:
-    """The score and the cost of one fine-tuning: head to text."""
-    part, made = metrics.get("groups", {}).get(row.label, metrics), metrics["provenance"]
-    interval = metrics["interval"] if part is metrics else None
-    return {
-        "seed": str(metrics["seed"]),
-        row.metric_title: f"{part[row.metric]:.6f}",
-        "95% interval": "{:.3f} to {:.3f}".format(*interval) if interval else "",
-        "best epoch": f"{metrics['best_epoch']} of {len(metrics['epochs'])}",
-        "test rows": f"{metrics['rows']['test']:,}",
-        "wall time": f"{made['seconds']:.1f} s",
-        "peak memory": f"{made['peak_memory_mb']:,} MB",
-        "started": made["started"],
-    }
+def _files(job: Job, trace: Trace, config: RunConfig) -> Iterator[DataFile]:
+    """What a fine-tuning read."""
+    for file in trace.inputs:
+        if file.role == "task":
+            yield DataFile(f"data.{job.suite}.{job.task}", f"{job.suite}/{job.task}", file)
+        else:
+            name = config.backbone(job.model, job.suite)
+            yield DataFile(f"pretraining.{name}", f"pretraining {name}", file)
 
 
-def _anchor(file: Input, job: Job, config: RunConfig) -> str:
-    """Where on the page an input of a fine-tuning is described."""
-    if file.role == "task":
-        return f"data.{job.suite}.{job.task}"
-    return f"pretraining.{config.backbone(job.model, job.suite)}"
+def data_files(traces: Traces, config: RunConfig) -> list[tuple[DataFile, int]]:
+    """The files that the fine-tunings of a run read, and how many different files of that path there were.
 
-
-def data_files(traces: Traces, config: RunConfig) -> list[DataFile]:
-    """The files that the fine-tunings of a run read: first the tokenized tasks, then the pretrainings."""
+    First the tokenized tasks, then the pretrainings.
+    """
     files, versions = {}, defaultdict(set)
     for job, trace in traces.items():
-        for file in trace.inputs:
-            anchor = _anchor(file, job, config)
-            title = f"{job.suite}/{job.task}" if file.role == "task" else anchor.replace(".", " ", 1)
-            files.setdefault(anchor, (title, file))
-            versions[file.path].add(file.sha256)
-    parts = [DataFile(anchor, title, file, len(versions[file.path])) for anchor, (title, file) in files.items()]
-    return sorted(parts, key=lambda part: part.file.role != "task")
+        for part in _files(job, trace, config):
+            files.setdefault(part.anchor, part)
+            versions[part.anchor].add(part.file.sha256)
+    in_order = sorted(files.values(), key=lambda part: part.file.role != "task")
+    return [(part, len(versions[part.anchor])) for part in in_order]

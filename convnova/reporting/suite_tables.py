@@ -64,35 +64,34 @@ def suite_results(suite: str, scores: pd.DataFrame, known: References, config: R
     rows, models = config.suites[suite].table_rows, config.model_titles.items()
     for row, (model, title), protocol in product(rows, models, config.protocols):
         runs = runs_of.get((row.task, row.label, model, protocol), scores[:0])
-        seeds = ",".join(map(str, runs["seed"]))
-        line = {"suite": suite, "task": row.task, "row": row.label, "metric": row.metric, "model": model}
-        line |= {"title": title, "protocol": protocol, "n": len(runs), "seeds": seeds, "simulated": simulated}
-        line |= {"n_expected": len(config.seeds_of(suite, protocol))} | _statistics(runs)
+        of_seeds = runs["score"]
         number = None if simulated else known.get((suite, row.label, config.models[model].published))
-        verdict, line["tolerance"] = judge_runs(number, suite, protocol, row.metric, runs, runs["score"])
-        line["verdict"] = Verdict("simulated genome") if simulated else verdict
+        verdict, margin = judge_runs(number, suite, protocol, row.metric, runs, of_seeds)
+        line = {
+            "suite": suite, "task": row.task, "row": row.label, "metric": row.metric, "model": model, "title": title,
+            "protocol": protocol, "n": len(runs), "n_expected": len(config.seeds_of(suite, protocol)),
+            "seeds": ",".join(map(str, runs["seed"])), "mean": of_seeds.mean(), "sd": of_seeds.std(),
+            "range": float(np.ptp(of_seeds)) if len(runs) > 1 else NAN, **runs[["low", "high", *MEANS]].mean(),
+            **{f"{name}_gain": (runs[name] - of_seeds).mean() for name in ALTERNATIVE_SCORES},
+            "verdict": Verdict("simulated genome") if simulated else verdict, "tolerance": margin,
+            "simulated": simulated,
+        }  # fmt: skip
         if number:
             line |= {"published": number.mean, "published_spread": number.spread}
             for name in ("spread_kind", "table", "model", "source", "confidence"):
                 line[f"published_{name}"] = " ".join(getattr(number, name).split())
         lines.append(line)
     results = pd.DataFrame(lines, index=range(1, len(lines) + 1), columns=COLUMNS)
-    results["difference"] = results["mean"] - results["published"].astype(float)
-    printed = results["mean"].map(lambda mean: round(mean, DECIMALS))
+    means, of_model = results["mean"], [results["task"], results["row"], results["model"]]
+    by_protocol = {name: means.where(results["protocol"] == name) for name in ("released", "heldout")}
+    released, heldout = (of_one.groupby(of_model).transform("max") for of_one in by_protocol.values())
+    printed = means.map(lambda mean: round(mean, DECIMALS))
     of_row = printed.groupby([results["task"], results["row"], results["protocol"]])
-    results["best"] = (printed == of_row.transform("max")) & (of_row.transform("count") > 1)
-    keys = ["task", "row", "model"]
-    means = results.pivot(index=keys, columns="protocol", values="mean").reindex(columns=["released", "heldout"])
-    gain = (means["released"] - means["heldout"]).rename("gain")
-    return results.assign(released_minus_heldout=results[keys].join(gain, on=keys)["gain"])
-
-
-def _statistics(runs: pd.DataFrame) -> dict[str, float]:
-    """Of the runs of one row, model and protocol, one a seed: mean, spreads, and the means of all else."""
-    scores = runs["score"]
-    gains = {f"{name}_gain": (runs[name] - scores).mean() for name in ALTERNATIVE_SCORES}
-    spread = float(np.ptp(scores)) if len(scores) > 1 else NAN
-    return {"mean": scores.mean(), "sd": scores.std(), "range": spread, **runs[["low", "high", *MEANS]].mean(), **gains}
+    return results.assign(
+        difference=means - results["published"].astype(float),
+        best=(printed == of_row.transform("max")) & (of_row.transform("count") > 1),
+        released_minus_heldout=released - heldout,
+    )
 
 
 def suite_table(results: pd.DataFrame, config: RunConfig) -> Table:

@@ -216,7 +216,7 @@ def final_files(config: "RunConfig") -> list[str]:
         wanted.append("study")
     if config.cost:
         wanted.append("cost")
-    files = tables(config, *wanted) + (figures(config, "study") if config.ablation else [])
+    files = tables(config, *wanted)
     if config.search:
         return files
     paired = tables(config, TEST_ROW_TABLE) if test_row_tasks(config) else []

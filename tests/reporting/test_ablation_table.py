@@ -11,7 +11,7 @@ from scipy import stats
 from convnova.cli.main import main
 from convnova.config.load import load, save
 from convnova.errors import ConvNovaError
-from convnova.reporting.ablation_table import ablation_figure, paired_differences, validation_scores
+from convnova.reporting.ablation_table import paired_differences, validation_scores
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 TASK = {"train": "a.csv", "test": "b.csv"}
@@ -57,17 +57,7 @@ def test_a_model_is_compared_to_the_one_that_is_named(run):
             load({**CONFIG, "ablation": ablation}, [], CATALOGUE)
 
 
-def test_the_figure_names_what_a_variant_is_compared_to_if_that_is_not_the_baseline(run):
-    config, _ = run
-    frame = paired_differences(validation_scores(config), "base", TITLES)
-    for compared_to, label in (("the base", "another"), ("a third", "another\nto “a third”")):
-        (axes,) = ablation_figure(frame.assign(compared_to=compared_to), "base", simulated=False).axes
-        assert [text.get_text() for text in axes.get_yticklabels()] == [label]
-        (dot,) = (line for line in axes.lines if line.get_marker() == "o")
-        assert dot.get_xdata() == pytest.approx(frame["difference"][1])
-
-
-def test_the_command_writes_table_and_figure_and_test_scores_are_in_neither(run):
+def test_the_command_writes_the_table_and_test_scores_are_not_in_it(run):
     _, best = run
     assert main(["tables", "ablation", "--config", "config.yaml", "--out", "."]) == 0
     table = pd.read_csv("tables/study.tsv", sep="\t")
@@ -76,7 +66,6 @@ def test_the_command_writes_table_and_figure_and_test_scores_are_in_neither(run)
     text = Path("tables/study.md").read_text()
     one, two = (np.mean([best[task, "other", seed] for seed in (1, 2, 3)]) for task in ("one", "two"))
     assert f"| another | 12 | 193 bp | 3 | {one:.3f} | {two:.3f} | " in text and "7.0" not in text
-    assert all(Path(f"figures/study.{form}").stat().st_size > 5000 for form in ("pdf", "svg", "png"))
 
 
 def test_results_of_other_settings_and_damaged_ones_are_left_out_and_named(run, capsys):

@@ -48,9 +48,9 @@ def test_further_sentences():
     audit["splits"]["test"] |= {"equal_other_label": 2, "all_N": 3, "classes": {"no": 400, "yes": 600}}
     audit["pretraining"] = SEEN
     assert meaning(audit)[1:] == [
-        "1 test row stands in train as well, with another label.",
-        "2 test rows stand twice in test with different labels.",
-        "3 test rows consist of N alone: a model can know no more of them.",
+        "1 of 1,000 test rows stand in train as well, with another label.",
+        "2 of 1,000 test rows stand twice in test with different labels.",
+        "3 of 1,000 test rows consist of N alone: a model can know no more of them.",
         "60% of the test labels are yes: always answering that is as often right.",
         "500 of 1,000 test rows (50%) lie in what pretraining reads: a pretrained model has seen their bases, "
         "though no label.",
@@ -138,7 +138,7 @@ def test_what_is_no_audit_is_refused(tmp_path):
     for content, found in (
         ("{", "Expecting"),
         ('{"suite": "a"}', "other JSON"),
-        ("[]", "other JSON"),
+        ("[]", "found list"),
         (None, "No such"),
     ):
         path.write_text(content) if content else path.unlink()

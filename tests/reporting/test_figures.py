@@ -9,10 +9,9 @@ import pytest
 from made_up_scores import CONFIG, CP, GB, NT, changed, only, thousand_runs
 from matplotlib.image import imread
 
-from convnova.config.load import load
 from convnova.config.schema import Simulate
 from convnova.errors import ConvNovaError
-from convnova.reporting.figures import COLOURS, pretraining_titles, write_figures, write_pretraining
+from convnova.reporting.figures import COLOURS, write_figures, write_pretraining
 
 
 @pytest.fixture(scope="module")
@@ -118,16 +117,15 @@ def log_of_pretraining(path: Path, steps: int = 300) -> Path:
 
 def test_the_curve_of_pretraining(tmp_path):
     logs = {name: log_of_pretraining(tmp_path / f"{name}.csv") for name in ("convnova", "convnova@mine")}
-    titles = {"convnova": "ConvNova", "convnova@mine": "convnova@mine"}
-    written = write_pretraining(logs, titles, True, tmp_path / "first")
+    written = write_pretraining(logs, True, tmp_path / "first")
     found = texts(tmp_path / "first" / "pretraining.svg")
     simulated = "Simulated genome: not comparable with published numbers"
-    assert {"ConvNova", "convnova@mine", "bases seen (Mb)", "validation", simulated} <= {*found}
+    assert {"convnova", "convnova@mine", "bases seen (Mb)", "validation", simulated} <= {*found}
     assert any(text.startswith("ln 4") for text in found)
     assert imread(tmp_path / "first" / "pretraining.png").shape[1] == 700
-    again = write_pretraining(logs, titles, True, tmp_path / "second")
+    again = write_pretraining(logs, True, tmp_path / "second")
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in written]
-    write_pretraining(logs, titles, False, tmp_path / "real")
+    write_pretraining(logs, False, tmp_path / "real")
     assert not any("Simulated" in text for text in texts(tmp_path / "real" / "pretraining.svg"))
 
 
@@ -143,17 +141,5 @@ def test_a_log_that_cannot_be_drawn_is_refused(tmp_path, content, named):
     if content is not None:
         (tmp_path / "log.csv").write_text(content)
     with pytest.raises(ConvNovaError, match=named):
-        write_pretraining({"convnova": tmp_path / "log.csv"}, {}, False, tmp_path / "out")
+        write_pretraining({"convnova": tmp_path / "log.csv"}, False, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_pretraining_has_the_title_of_its_model_unless_several_start_from_it():
-    def titles(*models: str) -> dict[str, str]:
-        suites = {"nucleotide_transformer": ["H3"], "genomic_benchmarks": None}
-        content = {"run": "x", "genome": "hg38", "models": list(models), "suites": suites}
-        return pretraining_titles(load(content))
-
-    on_gb = "convnova@genomic_benchmarks"
-    alone = {"convnova": "ConvNova", on_gb: "ConvNova, Genomic Benchmarks"}
-    assert titles("convnova", "convnova_scratch", "cnn") == alone
-    assert titles("convnova", "convnova_frozen") == {name: name for name in alone}

@@ -79,7 +79,6 @@ use rule scores as test_rows with:
 use rule scores as ablation with:
     output:
         tables=report(outputs.tables(RUN, "study"), category="Ablation"),
-        figures=report(outputs.figures(RUN, "study"), category="Ablation"),
     log:
         f"{RESULTS}/logs/ablation.log",
     benchmark:
