@@ -196,6 +196,17 @@ def figures(config: "RunConfig", *names: str) -> list[str]:
     return [f"results/{config.run}/figures/{name}.{suffix}" for name in names for suffix in FIGURE_FORMATS]
 
 
+def audits(config: "RunConfig") -> list[str]:
+    """The audit of every task."""
+    return [f"results/{config.run}/audit/{suite}/{task}.json" for suite, task in tasks_of_kinds(config)]
+
+
+def costs(config: "RunConfig") -> list[str]:
+    """The measured cost of every model at every length."""
+    lengths = config.cost.lengths if config.cost else []
+    return [f"results/{config.run}/cost/{model}/{length}.json" for model in config.models for length in lengths]
+
+
 def recipes(config: "RunConfig") -> list[str]:
     """What a search finds: a recipe for each task and model."""
     models = config.search.models if config.search else []

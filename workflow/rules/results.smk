@@ -102,7 +102,7 @@ use rule scores as search with:
 use rule scores as audit_table with:
     input:
         config=CONFIG,
-        audits=[f"{RESULTS}/audit/{suite}/{task}.json" for suite, task in outputs.tasks_of_kinds(RUN)],
+        audits=outputs.audits(RUN),
     output:
         tables=report(outputs.tables(RUN, "audit"), caption="../report/audit.rst", category="Audit"),
     log:
@@ -134,7 +134,7 @@ use rule test_rows as leakage with:
 use rule scores as cost_table with:
     input:
         config=CONFIG,
-        costs=expand(rules.cost.output, model=RUN.models, length=RUN.cost.lengths if RUN.cost else []),
+        costs=outputs.costs(RUN),
         scores=rules.scores.output if RUN.suites else [],
     output:
         tables=report(outputs.tables(RUN, "cost"), caption="../report/cost.rst", category="Cost"),
@@ -156,7 +156,7 @@ use rule scores as report with:
         published=PUBLISHED,
         tables=[*rules.comparisons.output, *(rules.test_rows.output if PAIRED else [])],
         figures=rules.figures.output,
-        audits=rules.audit_table.input.audits,
+        audits=outputs.audits(RUN),
     output:
         page=report(f"{RESULTS}/report.html", caption="../report/report.rst", category="Report"),
     log:
