@@ -28,12 +28,11 @@ IMBALANCED = 0.6
 """Share of the largest class from which a constant answer is mentioned."""
 
 RULES = (
-    f"Exact duplicates have the same bases, or are each other's reverse complement. A near duplicate has "
-    f"{MIN_CONTAINMENT:.0%} "
-    f"or more of its distinct {KMER}-mers, either strand, in one train row; an overlap is {SHARED_RUN} bases in a row, "
-    "either strand, in common with a train row. Any: one of these. In pretraining: half of the row's bases or more, in "
-    "intervals that pretraining reads; the row was looked for in the genome unless its file says where it lies. "
-    "Percentages are of the test rows that were compared."
+    "Exact duplicates have the same bases, or are each other's reverse complement. A near duplicate has "
+    f"{MIN_CONTAINMENT:.0%} or more of its distinct {KMER}-mers, either strand, in one train row; an overlap is "
+    f"{SHARED_RUN} bases in a row, either strand, in common with a train row. Any: one of these. In pretraining: half "
+    "of the row's bases or more, in intervals that pretraining reads; the row was looked for in the genome unless its "
+    "file says where it lies. Percentages are of the test rows that were compared."
 )
 
 

@@ -22,7 +22,7 @@ from convnova.config.run import RunConfig
 from convnova.config.schema import TableRow
 from convnova.errors import ConvNovaError
 from convnova.files import atomic
-from convnova.reporting.published import COMPARISONS, References, reference_values
+from convnova.reporting.published import COMPARISONS, References, reference_of, reference_values
 from convnova.reporting.scores import check
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -170,8 +170,9 @@ def _suite_figure(scores: pd.DataFrame, config: RunConfig, suite: str, reference
     entries += [legend_entry("mean of seeds", marker="|", markersize=7)]
     comparison = COMPARISONS.get(suite)
     has_published = any(model.published for model in config.models.values())
-    if references is not None and comparison and comparison.table and has_published:
-        entries.append(legend_entry(f"published ({comparison.table})", marker="D", fillstyle="none"))
+    if references is not None and comparison and comparison.table and (has_published or comparison.rival):
+        source = f"{comparison.rival}, {comparison.table}" if comparison.rival else comparison.table
+        entries.append(legend_entry(f"published ({source})", marker="D", fillstyle="none"))
     columns = 3 if count > 1 else 2
     row_height = max(0.28, 0.065 * len(config.models) + 0.05)
     height = 1.35 + 0.16 * math.ceil(len(entries) / columns) + row_height * len(rows)
@@ -204,7 +205,7 @@ def _draw_panel(axes: Axes, scores: pd.DataFrame, config: RunConfig, suite: str,
         axes.scatter(runs["score"], where, s=9, **style, alpha=0.55, linewidths=0, zorder=3)
         means = runs["score"].groupby(where).mean()
         axes.scatter(means, means.index, s=45, color=style["color"], marker="|", linewidths=1.4, zorder=4)
-        values = {row: references.get((suite, row.label, spec.published)) for row in rows}
+        values = {row: reference_of(references, suite, row.label, spec.published) for row in rows}
         diamonds = [(value.mean, heights[row.task, row.label]) for row, value in values.items() if value]
         if diamonds:
             edge = {"facecolors": "none", "edgecolors": style["color"], "linewidths": 0.9}

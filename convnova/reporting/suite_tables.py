@@ -13,7 +13,7 @@ import pandas as pd
 
 from convnova.config.run import RunConfig
 from convnova.config.schema import METRICS
-from convnova.reporting.published import AGREEMENT, COMPARISONS, References, Verdict, judge_runs, reference_values
+from convnova.reporting.published import COMPARISONS, References, Verdict, judge_runs, reference_of, reference_values
 from convnova.reporting.scores import ALTERNATIVE_SCORES, check
 from convnova.reporting.table import DECIMALS, NAN, Cell, Table, mean_and_spread, receptive_fields, signed
 
@@ -65,7 +65,7 @@ def suite_results(suite: str, scores: pd.DataFrame, known: References, config: R
     for row, (model, title), protocol in product(rows, models, config.protocols):
         runs = runs_of.get((row.task, row.label, model, protocol), scores[:0])
         of_seeds = runs["score"]
-        number = None if simulated else known.get((suite, row.label, config.models[model].published))
+        number = None if simulated else reference_of(known, suite, row.label, config.models[model].published)
         verdict, margin = judge_runs(number, suite, protocol, row.metric, runs, of_seeds)
         line = {
             "suite": suite, "task": row.task, "row": row.label, "metric": row.metric, "model": model, "title": title,
@@ -137,7 +137,7 @@ def _cells(results: pd.DataFrame) -> Iterator[tuple[str, Cell | float]]:
 def _notes(results: pd.DataFrame) -> Iterator[str]:
     """Where published numbers come from and how surely; beside the median AUROC of a group of labels its mean."""
     yield from dict.fromkeys(
-        f"Published, {line.title} ({line.published_confidence}): {line.published_source.split(';')[0]}."
+        f"Published, {line.published_model} ({line.published_confidence}): {line.published_source.split(';')[0]}."
         for line in results.dropna(subset="published").itertuples()
     )
     for protocol, known in results.dropna(subset="auroc_mean").groupby("protocol", sort=False):
@@ -161,7 +161,7 @@ def _caption(suite: str, simulated: bool, config: RunConfig) -> str:
     if len(config.models) > 1:
         sentences.append("Bold: the best model of each row and protocol.")
     if not simulated and comparison and comparison.table:
-        sentences += [f"Published: {comparison.table}, compared with {comparison.protocol}.", AGREEMENT]
+        sentences.append(comparison.caption)
     return " ".join(sentences)
 
 

@@ -39,6 +39,7 @@ PAPER_TABLES = {
     "caduceus_table_2": PaperTable("Caduceus Table 2", "nucleotide_transformer", "cv", "f1_binary"),
     "janusdna_table_1": PaperTable("JanusDNA Table 1", "genomic_benchmarks", "cv", "f1_binary"),
     "janusdna_table_2": PaperTable("JanusDNA Table 2", "nucleotide_transformer", "cv", "f1_binary"),
+    "dnabert2_gue_table": PaperTable("DNABERT-2 GUE table", "gue", "heldout", "f1_macro"),
 }
 TEST_ROW_TABLE, TEST_ROW_TITLE = "items", "Pairs of models over test rows"
 """The table that is made from predictions; the others are made from scores."""

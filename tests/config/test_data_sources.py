@@ -9,6 +9,7 @@ import pytest
 
 from convnova.config.data_sources import Source, load_sources
 from convnova.errors import ConvNovaError
+from convnova.files import read_yaml
 
 REGISTRY = Path(__file__).resolve().parents[2] / "config" / "sources.yaml"
 URL = "https://data.example/files/a.gz?download=1"
@@ -78,6 +79,16 @@ def test_checksums_of_the_registry_are_those_of_the_real_files(shared):
     for path in paths:
         file = files[f"intervals/{path.relative_to(folder)}"]
         assert (file.sha256, file.size) == (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size)
-    task = load_sources(REGISTRY)["gue"].files["prom/prom_300_tata/train.csv"]
-    with gzip.open(shared / "data" / "gue_promoter" / "prom_300_tata" / "train.csv.gz") as stream:
-        assert hashlib.file_digest(stream, "sha256").hexdigest() == task.sha256
+
+
+def test_gue_is_registered_as_its_files_are(shared):
+    """Sizes, checksums and, but for the header, one row a line."""
+    files, tasks = load_sources(REGISTRY)["gue"].files, read_yaml(REGISTRY.parent / "suites/gue.yaml")["tasks"]
+    paths = [path for name in ("complete", "promoter") for path in (shared / f"data/gue_{name}").glob("*/*.csv.gz")]
+    assert len(paths) == 9 * 3 and len(tasks) == 28
+    for path in paths:
+        role = path.name.removesuffix(".csv.gz").replace("dev", "valid")
+        task, content = tasks[path.parent.name], gzip.decompress(path.read_bytes())
+        file = files[task[role]]
+        assert (file.sha256, file.size) == (hashlib.sha256(content).hexdigest(), len(content))
+        assert content.count(b"\r\n") == task["counts"][role] + 1

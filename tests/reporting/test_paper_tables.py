@@ -1,5 +1,6 @@
+import pandas as pd
 import pytest
-from made_up_scores import CONFIG, NT, changed, table_rows
+from made_up_scores import CONFIG, FILES, NT, changed, only, table_rows
 
 from convnova.config.schema import Simulate
 from convnova.reporting.comparison_tables import comparison_tables
@@ -79,12 +80,32 @@ def test_papers_by_cross_validation_stand_beside_ours_by_folds_and_their_own_met
 
 def test_no_table_mixes_two_papers(scores, paper_numbers):
     for name, paper in PAPER_TABLES.items():
+        if paper.suite not in WHOLE.suites:
+            continue
         table = paper_table(name, scores[:0], paper_numbers, WHOLE)
         theirs = paper_numbers[paper_numbers["table"] == paper.published]
         shown = {cell.text for row in layout(table).rows for cell in row[2:] if cell.text[:1].isdigit()}
         assert shown == {f"{value:.3f}" for value in theirs["mean"]}
         for model in set(theirs["model"]):
             assert any(note.startswith(f"Published, {model} (") for note in table.notes)
+
+
+def test_a_table_of_rivals_has_our_tasks_and_says_whom_ours_are_above(scores, paper_numbers):
+    """DNABERT-2 has 0.568 on mouse_0 and 0.793 on mouse_2 in its own table, whose best are 0.642 and 0.813."""
+    suite = {"gue": {"title": "GUE", "format": "csv", "tasks": dict.fromkeys(("mouse_0", "mouse_2"), FILES)}}
+    runs = scores[(scores["row"] == "H3") & (scores["protocol"] == "heldout") & (scores["model"] == "convnova")]
+    ours = pd.concat([
+        runs.assign(suite="gue", task=task, row=task, low=mean - 0.03, high=mean + 0.03, parameters=1.7e6,
+                    **{"score": [mean - 0.01, mean, mean + 0.01], "mcc": [mean - 0.01, mean, mean + 0.01]})
+        for task, mean in (("mouse_0", 0.7), ("mouse_2", 0.8))
+    ])  # fmt: skip
+    table = paper_table("dnabert2_gue_table", ours, paper_numbers, only(changed(CONFIG, suites=suite), "convnova"))
+    mouse_0, mouse_2, _ = table_rows(table)
+    assert (mouse_0["DNABERT-2"], mouse_0["ours: ConvNova"]) == ("0.568", "0.700 ± 0.010")
+    found = [(row["difference: ConvNova"], row["verdict: ConvNova"]) for row in (mouse_0, mouse_2)]
+    assert found == [("+0.132", "above"), ("+0.007", "agrees")]
+    assert "of 2 tasks: above DNABERT-2 on 2, above every published model on 1." in table.summary
+    assert "to DNABERT-2" in table.caption and "by heldout: " in table.caption
 
 
 def test_a_simulated_genome_is_compared_with_nothing(scores, paper_numbers):

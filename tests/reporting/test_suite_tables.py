@@ -75,8 +75,7 @@ def test_models_stand_side_by_side_with_their_protocols_and_the_published_value(
     assert read.notes == [
         "[1] Not comparable: other size: ours 0.99M parameters, published 1.7M.",
         "Published, ConvNova (copied): MergeDNA (arXiv 2511.14806) Table 2.",
-        "Published, ConvNova (from scratch) (inferred): JanusDNA (arXiv 2505.17257v4) Table 2 column "
-        "'CONVNOVA (1.7M)'.",
+        "Published, ConvNova* (inferred): JanusDNA (arXiv 2505.17257v4) Table 2 column 'CONVNOVA (1.7M)'.",
     ]
 
 

@@ -103,9 +103,11 @@ def test_the_profile_for_slurm_verbatim_builds_the_graph_of_the_paper(tmp_path):
         ("yeast_local", {"finetune": 120, "pretrain": 1, "tokenize_genome": 2, "tokenize_task": 5, "leakage": 1}),
         ("yeast_search", {"finetune": 32, "search": 1, "tokenize_task": 2}),
         ("yeast_study", {"finetune": 96, "pretrain": 3, "tokenize_genome": 1, "tokenize_task": 2, "ablation": 1}),
+        ("gue_local", {"finetune": 9 * 3 * 3, "tokenize_task": 9}),
+        ("gue_search", {"finetune": 3 * 7, "tokenize_task": 3, "ablation": 1}),
     ],
 )
-def test_the_yeast_runs_on_files_of_ones_own(tmp_path, name, expected):
+def test_the_runs_on_files_of_ones_own(tmp_path, name, expected):
     """The graph needs the files' names alone; one that is missing is named with its key."""
     content = (ROOT / f"config/{name}.yaml").read_text()
     for path in re.findall(r"[\w./-]+\.gz", content):
@@ -114,6 +116,11 @@ def test_the_yeast_runs_on_files_of_ones_own(tmp_path, name, expected):
     words = ("--configfile", str(ROOT / f"config/{name}.yaml"), "--config", "data=files")
     counts = jobs(snakemake(tmp_path, "-n", *words))
     assert counts == counts | expected and "fetch" not in counts
+
+
+def test_gue_whole_is_fetched(tmp_path):
+    counts = jobs(snakemake(tmp_path, "-n", "--configfile", str(ROOT / "config/gue.yaml")))
+    assert (counts["finetune"], counts["tokenize_task"], counts["fetch"]) == (28 * 6 * 3, 28, 28 * 3)
 
 
 def test_yeast_with_the_split_of_gue(tmp_path):

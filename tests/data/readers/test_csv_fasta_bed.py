@@ -1,6 +1,7 @@
 """Sequences with a label: tables, FASTA and parquet, as users, GUE and the Nucleotide Transformer have them; BED."""
 
 import re
+from collections import Counter
 
 import numpy as np
 import pyarrow
@@ -22,6 +23,12 @@ def test_tables(tmp_path, capsys, separator, end):
     assert spelled(found) == {"train": expected, "test": expected}
     assert [part.others for part in found] == [1, 1]
     assert "train.csv: columns skipped: note" in capsys.readouterr().err
+
+
+def test_a_real_file_of_gue(shared):
+    """Lines end in CR LF; how many rows of each label there are was counted by others."""
+    (found,) = read("csv", {"test": shared / "data/gue_complete/mouse_2/dev.csv.gz"})
+    assert Counter(found.labels.tolist()) == {"0": 163, "1": 165} and set(found.lengths.tolist()) == {101}
 
 
 def test_a_quoted_comma_and_a_long_sequence(tmp_path):
