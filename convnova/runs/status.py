@@ -149,6 +149,18 @@ def as_text(config: RunConfig, steps: list[Step]) -> str:
     return "\n".join(text)
 
 
+def what_failed(config: RunConfig) -> str:
+    """Every step of a run that failed: its name, its one-line error and its log."""
+    failed = [step for step in steps(config) if step.state == "failed"]
+    return "\n".join(f"{step.name}: {step.detail[9:]}\n  log: {step.log}" for step in failed)
+
+
+def where_to_look(config: RunConfig) -> str:
+    """What a finished run made, and where a reader begins."""
+    found = [path for path in ("report.html", "tables", "figures") if (config.results / path).exists()]
+    return "\n".join([f"{config.run}: done. Begin with the first of these:", *(f"  {config.results / path}" for path in found)])
+
+
 def as_json(steps_of: dict[str, list[Step]]) -> str:
     """Run to its counts by state and its steps."""
     content = {}

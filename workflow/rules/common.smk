@@ -9,7 +9,7 @@ from convnova.config.run import Job
 from convnova.config.schema import Protocol
 from convnova.errors import ConvNovaError, nearest
 from convnova.files import read_yaml
-from convnova.runs import outputs
+from convnova.runs import outputs, status
 
 RULES = workflow.current_basedir.get_path_or_uri(secret_free=True)
 CATALOGUE = Path(os.path.relpath(f"{RULES}/../../config"))
