@@ -95,8 +95,8 @@ def pretrain_backbone(config: "RunConfig", backbone: str, genome: Path, out: Pat
     inputs = {"genome": genome / "genome.safetensors"}
     provenance, checkpoints = _provenance(config, config.pretraining_fingerprint(backbone), inputs, out)
     name, suite = config.backbones()[backbone]
-    architecture, model_settings = config.models[name].architecture, config.settings(name, suite)
-    settings = config.pretraining(name)
+    architecture, settings = config.models[name].architecture, config.pretraining(name)
+    model_settings = config.settings(name, suite) | settings.settings
     model = new_model(
         lambda: MaskedLanguageModel(build_backbone(architecture, model_settings)), settings.seed, settings.checkpointing
     )

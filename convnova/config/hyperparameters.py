@@ -1,18 +1,21 @@
 """Hyperparameters of training and pretraining: each has a type, and every unknown key is refused."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
 from convnova.config.strict import Strict
 
 Origin = str | dict[str, str]
-"""Where values come from, such as `paper`, `released code`, `Caduceus` or `our search`: of all, or key by key."""
+"""Where values come from, such as `released code`, `Schiff et al. 2024` or `our search`: of all, or key by key."""
+OUR_DEFAULT, RUN_CONFIG = "our default", "run config"
+"""Sources of a value that no config sets, and of one that a run config changes."""
 
 
 class Training(Strict):
-    """Hyperparameters of the one training loop; the defaults are those of the released code.
+    """Hyperparameters of the one training loop.
 
+    The defaults are ours: those of ConvNova's authors for the Nucleotide Transformer tasks, but for half their batch.
     Suites, tasks, models and runs may each set some; a key that is not set is left to the outer layers.
     """
 
@@ -60,3 +63,20 @@ class Pretraining(Training):
     windows: int | None = Field(None, ge=1, description="training windows an epoch, drawn anew each epoch; default all")
     masked: float = Field(0.15, gt=0, lt=1, description="share of the bases that are targets")
     masking: Literal["once", "released"] = "once"
+    settings: dict[str, Any] = Field({}, description="of the model, in pretraining alone, such as its dropout")
+
+
+def merge_sources(old: Origin | None, old_keys: list[str], new: Origin | None, new_keys: list[str]) -> Origin | None:
+    """Where the values of a part come from after a run config has changed some of them.
+
+    Args:
+        old: the source that the part has before the change.
+        old_keys: the keys that it sets.
+        new: the source that the run config gives for its changes; without one they come from the run config.
+        new_keys: the keys that the run config sets.
+    """
+    if old is None or not new_keys:
+        return new or old
+    sources = dict(old) if isinstance(old, dict) else dict.fromkeys(old_keys, old)
+    sources |= dict.fromkeys(new_keys, RUN_CONFIG if new is None or isinstance(new, dict) else new)
+    return sources | new if isinstance(new, dict) else sources

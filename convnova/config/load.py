@@ -9,8 +9,7 @@ import yaml
 
 from convnova.config import schema
 from convnova.config.data_sources import Source, SourceFile, load_sources
-from convnova.config.hyperparameter_sources import merge_sources
-from convnova.config.hyperparameters import Training
+from convnova.config.hyperparameters import Training, merge_sources
 from convnova.config.run import RunConfig
 from convnova.config.schema import Genome, Model, ModelChanges, Suite, Task
 from convnova.config.strict import ConfigMistake
@@ -211,7 +210,7 @@ def _mapping(value: Any, *key: str) -> dict[str, Any]:
 def _changed_model(base: Model, changes: ModelChanges, *key: str) -> Model:
     """A model with changes: settings and training are merged key by key, everything else is replaced.
 
-    A setting that is written counts on every suite, also where the model that it changes has another one.
+    What is written counts on every suite and task, also where the model that it changes has another value.
     """
     usage = ("strands", "pooling")
     used = [[*part.settings, *(key for key in usage if key in part.model_fields_set)] for part in (base, changes)]
@@ -219,10 +218,12 @@ def _changed_model(base: Model, changes: ModelChanges, *key: str) -> Model:
     training = base.training.values() | changes.training.values()
     if source := merge_sources(base.training.source, trained[0], changes.training.source, trained[1]):
         training["source"] = source
-    suites = {
-        suite: variant.changed({"settings": _without(variant.settings, changes.settings)})
-        for suite, variant in base.suites.items()
-    }
+    suites = {}
+    for suite, variant in base.suites.items():
+        tasks = {task: _without(part.values(), trained[1]) for task, part in variant.tasks.items()}
+        variant_training = _without(variant.training.values(), trained[1])
+        settings = _without(variant.settings, changes.settings)
+        suites[suite] = variant.changed({"settings": settings, "training": variant_training, "tasks": tasks})
     merged = {
         "settings": base.settings | changes.settings,
         "training": Training.read(training),
@@ -238,15 +239,11 @@ def _without(values: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 def _candidates(search: schema.Search, name: str, model: Model) -> dict[str, Model]:
     """In place of a model one for every point of the grid."""
-    suites = {
-        suite: variant.changed({"training": _without(variant.training.values(), search.training)})
-        for suite, variant in model.suites.items()
-    }
-    base, candidates = model.changed({"suites": suites}), {}
+    candidates = {}
     for candidate, values in search.candidates(name).items():
         point = ", ".join(f"{key} {value}" for part in values.values() for key, value in part.items())
         changes = ModelChanges.read({"title": f"{model.title}, {point}", **values}, "search")
-        candidates[candidate] = _changed_model(base, changes, "search")
+        candidates[candidate] = _changed_model(model, changes, "search")
     return candidates
 
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self
 from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
 from convnova import __version__
-from convnova.config import hyperparameter_sources, schema
+from convnova.config import schema
 from convnova.config.data_sources import Source
-from convnova.config.hyperparameters import Pretraining, Training
+from convnova.config.hyperparameters import OUR_DEFAULT, Pretraining, Training
 from convnova.config.schema import Model, Name, Recipe, Suite, Task, Variant
 from convnova.config.strict import Strict
 
@@ -35,15 +35,14 @@ class Job(NamedTuple):
         return f"results/{run}/runs/{self.name}"
 
 
-def _merged(layers: list[tuple[Any, str]], defaults: dict[str, str]) -> Any:
+def _merged(layers: list[tuple[Any, str]]) -> Any:
     """Hyperparameters with a source for every key, from the last layer that sets the key.
 
     Args:
         layers: hyperparameters of one class, each with its place in the config: the source of a layer without one.
-        defaults: key to the source of its default.
     """
     kind, values = type(layers[0][0]), {}
-    sources = {key: defaults.get(key, "default") for key in kind.model_fields if key != "source"}
+    sources = {key: OUR_DEFAULT for key in kind.model_fields if key != "source"}
     for layer, place in layers:
         for key in layer.model_fields_set - {"source"}:
             source = layer.source.get(key) if isinstance(layer.source, dict) else layer.source
@@ -166,24 +165,26 @@ class RunConfig(Strict):
     def training(self, job: Job) -> Training:
         """Hyperparameters of a job; `source` says of every one where it comes from.
 
-        Layers: defaults, suite, task, model, model on the suite, recipe, the run's own `finetune`; the last one that
-        sets a key counts. A layer without a source is named by its place in the config.
+        Layers: defaults, suite, task, model, model on the suite, model on the task, recipe, the run's own `finetune`;
+        the last one that sets a key counts. A layer without a source is named by its place in the config.
         """
         model = self.models[job.model]
+        variant, place = model.suites.get(job.suite, Variant()), f"models.{job.model}.suites.{job.suite}"
         layers = [
             (self.suites[job.suite].training, f"suites.{job.suite}.training"),
             (self.task(job).training, f"suites.{job.suite}.tasks.{job.task}.training"),
             (model.training, f"models.{job.model}.training"),
-            (model.suites.get(job.suite, Variant()).training, f"models.{job.model}.suites.{job.suite}.training"),
+            (variant.training, f"{place}.training"),
+            (variant.tasks.get(job.task, Training()), f"{place}.tasks.{job.task}"),
         ]
         if recipe := self.recipes.get("/".join(job[:3])):
             layers.append((recipe.training.changed({"source": recipe.source}), "recipe"))
-        return _merged([*layers, (self.finetune, "finetune")], hyperparameter_sources.TRAINING)
+        return _merged([*layers, (self.finetune, "finetune")])
 
     def pretraining(self, model: str) -> Pretraining:
         """Hyperparameters of a model's pretraining: the run's, with the model's own changes; sources as of a job's."""
         layers = [(self.pretrain, "pretrain"), (self.models[model].pretrain, f"models.{model}.pretrain")]
-        return _merged(layers, hyperparameter_sources.PRETRAINING)
+        return _merged(layers)
 
     def settings(self, model: str, suite: str | None, task: str | None = None) -> dict[str, Any]:
         """Settings of a model's architecture, with the changes on a suite and those of a task's recipe.

@@ -181,6 +181,7 @@ class Variant(Strict):
 
     settings: dict[str, Any] = {}
     training: Training = Training()
+    tasks: dict[Name, Training] = Field({}, description="training on single tasks, where it differs")
     strands: Strands | None = None
     source: Origin | None = Field(None, description="where the settings come from; one for all, or key by key")
 

@@ -192,18 +192,19 @@ def reverse_complement_batch(tokens: torch.Tensor, lengths: np.ndarray, padding:
     return torch.from_numpy(opposite)
 
 
-def augment_reverse_complement(batch: Batch, lengths: np.ndarray, padding: Padding, seed: int, step: int) -> Batch:
+def augment_reverse_complement(
+    tokens: torch.Tensor, lengths: np.ndarray, padding: Padding, seed: int, step: int
+) -> torch.Tensor:
     """Read each sequence of a batch, by chance, from the opposite strand; padding stays where it is.
 
     Args:
-        batch: tokens (B, L) and targets that hold for both strands.
+        tokens: (B, L) uint8.
         lengths: (B,), bases of each sequence.
         padding: how the sequences were made equally long.
         seed, step: same values, same strands.
 
     Returns:
-        the batch with other tokens.
+        (B, L) uint8.
     """
     is_opposite = generator(seed, "strand", step).integers(0, 2, (len(lengths), 1)).astype(bool)
-    opposite = reverse_complement_batch(batch.tokens, lengths, padding)
-    return replace(batch, tokens=torch.where(torch.from_numpy(is_opposite), opposite, batch.tokens))
+    return torch.where(torch.from_numpy(is_opposite), reverse_complement_batch(tokens, lengths, padding), tokens)

@@ -10,7 +10,8 @@ two halves, and reverse-complementing the sequence reverses the positions and ex
 what is predicted for a sequence stays the same, and a masked base is guessed as its complement on the other strand.
 
 Where the authors' `mamba-ssm` is installed its CUDA kernels are used (see `selective_scan.py`). Different here: five
-letters in place of a padded vocabulary of 16, and no reverse-complement augmentation in the pretraining of Ph.
+letters in place of a padded vocabulary of 16. Initial weights are drawn as the authors draw them. As with theirs, the
+embedding, A and D have no weight decay.
 """
 
 import math
@@ -59,6 +60,7 @@ class Direction(nn.Module):
         self.select, self.step = nn.Linear(width, sum(self.sizes), bias=False), nn.Linear(rank, width)
         self.a_log = nn.Parameter(torch.arange(1.0, config.states + 1).log().repeat(width, 1))
         self.d = nn.Parameter(torch.ones(width))
+        self.a_log.no_decay = self.d.no_decay = True
         nn.init.uniform_(self.step.weight, -(rank**-0.5), rank**-0.5)
         steps = torch.empty(width).uniform_(math.log(SMALLEST_STEP), math.log(LARGEST_STEP)).exp()
         with torch.no_grad():
@@ -101,6 +103,11 @@ class Backbone(nn.Module):
         self.layers = nn.ModuleList(BiMamba(config) for _ in range(config.layers))
         self.norms = nn.ModuleList(nn.RMSNorm(config.width, 1e-5) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.width, 1e-5)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.embedding.weight.no_decay = True
+        with torch.no_grad():
+            for layer in self.layers:  # so that the sum of what all layers add does not grow with their number
+                layer.leave.weight /= math.sqrt(config.layers)
 
     def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l."""

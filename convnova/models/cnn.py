@@ -1,9 +1,10 @@
 """The supervised baseline of Genomic Benchmarks (Gresova et al. 2023, doi 10.1186/s12863-023-01123-8).
 
-Three convolutions of 8 taps with 16, 8 and 4 channels, each with batch normalisation, ReLU and pooling by two, then
-two linear layers over the flattened rest. It reads sequences of one length: shorter ones are padded at the right.
-Where a task wants a prediction a base, the same convolutions keep the length and a linear layer follows; that form
-is ours.
+Three convolutions of 8 taps with 16, 8 and 4 channels, each with batch normalisation and pooling by two, and ReLU after
+the first alone; then two linear layers over the flattened rest. It reads sequences of one length: shorter ones are
+padded at the right. Theirs has one output for two classes, with a sigmoid in the network and another one in the loss;
+here each class has an output. Where a task wants a prediction a base, the same convolutions keep the length and a
+linear layer follows; that form is ours.
 """
 
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ class CNN(nn.Module):
         self.embedding = nn.Embedding(PAD + 1, config.embedding, padding_idx=PAD)
         layers: list[nn.Module] = []
         for inputs, channels in zip((config.embedding, *CHANNELS[:-1]), CHANNELS, strict=True):
-            layers += [nn.Conv1d(inputs, channels, TAPS), nn.BatchNorm1d(channels), nn.ReLU(), nn.MaxPool1d(2)]
+            activation = nn.Identity() if layers else nn.ReLU()
+            layers += [nn.Conv1d(inputs, channels, TAPS), nn.BatchNorm1d(channels), activation, nn.MaxPool1d(2)]
             rest = (rest - TAPS + 1) // 2
         self.convolutions = nn.Sequential(*layers)
         self.head = nn.Sequential(nn.Linear(rest * CHANNELS[-1], HIDDEN), nn.Linear(HIDDEN, outputs))
@@ -68,8 +70,9 @@ class PerBaseCNN(nn.Module):
         """Logits (B, L, outputs) of (B, L) tokens."""
         is_base = padding_mask(tokens)
         x = masked(self.embedding(tokens.long()), is_base)
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = norm(convolution(x), is_base).relu()
+        for layer, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
+            x = norm(convolution(x), is_base)
+            x = x.relu() if layer == 0 else x
         return self.head(x)
 
 

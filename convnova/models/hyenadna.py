@@ -11,7 +11,9 @@ Published HyenaDNA is causal and was pretrained to guess the next base. Here the
 model, masked bases on the same windows, so the default is a form that reads both ways: with `causal: false` the same
 network is asked for the kernel at lags -(L - 1) to L - 1, in place of 0 to L - 1, and the short convolution is centred.
 That takes no parameter more, and the sides differ, for t and the sine are odd. With `causal: true` it is as published,
-but that a masked base is guessed from its left alone. Embedding and residual dropout are left out.
+but that a masked base is guessed from its left alone.
+
+Initial weights are drawn as the authors draw them, and the kernels' networks have no weight decay, as theirs.
 """
 
 import math
@@ -28,6 +30,9 @@ from convnova.models.layers import check_positive, masked, padding_mask, select_
 SLOW, FAST, FADED = 1.5, 0.3, 1e-2
 """The slowest and the fastest channel's kernel has faded to a hundredth at this share of the longest sequence."""
 
+STD = 0.02
+"""Of initial weights."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -42,6 +47,9 @@ class Config:
     """Channels of the network that makes the kernels."""
     frequency: float = 10.0
     """Initial frequency of its sines; learned."""
+    dropout: float = 0.0
+    """Of what a layer adds."""
+    embedding_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         check_positive(self, "width", "layers", "length", "kernel_width")
@@ -77,6 +85,8 @@ class ImplicitKernel(nn.Module):
         hidden = [layer for inputs in (5, inner, inner) for layer in (nn.Linear(inputs, inner), sine)]
         self.layers = nn.Sequential(*hidden, nn.Linear(inner, config.width, bias=False))
         rates = -math.log(FADED) * torch.linspace(1 / SLOW, 1 / FAST, config.width, dtype=torch.float64)
+        for parameter in self.layers.parameters():
+            parameter.no_decay = True
         self.register_buffer("rates", rates.float(), persistent=False)
 
     def forward(self, length: int) -> Tensor:
@@ -137,6 +147,16 @@ class Backbone(nn.Module):
         self.mlps = nn.ModuleList(nn.Sequential(*layers) for layers in mlps)
         self.norms = nn.ModuleList(nn.LayerNorm(self.width) for _ in range(config.layers))
         self.norm = nn.LayerNorm(self.width)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=STD)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        for hyena, mlp in zip(
+            self.hyenas, self.mlps, strict=True
+        ):  # what they add, 2 a layer, is as large for all depths
+            for last in (hyena.out, mlp[-1]):
+                nn.init.normal_(last.weight, std=STD / math.sqrt(2 * config.layers))
 
     def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """(B, L) tokens to (B, L, width), or (M, width) at flat positions b * L + l.
@@ -148,8 +168,9 @@ class Backbone(nn.Module):
             raise ConvNovaError(
                 f"sequences of {tokens.shape[1]} bases: expected at most {self.config.length}; set settings.length"
             )
-        is_base, x = padding_mask(tokens), self.embedding(tokens.long())
+        rate, is_base = self.config.dropout, padding_mask(tokens)
+        x = F.dropout(self.embedding(tokens.long()), self.config.embedding_dropout, self.training)
         for norm, hyena, mlp in zip(self.norms, self.hyenas, self.mlps, strict=True):
-            x = x + hyena(norm(x), is_base)
-            x = x + mlp(x)
+            x = x + F.dropout(hyena(norm(x), is_base), rate, self.training)
+            x = x + F.dropout(mlp(x), rate, self.training)
         return self.norm(select_positions(x, positions))

@@ -5,18 +5,23 @@
                its output beside its input (2 d_i channels), then Conv_7 to d_(i+1), BatchNorm, SiLU
 
 Channels and kernel are those of the authors' optimised model for yeast promoters. Different here: it reads five letters
-in place of four and two channels about the assay, and the head is this pipeline's (the mean over bases, then a linear
-layer, where LegNet has a linear layer, then the mean, and 18 bins of expression).
+in place of four and two channels about the assay, and predicts classes in place of 18 bins of expression. The mean over
+bases, then a linear layer, is LegNet's linear layer, then the mean.
+
+The baseline that ConvNova's authors released is this network, but its forward pass ends in a softmax, and cross entropy
+applies another one. Then the loss of two classes cannot fall below log(1 + 1/e) = 0.313, and gradients are small where
+the model is sure. `softmax: true` is that form.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnova.errors import ConvNovaError
-from convnova.models.heads import VOCABULARY
+from convnova.models.heads import VOCABULARY, Predictor
 from convnova.models.layers import BatchNorm, Convolution, masked, one_hot, padding_mask, select_positions
 
 
@@ -31,6 +36,8 @@ class Config:
     """Channels inside a block, in multiples of those before it."""
     reduction: int = 4
     """Channels of a block in multiples of those between squeeze and excitation."""
+    softmax: bool = False
+    """Predictions are probabilities, which the loss takes for logits: as ConvNova's authors released it."""
 
     def __post_init__(self) -> None:
         if len(self.channels) < 2 or min(self.channels) < self.reduction:
@@ -103,3 +110,24 @@ class Backbone(nn.Module):
         for block in self.blocks:
             x = block(x, is_base)
         return select_positions(x, positions)
+
+
+class SoftmaxPredictor(Predictor):
+    """The backbone and its head with a softmax at the end, which is one too many."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Probabilities of (B, L) tokens: (B, outputs), or (B, L, outputs) a base."""
+        return super().forward(tokens).softmax(-1)
+
+
+def predictor(config: Config, kind: str, outputs: int, length: int, **options: Any) -> nn.Module:
+    """The network of a task.
+
+    Args:
+        config: settings.
+        kind: `classes`, `multilabel` or `per_base`.
+        outputs: classes or labels.
+        length: bases of the longest sequence; any will do.
+        options: those of `heads.Predictor`.
+    """
+    return (SoftmaxPredictor if config.softmax else Predictor)(Backbone(config), kind, outputs, **options)

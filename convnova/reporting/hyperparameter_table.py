@@ -10,8 +10,7 @@ from typing import Any
 
 import yaml
 
-from convnova.config import hyperparameter_sources
-from convnova.config.hyperparameters import Pretraining
+from convnova.config.hyperparameters import OUR_DEFAULT, Pretraining
 from convnova.config.run import Job, RunConfig
 from convnova.config.schema import Model
 from convnova.errors import ConvNovaError, nearest
@@ -127,8 +126,7 @@ def _source_of_setting(config: RunConfig, job: Job, key: str) -> str:
     for place, layer in layers.items():
         if layer and key in layer.settings:
             return (layer.source.get(key) if isinstance(layer.source, dict) else layer.source) or place
-    known = hyperparameter_sources.ARCHITECTURES.get(model.architecture, {})
-    return known.get(key, f"convnova/models/{model.architecture}.py")
+    return OUR_DEFAULT
 
 
 def _source_of_use(config: RunConfig, job: Job, key: str, value: Any) -> str:
@@ -137,6 +135,5 @@ def _source_of_use(config: RunConfig, job: Job, key: str, value: Any) -> str:
     if isinstance(source, dict) and key in source:
         return source[key]
     if value == Model.model_fields[key].default:
-        return hyperparameter_sources.MODEL.get(key, "default")
-    known = hyperparameter_sources.CHOSEN.get((key, value))
-    return known or (source if isinstance(source, str) else f"models.{job.model}.{key}")
+        return OUR_DEFAULT
+    return source if isinstance(source, str) else f"models.{job.model}.{key}"

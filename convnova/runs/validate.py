@@ -66,8 +66,7 @@ def _check_model(config: RunConfig, name: str, suite: str | None) -> None:
         pretraining = config.pretraining(name)
         _check_length("windows of pretraining", pretraining.length, settings)
         _check_checkpointing("pretraining", pretraining, model.architecture)
-        if pretraining.reverse_complement:
-            raise ConvNovaError("pretraining: reverse_complement = true: windows lie on one strand; leave it out")
+        configure(model.architecture, config.settings(name, suite) | pretraining.settings)
         if pretraining.padding is not None:
             raise ConvNovaError(f"pretraining: padding = {pretraining.padding}: windows have no padding; leave it out")
     if config.cost and not hasattr(settings, "length"):  # a model that has its length in its settings is built for each

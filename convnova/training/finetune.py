@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +165,8 @@ class Classification:
         rows = rows_of_step(data, self.settings.batch_size, self.seed, epoch, place)
         batch = collate(data, rows, self.padding)
         if self.settings.reverse_complement:
-            return augment_reverse_complement(batch, data.lengths[rows], self.padding, self.seed, step)
+            tokens = augment_reverse_complement(batch.tokens, data.lengths[rows], self.padding, self.seed, step)
+            return replace(batch, tokens=tokens)
         return batch
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -29,13 +29,17 @@ class AdamW:
 
     Args:
         model: its parameters that require a gradient are trained.
-        settings: `weight_decay`, what is `decayed`, `beta1` and `beta2`.
+        settings: `weight_decay`, what is `decayed`, `beta1` and `beta2`. A parameter that its model marks with an
+            attribute `no_decay` is never decayed.
     """
 
     def __init__(self, model: nn.Module, settings: Training):
         self.betas, self.steps, least = (settings.beta1, settings.beta2), 0, 0 if settings.decayed == "all" else 2
-        trained = [p for p in model.parameters() if p.requires_grad]
-        decayed, others = [p for p in trained if p.ndim >= least], [p for p in trained if p.ndim < least]
+        decayed: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
+        for p in model.parameters():
+            if p.requires_grad:
+                (decayed if p.ndim >= least and not hasattr(p, "no_decay") else others).append(p)
         self.groups = [(decayed, settings.weight_decay), (others, 0.0)]
         self.parameters = [parameter for parameters, _ in self.groups for parameter in parameters]
         self.means = [torch.zeros_like(p, memory_format=torch.preserve_format) for p in self.parameters]

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnova.config.hyperparameters import Pretraining
-from convnova.data.batches import Batch, name_rows
+from convnova.data.batches import Batch, Padding, augment_reverse_complement, name_rows
+from convnova.data.dna import PAD
 from convnova.data.masking import mask, mask_twice
 from convnova.data.windows import Windows
 from convnova.models.weights import save_weights
@@ -97,16 +98,21 @@ class MaskedLanguage:
         self.steps_per_epoch = -(-self.windows // self.settings.batch_size)
 
     def batch(self, step: int) -> Batch:
-        """The windows of a step with their masks."""
+        """The windows of a step with their masks, each from a strand drawn at random if the settings say so."""
         epoch, place = divmod(step, self.steps_per_epoch)
         size = self.settings.batch_size
         epoch_windows = order(len(self.data), self.settings.seed, epoch)[: self.windows]
-        return self._masked(self.data, epoch_windows[place * size : (place + 1) * size], step)
+        numbers = epoch_windows[place * size : (place + 1) * size]
+        tokens = self.data.tokens(numbers)
+        if self.settings.reverse_complement:
+            lengths, seed = (tokens != PAD).sum(1), self.settings.seed
+            tokens = augment_reverse_complement(torch.from_numpy(tokens), lengths, Padding(), seed, step).numpy()
+        return self._masked(tokens, numbers, step)
 
-    def _masked(self, data: Windows, numbers: np.ndarray, step: int) -> Batch:
-        """Windows with these numbers; `step` decides the masks."""
+    def _masked(self, tokens: np.ndarray, numbers: np.ndarray, step: int) -> Batch:
+        """Windows (B, L) with these numbers; `step` decides the masks."""
         masking = MASKING_SCHEMES[self.settings.masking]
-        inputs, positions, letters = masking(data.tokens(numbers), self.settings.masked, self.settings.seed, step)
+        inputs, positions, letters = masking(tokens, self.settings.masked, self.settings.seed, step)
         targets = torch.from_numpy(letters.astype(np.int64))
         rows = f"windows {name_rows(numbers)}"
         return Batch(torch.from_numpy(inputs), targets, len(targets), torch.from_numpy(positions), rows)
@@ -122,7 +128,7 @@ class MaskedLanguage:
         for first in range(0, count, size):
             part = numbers[first : first + size]
             # steps counted down from 2**32 - 1, which no training reaches: masks of their own for each batch
-            yield part, self._masked(self.valid, part, -1 - first & 0xFFFFFFFF)
+            yield part, self._masked(self.valid.tokens(part), part, -1 - first & 0xFFFFFFFF)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Mean cross entropy in nats and accuracy over masked bases of validation windows."""

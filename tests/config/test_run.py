@@ -80,7 +80,7 @@ def test_a_pretraining_has_the_hyperparameters_of_the_run_with_the_changes_of_th
     longer, convnova = (config.pretraining(model) for model in ("longer", "convnova"))
     assert (longer.epochs, longer.lr, convnova.epochs) == (7, 0.5, 3)
     assert (longer.source["epochs"], longer.source["lr"]) == ("models.longer.pretrain", "paper")
-    assert convnova.source["epochs"] == "pretrain" and longer.source["length"] == "released code"
+    assert convnova.source["epochs"] == "pretrain" and longer.source["length"] == "our default"
     assert config.pretraining_fingerprint("longer") != config.pretraining_fingerprint("convnova")
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -82,12 +84,13 @@ def test_either_strand_is_the_sequence_or_its_reverse_complement(padding):
     data = labelled(forward, [0] * 200)
     before = collate(data, np.arange(200), padding)
     after, again, other = (
-        batches.augment_reverse_complement(before, data.lengths, padding, seed=1, step=step) for step in (7, 7, 8)
+        replace(before, tokens=batches.augment_reverse_complement(before.tokens, data.lengths, padding, 1, step))
+        for step in (7, 7, 8)
     )
     rows = [row.strip("N.") for row in letters(after)]
     assert all(row in (sequence, opposite[sequence]) for row, sequence in zip(rows, forward, strict=True))
     assert 70 < sum(row != sequence for row, sequence in zip(rows, forward, strict=True)) < 130
-    assert ((before.tokens > 3) == (after.tokens > 3)).all() and before.targets is after.targets
+    assert ((before.tokens > 3) == (after.tokens > 3)).all()
     assert (again.tokens == after.tokens).all() and not (other.tokens == after.tokens).all()
 
 

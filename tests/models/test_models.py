@@ -33,7 +33,10 @@ TINY = {
     "convnova, reverse": ("convnova", {"width": 8, "kernel": 3, "blocks": 3, "second_branch": "reverse_complement"}),
     "unet": ("unet", {"width": 8, "kernel": 3, "blocks": 5, "dilation_base": 3}),
     "legnet": ("legnet", {"channels": [8, 8, 12], "kernel": 5}),
-    "basenji2": ("basenji2", {"width": 16, "tower_blocks": 2, "dilated_blocks": 3, "dropout": 0.0}),
+    "basenji2": (
+        "basenji2",
+        {"channels": [6, 10, 16], "inner": 8, "dilated_blocks": 3, "width": 24, "dropout": 0.0, "end_dropout": 0.0},
+    ),
     "convnext": ("convnext", {"width": 8, "blocks": 3}),
     "transformer": ("transformer", {"width": 16, "layers": 2, "heads": 2}),
     "hyenadna": ("hyenadna", {"width": 8, "layers": 2, "length": 200, "kernel_width": 8}),

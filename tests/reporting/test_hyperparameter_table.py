@@ -6,7 +6,6 @@ import pytest
 import yaml
 
 from convnova.cli.main import main
-from convnova.config.hyperparameter_sources import BEND
 from convnova.config.load import load, load_config
 from convnova.config.run import Job
 from convnova.errors import ConvNovaError
@@ -27,7 +26,7 @@ def test_every_value_of_the_papers_run_has_a_source(capsys):
     assert lines_of(capsys.readouterr().out).items() >= {
         "lr": ["0.0006", "released code"], "weight_decay": ["1e-05", "released code"],
         "batch_size": ["256", "released code"], "settings.kernel": ["7", "Penzar et al. 2023"],
-        "patience": ["None", "default: not used"],
+        "epochs": ["20", "released code of ConvNova"], "patience": ["None", "our default"],
     }.items()  # fmt: skip
     content = yaml.safe_load((CATALOGUE / "paper.yaml").read_text())
     content["models"] |= yaml.safe_load((CATALOGUE / "pretrained_by_others.yaml").read_text())["models"]
@@ -52,16 +51,16 @@ def test_pretraining_the_use_of_a_model_and_what_its_file_leaves_out_have_source
     }
     config = load(content, [], CATALOGUE)
     sourced = {model: lines_of(as_text(config, model=model)) for model in content["models"]}
+    bend = "Marin et al. 2024 (BEND)"
     for key, line in {
-        "pretrain.epochs": ["400", "paper"], "pretrain.lr": ["0.002", "pretrain"], "frozen": ["True", BEND],
-        "pretrain.seed": ["7", "models.convnova_frozen.pretrain"], "pretrain.coverage": ["whole", "our choice"],
-        "pretrain.length": ["1024", "released code"], "head": ["cnn", BEND], "pooling": ["mean", "released code"],
-        "strands": ["forward", "released code"], "settings.gate": ["product", "released code"],
-        "settings.dropout": ["0.0", "default: not used"],
+        "pretrain.epochs": ["400", "paper"], "pretrain.lr": ["0.002", "pretrain"], "frozen": ["True", bend],
+        "pretrain.seed": ["7", "models.convnova_frozen.pretrain"], "pretrain.coverage": ["whole", "our default"],
+        "pretrain.length": ["1024", "our default"], "head": ["cnn", bend], "pooling": ["mean", "our default"],
+        "strands": ["forward", "our default"], "settings.gate": ["product", "released code"],
     }.items():  # fmt: skip
         assert sourced["convnova_frozen"][key] == line
     assert sourced["caduceus_ph"]["strands"] == ["both", "Schiff et al. 2024"]
-    assert sourced["caduceus_ph"]["settings.states"] == ["16", "Schiff et al. 2024, released code"]
+    assert sourced["caduceus_ph"]["settings.states"] == ["16", "Schiff et al. 2024"]
     assert sourced["mine"]["strands"] == ["both", "my test"] and "pretrain.lr" not in sourced["mine"]
     assert sourced["cnn"]["strands"] == ["both", "run config"] and "head" not in sourced["cnn"]
 
@@ -76,7 +75,7 @@ def test_a_recipe_a_task_and_model_is_written_and_makes_the_same_run(tmp_path, c
     assert recipe["training"]["lr"] == 6e-4 and None not in recipe["training"].values()
     assert recipe["source"]["lr"] == "released code"
     assert recipe["source"].keys() == {**recipe["training"], **recipe["settings"]}.keys()
-    assert {"# strands = forward: released code", "# pooling = mean: released code"} <= {*text.splitlines()}
+    assert {"# strands = forward: our default", "# pooling = mean: our default"} <= {*text.splitlines()}
     one, other = (load(written | more, [], CATALOGUE) for more in ({}, {"recipes": str(tmp_path / "recipes")}))
     for job in one.jobs():
         place = job.model, job.suite, job.task
