@@ -197,7 +197,8 @@ def test_each_ablation_changes_one_thing_on_every_suite(suite):
     """The form published for the suite, of width 16, and in it what the variant's name says."""
     config = resolved(read_yaml(CATALOGUE / "ablations.yaml") | {"suites": [suite]})
     published = config.settings("published", suite)
-    form = {"width": 16, "kernel": 9, "blocks": 5, "dilation_base": 4, "tail_expansion": 2}
+    form = {"width": 16, "kernel": 9, "blocks": 5, "dilation_base": 4, "stacks": 1, "tail_expansion": 2, "ffn": False}
+    form |= {"final_conv": False, "second_branch": "complement", "gate": "product", "dropout": 0.0}
     of_suite = {"kernel": 5, "tail_expansion": 4, "final_conv": True} if suite == "genomic_benchmarks" else {}
     assert published == form | of_suite
     expected = {"published": {}, "pretrained": {}, "down_sampling": {}}

@@ -24,7 +24,7 @@ DOWN = {"down": {"like": "convnova_scratch", "title": "down", "architecture": "u
         ({"models": {"cnn": {"suites": {"mine": {"training": {"checkpointing": True}}}}}}, "models.cnn.suites.mine.training on mine/H3.* checkpointing = true.* cnn"),
         ({"models": DOWN, "finetune": {"checkpointing": True}}, "models.down.training on mine/H3.* checkpointing = true.* unet"),
         ({"genome": "hg38", "models": ["transformer"], "pretrain": {"checkpointing": True}}, "models.transformer.pretraining.* checkpointing = true"),
-        ({"genome": "hg38", "models": ["convnova"], "pretrain": {"reverse_complement": True}}, "models.convnova.pretraining.* reverse_complement = true"),
+        ({"genome": "hg38", "models": {"convnova": {"pretrain": {"settings": {"dropuot": 0.1}}}}}, "models.convnova.settings.dropuot.* 'dropout'"),
         ({"genome": "hg38", "models": {"convnova": {"pretrain": {"padding": "pooled"}}}}, "models.convnova.pretraining.* padding = pooled"),
         ({"genome": "hg38", "models": {"hyenadna": {"pretrain": {"length": 4096}}}}, "models.hyenadna.settings.length = 1024.* 4096"),
         ({"suites": {"nucleotide_transformer": ["enhancers_types"]}, "simulate": {}}, "suites.nucleotide_transformer.tasks.enhancers_types.* promoter_tata"),
@@ -43,9 +43,9 @@ def test_a_length_that_a_model_cannot_be_measured_at_is_refused(monkeypatch):
     monkeypatch.setattr("convnova.models.huggingface.find_spec", lambda name: True)
     theirs = {"like": "hyenadna_released", "title": "theirs", "settings": {"path": "no/such", "needs": ""}}
     content = {"models": {"hyenadna_scratch": {}, "theirs": theirs}}
-    with pytest.raises(ConvNovaError, match=r"^models.theirs.settings.longest = 16000: .*`cost`.* 65536"):
+    with pytest.raises(ConvNovaError, match=r"^models.theirs.settings.longest = 1024: .*`cost`.* 65536"):
         validate(load(content | {"cost": {"lengths": [4096, 65536]}}, [], CATALOGUE))
-    validate(load(content | {"cost": {"lengths": [4096, 16000]}}, [], CATALOGUE))
+    validate(load(content | {"cost": {"lengths": [512, 1024]}}, [], CATALOGUE))
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "ablations.yaml", "cost.yaml", "search.yaml", "embedded_models.yaml"])
