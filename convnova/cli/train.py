@@ -127,17 +127,16 @@ def finetune_job(config: "RunConfig", job: "Job", dataset: Path, out: Path, weig
 
     inputs = {"task": dataset} | ({"weights": weights} if weights else {})
     provenance, checkpoints = _provenance(config, config.job_fingerprint(job), inputs, out)
-    settings_and_inputs = checkpoints.name
-    if restore_results(out, settings_and_inputs):
+    settings_and_inputs, keep = checkpoints.name, job.protocol in config.keep_weights
+    if restore_results(out, settings_and_inputs, keep):
         return
     data, task, about = read_task(dataset), config.task(job), config.models[job.model]
+    network = job_network(config, job, data)
     description = {
         **job._asdict(),
         "architecture": about.architecture,
-        "settings": config.settings(job.model, job.suite, job.task),
-        "receptive_field": receptive_field(
-            about.architecture, config.settings(job.model, job.suite, job.task), task.kind
-        ),
+        "settings": network["settings"],
+        "receptive_field": receptive_field(about.architecture, network["settings"], task.kind),
         "frozen": about.frozen,
         "head": about.head,
         "simulated": config.simulated,
@@ -145,11 +144,31 @@ def finetune_job(config: "RunConfig", job: "Job", dataset: Path, out: Path, weig
     finetune(
         build_job_model(config, job, data, weights), data, task, config.training(job), job.protocol, job.seed, out,
         strands=config.strands(job.model, job.suite), label=job.name, checkpoints=checkpoints, about=description,
-        provenance=provenance,
+        network=network if keep else None, provenance=provenance,
     )  # fmt: skip
     shutil.rmtree(checkpoints.parent, ignore_errors=True)  # those of other settings too
     if "SLURM_JOB_ID" in os.environ:
-        keep_results(out, settings_and_inputs)
+        keep_results(out, settings_and_inputs, keep)
+
+
+def job_network(config: "RunConfig", job: "Job", data: "TaskDataset") -> dict[str, Any]:
+    """The arguments of `models.build_predictor` for the network of a job.
+
+    Args:
+        config: the run.
+        job: one of `config.jobs()`.
+        data: the tokenized task; gives the number of outputs and the longest sequence.
+    """
+    about, padding = config.models[job.model], config.training(job).of_protocol(job.protocol).padding
+    return {
+        "architecture": about.architecture,
+        "settings": config.settings(job.model, job.suite, job.task),
+        "kind": data.kind,
+        "outputs": data.outputs,
+        "length": data.longest(config.task(job).max_length),
+        **about.model_dump(include={"pooling", "head", "frozen"}),
+        "pool_padding": padding != "masked",
+    }
 
 
 def build_job_model(config: "RunConfig", job: "Job", data: "TaskDataset", weights: Path | None) -> Any:
@@ -158,7 +177,7 @@ def build_job_model(config: "RunConfig", job: "Job", data: "TaskDataset", weight
     Args:
         config: the run.
         job: one of `config.jobs()`.
-        data: the tokenized task; gives the number of outputs and the longest sequence.
+        data: the tokenized task.
         weights: the pretrained model, for models that start from one.
 
     Returns:
@@ -174,11 +193,8 @@ def build_job_model(config: "RunConfig", job: "Job", data: "TaskDataset", weight
     pretrained = config.models[job.model].pretrained
     if pretrained != (weights is not None):
         raise ConvNovaError(f"{job.model}: expected {'pretrained' if pretrained else 'no'} weights, found {weights}")
-    about, training, longest = config.models[job.model], config.training(job), data.longest(config.task(job).max_length)
-    options = about.model_dump(include={"pooling", "head", "frozen"})
-    options["pool_padding"] = training.of_protocol(job.protocol).padding != "masked"
-    arguments = (about.architecture, config.settings(job.model, job.suite, job.task), data.kind, data.outputs, longest)
-    model = new_model(lambda: build_predictor(*arguments, **options), job.seed, training.checkpointing)
+    network, checkpointing = job_network(config, job, data), config.training(job).checkpointing
+    model = new_model(lambda: build_predictor(**network), job.seed, checkpointing)
     if weights is not None:
         load_backbone(model, weights)
     return model

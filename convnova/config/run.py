@@ -71,6 +71,7 @@ class RunConfig(Strict):
     finetune: Training = Training()
     seeds: list[Annotated[int, Field(ge=0)]] = Field([1, 2, 3], min_length=1)
     protocols: list[schema.Protocol] = Field(["heldout", "released"], min_length=1)
+    keep_weights: list[schema.Protocol] = Field(["heldout"], description="protocols whose fine-tunings keep weights")
     models: dict[Name, Model] = Field(min_length=1)
     suites: dict[Name, Suite] = {}
     cost: schema.Cost | None = Field(None, description="measure what the models cost; default no")
@@ -80,7 +81,8 @@ class RunConfig(Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "RunConfig":
-        for key, values in (("seeds", self.seeds), ("protocols", self.protocols)):
+        for key in ("seeds", "protocols", "keep_weights"):
+            values = getattr(self, key)
             if len(set(values)) != len(values):
                 raise ValueError(f"{key} = {values}: each only once")
         if self.ablation:

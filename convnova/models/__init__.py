@@ -154,3 +154,9 @@ def build_predictor(
     if hasattr(module, "predictor"):
         return module.predictor(config, kind, outputs, length, **options)
     return Predictor(module.Backbone(config), kind, outputs, **options)
+
+
+def bytes_of_weights(*network: Any) -> int:
+    """Size of the weights of `build_predictor(*network)`, without making them."""
+    with torch.device("meta"):
+        return sum(tensor.nbytes for tensor in build_predictor(*network).state_dict().values())

@@ -14,6 +14,9 @@ from convnova.errors import ConvNovaError
 from convnova.files import atomic
 from convnova.log import log
 
+FORM = 1
+"""Version of the JSON beside weights; it rises when code that reads the older form would misread the newer."""
+
 
 def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
     """Load weights into a module, all of them and nothing else.
@@ -43,7 +46,7 @@ def save_weights(weights: Mapping[str, Tensor], path: str | Path, about: dict[st
     Args:
         weights: tensors by parameter name.
         path: the safetensors file; the JSON has the same name with the ending `.json`.
-        about: what the JSON says.
+        about: what the JSON says, besides the version of its form.
 
     Raises:
         ConvNovaError, OSError: the disk is full or cannot be written; the files of before are still there.
@@ -53,7 +56,7 @@ def save_weights(weights: Mapping[str, Tensor], path: str | Path, about: dict[st
         with full_disk_refused(path):
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, temporary)
         with atomic(path.with_suffix(".json")) as description:
-            description.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+            description.write_text(json.dumps({"form": FORM, **about}, indent=2) + "\n", encoding="utf-8")
             path.unlink(missing_ok=True)
 
 
@@ -71,13 +74,16 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read weights and the JSON beside them.
 
     Raises:
-        ConvNovaError: one of the two is missing or damaged.
+        ConvNovaError: one of the two is missing, damaged or of a newer form.
     """
     path = Path(path)
     try:
-        return load_file(path), json.loads(path.with_suffix(".json").read_text())
+        weights, about = load_file(path), json.loads(path.with_suffix(".json").read_text())
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise ConvNovaError(f"{path}: expected weights and a JSON beside them: {error}; train again") from error
+    if about.get("form", FORM) > FORM:
+        raise ConvNovaError(f"{path}: expected form {FORM} or older, found {about['form']}; install a newer convnova")
+    return weights, about
 
 
 def load_backbone(model: nn.Module, path: str | Path) -> None:

@@ -19,7 +19,14 @@ from convnova.reporting.report_provenance import Traces, data_files, numbers
 from convnova.reporting.scores import read_scores
 from convnova.reporting.suite_tables import suite_tables
 from convnova.reporting.table import SIMULATED, Table
-from convnova.runs.outputs import TEST_ROW_TABLE, audits, extra_table_titles, figure_titles, test_row_tasks
+from convnova.runs.outputs import (
+    TEST_ROW_TABLE,
+    audits,
+    extra_table_titles,
+    figure_titles,
+    kept_weights,
+    test_row_tasks,
+)
 from convnova.runs.provenance_table import provenance_frame, provenance_sentence
 from convnova.runs.status import STATES, counts, steps
 from convnova.runs.trace import Run, read_trace
@@ -124,7 +131,13 @@ def _overview(config: RunConfig, traces: Traces) -> dict[str, list[str]]:
     terms |= {"seeds": [", ".join(map(str, config.seeds))], "protocols": [", ".join(config.protocols)]}
     terms["packages"] = list(dict.fromkeys(trace.packages for trace in traces.values()))
     made = provenance_frame({job: trace.record["provenance"] for job, trace in traces.items()})
-    return terms | {"results": list(filter(None, [provenance_sentence(config, made)]))}
+    terms["results"] = list(filter(None, [provenance_sentence(config, made)]))
+    weights = [path for file in kept_weights(config) if (path := config.local_path(file)).is_file()]
+    if weights:
+        size = sum(path.stat().st_size for path in weights) / 1e6
+        line = f"{len(weights):,} fine-tuned models, {size:,.1f} MB; convnova.load reads them, such as {weights[0]}"
+        terms["weights"] = [line]
+    return terms
 
 
 def _data_uri(path: Path) -> str:

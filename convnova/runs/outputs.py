@@ -184,6 +184,12 @@ def finetuning_files(config: "RunConfig", *names: str, tasks: list[tuple[str, st
     return [f"{job.folder(config.run)}/{name}" for job in jobs for name in names]
 
 
+def kept_weights(config: "RunConfig") -> list[str]:
+    """The weights of every fine-tuning that keeps them."""
+    jobs = [job for job in config.jobs() if job.protocol in config.keep_weights]
+    return [f"{job.folder(config.run)}/weights.safetensors" for job in jobs]
+
+
 def tables(config: "RunConfig", *names: str) -> list[str]:
     """These tables in every format that they have; default those that are made from scores."""
     names = names or (*config.suites, *extra_table_titles(config))
@@ -228,7 +234,7 @@ def final_files(config: "RunConfig") -> list[str]:
         wanted.append("study")
     if config.cost:
         wanted.append("cost")
-    files = tables(config, *wanted)
+    files = [*tables(config, *wanted), *kept_weights(config)]
     if config.search:
         return files
     paired = tables(config, TEST_ROW_TABLE) if test_row_tasks(config) else []

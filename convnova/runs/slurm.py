@@ -19,6 +19,8 @@ from convnova.log import log
 PROFILE = "slurm/config.yaml"
 FINETUNING_RESULTS = ("log.csv", "predictions.parquet", "metrics.json")
 """The last one is written last."""
+KEPT_WEIGHTS = ("weights.safetensors", "weights.json")
+"""What a fine-tuning writes besides where the config keeps its weights."""
 PROFILE_KEYS = {
     "partition": "`partition`, `gpu_partition`", "account": "`account`", "cpus-per-task": "`threads`",
     "gpus": "`gpus` (0 on a cluster without GPUs), `gpu_type`",
@@ -117,7 +119,7 @@ def _jobs_submitted_from(folder: Path) -> list[str]:
     return sorted({job for job, place, comment in rows if Path(place) == folder and comment.startswith("rule_")})
 
 
-def keep_results(out: Path, fingerprint: str) -> None:
+def keep_results(out: Path, fingerprint: str, weights: bool) -> None:
     """Give the results of a fine-tuning a second name, until the whole run has ended.
 
     Where one of several fine-tunings in a job fails, Snakemake deletes the results of all and runs all again.
@@ -125,20 +127,30 @@ def keep_results(out: Path, fingerprint: str) -> None:
     Args:
         out: folder of the results.
         fingerprint: hash of settings and inputs.
+        weights: whether its weights are among the results.
     """
     copies = out / ".finished" / fingerprint
     shutil.rmtree(copies.parent, ignore_errors=True)
     copies.mkdir(parents=True)
-    for name in FINETUNING_RESULTS:
+    for name in (KEPT_WEIGHTS if weights else ()) + FINETUNING_RESULTS:
         os.link(out / name, copies / name)
 
 
-def restore_results(out: Path, fingerprint: str) -> bool:
-    """Take back results of `keep_results`, if there are any of the same settings and inputs; says whether there are."""
-    copies = out / ".finished" / fingerprint
-    if not (copies / FINETUNING_RESULTS[-1]).exists():
+def restore_results(out: Path, fingerprint: str, weights: bool) -> bool:
+    """Take back results of `keep_results`, if there are any of the same settings and inputs.
+
+    Args:
+        out: folder of the results.
+        fingerprint: hash of settings and inputs.
+        weights: whether its weights are among the results.
+
+    Returns:
+        Whether there are any.
+    """
+    copies, names = out / ".finished" / fingerprint, (KEPT_WEIGHTS if weights else ()) + FINETUNING_RESULTS
+    if not all((copies / name).exists() for name in names):
         return False
-    for name in FINETUNING_RESULTS:
+    for name in names:
         os.utime(copies / name)
         with atomic(out / name) as path:
             path.unlink()

@@ -21,6 +21,7 @@ from convnova.config.load import load_config
 from convnova.config.run import RunConfig
 from convnova.errors import ConvNovaError, nearest
 from convnova.log import log
+from convnova.runs.outputs import kept_weights
 
 STATES = ("done", "stale", "running", "interrupted", "failed", "missing")
 SILENT = 600
@@ -146,6 +147,10 @@ def as_text(config: RunConfig, steps: list[Step]) -> str:
     for state in ("failed", "interrupted", "running", "stale"):
         of_state = [step for step in steps if step.state == state]
         text += [f"{state}: {step.name}: {step.detail}\n  log: {step.log}" for step in of_state]
+    sizes = [path.stat().st_size for file in kept_weights(config) if (path := config.local_path(file)).is_file()]
+    if sizes:
+        place = f"{config.results}/runs/SUITE/TASK/MODEL/PROTOCOL/seed=N/weights.safetensors"
+        text.append(f"weights: {len(sizes):,} files, {sum(sizes) / 1e6:,.1f} MB: {place}")
     return "\n".join(text)
 
 

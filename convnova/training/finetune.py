@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from convnova.evaluation.predict import predict
 from convnova.evaluation.prediction_file import write_predictions
 from convnova.evaluation.scoring import interval, labels_of, per_batch, score
 from convnova.files import write_json
-from convnova.models.weights import load_strictly
+from convnova.models.weights import load_strictly, save_weights
 from convnova.training.loop import Trainer
 from convnova.training.optimization import CPU_BASES, in_precision
 from convnova.training.provenance import Provenance
@@ -49,6 +49,7 @@ def finetune(
     label: str = "fine-tuning",
     checkpoints: Path | None = None,
     about: Mapping[str, Any] | None = None,
+    network: Mapping[str, Any] | None = None,
     provenance: Provenance | None = None,
 ) -> dict[str, Any]:
     """Train, choose the epoch, predict the test split, and write the results to `out`.
@@ -71,6 +72,8 @@ def finetune(
         label: shown in the progress bar and in messages.
         checkpoints: folder for the state of the training, deleted at the end; default: below `out`.
         about: what else `metrics.json` says.
+        network: the arguments of `models.build_predictor` that build the model. With them `weights.safetensors` and its
+            JSON are written too, from which `convnova.load` makes the model again.
         provenance: what the result was made from.
 
     Returns:
@@ -110,6 +113,9 @@ def finetune(
     }
     fold = seed if protocol == "cv" else None
     write_predictions(out / "predictions.parquet", splits["test"], predicted, provenance.fingerprint, fold)
+    if network is not None:
+        use = {"classes": dataset.classes, "max_length": task.max_length, "padding": asdict(padding)}
+        save_weights(history.best_weights, out / "weights.safetensors", {"network": dict(network), **use, **metrics})
     write_json(out / "metrics.json", metrics)
     shutil.rmtree(trainer.checkpoints, ignore_errors=True)
     return metrics

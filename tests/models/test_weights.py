@@ -13,7 +13,7 @@ def test_weights_and_their_json_come_back_as_saved(tmp_path):
     weights = {"w": torch.randn(3, 4).T, "b": torch.tensor([1.5])}
     save_weights(weights, tmp_path / "a/weights.safetensors", {"seed": 7})
     found, about = load_weights(tmp_path / "a/weights.safetensors")
-    assert about == {"seed": 7} and found.keys() == weights.keys()
+    assert about == {"form": 1, "seed": 7} and found.keys() == weights.keys()
     assert all(torch.equal(found[name], weights[name]) for name in weights)
 
 

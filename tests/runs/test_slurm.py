@@ -74,15 +74,17 @@ def test_jobs_that_do_not_end_and_a_controller_that_does_not_answer_are_errors(c
         check_slurm([("all", {})], Path.cwd())
 
 
-def test_results_that_snakemake_deleted_are_taken_back_if_settings_and_inputs_are_the_same(tmp_path):
-    names = ["log.csv", "metrics.json", "predictions.parquet"]
+@pytest.mark.parametrize("weights", [False, True])
+def test_results_that_snakemake_deleted_are_taken_back_if_settings_and_inputs_are_the_same(tmp_path, weights):
+    names = ["log.csv", "metrics.json", "predictions.parquet"] + weights * ["weights.json", "weights.safetensors"]
     for name in names:
         (tmp_path / name).write_text(f"content of {name}")
-    keep_results(tmp_path, "before")
-    keep_results(tmp_path, "now")
+    keep_results(tmp_path, "before", weights)
+    keep_results(tmp_path, "now", weights)
     for name in names:
         (tmp_path / name).unlink()
-    assert not restore_results(tmp_path, "before") and not (tmp_path / "log.csv").exists()
-    assert restore_results(tmp_path, "now")
+    assert not restore_results(tmp_path, "before", weights) and not (tmp_path / "log.csv").exists()
+    assert restore_results(tmp_path, "now", weights)
     assert {name: (tmp_path / name).read_text() for name in names} == {name: f"content of {name}" for name in names}
     assert sorted(path.name for path in tmp_path.iterdir()) == [".finished", *names]
+    assert restore_results(tmp_path, "now", True) == weights, "not where the weights are wanted and were not kept"

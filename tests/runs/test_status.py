@@ -37,7 +37,9 @@ def test_a_finished_run_is_done(small):
     (config,) = runs(None)
     found = steps(config)
     assert len(found) == 1 + 2 * 2 * 2 and {step.state for step in found} == {"done"}
-    head, *table = as_text(config, found).splitlines()
+    head, *table, weights = as_text(config, found).splitlines()
+    sizes = [path.stat().st_size for path in Path("results/small/runs").rglob("weights.safetensors")]
+    assert len(sizes) == 4 and f"4 files, {sum(sizes) / 1e6:,.1f} MB" in weights
     assert head == "small (simulated genome): 9 of 9 results are in"
     assert [" ".join(line.split()) for line in table] == [
         "suite model done", "pretraining convnova 1",

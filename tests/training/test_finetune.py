@@ -29,6 +29,7 @@ from convnova.models.weights import load_weights, save_weights
 from convnova.randomness import torch_seed
 from convnova.training.finetune import Classification, finetune, padding_of
 from convnova.training.loop import Interrupted
+from convnova.training.optimization import in_precision
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 SETTINGS = {"width": 8, "kernel": 5, "blocks": 2}
@@ -131,6 +132,27 @@ def test_from_python_a_model_a_dataset_and_settings_are_enough(setting):
     assert result["mcc"] == expected["mcc"] and result["epochs"] == expected["epochs"]
     assert result["parameters"] == expected["parameters"] == sum(p.numel() for p in model.parameters()) > 17_000
     assert {path.name for path in out.iterdir()} == {"log.csv", "predictions.parquet", "metrics.json"}
+
+
+def test_weights_are_kept_by_the_protocols_that_the_config_names_and_change_no_other_result(setting):
+    """The file beside them is enough to build the network again, and its predictions are those that were written."""
+    out = setting.run()
+    assert not (setting.run(protocol="released") / "weights.safetensors").exists()
+    weights, about = load_weights(out / "weights.safetensors")
+    result = metrics(out)
+    assert about["form"] == 1 and about.items() >= result.items()
+    assert (about["classes"], about["max_length"]) == (["0", "1"], 55)
+    model = build_predictor(**about["network"])
+    model.load_state_dict(weights)
+    rows = split_rows(read_task(setting.folder / "1.safetensors"), "heldout", 1, about["max_length"])["test"]
+    with in_precision(about["provenance"]["precision"], torch.device("cpu")):
+        again = predict(model, rows, Padding(**about["padding"]), 60)
+    np.testing.assert_allclose(again, predictions(out)[2], atol=1e-6)
+    setting.config = setting.config.model_copy(update={"keep_weights": []})
+    without = setting.run()
+    assert {path.name for path in without.iterdir()} == {"log.csv", "predictions.parquet", "metrics.json"}
+    assert np.array_equal(predictions(without)[2], predictions(out)[2])
+    assert metrics(without)["epochs"] == result["epochs"] and metrics(without).keys() == result.keys()
 
 
 def test_heldout_does_not_look_at_the_test_labels_and_released_does(setting):

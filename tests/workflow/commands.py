@@ -22,5 +22,8 @@ def snakemake(folder: Path, *words: str, code: int = 0) -> str:
 
 
 def jobs(printed: str) -> dict[str, int]:
-    """Rule to number of jobs, from the table that snakemake prints."""
-    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE)}
+    """Rule to number of jobs, from the table that snakemake prints; `finetune` counts `finetune_scores` too."""
+    counts = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE)}
+    if "finetune_scores" in counts:
+        counts["finetune"] = counts.get("finetune", 0) + counts["finetune_scores"]
+    return counts

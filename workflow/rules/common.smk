@@ -20,9 +20,11 @@ try:
         read_yaml(file)
     RUN = load(config, FILES, CATALOGUE)
     if workflow.is_main_process:
-        from convnova.runs.validate import check_files, validate
+        from convnova.runs.validate import check_files, disk_for_weights, validate
 
         validate(RUN, FILES)
+        if disk := disk_for_weights(RUN):
+            print(disk, file=sys.stderr)
         # Where the user's files are in a storage, Snakemake itself says what is missing.
         if not workflow.storage_settings.default_storage_provider:
             check_files(RUN, FILES)

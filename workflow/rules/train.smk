@@ -37,10 +37,14 @@ rule finetune:
         metrics=f"{FINETUNING}/metrics.json",
         predictions=f"{FINETUNING}/predictions.parquet",
         history=f"{FINETUNING}/log.csv",
+        weights=f"{FINETUNING}/weights.safetensors",
+        about=f"{FINETUNING}/weights.json",
     log:
         FINETUNING.replace(f"{RESULTS}/runs", f"{RESULTS}/logs/finetune") + ".log",
     benchmark:
         FINETUNING.replace(f"{RESULTS}/runs", f"{RESULTS}/benchmarks/finetune") + ".tsv"
+    wildcard_constraints:
+        protocol="|".join(RUN.keep_weights) or "(?!)",
     conda:
         CONDA
     resources:
@@ -53,6 +57,16 @@ rule finetune:
     shell:
         "convnova --log {log:q} finetune --config {input.config:q} --job {params.job:q} "
         "--dataset {input.dataset:q} {params.weights:q} --out {params.folder:q} --threads {threads:q}"
+
+
+# The protocols whose weights the config does not keep.
+use rule finetune as finetune_scores with:
+    output:
+        metrics=f"{FINETUNING}/metrics.json",
+        predictions=f"{FINETUNING}/predictions.parquet",
+        history=f"{FINETUNING}/log.csv",
+    wildcard_constraints:
+        protocol=f"(?!({'|'.join(RUN.keep_weights)})/)[^/]+",
 
 
 rule cost:
