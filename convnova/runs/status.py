@@ -163,7 +163,9 @@ def what_failed(config: RunConfig) -> str:
 def where_to_look(config: RunConfig) -> str:
     """What a finished run made, and where a reader begins."""
     found = [path for path in ("report.html", "tables", "figures") if (config.results / path).exists()]
-    return "\n".join([f"{config.run}: done. Begin with the first of these:", *(f"  {config.results / path}" for path in found)])
+    return "\n".join(
+        [f"{config.run}: done. Begin with the first of these:", *(f"  {config.results / path}" for path in found)]
+    )
 
 
 def as_json(steps_of: dict[str, list[Step]]) -> str:

@@ -12,6 +12,8 @@ def test_the_layers_of_the_published_baseline():
     rest = 6 * 100 + 2 * (16 + 8 + 4) + (25 * 4 + 1) * 512 + 513 * 2
     assert sum(p.numel() for p in model.parameters()) == convolutions + rest
     assert model(torch.zeros(3, 251, dtype=torch.uint8)).shape == (3, 2)
+    names = [type(layer).__name__ for layer in model.convolutions if not isinstance(layer, torch.nn.Identity)]
+    assert names == ["Conv1d", "BatchNorm1d", "ReLU", "MaxPool1d", *["Conv1d", "BatchNorm1d", "MaxPool1d"] * 2]
 
 
 def test_short_sequences_are_read_at_the_shortest_length_that_leaves_something():
@@ -27,4 +29,8 @@ def test_the_published_size_is_that_of_1024_bases():
 
 def test_an_output_a_base():
     model = PerBaseCNN(Config(embedding=8), outputs=9).eval()
-    assert model(torch.zeros(2, 133, dtype=torch.uint8)).shape == (2, 133, 9)
+    read: list[torch.Tensor] = []
+    model.head.register_forward_hook(lambda _, inputs, __: read.append(inputs[0]))
+    tokens = torch.randint(0, 5, (2, 133), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    assert model(tokens).shape == (2, 133, 9)
+    assert (read[0] < 0).any(), "no ReLU but after the first convolution"

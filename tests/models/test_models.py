@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 
 import convnova.models
 from convnova.cli.train import build_job_model
+from convnova.config.hyperparameters import Training
 from convnova.config.load import load
 from convnova.config.run import Job
 from convnova.data.batches import Padding, reverse_complement_batch
@@ -22,6 +24,7 @@ from convnova.models.layers import BatchNorm
 from convnova.models.transformer import rotated
 from convnova.models.weights import save_weights
 from convnova.runs.validate import validate
+from convnova.training.optimization import AdamW
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 TINY = {
@@ -217,6 +220,47 @@ def test_reverse_complementing_exchanges_the_halves_of_caduceus_ps_and_keeps_its
     torch.testing.assert_close(whole(opposite), whole(tokens), atol=1e-5, rtol=1e-5)
     letters = stirred(MaskedLanguageModel(build_backbone(*TINY["caduceus-ps"])))
     torch.testing.assert_close(letters(opposite), letters(tokens).flip(1)[..., [3, 2, 1, 0, 4]], atol=1e-5, rtol=1e-5)
+
+
+def test_the_softmax_of_the_released_legnet_is_taken_of_its_logits():
+    torch.manual_seed(0)
+    plain, released = (build_predictor("legnet", {"channels": [8, 8], "softmax": softmax}, "classes", 3, 60)
+                       for softmax in (False, True))  # fmt: skip
+    released.load_state_dict(stirred(plain).state_dict())
+    tokens = random_tokens(4, 60)
+    torch.testing.assert_close(released.eval()(tokens), plain(tokens).softmax(1))
+
+
+@pytest.mark.parametrize("architecture", ["hyenadna", "caduceus"])
+def test_initial_weights_are_those_of_the_authors(architecture):
+    """Embeddings of 0.02; biases of zero; the last layer before each of the 4 sums scaled down. HyenaDNA draws all
+    linear layers from a normal distribution, Caduceus evenly between -1 / sqrt(inputs) and that."""
+    torch.manual_seed(0)
+    model = build_backbone(architecture, {"width": 128, "layers": 2 if architecture == "hyenadna" else 4})
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+    assert weights["embedding.weight"].std().item() == pytest.approx(0.02, rel=0.1)
+    if architecture == "caduceus":
+        for layer in range(4):
+            assert weights[f"layers.{layer}.leave.weight"].abs().max().item() == pytest.approx(256**-0.5 / 2, rel=0.01)
+            assert weights[f"layers.{layer}.enter.weight"].abs().max().item() == pytest.approx(128**-0.5, rel=0.01)
+        return
+    for name, weight in weights.items():
+        if name.endswith("bias") and "short" not in name and not re.fullmatch(r"hyenas\.\d\.bias", name):
+            assert not weight.any(), name
+        if weight.ndim == 2:
+            scaled = "out" in name or name.endswith(".3.weight")
+            assert weight.std().item() == pytest.approx(0.01 if scaled else 0.02, rel=0.15), name
+
+
+@pytest.mark.parametrize(
+    "architecture, plain",
+    [("hyenadna", r"hyenas\.0\.kernel\."), ("caduceus", r"embedding|.*a_log|.*\.d$"), ("legnet", "none")],
+)
+def test_what_the_authors_keep_from_weight_decay_is_kept_from_it(architecture, plain):
+    model = build_backbone(architecture, {"legnet": {}}.get(architecture, {"width": 8, "layers": 1}))
+    names = {id(p): name for name, p in model.named_parameters()}
+    (decayed, _), _ = AdamW(model, Training(decayed="all")).groups
+    assert {names[id(p)] for p in decayed} == {name for name in names.values() if not re.match(plain, name)}
 
 
 def test_convnova_has_no_symmetry_between_the_strands():

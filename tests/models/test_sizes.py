@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from convnova.config.load import load
 from convnova.models import build_backbone, build_predictor, receptive_field
@@ -79,9 +80,43 @@ def test_hyenadna_has_the_parameters_of_the_released_class_but_for_ten_rows_of_t
         assert count(model) + (16 - 6) * settings["width"] == RELEASED_HYENADNA[suite]
 
 
-def test_basenji2_has_the_published_size():
-    """multimolecule.danling.org/models/basenji: with 5,313 human tracks."""
-    assert is_as_published(count(build_predictor("basenji2", {}, "classes", 5313, 500)), "30.09M")
+def convolutions(model) -> list[tuple[int, int, int, int]]:
+    """Channels in and out, taps and dilation of each convolution, in order."""
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv1d)]
+    return [(layer.in_channels, layer.out_channels, *layer.kernel_size, *layer.dilation) for layer in layers]
+
+
+def dilated(channels: int, dilations: list[int]) -> list[tuple[int, int, int, int]]:
+    return [layer for rate in dilations for layer in ((channels, 384, 3, rate), (384, channels, 1, 1))]
+
+
+def test_basenji2_has_the_layers_that_convnovas_authors_released():
+    """As printed by their class with their arguments for Genomic Benchmarks: 7,433,767 parameters without a head."""
+    model = build_backbone(*configured("basenji2", "genomic_benchmarks"))
+    tower = [(5, 288, 15, 1), (288, 339, 5, 1), (339, 399, 5, 1), (399, 470, 5, 1)]
+    assert convolutions(model) == [*tower, *dilated(470, [1, 2, 3, 4, 6, 9, 14]), (470, 512, 1, 1)]
+    assert count(model) == 7_433_767
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm1d)]
+    assert {layer.eps for layer in norms} == {1e-3} and all(layer.weight.all() for layer in norms)
+
+
+def test_basenji2_has_the_published_layers_and_size():
+    """calico/basenji, manuscripts/cross2020/params_human.json: channels grow 1.1776 times and dilations 1.5 times, each
+    rounded. The size with 5,313 human tracks is that of multimolecule.danling.org/models/basenji."""
+    model = build_predictor("basenji2", {}, "classes", 5313, 500)
+    channels = [5, 288, 339, 399, 470, 554, 652, 768]
+    tower = [(*pair, 5 if i else 15, 1) for i, pair in enumerate(zip(channels, channels[1:], strict=False))]
+    blocks = dilated(768, [1, 2, 3, 4, 6, 9, 14, 21, 32, 48, 72])
+    assert convolutions(model) == [*tower, *blocks, (768, 1536, 1, 1)]
+    assert is_as_published(count(model), "30.09M")
+    scales = [layer.weight.any().item() for layer in model.modules() if isinstance(layer, nn.BatchNorm1d)]
+    assert scales == [True] * 7 + [True, False] * 11 + [True], "each dilated block is the identity at first"
+
+
+def test_legnet_has_the_size_that_convnovas_authors_released():
+    """Counted in their class: 2,126,770 with two classes, 130 of them in the last layer."""
+    architecture, settings = configured("legnet", "genomic_benchmarks")
+    assert count(build_predictor(architecture, settings, "classes", 2, 500)) == 2_126_770
 
 
 def test_the_u_net_has_the_parameters_of_convnova():
