@@ -98,6 +98,11 @@ def table_rows(table: Table) -> list[dict[str, str]]:
     return [{head.text: cell.text for head, cell in zip(read.heads, row, strict=True)} for row in read.rows]
 
 
+def table_texts(table: Table) -> list[list[str]]:
+    """The texts of a table, row by row."""
+    return [[cell.text for cell in row] for row in layout(table).rows]
+
+
 def made_up(seed: int, n: int, classes: int = 2, skill: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Labels and probabilities; class k's score is shifted by `skill` where it is the label."""
     rng = np.random.default_rng(seed)

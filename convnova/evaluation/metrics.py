@@ -47,6 +47,23 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
+def sequence_confusions(labels: np.ndarray, predicted: np.ndarray, lengths: np.ndarray, classes: int) -> np.ndarray:
+    """Count the bases of each sequence by true and predicted class.
+
+    Args:
+        labels: class ids (bases,), sequence after sequence.
+        predicted: class ids (bases,).
+        lengths: bases of each sequence (n,).
+        classes: how many classes there are.
+
+    Returns:
+        int64 (n, classes, classes), true classes in rows.
+    """
+    sequence = np.repeat(np.arange(len(lengths)), lengths)
+    cells = (sequence * classes + labels) * classes + predicted
+    return np.bincount(cells, minlength=len(lengths) * classes**2).reshape(-1, classes, classes)
+
+
 def from_confusion(metric: str, confusions: np.ndarray) -> np.ndarray:
     """A metric of each confusion matrix.
 

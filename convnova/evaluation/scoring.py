@@ -91,8 +91,7 @@ def interval(task: Task, data: "LabelledSequences", predicted: np.ndarray) -> li
     if task.kind == "classes":
         ends = bootstrap.bootstrap_interval(labels, predicted, task.metric)
     else:
-        borders, classes = np.cumsum(data.lengths)[:-1], int(max(labels.max(), predicted.max())) + 1
-        pairs = zip(np.split(labels, borders), np.split(predicted, borders), strict=True)
-        confusions = np.stack([metrics.confusion(*pair, classes) for pair in pairs])
+        classes = 1 + int(max(labels.max(), predicted.max()))
+        confusions = metrics.sequence_confusions(labels, predicted, data.lengths, classes)
         ends = bootstrap.bootstrap_sequences(confusions, task.metric)
     return list(ends) if np.isfinite(ends).all() else None

@@ -18,7 +18,7 @@ from convnova.config.run import Job, RunConfig
 from convnova.config.schema import METRIC_TITLES
 from convnova.errors import ConvNovaError
 from convnova.evaluation.bootstrap import LEVEL
-from convnova.evaluation.metrics import RANKING_METRICS
+from convnova.evaluation.metrics import RANKING_METRICS, sequence_confusions
 from convnova.evaluation.model_comparison import (
     PairedOverTestRows,
     compare_over_test_rows,
@@ -173,21 +173,16 @@ def _compare(couples: list[tuple[SavedModel, SavedModel]], kind: str, metric: st
     results = []
     for a, b in couples:
         seeds = [seed for seed in a.predictions if seed in b.predictions]
-        both = [[model.predictions[seed] for seed in seeds] for model in (a, b)]
+        first = a.predictions[seeds[0]]
+        of_a, of_b = (np.stack([model.predictions[seed].predicted for seed in seeds]) for model in (a, b))
         if kind == "classes":
-            scores = (np.stack([saved.predicted for saved in of_model]) for of_model in both)
-            labels = both[0][0].labels
-            result = compare_over_test_rows(labels, *scores, metric, (a.title, b.title), RESAMPLES)
+            result = compare_over_test_rows(first.labels, of_a, of_b, metric, (a.title, b.title), RESAMPLES)
         else:
-            classes = 1 + max(int(max(saved.labels.max(), saved.predicted.max())) for saved in sum(both, []))
-            counts = (np.stack([confusions(saved, classes) for saved in of_model]) for of_model in both)
+            classes = 1 + int(max(first.labels.max(), of_a.max(), of_b.max()))
+            counts = (
+                np.stack([sequence_confusions(first.labels, of_seed, first.lengths, classes) for of_seed in of])
+                for of in (of_a, of_b)
+            )
             result = paired_over_sequences(*counts, metric, (a.title, b.title), RESAMPLES)
         results.append(replace(result, metric=METRIC_TITLES[metric]))
     return with_holm(results)
-
-
-def confusions(predictions: Predictions, classes: int) -> np.ndarray:
-    """How many bases of each sequence have which class and which predicted one, int64 (n, classes, classes)."""
-    sequence = np.repeat(np.arange(len(predictions.lengths)), predictions.lengths)
-    cells = (sequence * classes + predictions.labels) * classes + predictions.predicted
-    return np.bincount(cells, minlength=len(predictions.lengths) * classes**2).reshape(-1, classes, classes)

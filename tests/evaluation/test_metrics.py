@@ -12,11 +12,7 @@ from convnova.errors import ConvNovaError
 from convnova.evaluation import metrics
 
 EXACT = {"rel": 0, "abs": 1e-12}
-
-
-def made_up_with_ties(seed: int, n: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    labels, scores = made_up(seed, n, classes)
-    return labels, np.random.default_rng(seed).multinomial(8, scores) / 8
+HALVES = [0.5, 0.5]
 
 
 def of_confusion(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
@@ -27,11 +23,12 @@ def of_confusion(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     }
 
 
-@pytest.mark.parametrize("draw", [made_up, made_up_with_ties])
+@pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize(("classes", "absent"), [(2, None), (3, None), (9, None), (4, 2)])
-def test_scores_equal_scikit_learn(classes, absent, draw):
+def test_scores_equal_scikit_learn(classes, absent, ties):
     """A class that is absent from test has no area, so it is left out of the means over classes."""
-    labels, scores = draw(classes, 400, classes)
+    labels, scores = made_up(classes, 400, classes)
+    scores = np.random.default_rng(0).multinomial(8, scores) / 8 if ties else scores
     labels, scores = labels[labels != absent], scores[labels != absent]
     columns = [1] if classes == 2 else np.unique(labels)
     expected = of_confusion(labels, scores.argmax(1)) | {
@@ -45,8 +42,7 @@ def test_scores_equal_scikit_learn(classes, absent, draw):
 
 def test_a_class_neither_true_nor_predicted_and_one_class_alone():
     labels, scores = np.array([0, 0, 1, 1]), np.array([[8, 1, 1], [1, 8, 1], [1, 8, 1], [2, 7, 1]]) / 10
-    expected = of_confusion(labels, scores.argmax(1))
-    result = metrics.classification(labels, scores)
+    expected, result = of_confusion(labels, scores.argmax(1)), metrics.classification(labels, scores)
     assert {name: result[name] for name in expected} == pytest.approx(expected, **EXACT)
     expected = {"mcc": 0, "f1_macro": 0.4, "f1_binary": 0, "accuracy": 2 / 3}  # no areas
     scores = np.array([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2]])
@@ -54,10 +50,9 @@ def test_a_class_neither_true_nor_predicted_and_one_class_alone():
 
 
 def test_mcc_of_a_large_confusion_matrix_keeps_its_digits():
-    counts = np.array([[10**9, 10**3], [10**4, 10**6]])
-    (tn, fp), (fn, tp) = counts.tolist()
+    tn, fp, fn, tp = 10**9, 10**3, 10**4, 10**6
     known = (tp * tn - fp * fn) / ((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)) ** 0.5
-    assert metrics.mcc_from_confusion(counts) == pytest.approx(known, rel=1e-9)
+    assert metrics.mcc_from_confusion(np.array([[tn, fp], [fn, tp]])) == pytest.approx(known, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", metrics.CONFUSION_METRICS)
@@ -67,11 +62,14 @@ def test_scores_of_many_confusion_matrices_at_once_equal_one_by_one(name):
     assert metrics.from_confusion(name, stack) == pytest.approx(single, **EXACT)
 
 
-def test_bases_are_pooled():
+def test_bases_are_pooled_and_counted_by_sequence():
     rng = np.random.default_rng(0)
     labels = rng.integers(9, size=5000)
     predicted = np.where(rng.random(5000) < 0.6, labels, rng.integers(9, size=5000))
     assert metrics.per_base(labels, predicted) == pytest.approx(of_confusion(labels, predicted), **EXACT)
+    by_sequence = metrics.sequence_confusions(labels, predicted, np.array([1, 4000, 999]), 9)
+    expected = [sklearn.confusion_matrix(labels[a:b], predicted[a:b], labels=range(9)) for a, b in [(0, 1), (1, 4001)]]
+    assert len(by_sequence) == 3 and np.array_equal(by_sequence[:2], expected)
 
 
 def made_up_labels(n: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -85,60 +83,49 @@ def test_multilabel_scores_equal_scikit_learn_label_by_label():
     labels[:, 3], labels[:, 100] = 0, 1
     scored = [column for column in range(130) if column not in (3, 100)]
     auroc = {k: sklearn.roc_auc_score(labels[:, k], scores[:, k]) for k in scored}
-    result = metrics.multilabel(labels, scores, {"DHS": (0, 10), "TF": (10, 130), "none": (3, 4)})
-    groups = result.pop("groups")
-    counts, values = {"n_labels": 128, "n_left_out": 2}, list(auroc.values())
     auprc = np.mean([sklearn.average_precision_score(labels[:, k], scores[:, k]) for k in scored])
-    expected = {"auroc": np.mean(values), "auroc_median": np.median(values), "auprc": auprc, **counts}
-    assert result == pytest.approx(expected, **EXACT)
-    dhs = [auroc[k] for k in scored if k < 10]
+    result = metrics.multilabel(labels, scores, {"DHS": (0, 10), "TF": (10, 130), "none": (3, 4)})
+    groups, values, dhs = result.pop("groups"), list(auroc.values()), [auroc[k] for k in scored if k < 10]
+    expected = {"auroc": np.mean(values), "auroc_median": np.median(values), "auprc": auprc}
+    assert result == pytest.approx(expected | {"n_labels": 128, "n_left_out": 2}, **EXACT)
     expected = {"auroc": np.median(dhs), "auroc_mean": np.mean(dhs), "n_labels": 9, "n_left_out": 1}
     assert groups["DHS"] == pytest.approx(expected, **EXACT)
-    assert groups["TF"]["n_labels"] == 119
-    assert groups["none"] == {"n_labels": 0, "n_left_out": 1}
-
-
-HALVES = [0.5, 0.5]
+    assert groups["TF"]["n_labels"] == 119 and groups["none"] == {"n_labels": 0, "n_left_out": 1}
 
 
 @pytest.mark.parametrize(
     ("labels", "scores", "named"),
     [
-        ([0, 1], [HALVES, [np.nan, 1]], "nan in row 1, column 0"),
-        ([0, 1], [HALVES, [np.inf, 1]], "inf in row 1"),
-        ([0, 2], [HALVES, [0, 1]], r"0\.\.1, found 2"),
-        ([0, -1], [HALVES, [0, 1]], r"0\.\.1, found -1"),
-        ([0, 1], [HALVES, [3.0, -2.5]], "row 1: .* 0.500"),
-        ([0, 1], [HALVES, [1.5, -0.5]], "row 1: .* -0.500"),
-        ([0, 1], [HALVES, [0.5, 0.53]], "row 1: .* 1.030"),
-        ([0], [HALVES, [0, 1]], r"\(1,\) and \(2, 2\)"),
-        ([0], [[1.0]], r"\(1,\) and \(1, 1\)"),
-        ([], np.empty((0, 2)), "labels"),
+        ([0, 1], [HALVES, [np.nan, 1]], "nan in row 1, column 0"), ([0, 1], [HALVES, [np.inf, 1]], "inf in row 1"),
+        ([0, 2], [HALVES, [0, 1]], r"0\.\.1, found 2"), ([0, -1], [HALVES, [0, 1]], r"0\.\.1, found -1"),
+        ([0, 1], [HALVES, [3.0, -2.5]], "row 1: .* 0.500"), ([0, 1], [HALVES, [1.5, -0.5]], "row 1: .* -0.500"),
+        ([0, 1], [HALVES, [0.5, 0.53]], "row 1: .* 1.030"), ([0], [HALVES, [0, 1]], r"\(1,\) and \(2, 2\)"),
+        ([0], [[1.0]], r"\(1,\) and \(1, 1\)"), ([], np.empty((0, 2)), "labels"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_scored_is_refused(labels, scores, named):
     with pytest.raises(ConvNovaError, match=named):
         metrics.classification(np.array(labels, int), np.array(scores))
 
 
-def test_multilabel_refuses_nan_other_labels_and_other_shapes():
-    labels, scores = made_up_labels(20, 70)
-    broken = scores.copy()
-    broken[4, 66] = np.nan
-    for arguments, named in (
-        ((labels, broken), "nan in row 4"),
-        ((labels * 2, scores), "from 0 to 2"),
-        ((labels.astype(int) - 1, scores), "from -1 to 0"),
-        ((labels, scores[:, 1:]), r"\(20, 70\) and \(20, 69\)"),
-    ):
-        with pytest.raises(ConvNovaError, match=named):
-            metrics.multilabel(*arguments, {})
+LABELS, SCORES = made_up_labels(20, 70)
+BROKEN = np.where(np.arange(1400).reshape(20, 70) == 4 * 70 + 66, np.nan, SCORES)
 
 
-@pytest.mark.parametrize(("labels", "predicted"), [([0, 0, 0], [0, 0]), ([], []), ([0, -1], [0, 0])])
-def test_bases_that_cannot_be_scored_are_refused(labels, predicted):
-    with pytest.raises(ConvNovaError):
-        metrics.per_base(np.array(labels, int), np.array(predicted, int))
+@pytest.mark.parametrize(
+    ("score", "arguments", "named"),
+    [
+        (metrics.multilabel, (LABELS, BROKEN, {}), "nan in row 4, column 66"),
+        (metrics.multilabel, (LABELS * 2, SCORES, {}), "from 0 to 2"),
+        (metrics.multilabel, (LABELS.astype(int) - 1, SCORES, {}), "from -1 to 0"),
+        (metrics.multilabel, (LABELS, SCORES[:, 1:], {}), r"\(20, 70\) and \(20, 69\)"),
+        (metrics.per_base, ([0, 0, 0], [0, 0]), r"\(3,\) and \(2,\)"),
+        (metrics.per_base, (LABELS[:0, 0], LABELS[:0, 0]), r"\(0,\)"), (metrics.per_base, ([0, -1], [0, 0]), "-1"),
+    ],
+)  # fmt: skip
+def test_labels_and_bases_that_cannot_be_scored_are_refused(score, arguments, named):
+    with pytest.raises(ConvNovaError, match=named):
+        score(*arguments)
 
 
 def test_a_job_that_scores_waits_for_numpy_alone():

@@ -11,7 +11,6 @@ import pytest
 from sklearn.metrics import matthews_corrcoef
 
 from convnova.cli.main import main
-from convnova.config.hyperparameters import Training
 from convnova.config.load import load, save
 from convnova.data.dna import decode, reverse_complement
 from convnova.data.genome import read_genome, tokenize_genome
@@ -116,22 +115,6 @@ def test_there_is_no_score_without_two_classes(leaky, monkeypatch, shared, missi
     row = score(leaky)
     names = ("score", "clean", "leaking_score", "clean_minus_all")
     assert [name for name in names if np.isnan(row[name])] == missing
-
-
-def test_by_cv_every_fold_that_is_there_counts_whatever_the_seeds(leaky):
-    config = leaky.model_copy(update={"protocols": ["cv"]})
-    predicted = [predict(config, fold) for fold in (1, 2, 9, 10)]
-    row = score(config)
-    expected = np.mean([matthews_corrcoef(labels, ones) for labels, ones in predicted])
-    assert (row["protocol"], row["seeds"], row["score"]) == ("cv", 4, pytest.approx(expected, abs=1e-6))
-
-
-def test_predictions_of_other_settings_are_left_out_and_named(leaky, capsys):
-    labels, ones = predict(leaky, 1)
-    predict(leaky.model_copy(update={"finetune": Training(lr=0.5)}), 2)
-    row = score(leaky)
-    assert row["seeds"] == 1 and row["score"] == pytest.approx(matthews_corrcoef(labels, ones), abs=1e-6)
-    assert "seed=2/predictions.parquet: made with other settings" in capsys.readouterr().err
 
 
 def test_missing_predictions_and_predictions_of_other_rows_are_refused(leaky):

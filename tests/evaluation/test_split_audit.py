@@ -2,10 +2,9 @@
 
 import csv
 import gzip
-import itertools
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from dna_strings import kmers, mutated, opposite, random_rows, sequences
 from convnova.cli.main import main
 from convnova.data.genome import tokenize_genome
 from convnova.data.task_dataset import TaskDataset, TaskSplit
+from convnova.evaluation.leakage import kmer_index
 from convnova.evaluation.leakage import split_audit as audit_module
 from convnova.evaluation.leakage.split_audit import KMER, SHARED_RUN, audit, sample
 
@@ -41,21 +41,16 @@ def dataset(kind: str = "classes", **splits: list[tuple[str, Any]]) -> TaskDatas
 
 def duplicates_by_hand(rows: list[Row], known: list[Row], same: bool) -> dict[str, int]:
     """How many rows have duplicates among the known ones; `same`: both are one split, no row its own duplicate."""
-    labels: dict[str, Counter] = {}
+    labels, counts = defaultdict(Counter), Counter(dict.fromkeys(DUPLICATES, 0))
     for sequence, label in known:
-        labels.setdefault(sequence, Counter())[label] += 1
-    counts = Counter()
+        labels[sequence][label] += 1
     for sequence, label in rows:
-        others = Counter(labels.get(sequence, {}))
-        if same:
-            others[label] -= 1
-        others = {other for other, count in others.items() if count}
-        turned = set(labels.get(opposite(sequence), ())) if sequence != opposite(sequence) and not others else set()
-        counts["equal"] += bool(others)
-        counts["equal_other_label"] += bool(others - {label})
-        counts["reverse"] += bool(turned)
-        counts["reverse_other_label"] += bool(turned - {label})
-    return {key: counts[key] for key in DUPLICATES}
+        others = set(labels[sequence] - Counter([label] if same else []))
+        turned = set(labels[opposite(sequence)]) if sequence != opposite(sequence) and not others else set()
+        for key, found in (("equal", others), ("reverse", turned)):
+            counts[key] += bool(found)
+            counts[f"{key}_other_label"] += bool(found - {label})
+    return dict(counts)
 
 
 def labelled(rng, sequences: list[str]) -> list[Row]:
@@ -94,7 +89,10 @@ def test_what_a_split_holds():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_overlaps_by_sets_of_kmers(seed):
+def test_overlaps_by_sets_of_kmers(seed, monkeypatch):
+    """In pieces and blocks so small that every border between them is met."""
+    monkeypatch.setattr(kmer_index, "PIECE", 50)
+    monkeypatch.setattr(kmer_index, "BLOCK", 64)
     rng = np.random.default_rng(seed)
     train = random_rows(rng, 30, 100, 400) + ["ACGT" * 60, "N" * 200]
     test = random_rows(rng, 20, 15, 300) + ["N" * 200, "ACGT" * 30]
@@ -137,11 +135,7 @@ def test_labels_a_base():
     result = audit(dataset("per_base", train=train, test=test))
     assert result["splits"]["train"]["classes"] == {"0": 134 + 133, "1": 133 + 133, "2": 133 + 134}
     assert result["across"]["test in train"] == dict(zip(DUPLICATES, (1, 0, 1, None), strict=True))
-    assert (result["overlap"]["near_duplicates"], result["overlap"]["shared_run"], result["overlap"]["any"]) == (
-        2,
-        2,
-        2,
-    )
+    assert [result["overlap"][key] for key in ("near_duplicates", "shared_run", "any")] == [2, 2, 2]
 
 
 def test_many_labels():
@@ -210,32 +204,27 @@ def test_the_command(own_run, suite, form, by):
     assert "pretraining" not in json.loads(out.read_text())
 
 
-def read_table(path: Path) -> list[Row]:
-    with gzip.open(path, "rt") as file:
-        return [(line["sequence"], line["label"]) for line in csv.DictReader(file)]
-
-
-def real_rows(data: Path, name: str) -> dict[str, list[Row]]:
-    if name == "enhancers":
-        splits = {split: [] for split in ("train", "test")}
-        for split, label in itertools.product(splits, ("strong", "weak", "non")):
-            text = (data / f"enhancers_liu2016/{split}_{label}_enhancers.txt").read_text()
-            records = [record.split("\n", 1)[1].replace("\n", "") for record in text.split(">")[1:]]
-            splits[split] += [(record.upper(), label) for record in records]
-        return splits
-    folder, train = {"promoters": ("gue_promoter/prom_300_tata", "train"), "H3": ("gue_emp_yeast_histone/H3", "dev")}[
-        name
-    ]
-    return {"train": read_table(data / folder / f"{train}.csv.gz"), "test": read_table(data / folder / "test.csv.gz")}
+def real_rows(folder: Path, split: str) -> list[Row]:
+    if (folder / f"{split}.csv.gz").exists():
+        with gzip.open(folder / f"{split}.csv.gz", "rt") as file:
+            return [(line["sequence"], line["label"]) for line in csv.DictReader(file)]
+    rows = []
+    for label in ("strong", "weak", "non"):
+        records = (folder / f"{split}_{label}_enhancers.txt").read_text().split(">")[1:]
+        rows += [(record.split("\n", 1)[1].replace("\n", "").upper(), label) for record in records]
+    return rows
 
 
 @pytest.mark.parametrize(
-    ("name", "equal", "overlap"),
-    [("promoters", 6, (18, 37)), ("enhancers", 100, (100, 101)), ("H3", 0, (90, 164))],
-)
-def test_real_data(shared, name, equal, overlap):
+    ("name", "train", "equal", "overlap"),
+    [
+        ("gue_promoter/prom_300_tata", "train", 6, (18, 37)), ("enhancers_liu2016", "train", 100, (100, 101)),
+        ("gue_emp_yeast_histone/H3", "dev", 0, (90, 164)),
+    ],
+)  # fmt: skip
+def test_real_data(shared, name, train, equal, overlap):
     """All strong enhancers of the test set of Liu 2016 stand among the strong ones of its training set."""
-    rows = real_rows(shared / "data", name)
+    rows = {split: real_rows(shared / "data" / name, file) for split, file in (("train", train), ("test", "test"))}
     result = audit(dataset(**rows))
     assert result["across"]["test in train"] == duplicates_by_hand(rows["test"], rows["train"], same=False)
     assert result["across"]["test in train"]["equal"] == equal

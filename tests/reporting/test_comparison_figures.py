@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from made_up_scores import CONFIG, GOLDEN, NT, changed, only, thousand_runs
 
-from convnova.errors import ConvNovaError
 from convnova.reporting.comparison_figures import differences, indistinct, learning, overview, ranks, write_comparisons
 from convnova.reporting.comparison_tables import pairs
 from convnova.reporting.figures import STYLE, look
@@ -118,8 +117,3 @@ def test_curves_are_those_of_the_metrics_files(scores, tmp_path):
     drawn = {tuple(line.get_ydata()) for line in axes.get_lines()}
     assert drawn == {(0.3, 0.5), (0.6, 0.4)}
     assert {line.get_color() for line in axes.get_lines()} == {look(ONE, "cnn")["color"]}
-
-
-def test_a_score_outside_the_config_is_refused(scores, tmp_path):
-    with pytest.raises(ConvNovaError, match="found seed 3"):
-        write_comparisons(scores, changed(ONE, seeds=[1, 2]), tmp_path)

@@ -1,12 +1,9 @@
-import time
-
 import numpy as np
 import pytest
 from made_up_scores import CONFIG, GB, changed, only, table_rows, thousand_runs
 from scipy.stats import wilcoxon
 
 from convnova.reporting.comparison_tables import comparison_tables, comparisons, gains, protocols
-from convnova.reporting.render import render
 from convnova.runs.outputs import extra_table_titles
 
 
@@ -51,10 +48,3 @@ def test_pairs_are_scipys_wilcoxon_over_the_means_of_tasks(scores):
     assert table.notes[0].startswith("Many, heldout: Model 0 ") and len(table.notes) == 30
     (pair, *_) = table_rows(comparisons(scores, only(CONFIG, GB)))
     assert (pair["pair"], pair["receptive fields"]) == ("ConvNova - CNN", "193 bp, whole sequence")
-
-
-def test_a_thousand_runs_take_seconds(paper_numbers):
-    frame, config = thousand_runs()
-    started = time.process_time()
-    assert all(render(table, "html") for table in comparison_tables(frame, paper_numbers, config))
-    assert time.process_time() - started < 10

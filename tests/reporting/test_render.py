@@ -72,19 +72,12 @@ def test_numbers_of_the_tsv_have_six_decimals_at_most_and_words_keep_what_they_a
     assert tsv(replace(table, data=data)) == "a\tb\tc\n0.333333\ttrue\tx\n10\tfalse\t\n"
 
 
-def test_a_layout_has_texts_and_numbered_footnotes(table):
+def test_groups_of_heads_and_footnotes_are_numbered(table):
+    """What the golden forms do not show: the spans of groups, and that equal footnotes share a number."""
     read = layout(table)
-    assert [(head.text, head.group, head.is_label) for head in read.heads][1:4] == [
-        ("metric", "", True), ("score", "A <b> & _x_", False), ("n", "A <b> & _x_", False),
-    ]  # fmt: skip
     assert read.groups == [("", 2), ("A <b> & _x_", 3), ("~^\\ $ # {long} `name` (from scratch)", 3)]
-    assert [cell.text for cell in read.rows[0]] == [
-        "H3_a", "MCC", "0.150 ± 0.071", "1,234", "+0.000", "0.500 (n=1 of 2)", "5", "",
-    ]  # fmt: skip
-    assert read.rows[1][2].text == "0.9, no [1]" and read.rows[1][5].text == "y [1]"
-    assert read.rows[2][2].text == "193 bp to whole sequence" and read.rows[2][5].text == "z [2]"
+    assert [row[2].text[-4:] for row in read.rows[1:]] == [" [1]", "ence"] and read.rows[2][5].text == "z [2]"
     assert [note[:4] for note in read.notes] == ["[1] ", "[2] ", "note"]
-    assert read.notes[0] == "[1] Not comparable: other <size>, 5% & more."
 
 
 def test_texts_of_numbers():
@@ -103,15 +96,11 @@ def test_texts_of_numbers():
     assert receptive_fields(runs, {"b": "B", "a": "A", "c": "C"}) == {"A": "193 bp to 27329 bp"}
 
 
-def test_the_provenance_is_the_last_note(table):
+def test_the_provenance_is_the_last_note_and_a_real_run_is_not_called_simulated(table):
     assert table.with_provenance("Made.").notes == ["note ~ 1^2 <a>", "Made."]
     assert table.with_provenance("").notes == ["note ~ 1^2 <a>"]
-
-
-def test_a_real_run_is_not_called_simulated(table):
     for form in ("md", "tex", "html"):
-        assert "imulated" in render(table, form)
-        assert "imulated" not in render(replace(table, simulated=False), form)
+        assert "imulated" in render(table, form) and "imulated" not in render(replace(table, simulated=False), form)
 
 
 def test_html_is_whole_and_needs_nothing_from_outside(table):

@@ -3,10 +3,13 @@ import time
 
 import numpy as np
 import pytest
-from made_up_scores import CONFIG, CP, GB, NT, changed, only, thousand_runs
+from made_up_scores import CONFIG, CP, GB, NT, changed, only, table_texts, thousand_runs
 
 from convnova.config.schema import Simulate
 from convnova.errors import ConvNovaError
+from convnova.reporting.comparison_figures import write_comparisons
+from convnova.reporting.comparison_tables import comparison_tables
+from convnova.reporting.figures import write_figures
 from convnova.reporting.render import layout, render
 from convnova.reporting.suite_tables import COLUMNS, suite_tables
 from convnova.reporting.table import Table
@@ -22,10 +25,6 @@ def lines(table: Table) -> dict[tuple[str, str, str], dict]:
     return {(line["row"], line["model"], line["protocol"]): line for line in table.data.to_dict("records")}
 
 
-def texts(table: Table) -> list[list[str]]:
-    return [[cell.text for cell in row] for row in layout(table).rows]
-
-
 def test_tables_are_the_same_each_time(tables, scores, published):
     for table in suite_tables(scores.sample(frac=1, random_state=1), published, CONFIG):
         assert all(render(table, form) == render(tables[table.name], form) for form in ("tsv", "md"))
@@ -33,18 +32,16 @@ def test_tables_are_the_same_each_time(tables, scores, published):
 
 def test_numbers_of_a_cell_by_hand(tables):
     """0.81, 0.82, 0.83: mean 0.82, standard deviation 0.01, range 0.02; published 0.815."""
-    cell = lines(tables[NT])["H3", "convnova", "released"]
+    cell, heldout = (lines(tables[NT])["H3", "convnova", protocol] for protocol in ("released", "heldout"))
     numbers = {
         "n": 3, "n_expected": 3, "mean": 0.82, "sd": 0.01, "range": 0.02, "low": 0.8, "high": 0.84,
         "released_minus_heldout": 0.01, "published": 0.815, "difference": 0.005, "mcc": 0.82, "n_test": 1497,
         "parameters": 1690000, "receptive_field": 193, "seconds": 12, "tolerance": 4.302653 * 0.01 * math.sqrt(4 / 3),
     }  # fmt: skip
-    assert {name: cell[name] for name in numbers} == pytest.approx(numbers, abs=1e-6)
+    assert {name: cell[name] for name in numbers} == pytest.approx(numbers, abs=1e-6) and math.isnan(cell["f1_macro"])
     words = {"seeds": "1,2,3", "published_table": "ConvNova Table 1", "published_confidence": "copied",
              "title": "ConvNova", "metric": "mcc", "task": "H3", "best": True, "simulated": False}  # fmt: skip
     assert {name: cell[name] for name in words} == words
-    assert str(cell["verdict"]) == "agrees" and math.isnan(cell["f1_macro"])
-    heldout = lines(tables[NT])["H3", "convnova", "heldout"]
     gains = [heldout[f"{name}_gain"] for name in ("test_best", "per_batch", "per_batch_sorted")]
     assert gains == pytest.approx([0.02, -0.002, -0.71])
 
@@ -54,17 +51,16 @@ def test_the_tsv_has_a_line_a_row_model_and_protocol(tables):
     assert rows[0] == COLUMNS and {len(row) for row in rows} == {len(COLUMNS)} and len(rows) == 1 + 2 * 3 * 2
     line = dict(zip(COLUMNS, rows[2], strict=True))
     assert (line["best"], line["simulated"], line["seeds"], line["difference"]) == ("true", "false", "1,2,3", "0.005")
-    assert "\t" not in line["published_source"] and line["published_source"].startswith("MergeDNA (arXiv 2511.14806)")
+    assert line["published_source"].startswith("MergeDNA (arXiv 2511.14806)")
     assert set(tables[CP].data["row"]) == {"DHS", "TF", "HM"}
 
 
 def test_models_stand_side_by_side_with_their_protocols_and_the_published_value(tables):
     read = layout(tables[NT])
     assert read.groups == [("", 2), ("ConvNova", 4), ("ConvNova (from scratch)", 4), ("CNN", 4)]
-    assert [head.text for head in read.heads[:6]] == [
-        "task", "metric", "heldout", "released", "released - heldout", "published",
-    ]  # fmt: skip
-    h3, promoter, last = texts(tables[NT])
+    heads = ["task", "metric", "heldout", "released", "released - heldout", "published"]
+    assert [head.text for head in read.heads[:6]] == heads
+    h3, promoter, last = table_texts(tables[NT])
     assert h3 == [
         "H3", "MCC", "0.810 ± 0.010", "0.820 ± 0.010", "+0.010", "0.815, agrees",
         "(n=0 of 3)", "0.780 ± 0.000", "", "0.812 ± 0.017, below",
@@ -72,48 +68,37 @@ def test_models_stand_side_by_side_with_their_protocols_and_the_published_value(
     ]  # fmt: skip
     assert promoter[9] == "0.969 ± 0.003, not comparable [1]" and promoter[11] == "0.900 (n=1 of 3)"
     assert last == ["receptive field", "bp", "193 bp", *3 * [""], "193 bp", *3 * [""], "whole sequence", *3 * [""]]
-    assert read.notes == [
-        "[1] Not comparable: other size: ours 0.99M parameters, published 1.7M.",
-        "Published, ConvNova (copied): MergeDNA (arXiv 2511.14806) Table 2.",
-        "Published, ConvNova* (inferred): JanusDNA (arXiv 2505.17257v4) Table 2 column 'CONVNOVA (1.7M)'.",
-    ]
+    assert [note[:35] for note in read.notes] == [
+        "[1] Not comparable: other size: our", "Published, ConvNova (copied): Merge", "Published, ConvNova* (inferred): Ja"
+    ]  # fmt: skip
+    bold = [[cell.text for cell in row if cell.bold] for row in read.rows]
+    assert bold == [["0.810 ± 0.010", "0.820 ± 0.010"], ["0.950 ± 0.010", "0.950 ± 0.000", "0.981 ± 0.001"], []]
+    anchors = [cell.anchor for row in read.rows for cell in row if cell.anchor]
+    assert anchors == [f"{NT}.{line.Index}" for line in tables[NT].data.itertuples() if line.n]
+    assert anchors[0] == f"{NT}.1" and len(anchors) == 10
 
 
 def test_the_mean_areas_of_groups_are_a_note(tables):
-    assert texts(tables[CP])[0][:3] == ["DHS", "median AUROC", "0.912 ± 0.002"]
+    assert table_texts(tables[CP])[0][:3] == ["DHS", "median AUROC", "0.912 ± 0.002"]
     (note,) = [note for note in tables[CP].notes if note.startswith("Mean AUROC")]
-    assert note == "Mean AUROC over the labels of a group, heldout: DHS, ConvNova 0.900; TF, ConvNova 0.940."
+    assert note.endswith(", heldout: DHS, ConvNova 0.900; TF, ConvNova 0.940.")
 
 
-def test_a_cell_leads_to_its_line_of_the_results(tables):
-    anchors = [cell.anchor for row in layout(tables[NT]).rows for cell in row if cell.anchor]
-    numbers = [line.Index for line in tables[NT].data.itertuples() if line.n]
-    assert anchors == [f"{NT}.{number}" for number in numbers] and numbers[0] == 1 and len(numbers) == 10
-
-
-def test_verdicts_of_all_kinds(tables):
+def test_verdicts_of_all_kinds_and_each_of_one_paper(tables):
     verdicts = {key: str(line["verdict"]) for table in tables.values() for key, line in lines(table).items()}
-    known = {
+    for key, known in {
         ("H3", "convnova", "released"): "agrees",
         ("H3", "convnova", "heldout"): "not comparable (other protocol: published by released)",
         ("H3", "convnova_scratch", "heldout"): "not run",
         ("H3", "convnova_scratch", "released"): "below",
         ("H3", "cnn", "released"): "not published",
         ("TF", "convnova", "heldout"): "not comparable (the paper's numbers are not known)",
-    }
-    assert {key: verdicts[key] for key in known} == known
+    }.items():
+        assert verdicts[key] == known
     assert "other size" in verdicts["promoter_tata", "convnova_scratch", "released"]
     assert "unknown settings" in verdicts["human_enhancers_cohn", "convnova", "released"]
-
-
-def test_no_row_mixes_two_papers(tables):
     for suite, table in ((NT, "ConvNova Table 1"), (GB, "ConvNova Table 2"), (CP, "")):
         assert {*tables[suite].data["published_table"].dropna()} == {table} - {""}
-
-
-def test_the_best_of_a_row_and_protocol_is_bold(tables):
-    bold = [[cell.text for cell in row if cell.bold] for row in layout(tables[NT]).rows]
-    assert bold == [["0.810 ± 0.010", "0.820 ± 0.010"], ["0.950 ± 0.010", "0.950 ± 0.000", "0.981 ± 0.001"], []]
 
 
 def test_equal_means_are_both_best_and_a_single_model_is_not(scores, published):
@@ -127,12 +112,11 @@ def test_equal_means_are_both_best_and_a_single_model_is_not(scores, published):
 
 def test_summary_by_hand(tables):
     """H3: 0.82 against 0.815; scratch 0.78 against 0.812; promoter_tata: 0.952 against 0.9634."""
-    assert tables[NT].summary == (
-        "27 of 36 scores are in; best by heldout, in rows of 2: ConvNova 2, ConvNova (from scratch) 1 (ties in the 3 "
-        "decimals shown count for each); best by released, in rows of 2: ConvNova 1, ConvNova (from scratch) 1; "
-        "released - heldout: +0.016 on average over 4 pairs; of 3 cells beside published ones 1 agree, 0 above, "
-        "2 below, mean difference -0.013."
-    )
+    first, heldout, released, gain, comparison = tables[NT].summary.split("; ")
+    assert first == "27 of 36 scores are in" and ": ConvNova 2, ConvNova (from scratch) 1 (ties" in heldout
+    assert "rows of 2: ConvNova 1, ConvNova (from scratch) 1" in released
+    assert "+0.016 " in gain and " 4 pairs" in gain
+    assert comparison.startswith("of 3 ") and comparison.endswith("1 agree, 0 above, 2 below, mean difference -0.013.")
     assert "ties" not in tables[GB].summary
     assert tables[CP].summary.startswith("6 of 54 scores are in, of 3 fine-tunings;")
 
@@ -161,18 +145,26 @@ def test_one_protocol_has_no_difference_and_says_why_it_is_not_compared(scores, 
     config = changed(CONFIG, protocols=["heldout"])
     (table, *_) = suite_tables(scores[scores["protocol"] == "heldout"], published, config)
     assert [head.text for head in layout(table).heads[2:4]] == ["heldout", "published"]
-    assert texts(table)[0][3] == "0.815, not comparable [1]" and "nothing to compare" in table.summary
+    assert table_texts(table)[0][3] == "0.815, not comparable [1]" and "nothing to compare" in table.summary
     assert layout(table).notes[0] == "[1] Not comparable: other protocol: published by released."
 
 
-def test_a_score_outside_the_config_is_refused(scores, published):
-    with pytest.raises(ConvNovaError, match="found seed 3"):
-        next(suite_tables(scores, published, changed(CONFIG, seeds=[1, 2])))
+def test_a_score_outside_the_config_is_in_no_table_or_figure(scores, published, tmp_path):
+    config = changed(CONFIG, seeds=[1, 2])
+    for make in (
+        lambda: next(suite_tables(scores, published, config)),
+        lambda: write_figures(scores, published, config, tmp_path / "out"),
+        lambda: write_comparisons(scores, config, tmp_path / "out"),
+    ):
+        with pytest.raises(ConvNovaError, match="found seed 3"):
+            make()
+    assert not (tmp_path / "out").exists()
 
 
-def test_a_thousand_runs_take_seconds(published):
+def test_a_thousand_runs_take_seconds(published, paper_numbers, tmp_path):
     frame, config = thousand_runs()
-    started = time.perf_counter()
-    tables = list(suite_tables(frame, published, config))
-    assert len(frame) == 1080 and render(tables[0], "html")
-    assert time.perf_counter() - started < 20
+    started = time.process_time()
+    tables = [*suite_tables(frame, published, config), *comparison_tables(frame, paper_numbers, config)]
+    assert len(frame) == 1080 and all(render(table, "html") for table in tables)
+    write_figures(frame, published, config, tmp_path)
+    assert time.process_time() - started < 30

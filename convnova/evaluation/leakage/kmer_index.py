@@ -91,18 +91,14 @@ def valid_starts(sequences: Sequences, length: int) -> np.ndarray:
 
 def canonical_kmers(sequences: Sequences, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Codes of all k-mers of the sequences, the same for both strands, uint64 (n,), and their rows, int64 (n,)."""
-    tokens, offsets = sequences.tokens, sequences.offsets
-    starts = valid_starts(sequences, length)
-    if not starts.size:
-        return np.empty(0, np.uint64), starts
-    code = np.minimum(codes(tokens, length), codes(reverse_complement(tokens), length)[::-1])
-    return code[starts], np.repeat(np.arange(len(sequences)), np.diff(offsets))[starts]
-
-
-def _all_kmers(sequences: Sequences, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """As `canonical_kmers`, piece by piece."""
-    kmers = ((first, *canonical_kmers(piece, length)) for first, piece in pieces(sequences))
-    return concatenated((code, row + first) for first, code, row in kmers)
+    parts = [(np.empty(0, np.uint64), np.empty(0, np.int64))]
+    for first, piece in pieces(sequences):
+        starts = valid_starts(piece, length)
+        if starts.size:
+            code = np.minimum(codes(piece.tokens, length), codes(reverse_complement(piece.tokens), length)[::-1])
+            row = np.repeat(np.arange(first, first + len(piece)), np.diff(piece.offsets))
+            parts.append((code[starts], row[starts]))
+    return concatenated(parts)
 
 
 def sorted_unique(values: np.ndarray) -> np.ndarray:
@@ -166,7 +162,7 @@ def shares_kmer(queries: Sequences, references: Sequences, length: int) -> np.nd
     Returns:
         bool (n,).
     """
-    code, row = _all_kmers(queries, length)
+    code, row = canonical_kmers(queries, length)
     shared = np.zeros(len(queries), bool)
     if code.size:
         known = sorted_unique(code)
@@ -190,7 +186,7 @@ def containment(queries: Sequences, references: Sequences, length: int, least: f
     Returns:
         float64 (n,): exact where it is `least` or more; 0 where it is less, and NaN for a query without k-mers.
     """
-    keys = _keys(*_all_kmers(queries, length))
+    keys = _keys(*canonical_kmers(queries, length))
     sizes = np.bincount(_row_of(keys), minlength=len(queries))
     best = np.zeros(len(queries), np.int64)
     if keys.size:
