@@ -69,7 +69,8 @@ def test_models_stand_side_by_side_with_their_protocols_and_the_published_value(
     assert promoter[9] == "0.969 ± 0.003, not comparable [1]" and promoter[11] == "0.900 (n=1 of 3)"
     assert last == ["receptive field", "bp", "193 bp", *3 * [""], "193 bp", *3 * [""], "whole sequence", *3 * [""]]
     assert [note[:35] for note in read.notes] == [
-        "[1] Not comparable: other size: our", "Published, ConvNova (copied): Merge", "Published, ConvNova* (inferred): Ja"
+        "[1] Not comparable: other size: our", "Published, ConvNova (copied): Merge",
+        "Published, ConvNova* (inferred): Ja",
     ]  # fmt: skip
     bold = [[cell.text for cell in row if cell.bold] for row in read.rows]
     assert bold == [["0.810 ± 0.010", "0.820 ± 0.010"], ["0.950 ± 0.010", "0.950 ± 0.000", "0.981 ± 0.001"], []]
