@@ -1,19 +1,16 @@
-"""Files that are written whole or not at all, and files that are read plain or compressed."""
+"""Files that are written whole or not at all, and the JSON and YAML that steps read."""
 
-import gzip
 import hashlib
 import json
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import yaml
 
 from convnova.errors import ConvNovaError
-
-GZIP_MAGIC = b"\x1f\x8b"
 
 
 @contextmanager
@@ -106,29 +103,3 @@ def sha256_of_tree(path: str | Path) -> str:
     names = sorted(file.relative_to(path) for file in Path(path).rglob("*") if file.is_file())
     shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
     return hashlib.sha256("".join(f"{sha256(Path(path, name))} {name}\n" for name in shown).encode()).hexdigest()
-
-
-@contextmanager
-def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a plain, gzip or bgzip file for reading; its first bytes decide, not its name.
-
-    Raises:
-        ConvNovaError: the file is missing, or its compressed data ends early or is damaged.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ConvNovaError(f"{path}: expected a file, found {'a folder' if path.is_dir() else 'nothing'}")
-    with path.open("rb") as raw:
-        magic = raw.read(2)
-        raw.seek(0)
-        if magic != GZIP_MAGIC:
-            yield raw
-            return
-        from isal import igzip, isal_zlib  # inflates several times as fast as zlib
-
-        try:
-            with igzip.IGzipFile(fileobj=raw) as stream:
-                yield stream  # type: ignore[misc]
-        except (EOFError, gzip.BadGzipFile, isal_zlib.error) as error:
-            message = f"expected gzip data, found a truncated or damaged file ({error}); fetch it again"
-            raise ConvNovaError(f"{path}: {message}") from error

@@ -1,28 +1,9 @@
-"""Compressed files that are not whole; JSON and YAML that are none."""
-
-import gzip
+"""JSON and YAML that are none."""
 
 import pytest
 
 from convnova.errors import ConvNovaError
-from convnova.files import open_bytes, read_json, read_yaml
-
-WHOLE = gzip.compress(b"sequence,label\n" + b"".join(b"%dACGT,1\n" % number for number in range(5000)))
-DAMAGES = {
-    "ends early": WHOLE[: len(WHOLE) // 2],
-    "without its checksum": WHOLE[:-8],
-    "a byte turned": WHOLE[:-2000] + bytes([WHOLE[-2000] ^ 255]) + WHOLE[-1999:],
-    "no more than the first bytes": b"\x1f\x8b\x08broken",
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_gzip_file_is_named_in_one_line(damage, tmp_path):
-    path = tmp_path / "train.csv.gz"
-    path.write_bytes(DAMAGES[damage])
-    with pytest.raises(ConvNovaError, match="train.csv.gz: .*gzip.*fetch") as caught, open_bytes(path) as stream:
-        stream.read()
-    assert "\n" not in str(caught.value)
+from convnova.files import read_json, read_yaml
 
 
 @pytest.mark.parametrize(
@@ -41,13 +22,6 @@ def test_what_is_no_json_object_or_config_is_refused(read, content, named, tmp_p
         path.write_text(content)
     with pytest.raises(ConvNovaError, match=f"{path}.*{named}"):
         read(path)
-
-
-def test_the_content_and_not_the_name_says_what_is_compressed(tmp_path):
-    for name, content in (("a.csv", WHOLE), ("b.gz", gzip.decompress(WHOLE))):
-        (tmp_path / name).write_bytes(content)
-        with open_bytes(tmp_path / name) as stream:
-            assert stream.read() == gzip.decompress(WHOLE)
 
 
 def test_keys_that_a_merge_brings_may_be_there_already(tmp_path):

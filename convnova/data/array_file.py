@@ -6,6 +6,7 @@ file at no cost in memory, which the package `safetensors` does not offer for Nu
 writes only what is in memory as a whole. Format: https://github.com/huggingface/safetensors
 """
 
+import hashlib
 import json
 import os
 import struct
@@ -21,7 +22,13 @@ from convnova.errors import ConvNovaError
 from convnova.files import atomic
 
 DTYPES = {"U8": "<u1", "I8": "<i1", "I32": "<i4", "I64": "<i8", "F32": "<f4"}
+METADATA, UNKNOWN = "__metadata__", b"0" * 64
+"""The key of a header that is no tensor; what stands for its checksum while that is computed."""
 DTYPE_NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
+
+
+_checked: set[tuple[Path, int, int]] = set()
+"""Path, size and time of the files whose checksum was right."""
 
 
 class ArrayFileWriter:
@@ -62,25 +69,33 @@ class ArrayFileWriter:
             if kind is not None:
                 return
             metadata = {key: json.dumps(value) for key, value in self.metadata.items()}
-            header: dict[str, object] = {"__metadata__": metadata}
+            header: dict[str, object] = {METADATA: metadata | {"sha256": UNKNOWN.decode()}}
             end = 0
             for name, (dtype, shape) in self.tensors.items():
                 start, end = end, end + sum(size for _, size in self.pieces[name])
                 header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
             text = json.dumps(header).encode()
             text += b" " * (-len(text) % 8)
+            checksum = hashlib.sha256(text)
             with atomic(self.path) as temporary, temporary.open("wb") as stream:
-                stream.write(struct.pack("<Q", len(text)) + text)
+                stream.seek(8 + len(text))
                 for start, size in (piece for name in self.tensors for piece in self.pieces[name]):
                     self.body.seek(start)
                     while size:
-                        size -= stream.write(self.body.read(min(size, 1 << 20)))
+                        block = self.body.read(min(size, 1 << 20))
+                        checksum.update(block)
+                        size -= stream.write(block)
+                stream.seek(0)
+                stream.write(struct.pack("<Q", len(text)) + text.replace(UNKNOWN, checksum.hexdigest().encode()))
                 stream.flush()
                 os.fsync(stream.fileno())
 
 
 def _read_header(path: Path) -> tuple[dict, int]:
-    """The parsed header and the offset of the first tensor; an error if the file is not whole."""
+    """The parsed header and the offset of the first tensor; an error if the file is not what was written.
+
+    A process computes the checksum of a file once, as long as its size and time stay the same.
+    """
     if not path.is_file():
         raise ConvNovaError(f"{path}: expected a tokenized file, found nothing; make it with `convnova tokenize-...`")
     try:
@@ -90,15 +105,27 @@ def _read_header(path: Path) -> tuple[dict, int]:
         message = f"{path}: expected a whole safetensors file: {error}; delete it and make it again"
         raise ConvNovaError(message) from error
     with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        return json.loads(stream.read(length)), 8 + length
+        text = stream.read(int.from_bytes(stream.read(8), "little"))
+        header, state = json.loads(text), path.stat()
+        if (version := (path, state.st_size, state.st_mtime_ns)) not in _checked:
+            stated = str(header.get(METADATA, {}).get("sha256"))
+            checksum = hashlib.sha256(text.replace(stated.encode(), UNKNOWN))
+            while block := stream.read(1 << 20):
+                checksum.update(block)
+            if checksum.hexdigest() != stated:
+                found = "another checksum"
+                raise ConvNovaError(
+                    f"{path}: expected a file as it was written, found {found}; delete and make it again"
+                )
+            _checked.add(version)
+    return header, 8 + len(text)
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """Memory-map every tensor of a file, read-only.
 
     Raises:
-        ConvNovaError: the file is missing, or not a whole safetensors file.
+        ConvNovaError: the file is missing, no safetensors file, or not as `ArrayFileWriter` wrote it.
     """
     header, start = _read_header(Path(path))
     is_empty = Path(path).stat().st_size == start  # an empty file cannot be mapped
@@ -106,11 +133,11 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     return {
         name: mapped[slice(*entry["data_offsets"])].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
         for name, entry in header.items()
-        if name != "__metadata__"
+        if name != METADATA
     }
 
 
 def read_metadata(path: str | Path) -> dict:
     """The metadata that the file was written with."""
-    metadata = _read_header(Path(path))[0].get("__metadata__", {})
-    return {key: json.loads(value) for key, value in metadata.items()}
+    metadata = _read_header(Path(path))[0][METADATA]
+    return {key: json.loads(value) for key, value in metadata.items() if key != "sha256"}

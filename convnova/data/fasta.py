@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from convnova.data.unpack import open_bytes
 from convnova.errors import ConvNovaError
-from convnova.files import open_bytes
 
-READ_BYTES = 1 << 17
+READ_BYTES, HEADER_BYTES = 1 << 17, 1 << 16
 
 
 class Piece(NamedTuple):
@@ -32,8 +32,8 @@ def pieces(path: str | Path) -> Iterator[Piece]:
     A piece has about `READ_BYTES`, or one line where that is longer.
 
     Raises:
-        ConvNovaError: no header at the start, a record without letters, no record at all, a
-            missing file, gzip data that end early or are damaged.
+        ConvNovaError: no header at the start, one longer than `HEADER_BYTES`, a record without letters, no record at
+            all, a missing file, gzip data that end early or are damaged.
     """
     record, header, line = 0, "", 0
     blank = ""  # the last header and its line, until letters follow
@@ -46,6 +46,9 @@ def pieces(path: str | Path) -> Iterator[Piece]:
                 if index:  # what stands before the first header belongs to the record before
                     if blank:
                         raise ConvNovaError(no_letters + blank)
+                    if len(first_line) > HEADER_BYTES:
+                        found = f"one of {len(first_line):,} letters in line {line}"
+                        raise ConvNovaError(f"{path}: expected headers of a line of text, found {found}")
                     record, header = record + 1, first_line.decode("utf-8", "replace").strip()
                     blank = f"{header!r} in line {line}"
                 if letters and not letters.isspace():

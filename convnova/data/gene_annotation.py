@@ -6,8 +6,8 @@ arXiv 2311.12570): coding sequence without its stop codon, donor, intron and acc
 the reverse strand 4 to 7, all else 8.
 """
 
-import io
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +15,9 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from convnova.data.intervals import parse_interval
+from convnova.data.intervals import NUMBER, parse_interval
+from convnova.data.unpack import open_bytes, text_lines
 from convnova.errors import ConvNovaError
-from convnova.files import open_bytes
 from convnova.log import log
 
 CODING, DONOR, INTRON, ACCEPTOR = range(4)
@@ -45,7 +45,9 @@ class Transcript(NamedTuple):
         return [(start, end) for start, end in gaps if end - start >= SHORTEST_INTRON]
 
 
-def read_annotation(path: str | Path, lengths: Mapping[str, int]) -> dict[str, list[Transcript]]:
+def read_annotation(
+    path: str | Path, lengths: Mapping[str, int], skipped: Counter[str] | None = None
+) -> dict[str, list[Transcript]]:
     """The coding transcripts on each chromosome that an annotation describes, in the order of the file.
 
     A chromosome is known by the first column, or by the attribute `chromosome` of its `region` (as NCBI has it). One
@@ -54,6 +56,7 @@ def read_annotation(path: str | Path, lengths: Mapping[str, int]) -> dict[str, l
     Args:
         path: GFF3, plain or gzip.
         lengths: chromosome to its number of bases.
+        skipped: where comment lines are counted.
 
     Raises:
         ConvNovaError: a line that is none of GFF3's, a chromosome or place that the genome lacks, coding sequence
@@ -62,7 +65,7 @@ def read_annotation(path: str | Path, lengths: Mapping[str, int]) -> dict[str, l
     names: dict[str, str] = {}
     chromosomes: dict[str, None] = {}  # an ordered set
     coding: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
-    for where, fields, attributes in _features(path):
+    for where, fields, attributes in _features(path, Counter() if skipped is None else skipped):
         if fields[2] == "region" and "chromosome" in attributes:
             names[fields[0]] = attributes["chromosome"]
         interval = (names.get(fields[0], fields[0]), str(int(fields[3]) - 1), fields[4])
@@ -89,16 +92,17 @@ def read_annotation(path: str | Path, lengths: Mapping[str, int]) -> dict[str, l
     return transcripts
 
 
-def _features(path: str | Path) -> Iterator[tuple[str, list[str], dict[str, str]]]:
+def _features(path: str | Path, skipped: Counter[str]) -> Iterator[tuple[str, list[str], dict[str, str]]]:
     """File and line for messages, the nine columns, and the attributes of every feature."""
-    with open_bytes(path) as stream, io.TextIOWrapper(stream, "utf-8", errors="replace") as text:
-        for number, line in enumerate(text, start=1):
+    with open_bytes(path) as stream:
+        for number, line in text_lines(stream, str(path)):
             if line.startswith("##FASTA"):
                 return
             if line.startswith("#") or not line.strip():
+                skipped[f"{Path(path).name}: comment lines"] += line.startswith("#")
                 continue
             fields, where = line.rstrip("\r\n").split("\t"), f"{path} line {number}"
-            if len(fields) != 9 or not (fields[3].isdecimal() and fields[4].isdecimal()):
+            if len(fields) != 9 or not (NUMBER.fullmatch(fields[3]) and NUMBER.fullmatch(fields[4])):
                 raise ConvNovaError(f"{where}: expected the nine columns of GFF3, found {line.strip()[:60]!r}")
             pairs = (part.partition("=") for part in fields[8].split(";"))
             yield where, fields, {key.strip(): unquote(value) for key, _, value in pairs}

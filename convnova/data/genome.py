@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from convnova.data import dna
-from convnova.data.array_file import ArrayFileWriter, read_arrays
+from convnova.data.array_file import METADATA, ArrayFileWriter, read_arrays, read_metadata
 from convnova.data.fasta import Piece, pieces
 from convnova.data.intervals import Interval, bed_rows, bed_tool, merge, parse_interval
 from convnova.errors import ConvNovaError
@@ -58,9 +58,10 @@ def tokenize_genome(
                 _report_overlap(bed, intervals)
             inputs = {"fasta": fasta, "bed": bed} if bed else {"fasta": fasta}
             hashes = {role: {"name": Path(path).name, "sha256": sha256(path)} for role, path in inputs.items()}
-            file.metadata |= {"inputs": hashes, "letters": letters}
-        rows = ["\t".join(Interval._fields), *("\t".join(map(str, interval)) for interval in intervals)]
-        Path(temporary, INTERVALS_FILE).write_text("\n".join(rows) + "\n", encoding="utf-8")
+            rows = ["\t".join(Interval._fields), *("\t".join(map(str, interval)) for interval in intervals)]
+            Path(temporary, INTERVALS_FILE).write_text("\n".join(rows) + "\n", encoding="utf-8")
+            written = sha256(Path(temporary, INTERVALS_FILE))
+            file.metadata |= {"inputs": hashes, "letters": letters, "intervals": written}
         out.mkdir(exist_ok=True)
         for name in (GENOME_FILE, INTERVALS_FILE):
             os.replace(Path(temporary, name), out / name)
@@ -74,8 +75,8 @@ def _append_chromosomes(fasta: Path, file: ArrayFileWriter) -> dict[str, dict[st
         for piece in pieces(fasta):
             if piece.record != record:
                 record, name = piece.record, (piece.header.split(maxsplit=1) or [""])[0]
-                if not name or name in counts:
-                    found = f"{name!r} a second time" if name else "none"
+                if not name or name in counts or name == METADATA:
+                    found = "a reserved name" if name == METADATA else f"{name!r} a second time" if name else "none"
                     where = f"line {piece.line - 1}"
                     raise ConvNovaError(f"{fasta}: expected another name for every record, found {found} in {where}")
                 counts[name] = np.zeros(4, np.int64)
@@ -214,7 +215,14 @@ def read_genome(folder: Path) -> dict[str, np.ndarray]:
 
 
 def read_intervals(folder: Path) -> dict[str, list[Interval]]:
-    """The intervals of each split, in the order of the file."""
+    """The intervals of each split, in the order of the file.
+
+    Raises:
+        ConvNovaError: the file is not the one that was written with the genome.
+    """
+    path = Path(folder, INTERVALS_FILE)
+    if not path.is_file() or sha256(path) != read_metadata(Path(folder, GENOME_FILE)).get("intervals"):
+        raise ConvNovaError(f"{path}: expected the intervals of the genome beside it, found others; make both again")
     splits: dict[str, list[Interval]] = {}
     for row in Path(folder, INTERVALS_FILE).read_text(encoding="utf-8").splitlines()[1:]:
         chrom, start, end, split = row.split("\t")

@@ -5,21 +5,26 @@ Intervals are merged and overlapped by `bedtools` alone, through pybedtools.
 """
 
 import difflib
-import io
 import itertools
+import re
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from convnova.data.unpack import open_bytes, text_lines
 from convnova.errors import ConvNovaError
-from convnova.files import open_bytes
 
 if TYPE_CHECKING:
     from pybedtools import BedTool
 
+NUMBER = re.compile("[0-9]{1,18}")
+"""A coordinate, which fits 64 bits."""
+NAME_LETTERS = 1_000
+"""Letters of a chromosome's name that are compared with those that there are."""
 MITOCHONDRION = ("chrM", "MT", "chrMT", "M")
 
 
@@ -32,13 +37,17 @@ class Interval(NamedTuple):
     split: str = ""
 
 
-def bed_rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
+def bed_rows(path: str | Path, skipped: Counter[str] | None = None) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number from 1, fields) of a BED file, plain or gzip.
 
-    Blank lines, comments and a header are left out. Fields are split at tabs or, in a line without any, at blanks.
+    Blank lines, comments and a header are left out, and comments counted in `skipped`. Fields are split at tabs or, in
+    a line without any, at blanks.
     """
     for number, line, fields, is_header in _lines(path):
-        if fields and not is_header and not line.startswith(("#", "track ", "browser ")):
+        if line.startswith(("#", "track ", "browser ")):
+            if skipped is not None and not is_header:
+                skipped[f"{Path(path).name}: comment lines"] += 1
+        elif fields and not is_header:
             yield number, fields
 
 
@@ -49,8 +58,8 @@ def bed_header(path: str | Path) -> list[str]:
 
 def _lines(path: str | Path) -> Iterator[tuple[int, str, list[str], bool]]:
     """Number, text and fields of each line, and whether it names the columns, behind `#` or not."""
-    with open_bytes(path) as stream, io.TextIOWrapper(stream, "utf-8-sig", errors="replace") as text:
-        for number, line in enumerate(text, start=1):
+    with open_bytes(path) as stream:
+        for number, line in text_lines(stream, str(path)):
             content = line.lstrip("#")
             fields = content.rstrip("\r\n").split("\t") if "\t" in content.strip() else content.split()
             is_header = len(fields) > 2 and "start" in fields[1].lower() and "end" in fields[2].lower()
@@ -72,13 +81,13 @@ def parse_interval(fields: Sequence[str], lengths: Mapping[str, int], where: str
         ConvNovaError: fewer than three fields, a coordinate that is no number, a chromosome that the
             genome lacks, an empty interval, or one that leaves its chromosome.
     """
-    if len(fields) < 3 or not (fields[1].isdecimal() and fields[2].isdecimal()):
+    if len(fields) < 3 or not (NUMBER.fullmatch(fields[1]) and NUMBER.fullmatch(fields[2])):
         raise ConvNovaError(f"{where}: expected chromosome, start and end, found {' '.join(fields)[:60]!r}")
     given, start, end = fields[0], int(fields[1]), int(fields[2])
     other_names = MITOCHONDRION if given in MITOCHONDRION else (f"chr{given}", given.removeprefix("chr"))
     name = next((name for name in (given, *other_names) if name in lengths), None)
     if name is None:
-        near = difflib.get_close_matches(given, lengths, n=1) or list(lengths)[:1]
+        near = difflib.get_close_matches(given[:NAME_LETTERS], lengths, n=1) or list(lengths)[:1]
         raise ConvNovaError(
             f"{where}: expected a chromosome of the genome, found {given!r}; the nearest is {near[0]!r}"
         )

@@ -5,6 +5,7 @@ and, last, where the last ends; and `<split>.labels`: class ids (n,), 0 and 1 (n
 """
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,9 +74,12 @@ def tokenize_task(
     ):
         raw = TaskFiles(task, files, Path(scratch), genome, read_genome(genome) if genome else None)
         tallies: dict[str, _Tally] = {}
+        read: Counter[str] = Counter()
         with progress(f"reading {', '.join(Path(path).name for path in files.values())}", unit="rows") as work:
             for rows in READERS[read_format](raw):
                 _append(file, tallies.setdefault(rows.split, _Tally()), rows, task)
+                path, colon, member = rows.file.partition(":")
+                read[f"{Path(path).name}{colon}{member}"] += len(rows.lengths)
                 work.update(len(rows.lengths))
         _check_counts(task, tallies, files, accept_counts)
         classes = _classes(task, tallies)
@@ -87,6 +91,9 @@ def tokenize_task(
             inputs["genome"] = read_metadata(genome / GENOME_FILE)["inputs"]["fasta"]
         splits = {split: _describe(split, tallies[split], task.max_length) for split in SPLITS if split in tallies}
         file.metadata |= {"kind": task.kind, "classes": classes, "inputs": inputs, "splits": splits}
+        file.metadata |= {"read": read, "skipped": raw.skipped}
+        for what, count in raw.skipped.items():
+            log(f"{what} passed over: {count:,}")
 
 
 def _append(file: ArrayFileWriter, tally: _Tally, rows: SequenceRows, task: Task) -> None:

@@ -98,7 +98,7 @@ def test_gzip_that_ends_within_a_member_is_refused_and_padding_behind_the_last_o
     path, whole = tmp_path / "genome.fa.gz", gzip.compress(b">a\nACGT\n")
     for content in (whole[:-1], whole + whole[:20]):
         path.write_bytes(content)
-        with pytest.raises(ConvNovaError, match="found a truncated or damaged file"):
+        with pytest.raises(ConvNovaError, match="truncated or damaged"):
             list(fasta.pieces(path))
     path.write_bytes(whole + b"\0" * 512)
     assert in_one(path) == [("a", "ACGT")]

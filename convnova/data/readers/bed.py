@@ -1,5 +1,6 @@
 """A user's BED with a class a line, cut out of a genome."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,16 +17,19 @@ def read(raw: TaskFiles) -> Iterator[SequenceRows]:
     With a header, the columns `label` and `strand` may stand anywhere after the first three.
 
     Raises:
-        ConvNovaError: a line without a label, no genome; as `rows_of_intervals`.
+        ConvNovaError: a line without a label or of another number of columns, no genome; as `rows_of_intervals`.
     """
     for split, path in raw.splits():
-        yield from rows_of_intervals(split, str(path), raw.needed_genome(path), _labelled_intervals(path))
+        intervals = _labelled_intervals(path, raw.skipped)
+        yield from rows_of_intervals(split, str(path), raw.needed_genome(path), intervals)
 
 
-def _labelled_intervals(path: Path) -> Iterator[tuple[list[str], str, str, str]]:
-    columns = bed_header(path) or COLUMNS
-    for line, fields in bed_rows(path):
-        values, where = dict(zip(columns, fields, strict=False)), f"{path} line {line}"
+def _labelled_intervals(path: Path, skipped: Counter[str]) -> Iterator[tuple[list[str], str, str, str]]:
+    columns, width = bed_header(path) or COLUMNS, 0
+    for line, fields in bed_rows(path, skipped):
+        values, where, width = dict(zip(columns, fields, strict=False)), f"{path} line {line}", width or len(fields)
+        if len(fields) != width:
+            raise ConvNovaError(f"{where}: expected as many columns in every line, found {len(fields)} after {width}")
         if not values.get("label"):
             found = f"{' '.join(fields)[:60]!r} under {', '.join(columns)}"
             raise ConvNovaError(f"{where}: expected a column with the label, found {found}")

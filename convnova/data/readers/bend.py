@@ -5,13 +5,16 @@ of the dataset `labels` belongs to line i of the BED. The forward strand is read
 Source: https://github.com/frederikkemarin/BEND
 """
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from convnova.data.genome import SPLITS
 from convnova.data.intervals import bed_rows, parse_interval
+from convnova.data.readers import hdf5
+from convnova.data.readers.apart import apart
 from convnova.data.readers.rows import SequenceRows, TaskFiles
 from convnova.errors import ConvNovaError
 
@@ -32,8 +35,8 @@ def read(raw: TaskFiles) -> Iterator[SequenceRows]:
     path, labels_path = raw.files["intervals"], raw.files["labels"]
     genome = raw.needed_genome(path)
     lengths = {name: len(tokens) for name, tokens in genome.items()}
-    lines = list(bed_rows(path))
-    labels_of_lines = _labels(labels_path, path, len(lines))
+    lines = list(bed_rows(path, raw.skipped))
+    labels_of_lines = itertools.chain.from_iterable(apart(_labels, labels_path, path, len(lines)))
     for row, ((line, fields), labels) in enumerate(zip(lines, labels_of_lines, strict=True), start=1):
         where, split = f"{path} line {line}", fields[-1]
         if split not in SPLITS:
@@ -48,21 +51,23 @@ def read(raw: TaskFiles) -> Iterator[SequenceRows]:
         yield SequenceRows(split, genome[chrom][start:end], size, labels.astype(np.int8), str(path), row)
 
 
-def _labels(path: Path, intervals: Path, count: int) -> Iterator[np.ndarray]:
-    """The labels of each of `count` intervals, integers (bases,)."""
+def _labels(path: Path, intervals: Path, count: int) -> Iterator[Sequence[np.ndarray]]:
+    """The labels of each of `count` intervals, integers (bases,), some intervals at a time."""
     import h5py
 
-    try:
-        with h5py.File(path) as file:
-            if "labels" not in file:
-                raise ConvNovaError(f"{path}: expected a dataset 'labels', found {', '.join(file) or 'none'}")
-            if len(file["labels"]) != count:
-                found = f"{len(file['labels'])} rows for {count} intervals in {intervals}"
-                raise ConvNovaError(f"{path}: expected one row of labels an interval, found {found}")
-            for first in range(0, count, ROWS_A_PIECE):
-                yield from file["labels"][first : first + ROWS_A_PIECE]
-    except OSError as error:
-        raise ConvNovaError(f"{path}: expected an HDF5 file ({error}); fetch it again") from error
+    with hdf5.arrays(path) as arrays:
+        if "labels" not in arrays:
+            raise ConvNovaError(f"{path}: expected a dataset 'labels', found {', '.join(arrays) or 'none'}")
+        labels = arrays["labels"]
+        ragged = h5py.check_vlen_dtype(labels.dtype)
+        if np.dtype(ragged or labels.dtype).kind not in "iu" or labels.ndim != (1 if ragged else 2):
+            found = f"{ragged or labels.dtype} of shape {labels.shape}"
+            raise ConvNovaError(f"{path}: expected rows of whole numbers as 'labels', found {found}")
+        if len(labels) != count:
+            found = f"{len(labels)} rows for {count} intervals in {intervals}"
+            raise ConvNovaError(f"{path}: expected one row of labels an interval, found {found}")
+        for first in range(0, count, ROWS_A_PIECE):
+            yield list(labels[first : first + ROWS_A_PIECE])
 
 
 def write(folder: Path, rows: Iterable[tuple[str, int, int, str, str, np.ndarray]]) -> dict[str, Path]:

@@ -5,16 +5,15 @@ GUE: https://github.com/MAGICS-LAB/DNABERT_2 (`train.csv`, `dev.csv`, `test.csv`
 
 import csv
 import difflib
-import io
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import IO
 
 from convnova.data.readers.rows import SequenceRows, TaskFiles, rows_of_sequences
+from convnova.data.unpack import LINE_BYTES, open_bytes, text_lines
 from convnova.errors import ConvNovaError
-from convnova.files import open_bytes
 from convnova.log import log
 
-csv.field_size_limit(1 << 30)
+csv.field_size_limit(LINE_BYTES)
 
 
 def read(raw: TaskFiles) -> Iterator[SequenceRows]:
@@ -31,7 +30,7 @@ def read(raw: TaskFiles) -> Iterator[SequenceRows]:
 
 
 def table_rows(
-    stream: BinaryIO, file: str, needed: tuple[str, ...], known: tuple[str, ...] = ()
+    stream: IO[bytes], file: str, needed: tuple[str, ...], known: tuple[str, ...] = ()
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a table; its header says what separates its columns.
 
@@ -45,27 +44,33 @@ def table_rows(
         line number from 1, and the values of the needed columns, of each row.
 
     Raises:
-        ConvNovaError: a needed column is not there, or a row is shorter or longer than the header.
+        ConvNovaError: a needed column is not there once, a row is shorter or longer than the header, or a quote is not
+            closed on its line.
     """
-    text = io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline="")
-    first = text.readline()
+    lines = text_lines(stream, file)
+    _, first = next(lines, (1, ""))
     separator = "\t" if "\t" in first else ","
-    header = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
+
+    def fields(number: int, line: str) -> list[str]:
+        try:
+            return next(csv.reader([line], delimiter=separator, strict=True), [])
+        except csv.Error as error:
+            message = f"expected a row on a line of its own, quotes in pairs: {error}"
+            raise ConvNovaError(f"{file} line {number}: {message}") from error
+
+    header = [name.strip() for name in fields(1, first)]
     for name in needed:
-        if name not in header:
+        if header.count(name) != 1:
             near = difflib.get_close_matches(name, header, n=1, cutoff=0.5)
             found = ", ".join(header)[:120] or "an empty file"
-            hint = f"; is {near[0]!r} the one?" if near else ""
-            raise ConvNovaError(f"{file}: expected a column {name!r} in the header, found {found}{hint}")
+            hint = f"; is {near[0]!r} the one?" if near and near[0] != name else ""
+            raise ConvNovaError(f"{file}: expected one column {name!r} in the header, found {found}{hint}")
     if extra := sorted(set(header) - {*needed, *known}):
-        log(f"{file}: columns skipped: {', '.join(extra)}")
+        log(f"{file}: columns skipped: {', '.join(extra)[:200]}")
     columns = [header.index(name) for name in needed]
-    table = csv.reader(text, delimiter=separator)
-    try:
-        for row in table:
-            if row and len(row) != len(header):
-                raise csv.Error(f"{len(header)} columns in the header, {len(row)} here")
-            if row:
-                yield table.line_num + 1, [row[column] for column in columns]
-    except csv.Error as error:
-        raise ConvNovaError(f"{file} line {table.line_num + 1}: expected a table: {error}") from error
+    for number, line in lines:
+        if row := fields(number, line):
+            if len(row) != len(header):
+                found = f"{len(header)} columns in the header, {len(row)} here"
+                raise ConvNovaError(f"{file} line {number}: expected a table: {found}")
+            yield number, [row[column] for column in columns]

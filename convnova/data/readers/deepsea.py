@@ -8,6 +8,8 @@ Sources: http://deepsea.princeton.edu, https://zenodo.org/record/2214970,
 https://github.com/jakublipinski/build-deepsea-training-dataset
 """
 
+import csv
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +20,12 @@ import numpy as np
 
 from convnova.data import dna
 from convnova.data.genome import SPLITS
-from convnova.data.intervals import parse_interval
-from convnova.data.readers import archives
-from convnova.data.readers.rows import Genome, SequenceRows, TaskFiles
+from convnova.data.intervals import NUMBER, parse_interval
+from convnova.data.readers import archives, hdf5
+from convnova.data.readers.apart import apart
+from convnova.data.readers.rows import Genome, SequenceRows, TaskFiles, refuse_rows
+from convnova.data.unpack import open_bytes, unpack_limit
 from convnova.errors import ConvNovaError
-from convnova.files import open_bytes
 
 WINDOWS_A_PIECE = 8192
 CHANNELS = "AGCT"
@@ -41,45 +44,42 @@ def read(raw: TaskFiles) -> Iterator[SequenceRows]:
         ConvNovaError: other channels or sizes, labels that are not 0 or 1, a damaged file.
     """
     files = dict(raw.splits())
-    if "archive" in raw.files:
-        files |= _unpack(raw.files["archive"], raw.scratch)
-    for split, path in files.items():
-        if path.suffix == ".mat":
-            yield from _windows(split, path)
-        else:
-            yield from _coordinates(split, path, raw.needed_genome(path))
-
-
-def _unpack(path: Path, scratch: Path) -> dict[str, Path]:
-    """Copy train.mat, valid.mat and test.mat out of the bundle."""
-    files = {}
-    with archives.report_damage(path):
-        for name, content in archives.members(path):
+    for bundle in (path for role, path in raw.files.items() if role == "archive"):
+        for name, content in archives.members(bundle):
             if name.suffix == ".mat" and name.stem in SPLITS:
-                files[name.stem] = scratch / name.name
+                files[name.stem] = raw.scratch / name.name
                 with files[name.stem].open("wb") as file:
                     shutil.copyfileobj(content, file, 1 << 20)
-    if not files:
-        raise ConvNovaError(f"{path}: expected train.mat, valid.mat and test.mat in the bundle, found none of them")
-    return {split: files[split] for split in SPLITS if split in files}
+            else:
+                raw.skipped[f"{bundle.name}: files that are not train.mat, valid.mat or test.mat"] += 1
+        if not files:
+            raise ConvNovaError(f"{bundle}: expected train.mat, valid.mat and test.mat in the bundle, found none")
+    for split in (split for split in SPLITS if split in files):
+        path = files[split]
+        if path.suffix == ".mat":
+            yield from apart(_windows, path, split)
+        else:
+            yield from apart(_coordinates, path, split, raw.needed_genome(path))
 
 
-def _windows(split: str, path: Path) -> Iterator[SequenceRows]:
+def _windows(path: Path, split: str) -> Iterator[SequenceRows]:
     with _matlab_arrays(path) as arrays:
         inputs = [name for name in arrays if name.endswith("xdata")]
         labels = [name for name in arrays if name.endswith("data") and name not in inputs]
         if len(inputs) != 1 or len(labels) != 1:
             raise ConvNovaError(f"{path}: expected '{split}xdata' and '{split}data', found {', '.join(arrays)}")
         hot, labels = arrays[inputs[0]], arrays[labels[0]]
-        if hot.ndim != 3 or hot.shape[1] != 4 or labels.ndim != 2 or hot.shape[2] != labels.shape[1]:
-            expected = f"{inputs[0]} of (windows, 4 channels, bases) and labels of (windows, labels)"
-            raise ConvNovaError(f"{path}: expected {expected}, found {hot.shape[::-1]} and {labels.shape[::-1]}")
+        fits = hot.ndim == 3 and hot.shape[1] == 4 and labels.ndim == 2 and hot.shape[2] == labels.shape[1]
+        if not fits or 0 in hot.shape + labels.shape or not {hot.dtype.kind, labels.dtype.kind} <= set("biuf"):
+            expected = f"numbers, {inputs[0]} of (windows, 4 channels, bases) and labels of (windows, labels)"
+            found = " and ".join(f"{array.dtype} {array.shape[::-1]}" for array in (hot, labels))
+            raise ConvNovaError(f"{path}: expected {expected}, found {found}")
         # Whole chunks of the HDF5 at once, so that none is inflated twice.
         chunk = hot.chunks[2] if getattr(hot, "chunks", None) else 1
         size = chunk * max(1, WINDOWS_A_PIECE // chunk)
         for first in range(0, hot.shape[2], size):
-            tokens = _tokens(hot[:, :, first : first + size], path, first)
-            values = _binary(np.ascontiguousarray(labels[:, first : first + size].T), path, first)
+            tokens = _tokens(hot[:, :, first : first + size], path, first + 1)
+            values = _binary(np.ascontiguousarray(labels[:, first : first + size].T), path, first + 1)
             lengths = np.full(len(tokens), hot.shape[0], np.int64)
             yield SequenceRows(split, tokens.reshape(-1), lengths, values, str(path), first + 1)
 
@@ -91,62 +91,59 @@ def _matlab_arrays(path: Path) -> Iterator[dict[str, Any]]:
     import scipy.io
 
     if h5py.is_hdf5(path):
-        try:
-            with h5py.File(path) as file:
-                yield {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
-        except OSError as error:
-            raise ConvNovaError(f"{path}: expected a whole HDF5 file ({error}); fetch it again") from error
+        with hdf5.arrays(path) as arrays:
+            yield arrays
         return
     try:
-        arrays = scipy.io.loadmat(path)
+        values = sum(math.prod(shape) for _, shape, _ in scipy.io.whosmat(path))
+        arrays = scipy.io.loadmat(path) if 0 <= values <= unpack_limit(path) else {}
     except Exception as error:  # scipy raises whatever its parser stumbles over
         raise ConvNovaError(f"{path}: expected a MATLAB file ({error}); fetch it again") from error
+    if not arrays:
+        raise ConvNovaError(f"{path}: expected a file of data, found {values:,} numbers; fetch it again")
     yield {name: array.T for name, array in arrays.items() if isinstance(array, np.ndarray)}
 
 
 def _tokens(hot: np.ndarray, path: Path, first: int) -> np.ndarray:
-    """One-hot (bases, 4, windows) to tokens uint8 (windows, bases)."""
+    """One-hot (bases, 4, windows), of which the first is row `first` of the file, to tokens uint8 (windows, bases)."""
     is_hot = hot == 1
     bits = is_hot[:, 0] | is_hot[:, 1] << np.uint8(1) | is_hot[:, 2] << np.uint8(2) | is_hot[:, 3] << np.uint8(3)
     tokens = CHANNELS_TO_TOKEN[bits]
     is_wrong = (tokens == dna.OTHER) | ((hot != 0) & ~is_hot).any(axis=1)
-    if is_wrong.any():
-        row = first + int(np.flatnonzero(is_wrong.any(axis=0))[0]) + 1
-        raise ConvNovaError(f"{path} row {row}: expected 0 and at most one 1 in the channels {CHANNELS}, found others")
+    refuse_rows(is_wrong.any(axis=0), path, first, f"0 and at most one 1 in the channels {CHANNELS}")
     return np.ascontiguousarray(tokens.T)
 
 
 def _binary(labels: np.ndarray, path: Path, first: int) -> np.ndarray:
-    """Labels (n, labels) as uint8, after a check that they are 0 and 1; `first` rows stand before them."""
-    is_wrong = ((labels != 0) & (labels != 1)).any(axis=1)
-    if is_wrong.any():
-        row = first + int(np.flatnonzero(is_wrong)[0]) + 1
-        raise ConvNovaError(f"{path} row {row}: expected labels 0 or 1, found others")
+    """Labels (n, labels), of which the first is row `first` of the file, as uint8 if they are 0 and 1."""
+    refuse_rows(((labels != 0) & (labels != 1)).any(axis=1), path, first, "labels 0 or 1")
     return labels.astype(np.uint8)
 
 
-def _coordinates(split: str, path: Path, genome: Genome) -> Iterator[SequenceRows]:
+def _coordinates(path: Path, split: str, genome: Genome) -> Iterator[SequenceRows]:
     import pandas
 
-    lengths = {name: len(tokens) for name, tokens in genome.items()}
-    with open_bytes(path) as stream:
-        try:
-            for table in pandas.read_csv(stream, chunksize=WINDOWS_A_PIECE, dtype=dict.fromkeys(POSITION_COLUMNS, str)):
+    lengths, first = {name: len(tokens) for name, tokens in genome.items()}, 1
+    options = {"chunksize": WINDOWS_A_PIECE, "dtype": dict.fromkeys(POSITION_COLUMNS, str), "quoting": csv.QUOTE_NONE}
+    try:
+        with open_bytes(path) as stream, pandas.read_csv(stream, **options) as tables:
+            for table in tables:
                 names = [name for name in table.columns if name.startswith("y_")]
-                if not names or not {*POSITION_COLUMNS} <= {*table.columns}:
+                is_table = isinstance(table.index, pandas.RangeIndex)  # no row is longer than the header
+                if not names or not {*POSITION_COLUMNS} <= {*table.columns} or not is_table:
                     columns = ", ".join(map(str, table.columns[:6]))
                     expected = ", ".join(POSITION_COLUMNS)
                     raise ConvNovaError(f"{path}: expected the columns {expected} and y_*, found {columns}")
-                tokens, first = [], int(table.index[0])
-                positions = table[[*POSITION_COLUMNS]].map(str).to_numpy()
-                for row, (number, *ends) in enumerate(positions, start=first + 1):
-                    is_known = number.isdecimal() and int(number) < len(CHROMOSOMES)
+                tokens, positions = [], table[[*POSITION_COLUMNS]].map(str).to_numpy()
+                for row, (number, *ends) in enumerate(positions, start=first):
+                    is_known = NUMBER.fullmatch(number) and int(number) < len(CHROMOSOMES)
                     name = f"chr{CHROMOSOMES[int(number)] if is_known else number}"
                     chrom, start, end = parse_interval((name, *ends), lengths, f"{path} row {row}")
                     tokens.append(genome[chrom][start:end])
                 values = _binary(table[names].to_numpy(), path, first)
                 sizes = np.array([len(part) for part in tokens])
-                yield SequenceRows(split, np.concatenate(tokens), sizes, values, str(path), first + 1)
-        except ValueError as error:
-            message = " ".join(str(error).split())
-            raise ConvNovaError(f"{path}: expected a table with a header: {message}") from error
+                yield SequenceRows(split, np.concatenate(tokens), sizes, values, str(path), first)
+                first += len(tokens)
+    except ValueError as error:
+        message = " ".join(str(error).split())
+        raise ConvNovaError(f"{path}: expected a table with a header: {message}") from error

@@ -4,6 +4,7 @@ The intervals of the genome's splits are cut into rows side by side, so every an
 test rows are bases that pretraining on this genome does not train on.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,11 +27,14 @@ def read(raw: TaskFiles) -> Iterator[SequenceRows]:
     """
     if raw.task.max_length is None or raw.genome_folder is None:
         raise ConvNovaError("gene finding from an annotation: expected `max_length`, the bases a row, and a genome")
-    written = write_labels(raw.files["annotation"], raw.genome_folder, raw.task.max_length, raw.scratch)
+    annotation, genome, length = raw.files["annotation"], raw.genome_folder, raw.task.max_length
+    written = write_labels(annotation, genome, length, raw.scratch, raw.skipped)
     yield from bend.read(replace(raw, files=written))
 
 
-def write_labels(annotation: Path, genome: Path, length: int, out: Path) -> dict[str, Path]:
+def write_labels(
+    annotation: Path, genome: Path, length: int, out: Path, skipped: Counter[str] | None = None
+) -> dict[str, Path]:
     """Label every base of a genome by its annotation and write BEND's BED and HDF5 to the folder `out`.
 
     Args:
@@ -38,6 +42,7 @@ def write_labels(annotation: Path, genome: Path, length: int, out: Path) -> dict
         genome: folder of the tokenized genome; its intervals say what is for training, validation and test.
         length: bases a row; the last row of an interval is shorter.
         out: folder for the two files.
+        skipped: where comment lines are counted.
 
     Returns:
         Role to path, as `bend.read` takes them.
@@ -46,7 +51,7 @@ def write_labels(annotation: Path, genome: Path, length: int, out: Path) -> dict
         ConvNovaError: as `convnova.data.gene_annotation.read_annotation`.
     """
     lengths = {name: len(tokens) for name, tokens in read_genome(genome).items()}
-    genes = read_annotation(annotation, lengths)
+    genes = read_annotation(annotation, lengths, skipped)
     labels = {name: label_bases(lengths[name], transcripts) for name, transcripts in genes.items()}
     out.mkdir(parents=True, exist_ok=True)
     return bend.write(out, _rows(genome, labels, length))

@@ -1,8 +1,9 @@
 """What every reader takes and yields: the files of a benchmark task, and its rows, many at a time."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from convnova.errors import ConvNovaError
 
 LETTERS_A_PIECE, ROWS_A_PIECE = 1 << 24, 1 << 16
 """A piece of rows ends at whichever it reaches first."""
+LABEL_LETTERS = 100
+UNDECODED = "\ufffd"
+"""What stands for bytes that are no UTF-8."""
 
 Genome = Mapping[str, np.ndarray]
 """Chromosome to its tokens, uint8 (bases,)."""
@@ -30,6 +34,7 @@ class TaskFiles:
         scratch: a folder for what must be unpacked.
         genome_folder: the tokenized genome that the intervals lie on, if there is one.
         genome: its tokens.
+        skipped: file and kind of what holds no rows, such as comments, to how many a reader has passed over.
     """
 
     task: Task
@@ -37,6 +42,7 @@ class TaskFiles:
     scratch: Path
     genome_folder: Path | None = None
     genome: Genome | None = None
+    skipped: Counter[str] = field(default_factory=Counter)
 
     def splits(self) -> list[tuple[str, Path]]:
         """Split and file, of the files that hold one split each; train first."""
@@ -85,42 +91,59 @@ def rows_of_sequences(split: str, file: str, labelled: Iterable[tuple[str, str]]
         labelled: sequence and name of its class, of every row.
 
     Raises:
-        ConvNovaError: an empty sequence or label, or a letter that no nucleotide sequence has; names the row.
+        ConvNovaError: an empty sequence, a letter that no nucleotide sequence has, or a label that is empty, longer
+            than `LABEL_LETTERS` or not on one line; names the row.
     """
 
-    def encoded() -> Iterator[tuple[np.ndarray, str, int]]:
+    def encoded() -> Iterator[tuple[str, np.ndarray, str, int]]:
         for row, (sequence, label) in enumerate(labelled, start=1):
-            if not sequence or not label:
-                what = "label" if sequence else "sequence"
-                raise ConvNovaError(f"{file} row {row}: expected a {what}, found none; write one, or leave the row out")
             try:
                 tokens, others = dna.encode(sequence)
             except ValueError as error:
                 message = f"{file} row {row}: expected nucleotides; {error}; is it a protein sequence?"
                 raise ConvNovaError(message) from error
-            yield tokens, label, others
+            yield f"{file} row {row}", tokens, label, others
 
     return _in_pieces(split, file, encoded())
 
 
-def _in_pieces(split: str, file: str, rows: Iterable[tuple[np.ndarray, str, int]]) -> Iterator[SequenceRows]:
-    """Put rows together; of each the tokens, the label and the letters that were read as N."""
+def _in_pieces(split: str, file: str, rows: Iterable[tuple[str, np.ndarray, str, int]]) -> Iterator[SequenceRows]:
+    """Put rows together; of each its place, tokens, label, and the letters that were read as N."""
     first, remaining = 1, iter(rows)
-    while piece := list(_limited(remaining)):
+    while piece := list(_next_piece(remaining)):
         tokens, labels, others = zip(*piece, strict=True)
         lengths = np.array([len(part) for part in tokens], np.int64)
         yield SequenceRows(split, np.concatenate(tokens), lengths, np.array(labels), file, first, sum(others))
         first += len(piece)
 
 
-def _limited(rows: Iterator[tuple[np.ndarray, str, int]]) -> Iterator[tuple[np.ndarray, str, int]]:
-    """The next rows, until they are a piece."""
+def _next_piece(rows: Iterator[tuple[str, np.ndarray, str, int]]) -> Iterator[tuple[np.ndarray, str, int]]:
+    """The next rows, without their places, after a check that each has bases and a label."""
     letters = 0
-    for row in itertools.islice(rows, ROWS_A_PIECE):
-        yield row
-        letters += len(row[0])
+    for where, tokens, label, others in itertools.islice(rows, ROWS_A_PIECE):
+        if not len(tokens) or not label:
+            what = "label" if len(tokens) else "sequence"
+            raise ConvNovaError(f"{where}: expected a {what}, found none; write one, or leave the row out")
+        if len(label) > LABEL_LETTERS or not label.isprintable() or UNDECODED in label:
+            found = f"{len(label):,} letters, {label[:LABEL_LETTERS]!r}"
+            raise ConvNovaError(f"{where}: expected a label of at most {LABEL_LETTERS} readable letters, found {found}")
+        yield tokens, label, others
+        letters += len(tokens)
         if letters >= LETTERS_A_PIECE:
             return
+
+
+def refuse_rows(is_wrong: np.ndarray, file: str | Path, first: int, expected: str) -> None:
+    """Raise for the first of some rows that is wrong.
+
+    Args:
+        is_wrong: bool (n,).
+        file: where the rows stand.
+        first: number of the first of them in the file.
+        expected: what each should have.
+    """
+    if is_wrong.any():
+        raise ConvNovaError(f"{file} row {first + int(np.argmax(is_wrong))}: expected {expected}, found others")
 
 
 def rows_of_intervals(
@@ -141,12 +164,12 @@ def rows_of_intervals(
     """
     lengths = {name: len(tokens) for name, tokens in genome.items()}
 
-    def cut() -> Iterator[tuple[np.ndarray, str, int]]:
+    def cut() -> Iterator[tuple[str, np.ndarray, str, int]]:
         for fields, strand, label, where in intervals:
             chrom, start, end = parse_interval(fields, lengths, where)
             if strand not in ("", ".", "+", "-"):
                 raise ConvNovaError(f"{where}: expected a strand, + or -, found {strand!r}")
             tokens = genome[chrom][start:end]
-            yield dna.reverse_complement(tokens) if strand == "-" else tokens, label, 0
+            yield where, dna.reverse_complement(tokens) if strand == "-" else tokens, label, 0
 
     return _in_pieces(split, file, cut())

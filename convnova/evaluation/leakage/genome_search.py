@@ -1,6 +1,6 @@
 """Where in a genome the rows of a task lie."""
 
-import gzip
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -49,23 +49,14 @@ def stated_positions(read_format: str, files: Mapping[str, Path], lengths: Mappi
         if read_format == "bend":
             lines = ((line, where) for line, where in lines if line[-1] == "test")
     elif read_format == "genomic_benchmarks" and "intervals" in files:
-        lines = _table_lines(files["intervals"])
+        from convnova.data.readers.genomic_benchmarks import interval_tables
+
+        path = files["intervals"]
+        tables = ((name, rows) for name, rows in interval_tables(path, Counter()) if name.parts[-2] == "test")
+        lines = ((fields, f"{path}:{name} line {line}") for name, rows in tables for line, fields in rows)
     else:
         return None
     return [Hit(row, *parse_interval(fields, lengths, where)) for row, (fields, where) in enumerate(lines)]
-
-
-def _table_lines(path: Path) -> Iterator[tuple[list[str], str]]:
-    """Yield chromosome, start and end of each test row of Genomic Benchmarks, and the line that says so."""
-    from convnova.data.readers import archives
-    from convnova.data.readers.csv import table_rows
-
-    with archives.report_damage(path):
-        for name, content in archives.members(path):
-            if len(name.parts) > 1 and name.parts[-2] == "test" and name.suffix in (".csv", ".gz"):
-                with gzip.open(content) if name.suffix == ".gz" else content as stream:
-                    for line, fields in table_rows(stream, str(name), ("region", "start", "end"), ("id", "strand")):
-                        yield fields, f"{path}:{name} line {line}"
 
 
 def search(sequences: Sequences, genome: Mapping[str, np.ndarray]) -> list[Hit]:

@@ -79,7 +79,7 @@ def test_parquet(tmp_path, columns, message):
 
 
 def test_bed_with_labels(tmp_path):
-    plain = save(tmp_path / "plain.bed", "chr1\t0\t4\tpeak\n1 4 10 none 0 -\nMT\t2\t6\tpeak\t7\t+\n")
+    plain = save(tmp_path / "plain.bed", "chr1\t0\t4\tpeak\t1\t.\n1 4 10 none 0 -\nMT\t2\t6\tpeak\t7\t+\n")
     header = save(tmp_path / "header.bed", "#chrom\tstart\tend\tstrand\tlabel\nchr1\t10\t16\t-\tpeak\n")
     found = spelled(read("bed", {"train": plain, "test": header}, GENOME))
     assert found["train"] == [("ACGT", "peak"), ("NNTGCA", "none"), ("TTCC", "peak")]

@@ -45,7 +45,7 @@ def write_tables(folder: Path, tables: dict[str, str]) -> Path:
     return folder
 
 
-def test_zip_of_sequences(tmp_path, capsys):
+def test_zip_of_sequences(tmp_path):
     files = {
         "mini_v0/train/positive/0.txt": "ACGT",
         "mini_v0/train/positive/1.txt": "ttnr\n",
@@ -56,7 +56,6 @@ def test_zip_of_sequences(tmp_path, capsys):
     }
     found = by_class({"archive": write_zip(tmp_path / "mini_v0.zip", files)})
     assert found == {"train/positive": ["ACGT", "TTNN"], "train/negative": ["GG"], "test/negative": ["C"]}
-    assert "1 files skipped that are no part of train or test: mini_v0/metadata.yaml" in capsys.readouterr().err
 
 
 def test_intervals_in_folder_zip_and_tar(tmp_path):
@@ -83,11 +82,11 @@ def test_damaged_and_hostile_archives(tmp_path):
     whole = write_zip(path, texts).read_bytes()
     flipped = whole[:52] + bytes([whole[52] ^ 255]) + whole[53:]
     for content, message in (
-        *dict.fromkeys((whole[: len(whole) // 2], flipped, b"<html>", b""), "expected a whole zip or tar").items(),
+        *dict.fromkeys((whole[: len(whole) // 2], flipped, b"<html>", b""), "truncated or damaged").items(),
         (with_password(whole), "expected a zip to read.*password"),
     ):
         path.write_bytes(content)
-        refuse(f"a.zip: {message}", "genomic_benchmarks", {"archive": path})
+        refuse(f"a.zip.*{message}", "genomic_benchmarks", {"archive": path})
     for name in ("../../train/b/0.txt", "/train/b/0.txt", "a/../train/b/0.txt"):
         write_zip(path, texts | {name: "ACGT"})
         refuse("names within the archive, found .*do not trust", "genomic_benchmarks", {"archive": path})
@@ -98,7 +97,7 @@ def test_damaged_and_hostile_archives(tmp_path):
         archive.addfile(entry, io.BytesIO(HEADER.encode()))
     refuse("names within the archive", "genomic_benchmarks", files, GENOME)
     files["intervals"].write_bytes(files["intervals"].read_bytes()[:60])
-    refuse("a.tar.gz: .*whole zip or tar", "genomic_benchmarks", files, GENOME)
+    refuse("a.tar.gz: .*truncated or damaged", "genomic_benchmarks", files, GENOME)
 
 
 def test_the_225_intervals_of_the_first_megabase_base_for_base(shared, tmp_path):
