@@ -19,6 +19,14 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     config.add_argument("--catalogue", type=Path, default=Path("config"), metavar="DIR", help="default: config")
     config.add_argument("--out", type=Path, metavar="FILE", help="write here; default: print")
 
+    text = "look at your own sequences and write a config for them"
+    init = command(commands, "init", "convnova.runs.new_config:write_new_config", text)
+    init.add_argument("train", type=Path, metavar="TRAIN", help="CSV with the columns sequence and label, or FASTA")
+    init.add_argument("test", type=Path, metavar="TEST", help="the same, for the scores")
+    init.add_argument("--valid", type=Path, metavar="FILE", help="the same, to choose the epoch")
+    init.add_argument("--name", default="mine", help="name of the run; default: mine")
+    init.add_argument("--out", type=Path, default=Path("mine.yaml"), metavar="FILE", help="default: mine.yaml")
+
     text = "write a mirror of the sources that holds a simulated genome"
     simulate = command(commands, "simulate", "convnova.simulation:write_mirror", text)
     simulate.add_argument("--seed", type=int, default=1)

@@ -1,0 +1,137 @@
+"""A config for a user's own files: what is in them, and what follows for the run."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from convnova.config.load import load
+from convnova.config.schema import INTERVAL_FORMATS, Format, Task
+from convnova.data.readers import READERS
+from convnova.data.readers.rows import TaskFiles
+from convnova.errors import ConvNovaError
+from convnova.files import open_bytes, write_text
+from convnova.log import log
+
+MODELS = ["convnova_scratch", "cnn", "kmers"]
+LARGEST_TRIMMED_SHARE = 0.01
+"""Longest sequences, as a share of all, that may be cut so that the others need less padding."""
+
+
+@dataclass
+class Split:
+    """What one file holds.
+
+    Attributes:
+        lengths: bases of each sequence.
+        classes: name of a class to its rows.
+        others: letters that are read as N.
+        sequences: hashes of the sequences' tokens, to find repeats.
+    """
+
+    lengths: list[int] = field(default_factory=list)
+    classes: Counter[str] = field(default_factory=Counter)
+    others: int = 0
+    sequences: list[int] = field(default_factory=list)
+
+
+def write_new_config(train: Path, test: Path, valid: Path | None, name: str, out: Path) -> None:
+    """Look at labelled sequences and write a config that trains and compares three models on them.
+
+    Args:
+        train, test: CSV or TSV with the columns `sequence` and `label`, or FASTA with headers `>name|label`; may be
+            gzipped.
+        valid: the rows that choose the epoch; default a tenth of train.
+        name: name of the run, which is its folder under `results`.
+        out: the config, YAML.
+
+    Raises:
+        ConvNovaError: `out` exists, a file is of no known format, or a row cannot be read; names file and row.
+    """
+    if out.exists():
+        raise ConvNovaError(f"{out}: expected no file of this name, found one; name another with --out, or delete it")
+    files = {"train": train, "valid": valid, "test": test}
+    paths = {split: path for split, path in files.items() if path is not None}
+    formats = {split: format_of(path) for split, path in paths.items()}
+    if len(set(formats.values())) > 1:
+        found = ", ".join(f"{paths[split]} is {form}" for split, form in formats.items())
+        raise ConvNovaError(f"expected files of one format, found several: {found}")
+    splits = read_splits(formats["train"], paths)
+    chosen = longest_read(splits["train"].lengths)
+    task = {split: str(path) for split, path in paths.items()} | {"metric": "mcc", "max_length": chosen}
+    suites = {name: {"format": formats["train"], "tasks": {name: task}}}
+    content = {"run": name, "models": MODELS, "protocols": ["heldout"], "seeds": [1, 2, 3], "suites": suites}
+    load(content, [], Path("config"))
+    comments = [f"# {line}" for line in what_was_found(splits, chosen)]
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    write_text(out, "\n".join([*comments, text]))
+    for line in [*comments, f"{out}: written; next: snakemake --cores 2 --configfile {out}"]:
+        log(line.removeprefix("# "))
+
+
+def format_of(path: Path) -> Format:
+    """Format of a file, by how it begins.
+
+    Raises:
+        ConvNovaError: it begins like neither a FASTA nor a table with a header.
+    """
+    with open_bytes(path) as stream:
+        first = stream.readline(1 << 16).decode("utf-8-sig", errors="replace").strip()
+    if first.startswith(">"):
+        return "fasta"
+    if "sequence" in first.replace(",", "\t").split("\t"):
+        return "csv"
+    raise ConvNovaError(
+        f"{path}: expected a table with the columns 'sequence' and 'label', or a FASTA with headers '>name|label', "
+        f"found a first line {first[:60]!r}"
+    )
+
+
+def read_splits(name: Format, paths: dict[str, Path]) -> dict[str, Split]:
+    """Read every row of the files.
+
+    Args:
+        name: their format, one that needs no genome.
+        paths: split to file.
+
+    Raises:
+        ConvNovaError: a row cannot be read; names file and row.
+    """
+    assert name not in INTERVAL_FORMATS
+    splits = {split: Split() for split in paths}
+    task = Task(**{split: str(path) for split, path in paths.items()})
+    for rows in READERS[name](TaskFiles(task, paths, Path("."))):
+        split = splits[rows.split]
+        split.lengths += rows.lengths.tolist()
+        split.classes.update(rows.labels.tolist())
+        split.others += rows.others
+        ends = np.cumsum(rows.lengths)
+        split.sequences += [hash(part.tobytes()) for part in np.split(rows.tokens, ends[:-1])]
+    return splits
+
+
+def longest_read(lengths: list[int]) -> int:
+    """How many bases to read of a sequence: all, unless few sequences are more than twice as long as the others."""
+    longest, nearly_longest = max(lengths), int(np.quantile(lengths, 1 - LARGEST_TRIMMED_SHARE, method="higher"))
+    return nearly_longest if longest > 2 * nearly_longest else longest
+
+
+def what_was_found(splits: dict[str, Split], chosen: int) -> list[str]:
+    """Sentences on the files, for the head of the config and for the terminal."""
+    lines = []
+    for name, split in splits.items():
+        classes = ", ".join(f"{label}: {rows}" for label, rows in sorted(split.classes.items())[:10])
+        shortest, longest = min(split.lengths), max(split.lengths)
+        lines.append(f"{name}: {len(split.lengths):,} sequences of {shortest:,} to {longest:,} bases; {classes}")
+        if split.others:
+            lines.append(f"{name}: {split.others:,} letters other than A, C, G, T and N are read as N")
+        if cut := sum(length > chosen for length in split.lengths):
+            lines.append(f"{name}: {cut:,} sequences are read up to {chosen:,} bases")
+    seen = set(splits["train"].sequences)
+    if repeats := sum(sequence in seen for sequence in splits["test"].sequences):
+        lines.append(f"{repeats:,} of {len(splits['test'].sequences):,} test sequences are also in train")
+    if "valid" not in splits:
+        lines.append("no validation file: a tenth of train, drawn by the seed, chooses the epoch")
+    return lines

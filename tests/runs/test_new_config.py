@@ -1,0 +1,73 @@
+"""`convnova init`: a config for a user's own files."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+import yaml
+
+from convnova.config.load import load_config
+from convnova.errors import ConvNovaError
+from convnova.runs.new_config import write_new_config
+
+TRAIN = "sequence,label\nACGT,no\nACGTACGN,yes\nRRGT,no\nTTTTT,yes\n"
+TEST = "sequence,label\nACGT,no\nGGGGG,yes\n"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "config").symlink_to(Path(__file__).resolve().parents[2] / "config")
+    (tmp_path / "train.csv").write_text(TRAIN)
+    (tmp_path / "test.csv").write_text(TEST)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def new_config(folder, train="train.csv", test="test.csv", valid=None, name="mine", out="mine.yaml"):
+    write_new_config(folder / train, folder / test, folder / valid if valid else None, name, folder / out)
+    return (folder / out).read_text()
+
+
+def test_the_config_says_what_was_found_and_can_be_run(folder):
+    text = new_config(folder)
+    assert "4 sequences of 4 to 8 bases; no: 2, yes: 2" in text
+    assert "2 letters" in text and "1 of 2 test sequences" in text and "tenth of train" in text
+    task = load_config(folder / "mine.yaml").suites["mine"].tasks["mine"]
+    assert (task.max_length, task.metric, task.train) == (8, "mcc", str(folder / "train.csv"))
+
+
+def test_formats_are_told_by_how_files_begin(folder):
+    for name in ("train", "test"):
+        with gzip.open(folder / f"{name}.fa.gz", "wt") as stream:
+            stream.write(">one|a\nACGT\nAC\n>two|b\nGGG\n")
+    content = yaml.safe_load(new_config(folder, "train.fa.gz", "test.fa.gz", valid="test.fa.gz", out="other.yaml"))
+    assert content["suites"]["mine"]["format"] == "fasta"
+    assert content["suites"]["mine"]["tasks"]["mine"]["valid"] == str(folder / "test.fa.gz")
+    with pytest.raises(ConvNovaError, match=r"train\.csv is csv.*test\.fa\.gz is fasta"):
+        new_config(folder, test="test.fa.gz", out="third.yaml")
+
+
+def test_few_sequences_that_are_much_longer_are_cut(folder):
+    rows = ["ACGTA,x"] * 150 + ["ACGTACGTAC,y"] * 150 + ["ACGTA" * 20 + ",y"] * 2
+    (folder / "train.csv").write_text("sequence,label\n" + "\n".join(rows) + "\n")
+    text = new_config(folder)
+    assert "2 sequences are read up to 10 bases" in text and yaml.safe_load(text)["suites"]["mine"]["tasks"]["mine"][
+        "max_length"] == 10  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("name,value\n1,2\n", "'sequence'"), ("", "found a first line"), ("sequence,label\nACGT,\n", "row 1")],
+)
+def test_wrong_files_leave_no_config(folder, content, words):
+    (folder / "train.csv").write_text(content)
+    with pytest.raises(ConvNovaError, match=words):
+        new_config(folder)
+    assert not (folder / "mine.yaml").exists()
+
+
+def test_a_config_that_is_there_stays(folder):
+    (folder / "mine.yaml").write_text("run: other\n")
+    with pytest.raises(ConvNovaError, match="mine.yaml"):
+        new_config(folder)
+    assert (folder / "mine.yaml").read_text() == "run: other\n"
