@@ -5,15 +5,26 @@ in `config/`.
 """
 
 import itertools
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from convnova.config.hyperparameters import Origin, Pretraining, Training
 from convnova.config.strict import Strict
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+def _is_name(text: str) -> str:
+    """The text, if it can be a part of a path, of a wildcard and of an address without being quoted anywhere."""
+    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]*", text):
+        advice = "expected letters A to Z, digits, '_', '.' and '-', with a letter or digit first"
+        raise PydanticCustomError("name", "{advice}", {"advice": advice})
+    return text
+
+
+Name = Annotated[str, AfterValidator(_is_name)]
 AsText = Annotated[str, BeforeValidator(str)]
 Protocol = Literal["heldout", "cv", "released"]
 Metric = Literal["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"]

@@ -1,6 +1,7 @@
 """What would fail in a job and can be found before any job starts, by asking the models and looking for the files."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from convnova.config.load import file_with
 from convnova.config.run import Job, RunConfig
 from convnova.errors import ConvNovaError
 from convnova.models import architecture_module, bytes_of_weights, configure
+
+WILDCARD = re.compile(r"\{\s*[.\w]+\s*(,.*)?\}")
+"""What Snakemake fills in, wherever it stands in a path: it has no way to say that a brace is meant."""
 
 
 def validate(config: RunConfig, files: list[str] | None = None) -> None:
@@ -125,11 +129,17 @@ def _check_simulated(config: RunConfig) -> None:
                 raise ConvNovaError(f"{name}.tasks.{task}: expected a task that is simulated, one of {known}")
 
 
-def check_files(config: RunConfig, files: list[str]) -> None:
-    """Check that the user's own files are there, before any job needs them.
+def check_files(config: RunConfig, files: list[str], must_exist: bool = True) -> None:
+    """Check the paths of the user's own files, before any job needs them.
+
+    Args:
+        config: the resolved config.
+        files: the files it came from, for messages.
+        must_exist: whether they are to be found from here, and not in a storage.
 
     Raises:
-        ConvNovaError: the first that is not there; names the config file and the key.
+        ConvNovaError: the first that is not there, or that Snakemake would read as a pattern; names the config file and
+            the key.
     """
     paths = {
         ("suites", name, "tasks", task, role): path
@@ -142,8 +152,11 @@ def check_files(config: RunConfig, files: list[str]) -> None:
         if genome.source is None:
             paths |= {("genome", name, role): path for role, path in genome.files().items()}
     for key, path in paths.items():
-        if not Path(path).exists():
-            raise ConvNovaError(f"{file_with(key, files)}{'.'.join(key)} = {path!r}: expected a file, found nothing")
+        place = f"{file_with(key, files)}{'.'.join(key)} = {path!r}"
+        if pattern := WILDCARD.search(path):
+            raise ConvNovaError(f"{place}: the workflow would put a value in place of {pattern[0]!r}; rename the file")
+        if must_exist and not Path(path).exists():
+            raise ConvNovaError(f"{place}: expected a file, found nothing")
 
 
 def disk_for_weights(config: RunConfig) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from commands import FORMS, jobs, snakemake
-from own_run import own_data
+from commands import FORMS, ROOT, jobs, snakemake
+from own_run import SHELL_WORDS, own_data, without_costs
 
 
 def run(folder: Path, *words: str, code: int = 0) -> str:
@@ -69,6 +69,35 @@ def test_snakemakes_own_report_has_every_result_with_its_category(own):
     for category in ("Report", "Tables", "Figures", "Audit"):
         assert f'"{category}"' in page
     assert "Every pair of models on the test rows of each task" in page
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("own data")
+def test_names_of_files_folders_and_chromosomes_are_words_and_nothing_runs(own, tmp_path):
+    """The same data under names that a shell would take apart: the same tables, and no command was run."""
+    folder = tmp_path / SHELL_WORDS.strip()
+    folder.mkdir()
+    config = Path(own_data(folder, tasks=("one", "two"), prefix=SHELL_WORDS))
+    config = config.rename(folder / f"{SHELL_WORDS}.yaml")
+    snakemake(folder, "--cores", "2", "--configfile", str(config))
+    tables = sorted(path.name for path in (own / "results/own/tables").iterdir())
+    assert {"mine.md", "items.tex", "audit.tsv", "provenance.tsv", "leaks.tsv"} < set(tables)
+    for name in tables:
+        same = [without_costs(root / "results/own/tables" / name) for root in (own, folder)]
+        assert name == "provenance.tsv" or same[0] == same[1], name
+    assert not [*tmp_path.rglob("PWNED"), *ROOT.glob("PWNED")]
+
+
+@pytest.mark.parametrize("name", ["{x}.csv", "a{ x,[a-z]{2} }.csv"])
+def test_a_path_that_snakemake_would_take_for_a_pattern_is_refused(tmp_path, name):
+    own_data(tmp_path)
+    content = yaml.safe_load((tmp_path / "mine.yaml").read_text())
+    content["suites"]["mine"]["tasks"]["one"]["train"] = name
+    (tmp_path / name).touch()
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    printed = run(tmp_path, "-n", code=1)
+    (line,) = (line for line in printed.splitlines() if "suites.mine.tasks.one.train" in line)
+    assert name in line and "rename" in line and "Traceback" not in printed
 
 
 @pytest.mark.slow

@@ -26,8 +26,7 @@ try:
         if disk := disk_for_weights(RUN):
             print(disk, file=sys.stderr)
         # Where the user's files are in a storage, Snakemake itself says what is missing.
-        if not workflow.storage_settings.default_storage_provider:
-            check_files(RUN, FILES)
+        check_files(RUN, FILES, must_exist=not workflow.storage_settings.default_storage_provider)
 except ConvNovaError as error:
     sys.exit(f"config: {error}")
 
