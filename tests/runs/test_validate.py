@@ -28,7 +28,7 @@ DOWN = {"down": {"like": "convnova_scratch", "title": "down", "architecture": "u
         ({"genome": "hg38", "models": {"convnova": {"pretrain": {"settings": {"dropuot": 0.1}}}}}, "models.convnova.settings.dropuot.* 'dropout'"),
         ({"genome": "hg38", "models": {"convnova": {"pretrain": {"padding": "pooled"}}}}, "models.convnova.pretraining.* padding = pooled"),
         ({"genome": "hg38", "models": {"hyenadna": {"pretrain": {"length": 4096}}}}, "models.hyenadna.settings.length = 1024.* 4096"),
-        ({"suites": {"a b": {"format": "csv"}}}, "suites.a b = 'a b': expected letters.* digits"),
+        ({"suites": {"a b": {"format": "csv", "tasks": {"t": {"train": "a", "test": "b"}}}}}, "suites.a b = 'a b': expected letters.* digits"),
         ({"models": {"$(x)": {"like": "cnn", "title": "x"}}}, r"models.\$\(x\) = .*: expected letters.* digits"),
         ({"suites": {"nucleotide_transformer": ["enhancers_types"]}, "simulate": {}}, "suites.nucleotide_transformer.tasks.enhancers_types.* promoter_tata"),
         ({"suites": {"genomic_benchmarks": ["human_ocr_ensembl"]}, "simulate": {}}, "suites.genomic_benchmarks.tasks.human_ocr_ensembl.* demo_coding.*nontata"),
