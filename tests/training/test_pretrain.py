@@ -4,6 +4,7 @@ import math
 import os
 import re
 import signal
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from convnova.cli.main import main
 from convnova.cli.train import pretrain_backbone
 from convnova.config.load import load
+from convnova.data.dna import encode
 from convnova.data.genome import tokenize_genome
 from convnova.models.weights import load_weights
 from convnova.training.loop import Interrupted
@@ -119,16 +121,38 @@ def test_micro_batches_change_nothing_but_rounding(genome, tmp_path):
     assert whole == pytest.approx(parts, abs=1e-4)
 
 
+class Same:
+    """Windows of one sequence."""
+
+    def __init__(self, sequence: str = "ACGT" * 16):
+        self.sequence = encode(sequence)[0]
+
+    def __len__(self):
+        return 40
+
+    def tokens(self, chosen):
+        return np.tile(self.sequence, (len(chosen), 1))
+
+
+def test_windows_are_read_from_either_strand_where_the_settings_say_so():
+    read = Counter()
+    for augmented in (False, True):
+        settings = config(reverse_complement=augmented, batch_size=40).pretrain
+        batch = MaskedLanguage(settings, Same("GATTACAT"), Same()).batch(0)
+        batch.tokens.flatten()[batch.target_positions] = batch.targets.to(torch.uint8)  # take the masks away
+        read.update((augmented, "".join("ACGTN."[token] for token in row)) for row in batch.tokens)
+    assert read.keys() == {(False, "GATTACAT"), (True, "GATTACAT"), (True, "ATGTAATC")}
+    assert 10 < read[True, "ATGTAATC"] < 30
+
+
+def test_a_model_may_have_other_settings_in_pretraining(genome, tmp_path):
+    changed = config(epochs=1, settings={"dropout": 0.5})
+    about = run(changed, genome, tmp_path)
+    assert about["settings"]["dropout"] == 0.5 and changed.settings("convnova", None)["dropout"] == 0.0
+    assert about["epochs"] != run(config(epochs=1), genome, tmp_path / "plain")["epochs"]
+
+
 def test_validation_hides_the_same_bases_every_time_and_others_in_every_batch():
-    class Same:
-        """Windows of one sequence."""
-
-        def __len__(self):
-            return 40
-
-        def tokens(self, chosen):
-            return np.tile(np.arange(64, dtype=np.uint8) % 4, (len(chosen), 1))
-
     objective = MaskedLanguage(config().pretrain, Same(), Same())
     first, second = ([batch.target_positions.tolist() for _, batch in objective.validation()] for _ in range(2))
     assert first == second and len(first) == 3 and first[0] != first[1]
