@@ -10,6 +10,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from convnova.errors import without_secrets
+
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -22,7 +24,7 @@ class _Handler(logging.StreamHandler):
         self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.stream = self.file or sys.stderr
+        self.stream, record.msg = self.file or sys.stderr, without_secrets(record.msg)
         super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:

@@ -10,7 +10,7 @@ import torch
 from loopback import serving
 from made_up_scores import GOLDEN
 
-from convnova.data import download
+from convnova.data import transfer
 from convnova.reporting.published import read_published
 from convnova.reporting.scores import read_scores
 
@@ -101,9 +101,9 @@ def server():
 @pytest.fixture
 def impatient(monkeypatch) -> None:
     """Downloads that give up soon, and never ask a proxy."""
-    monkeypatch.setattr(download, "TIMEOUT", (2.0, 0.3))
-    monkeypatch.setattr(download, "RETRIES", 2)
-    monkeypatch.setattr(download, "BACKOFF", 0.01)
+    limits = {"TIMEOUT": (2.0, 0.3), "ANSWER_SECONDS": 2.0, "RETRIES": 2, "BACKOFF": 0.01, "RATE_SECONDS": 0.5}
+    for name, limit in limits.items():
+        monkeypatch.setattr(transfer, name, limit)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
 

@@ -82,10 +82,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def answer(
-    handler: Handler, body: bytes, ranges: bool = True, upto: int | None = None, claim: int | None = None,
-    then: Callable[[Handler], None] | None = None, **headers: str | None,
+    handler: Handler, body: bytes, ranges: bool = True, upto: int | None = None, claim: int | str | None = None,
+    then: Callable[[Handler], None] | None = None, pause: float = 0, **headers: str | None,
 ) -> None:  # fmt: skip
-    """Send the file, or the range that is asked for: `upto` bytes of it at most, with a Content-Length of `claim`."""
+    """Send the file, or the range that is asked for: `upto` bytes of it at most, with a Content-Length of `claim`.
+
+    With a pause, in seconds, a byte at a time.
+    """
     start, total = 0, len(body)
     validators = {"ETag": '"one"', **{name.replace("_", "-"): value for name, value in headers.items()}}
     asked, condition = handler.headers["Range"], handler.headers["If-Range"]
@@ -99,9 +102,11 @@ def answer(
     length = claim if claim is not None else total - start
     handler.begin(206 if start else 200, {"Content-Length": length, **partly, **validators})
     sent = body[start:] if upto is None else body[start : start + upto]
-    for piece in (sent[at : at + 4096] for at in range(0, len(sent), 4096)):
+    width = 1 if pause else 4096
+    for piece in (sent[at : at + width] for at in range(0, len(sent), width)):
         handler.answer.sent += len(piece)
         handler.wfile.write(piece)
+        time.sleep(pause)
     if then:
         then(handler)
 
@@ -136,6 +141,50 @@ def from_elsewhere(handler: Handler, body: bytes) -> None:
         return answer(handler, body)
     handler.begin(206, {"Content-Range": f"bytes 1000-{len(body) - 1}/{len(body)}", "Content-Length": len(body) - 1000})
     handler.wfile.write(body[1000:])
+
+
+def unframed(handler: Handler, body: bytes) -> None:
+    """Send a body that only the connection's end ends."""
+    handler.begin(200, {"ETag": '"one"'})
+    handler.wfile.write(body)
+
+
+def chunked(handler: Handler, body: bytes, ended: bool = True, repeat: int = 1, **headers: str | None) -> None:
+    """Send the body, or it again and again, in chunks, the last of which may be missing."""
+    handler.begin(200, {"Transfer-Encoding": "chunked", "ETag": '"one"', **headers})
+    for _ in range(repeat):
+        for piece in (body[at : at + 4096] for at in range(0, len(body), 4096)):
+            handler.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+    handler.wfile.write(b"0\r\n\r\n" if ended else b"")
+
+
+def part(
+    handler: Handler, body: bytes, start: int, upto: int | None = None, honest: bool = False,
+    total: int | None = None, **headers: str,
+) -> None:  # fmt: skip
+    """Send a 206 from `start` on: `upto` bytes, though the headers say all of them unless they are honest."""
+    end = min(len(body), start + (upto or len(body)))
+    length, last = end - start, (end if honest else len(body)) - 1
+    content_range = {"Content-Range": f"bytes {start}-{last}/{total or len(body)}"}
+    handler.begin(206, {"Content-Length": length, "ETag": '"one"', **content_range, **headers})
+    handler.wfile.write(body[start:end])
+
+
+def redirect(handler: Handler, address: str) -> None:
+    """Send to another address."""
+    handler.begin(302, {"Location": address, "Content-Length": 0})
+
+
+def raw(handler: Handler, text: bytes) -> None:
+    """Send what follows the status line."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + text)
+
+
+def slow_headers(handler: Handler, _: bytes) -> None:
+    """Send headers without end, a byte at a time."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+    while not handler.server.release.wait(0.05):
+        handler.wfile.write(b"x")
 
 
 well = answer
