@@ -213,7 +213,7 @@ class Transfer:
                     return self._request(session, url)
                 except urllib3.exceptions.HTTPError as error:
                     length = self.part.stat().st_size if self.part.exists() else 0
-                    if length > most + LEAST_RATE * (time.monotonic() - since):
+                    if length > most + LEAST_RATE * max(RATE_SECONDS, time.monotonic() - since):
                         retry, most = _retry(), length
                     retry = retry.increment("GET", url, error=error)
                     log(f"{self.out}: {length:,} bytes have come; {reason(error)}; asking for the rest")
