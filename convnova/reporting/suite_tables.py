@@ -24,7 +24,7 @@ COLUMNS = [
     "suite", "task", "row", "metric", "model", "title", "protocol", "n", "n_expected", "seeds", "mean", "sd", "range",
     "low", "high", "best", "released_minus_heldout", "published", "published_spread", "published_spread_kind",
     "published_table", "published_model", "published_source", "published_confidence", "difference", "tolerance",
-    "verdict", *[f"{name}_gain" for name in ALTERNATIVE_SCORES], *MEANS, "simulated",
+    "verdict", "mcc_zero", *[f"{name}_gain" for name in ALTERNATIVE_SCORES], *MEANS, "simulated",
 ]  # fmt: skip
 
 
@@ -56,7 +56,8 @@ def suite_results(suite: str, scores: pd.DataFrame, known: References, config: R
 
     Returns:
         The columns of `COLUMNS`, numbered from 1: `sd` and `range` over seeds; `low` and `high`, the mean ends of the
-        95% intervals over test rows; `best` where no other model is better in the row and protocol, as printed.
+        95% intervals over test rows; `best` where no other model is better in the row and protocol, as printed;
+        `mcc_zero`, the seeds whose MCC is exactly 0, as it is where one class alone is predicted.
     """
     simulated = config.simulated or bool(scores["simulated"].any())
     runs_of = dict(list(scores.sort_values("seed").groupby(["task", "row", "model", "protocol"])))
@@ -70,7 +71,8 @@ def suite_results(suite: str, scores: pd.DataFrame, known: References, config: R
         line = {
             "suite": suite, "task": row.task, "row": row.label, "metric": row.metric, "model": model, "title": title,
             "protocol": protocol, "n": len(runs), "n_expected": len(config.seeds_of(suite, protocol)),
-            "seeds": ",".join(map(str, runs["seed"])), "mean": of_seeds.mean(), "sd": of_seeds.std(),
+            "seeds": ",".join(map(str, runs["seed"])), "mcc_zero": ",".join(map(str, runs["seed"][runs["mcc"] == 0])),
+            "mean": of_seeds.mean(), "sd": of_seeds.std(),
             "range": float(np.ptp(of_seeds)) if len(runs) > 1 else NAN, **runs[["low", "high", *MEANS]].mean(),
             **{f"{name}_gain": (runs[name] - of_seeds).mean() for name in ALTERNATIVE_SCORES},
             "verdict": Verdict("simulated genome") if simulated else verdict, "tolerance": margin,
@@ -123,7 +125,9 @@ def _cells(results: pd.DataFrame) -> Iterator[tuple[str, Cell | float]]:
     lines = {line.protocol: line for line in results.itertuples()}
     for protocol, line in lines.items():
         text = mean_and_spread(line.mean, line.sd, line.n, line.n_expected)
-        yield protocol, Cell(text, line.mean, line.best, anchor=f"{line.suite}.{line.Index}" if line.n else "")
+        note = f"MCC 0 with seed {line.mcc_zero}: predicts one class; train longer or lower the learning rate"
+        anchor = f"{line.suite}.{line.Index}" if line.n else ""
+        yield protocol, Cell(text, line.mean, line.best, anchor=anchor, footnote=note if line.mcc_zero else "")
     first = next(iter(lines.values()))
     if {"heldout", "released"} <= lines.keys():
         yield "released - heldout", first.released_minus_heldout

@@ -4,6 +4,7 @@ import time
 import numpy as np
 import pytest
 from made_up_scores import CONFIG, CP, GB, NT, changed, only, table_texts, thousand_runs
+from sklearn.metrics import matthews_corrcoef
 
 from convnova.config.schema import Simulate
 from convnova.errors import ConvNovaError
@@ -100,6 +101,18 @@ def test_verdicts_of_all_kinds_and_each_of_one_paper(tables):
     assert "unknown settings" in verdicts["human_enhancers_cohn", "convnova", "released"]
     for suite, table in ((NT, "ConvNova Table 1"), (GB, "ConvNova Table 2"), (CP, "")):
         assert {*tables[suite].data["published_table"].dropna()} == {table} - {""}
+
+
+def test_a_model_that_predicts_one_class_is_flagged_with_its_seeds_and_what_to_do(tables, scores, published):
+    """scikit-learn's MCC of a constant prediction is 0 as well."""
+    assert matthews_corrcoef([0, 1, 1, 0, 1], [1, 1, 1, 1, 1]) == 0
+    of_h3 = (scores["row"] == "H3") & (scores["model"] == "convnova") & (scores["protocol"] == "heldout")
+    collapsed = scores.assign(mcc=scores["mcc"].where(~(of_h3 & scores["seed"].isin([1, 3])), 0.0))
+    table = next(table for table in suite_tables(collapsed, published, CONFIG) if table.name == NT)
+    (flagged,) = [note for note in layout(table).notes if "one class" in note]
+    assert "seed 1,3" in flagged and "lower the learning rate" in flagged
+    assert flagged[:3] in table_texts(table)[0][2]
+    assert not any("one class" in note for note in layout(tables[NT]).notes)
 
 
 def test_equal_means_are_both_best_and_a_single_model_is_not(scores, published):
