@@ -143,8 +143,8 @@ def finetune_job(config: "RunConfig", job: "Job", dataset: Path, out: Path, weig
     }
     finetune(
         build_job_model(config, job, data, weights), data, task, config.training(job), job.protocol, job.seed, out,
-        strands=config.strands(job.model, job.suite), label=job.name, checkpoints=checkpoints, about=description,
-        network=network if keep else None, provenance=provenance,
+        strands=config.strands(job.model, job.suite, job.task), label=job.name, checkpoints=checkpoints,
+        about=description, network=network if keep else None, provenance=provenance,
     )  # fmt: skip
     shutil.rmtree(checkpoints.parent, ignore_errors=True)  # those of other settings too
     if "SLURM_JOB_ID" in os.environ:

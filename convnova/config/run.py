@@ -167,8 +167,9 @@ class RunConfig(Strict):
     def training(self, job: Job) -> Training:
         """Hyperparameters of a job; `source` says of every one where it comes from.
 
-        Layers: defaults, suite, task, model, model on the suite, model on the task, recipe, the run's own `finetune`;
-        the last one that sets a key counts. A layer without a source is named by its place in the config.
+        Layers: defaults, strands of the task, suite, task, model, model on the suite, model on the task, recipe, the
+        run's own `finetune`; the last one that sets a key counts. A layer without a source is named by its place in the
+        config.
         """
         model = self.models[job.model]
         variant, place = model.suites.get(job.suite, Variant()), f"models.{job.model}.suites.{job.suite}"
@@ -179,6 +180,8 @@ class RunConfig(Strict):
             (variant.training, f"{place}.training"),
             (variant.tasks.get(job.task, Training()), f"{place}.tasks.{job.task}"),
         ]
+        if self.task(job).strands == "both":
+            layers.insert(0, (Training(reverse_complement=True), f"suites.{job.suite}.tasks.{job.task}.strands"))
         if recipe := self.recipes.get("/".join(job[:3])):
             layers.append((recipe.training.changed({"source": recipe.source}), "recipe"))
         return _merged([*layers, (self.finetune, "finetune")])
@@ -200,9 +203,17 @@ class RunConfig(Strict):
         layers.append(self.recipes.get(f"{suite}/{task}/{model}"))
         return {key: value for layer in layers if layer for key, value in layer.settings.items()}
 
-    def strands(self, model: str, suite: str) -> schema.Strands:
-        """Which strands the model's predictions on the suite are the mean over."""
-        return self.models[model].suites.get(suite, Variant()).strands or self.models[model].strands
+    def strands(self, model: str, suite: str, task: str) -> schema.Strands:
+        """Which strands a model's predictions are the mean over: as set for it on the suite, for it, or for the task.
+
+        Args:
+            model: a model of the run.
+            suite: one of its suites.
+            task: a task of the suite.
+        """
+        usage = self.models[model]
+        own = usage.strands if "strands" in usage.model_fields_set else self.suites[suite].tasks[task].strands
+        return usage.suites.get(suite, Variant()).strands or own
 
     def backbone(self, model: str, suite: str | None) -> str:
         """Name of the pretraining that a pretrained model starts from on this suite.
@@ -239,8 +250,8 @@ class RunConfig(Strict):
         if self.models[job.model].pretrained:
             pretrain = self.pretraining_fingerprint(self.backbone(job.model, job.suite))
         model = self.models[job.model].model_dump(include={"architecture", "frozen", "head", "pooling"})
-        settings, strands = self.settings(job.model, job.suite, job.task), self.strands(job.model, job.suite)
-        task = self.task(job).model_dump(exclude={"training": {"source"}})
+        settings, strands = self.settings(job.model, job.suite, job.task), self.strands(job.model, job.suite, job.task)
+        task = self.task(job).model_dump(exclude={"training": {"source"}, "strands": True})
         training = self.training(job).model_dump(exclude={"source"})
         return self.fingerprint(job, task, training, model, settings, strands, pretrain)
 

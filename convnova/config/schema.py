@@ -123,6 +123,9 @@ class Task(WithFiles):
     annotation: str | None = None
     groups: dict[str, tuple[int, int]] = Field({}, description="rows of the table: name to first label and one past")
     counts: dict[str, int] = Field({}, description="published number of rows of a split; another number is an error")
+    strands: Strands = Field(
+        "forward", description="both: a label holds for either strand; models learn and predict both"
+    )
     training: Training = Training()
 
     @model_validator(mode="after")
@@ -140,7 +143,7 @@ class Task(WithFiles):
 
     def dataset_fields(self) -> dict[str, Any]:
         """What the tokenized task depends on; the rest concerns training and scoring."""
-        return self.model_dump(exclude={"metric", "groups", "training"})
+        return self.model_dump(exclude={"metric", "groups", "training", "strands"})
 
 
 class TableRow(NamedTuple):

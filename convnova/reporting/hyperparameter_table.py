@@ -102,7 +102,7 @@ def _all(config: RunConfig, job: Job) -> Sourced:
         for field in fields(module.Config)
     }
     settings = defaults | config.settings(job.model, job.suite, job.task)
-    usage = {"strands": config.strands(job.model, job.suite)}
+    usage = {"strands": config.strands(job.model, job.suite, job.task)}
     if hasattr(module, "Backbone"):
         usage |= model.model_dump(include={"frozen", "head", "pooling"})
     training = config.training(job)
@@ -136,4 +136,6 @@ def _source_of_use(config: RunConfig, job: Job, key: str, value: Any) -> str:
         return source[key]
     if value == Model.model_fields[key].default:
         return OUR_DEFAULT
+    if key == "strands" and value != config.models[job.model].strands:
+        return f"suites.{job.suite}.tasks.{job.task}.strands"
     return source if isinstance(source, str) else f"models.{job.model}.{key}"

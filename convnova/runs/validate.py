@@ -90,7 +90,7 @@ def _check_job(config: RunConfig, job: Job) -> None:
         reason = f"labels of {name} are those of bases on one strand"
         if training.reverse_complement:
             raise ConvNovaError(f"training: reverse_complement = true: {reason}; leave it out there")
-        if config.strands(job.model, job.suite) == "both":
+        if config.strands(job.model, job.suite, job.task) == "both":
             raise ConvNovaError(
                 f"strands = 'both': {reason}, so there is no mean to take; set `strands: forward` there"
             )

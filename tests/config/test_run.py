@@ -1,5 +1,6 @@
 """A resolved run: its jobs, what their numbers depend on, its pretrainings and where its files lie."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -84,11 +85,18 @@ def test_a_pretraining_has_the_hyperparameters_of_the_run_with_the_changes_of_th
     assert config.pretraining_fingerprint("longer") != config.pretraining_fingerprint("convnova")
 
 
-def test_strands_of_a_model_on_a_suite():
+def test_strands_of_a_model_on_a_suite_and_a_task_whose_labels_hold_for_both():
     models = {"cnn": {"strands": "both"}, "convnova_scratch": {"suites": {"mine": {"strands": "both"}}}}
-    config = resolved(models=models, suites__gue=["H3"])
-    strands = {(model, suite): config.strands(model, suite) for model in models for suite in ("mine", "gue")}
-    assert strands.pop(("convnova_scratch", "gue")) == "forward" and set(strands.values()) == {"both"}
+    models["legnet"] = {"strands": "forward"}
+    config = resolved(models=models, suites__gue={"tasks": {"H3": None, "tf_0": None}})
+    tasks = {"mine": "H3", "gue": "H3", "peaks": "tf_0"}
+    both = {"cnn": set(tasks), "convnova_scratch": {"mine", "peaks"}, "legnet": set()}
+    for model, (name, task) in itertools.product(models, tasks.items()):
+        suite = name.replace("peaks", "gue")
+        assert (config.strands(model, suite, task) == "both") == (name in both[model]), (model, name)
+        training = config.training(Job(suite, task, model, "heldout", 1))
+        assert training.reverse_complement == (name == "peaks")
+        assert training.source["reverse_complement"].endswith("tf_0.strands") == (name == "peaks")
 
 
 def test_fingerprints_change_with_what_a_number_depends_on_and_with_nothing_else():
