@@ -22,8 +22,9 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from convnova.data.unpack import GZIP_MAGIC, open_bytes
 from convnova.errors import ConvNovaError, without_secrets
-from convnova.files import GZIP_MAGIC, open_bytes, read_json, write_json
+from convnova.files import read_json, write_json
 from convnova.log import log, progress
 
 TIMEOUT = (20.0, 60.0)  # seconds to connect, and seconds without a byte
