@@ -79,7 +79,8 @@ class progress(tqdm):  # in lower case, for in use it is a function whose result
             **{"miniters": 1, "smoothing": 0},
         }
         options = {"unit": unit, "dynamic_ncols": True} if self.bar else lines
-        super().__init__(desc=label, total=total, initial=start, unit_scale=True, **options)
+        quiet = not _logger.isEnabledFor(logging.INFO)
+        super().__init__(desc=label, total=total, initial=start, unit_scale=True, disable=quiet, **options)
 
     def update(self, amount: float = 1, remark: str = "") -> None:
         """Say that `amount` more units are done; the remark is shown beside the bar or at the end of the line."""

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+GENERAL = ("command", "log", "quiet", "completion", "run")
+"""Options that are no arguments of a command's function."""
+
 
 def command(commands: argparse._SubParsersAction, name: str, run: Callable | str, text: str) -> argparse.ArgumentParser:
     """Add a command to the command line.
@@ -18,10 +21,12 @@ def command(commands: argparse._SubParsersAction, name: str, run: Callable | str
 
     def call(options: argparse.Namespace) -> None:
         module, function = run.split(":")  # imported when it is called: a command waits for no other one's imports
-        arguments = {key: value for key, value in vars(options).items() if key not in ("command", "log", "run")}
+        arguments = {
+            key: value for key, value in vars(options).items() if key not in ("command", "log", "quiet", "run")
+        }
         getattr(import_module(module), function)(**arguments)
 
-    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser = commands.add_parser(name, description=text[0].upper() + text[1:] + ".")
     parser.set_defaults(run=call if isinstance(run, str) else run)
     return parser
 

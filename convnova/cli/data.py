@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add them to the command line."""
-    text = "check a config and print or write it with every default filled in"
+    text = "check a config; print or write it with every default"
     config = command(commands, "config", run_config, text)
     config.add_argument("file", type=Path, help="config file (YAML)")
     config.add_argument("--catalogue", type=Path, default=Path("config"), metavar="DIR", help="default: config")
@@ -32,7 +32,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     simulate.add_argument("--seed", type=int, default=1)
     simulate.add_argument("--out", type=Path, required=True, metavar="DIR")
 
-    text = "list what can be fetched: size, licence, address, what is there"
+    text = "list what can be fetched: size, licence, address"
     sources = command(commands, "sources", run_sources, text)
     sources.add_argument("--registry", type=Path, default=Path("config/sources.yaml"), metavar="FILE")
     sources.add_argument("--raw", type=Path, default=Path("resources/raw"), metavar="DIR", help="fetched files")
@@ -64,7 +64,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     labels.add_argument("--length", type=int, default=4096, help="bases a row; default: 4096")
     labels.add_argument("--out", type=Path, required=True, metavar="DIR")
 
-    text = "count what is in a task's splits, and which test rows overlap train or pretraining data"
+    text = "count a task's rows, and test rows that occur in training"
     audit = command_of_run(commands, "audit", run_audit, text)
     audit.add_argument("--task", required=True, metavar="SUITE/TASK")
     audit.add_argument("--dataset", type=Path, required=True, metavar="FILE", help="the tokenized task")

@@ -1,50 +1,101 @@
 """The `convnova` command: every step of the pipeline by hand."""
 
 import argparse
+import logging
 import os
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+import shtab
 
 from convnova import __version__
 from convnova.cli import data, results, train
-from convnova.errors import ConvNovaError
-from convnova.log import log, logging_to
+from convnova.errors import ConvNovaError, nearest
+from convnova.log import logging_to
+
+GROUPS = {
+    "Use a model": ("embed", "predict", "score-variants", "mutagenesis", "export"),
+    "Run": ("init", "config", "run", "simulate"),
+    "Look at a run": ("status", "explain", "recipes", "sources"),
+    "Steps of the pipeline": (
+        "fetch", "tokenize-genome", "tokenize-task", "label-genes", "audit", "pretrain", "finetune", "cost", "tables",
+        "figures", "report",
+    ),
+}  # fmt: skip
+"""Commands as `convnova --help` lists them."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that knows what a mistyped command may have meant."""
+
+    def _check_value(self, action: argparse.Action, value: str) -> None:
+        if action.dest == "command" and value not in action.choices:
+            self.exit(2, f"convnova: error: no command {value!r}; {nearest(value, list(action.choices))}\n")
+        super()._check_value(action, value)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. A mistake of the user's, or of the file system, is one line on standard error and in the log,
-    and exit code 1; one of this program's own is a line in the log and a traceback."""
-    options = parser().parse_args(arguments)
+    """Run one command; without one, print the help.
+
+    A mistake of the user's, or of the file system, is one line on standard error and in the log, and exit code 1. A
+    mistake of this program's own is a line in the log and a traceback.
+    """
+    top = parser()
+    options = top.parse_args(arguments)
+    if options.command is None:
+        top.print_help()
+        return 0
     if options.log and (rank := int(os.environ.get("RANK", 0))):  # torchrun: a log a process
         options.log = options.log.with_suffix(f".rank{rank}{options.log.suffix}")
+    logger = logging.getLogger("convnova")
+    logger.setLevel(logging.ERROR if options.quiet else logging.INFO)
     with logging_to(options.log):
         try:
             options.run(options)
+        except BrokenPipeError:  # the reader of the output wanted no more of it, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
         except (ConvNovaError, OSError) as error:
-            log(f"error: {error}")
             if options.log:
-                print(f"convnova {options.command}: error: {error}", file=sys.stderr)
+                logger.error("error: %s", error)
+            print(f"convnova {options.command}: error: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            log("interrupted")
+            logger.error("interrupted")
             return 130
         except Exception as error:
-            log(f"error: {type(error).__name__}: {' '.join(str(error).split())}")
+            logger.error("error: %s: %s", type(error).__name__, " ".join(str(error).split()))
             raise
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line: one subcommand a step, in the order of the pipeline."""
-    top = argparse.ArgumentParser(
-        prog="convnova", description="From the raw genome to the ConvNova paper's comparison tables, step by step."
+    top = _Parser(
+        prog="convnova",
+        usage="convnova [--log FILE] [--quiet] COMMAND ...",
+        description="From the raw genome to the ConvNova paper's comparison tables.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"convnova {__version__}")
     top.add_argument("--log", type=Path, metavar="FILE", help="write progress to FILE as plain lines")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    top.add_argument("--quiet", action="store_true", help="no progress, only errors")
+    shtab.add_argument_to(top, "--completion", help="print what completes commands in a shell, for its start-up file")
+    commands = top.add_subparsers(
+        dest="command", metavar="COMMAND", help=argparse.SUPPRESS, parser_class=argparse.ArgumentParser
+    )
     for stage in (data, train, results):
         stage.add_commands(commands)
+    top.epilog = "\n\n".join(text for group in GROUPS.items() if (text := _help_of(*group, commands.choices)))
     return top
+
+
+def _help_of(title: str, names: Iterable[str], choices: Mapping[str, argparse.ArgumentParser]) -> str:
+    """A group of commands, a line each."""
+    said = {name: choices[name].description.removesuffix(".") for name in names if name in choices}
+    lines = [f"  {name:16} {text[0].lower()}{text[1:]}" for name, text in said.items()]
+    return "\n".join([f"{title}:", *lines]) if lines else ""
 
 
 if __name__ == "__main__":

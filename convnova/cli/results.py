@@ -16,20 +16,18 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     tables = command_of_run(commands, "tables", run_tables, "make tables of a run: TSV, Markdown, LaTeX and HTML")
     tables.add_argument("names", nargs="+", choices=TABLES, metavar="TABLE", help=", ".join(TABLES))
     figures = command_of_run(commands, "figures", run_figures, "make the figures of a run: PDF, SVG and PNG")
-    report = command_of_run(commands, "report", run_report, "make report.html, one page of tables, figures, provenance")
+    report = command_of_run(commands, "report", run_report, "make report.html: tables, figures, provenance")
     for each in (tables, figures, report):
         each.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
         each.add_argument("--out", type=Path, metavar="DIR", help="default: the run's own folder of results")
 
-    text = "every hyperparameter of every model and task, with its source"
+    text = "every hyperparameter of each model and task, with its source"
     recipes = command_of_run(commands, "recipes", run_recipes, text)
     recipes.add_argument("--task", metavar="SUITE/TASK", help="this one alone")
     recipes.add_argument("--model", metavar="MODEL", help="this one alone")
     recipes.add_argument("--out", type=Path, metavar="DIR", help="write a recipe a task and model here instead")
 
-    explain = command(
-        commands, "explain", run_explain, "where a number comes from: settings, code, data, machine, commands"
-    )
+    explain = command(commands, "explain", run_explain, "where a number comes from: settings, code, data, commands")
     explain.add_argument(
         "results", nargs="+", metavar="RESULT", help="metrics.json, weights, or a table and ROW MODEL PROTOCOL SEED"
     )

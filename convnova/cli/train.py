@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add them to the command line."""
-    text = "masked-language pretraining; continues where it was stopped"
+    text = "pretrain on masked bases; continues where it was stopped"
     pretrain = command_of_run(commands, "pretrain", run_pretrain, text)
     pretrain.add_argument("--backbone", required=True, help="which of the config's pretrainings")
     pretrain.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the tokenized genome")
@@ -34,7 +34,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     finetune.add_argument("--out", type=Path, required=True, metavar="DIR")
     finetune.add_argument("--threads", type=int, default=os.cpu_count())
 
-    cost = command_of_run(commands, "cost", run_cost, "measure one model at one length: operations, throughput, memory")
+    cost = command_of_run(commands, "cost", run_cost, "measure one model at one length: throughput, memory")
     cost.add_argument("--model", required=True, help="a model of the config")
     cost.add_argument("--length", type=int, required=True, help="bases a sequence")
     cost.add_argument("--out", type=Path, required=True, metavar="FILE")

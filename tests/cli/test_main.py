@@ -31,16 +31,44 @@ def raises(error: BaseException):
     return step
 
 
-def test_help_names_every_command_and_what_it_does(capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["--help"])
+@pytest.mark.parametrize("words", [["--help"], []])
+def test_help_names_every_command_once_and_what_it_does(capsys, words):
+    if words:
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 0
+    else:
+        assert main(words) == 0
     commands = parser()._subparsers._group_actions[0].choices
     text = capsys.readouterr().out
-    assert ended.value.code == 0 and {"fetch", "pretrain", "finetune", "tables", "explain"} < commands.keys()
-    assert all(re.search(rf"^ +{name}\s+[a-z]", text, re.MULTILINE) for name in commands)
+    assert {"fetch", "pretrain", "finetune", "tables", "explain"} < commands.keys()
+    assert all(len(re.findall(rf"^  {name}\s+[a-z]", text, re.MULTILINE)) == 1 for name in commands)
+    assert max(map(len, text.splitlines())) <= 80
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out == f"convnova {__version__}\n"
+
+
+def test_a_mistyped_command_gets_the_nearest(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["statsu"])
+    err = capsys.readouterr().err
+    assert ended.value.code == 2 and err.count("\n") == 1 and "'statsu'" in err and "'status'" in err
+
+
+def test_a_reader_that_wants_no_more_is_no_error():
+    command = f"{sys.executable} -m convnova.cli.main recipes --config config/paper.yaml | head -n 1"
+    done = subprocess.run(command, shell=True, cwd=CATALOGUE.parent, capture_output=True, text=True)
+    assert done.stdout.count("\n") == 1 and done.stderr == ""
+
+
+def test_quiet_keeps_errors_alone(tmp_path, capsys):
+    (tmp_path / "a.fa").write_text(">a\nACGT\n")
+    genome = ["tokenize-genome", "--fasta", str(tmp_path / "a.fa"), "--out", str(tmp_path)]
+    assert main(["--quiet", *genome]) == 0 and capsys.readouterr().err == ""
+    assert main(genome) == 0 and capsys.readouterr().err != ""
+    assert main(["--quiet", "explain", "nowhere"]) == 1
+    assert capsys.readouterr().err.startswith("convnova explain: error: nowhere")
 
 
 def test_the_installed_command_is_this_one():
@@ -72,7 +100,7 @@ def test_how_a_step_ends_is_the_last_line_of_its_log(tmp_path, monkeypatch, caps
     assert log.read_text().splitlines()[-1].split(" ", 1)[1] == line
     assert capsys.readouterr().err == (f"convnova simulate: {line}\n" if code == 1 else "")
     if code == 1:
-        assert main(words[2:]) == 1 and capsys.readouterr().err.endswith(f" {line}\n")
+        assert main(words[2:]) == 1 and capsys.readouterr().err == f"convnova simulate: {line}\n"
 
 
 def test_every_process_of_a_training_has_its_log(tmp_path, monkeypatch):
