@@ -65,9 +65,7 @@ def check_slurm(requests: Iterable[tuple[str, Mapping[str, Any]]], folder: Path)
     refusals, keys = [], {}
     for options, rule in {tuple(options.items()): rule for rule, options in requests}.items():
         words = [f"--{name}={value}" for name, value in options]
-        done = _ask("sbatch", "--test-only", "--ntasks=1", "--nodes=1", *words, "--wrap", "true")
-        reason = done.stderr.strip().rpartition("\n")[2] if done.returncode else _time_limit_exceeded(dict(options))
-        if reason:
+        if reason := _refusal(rule, dict(options), words):
             refusals.append(f"rule {rule} asks for {' '.join(words)}: {reason.rpartition(': ')[2]}")
             keys |= {PROFILE_KEYS[name]: None for name, _ in options}
     if refusals:
@@ -98,17 +96,32 @@ def _ask(*words: str) -> subprocess.CompletedProcess:
     return done
 
 
-def _time_limit_exceeded(options: dict[str, Any]) -> str:
-    """A reason if the job asks for more time than its partition gives: most clusters let such a job wait forever."""
-    partition = options.get("partition")
-    for line in _ask("sinfo", "--noheader", "--format", "%P|%l").stdout.splitlines():
-        name, limit = line.split("|")  # the default partition's name ends with a star
-        days, _, clock = limit.rpartition("-")  # [[days-]hours:]minutes:seconds, or `infinite`
-        if (name.removesuffix("*") == partition if partition else name.endswith("*")) and clock[0].isdigit():
-            hours, minutes, _ = [0, 0, *map(int, clock.split(":"))][-3:]
-            allowed = 1440 * int(days or 0) + 60 * hours + minutes
-            if options.get("time", 0) > allowed:
-                return f"the partition gives {allowed} minutes"
+def _refusal(rule: str, options: dict[str, Any], words: list[str]) -> str:
+    """Why Slurm would never run such a job; empty where it would, now or when nodes that are drained or down are back.
+
+    `--test-only` answers alike for nodes that are away and for nodes that do not exist. So where it refuses, the job is
+    submitted, to begin in an hour, and cancelled: Slurm refuses then what no node can serve, whatever its state, except
+    for more cores than a node has.
+    """
+    job = ["--ntasks=1", "--nodes=1", *words, "--wrap", "true"]
+    if _ask("sbatch", "--test-only", *job).returncode:
+        later = _ask("sbatch", "--parsable", "--begin=now+1hour", "--output=/dev/null", *job)
+        if later.returncode:
+            return later.stderr.strip().rpartition("\n")[2]
+        log(f"slurm: jobs of rule {rule} will wait: no node that can run them is up now, see `sinfo`")
+        _ask("scancel", later.stdout.partition(";")[0].strip())
+    partition, cores, allowed = options.get("partition"), 0, None
+    for line in _ask("sinfo", "--noheader", "--Node", "--format", "%P|%l|%c").stdout.splitlines():
+        name, limit, of_node = line.split("|")  # the default partition's name ends with a star
+        if name.removesuffix("*") == partition if partition else name.endswith("*"):
+            cores, allowed = max(cores, int(of_node)), limit
+    if options.get("cpus-per-task", 1) > cores:
+        return f"nodes of the partition have {cores} cores"
+    days, _, clock = (allowed or "infinite").rpartition("-")  # [[days-]hours:]minutes:seconds, or `infinite`
+    if clock[0].isdigit():
+        hours, minutes, _ = [0, 0, *map(int, clock.split(":"))][-3:]
+        if options.get("time", 0) > (minutes := 1440 * int(days or 0) + 60 * hours + minutes):
+            return f"the partition gives {minutes} minutes"
     return ""
 
 

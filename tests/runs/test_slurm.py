@@ -9,9 +9,14 @@ from convnova.errors import ConvNovaError
 from convnova.runs.slurm import check_slurm, keep_results, restore_results, sbatch_options
 
 SBATCH = """
-case "$*" in *--mem=900000*) echo "sbatch: error: x" >&2; echo "allocation failure: no such node" >&2; exit 1;; esac
+case "$*" in
+*--mem=900000*) echo "sbatch: error: x" >&2; echo "allocation failure: no such node" >&2; exit 1;;
+*--test-only*--mem=800000*) echo "allocation failure: no such node" >&2; exit 1;;
+*--begin*) echo "17;cluster";;
+esac
 """
-SINFO = """printf 'short|30:00\\ncpu*|4:00:00\\nlong|1-12:30:00\\ngpu|infinite\\n'"""
+"""A node with 800 GB is drained; one with 900 GB there is not."""
+SINFO = """printf 'short|30:00|8\\ncpu*|4:00:00|8\\ncpu*|4:00:00|64\\nlong|1-12:30:00|8\\ngpu|infinite|8\\n'"""
 SQUEUE = """
 [ -e cancelled ] || printf '7|{here}|rule_pretrain\\n8|{here}|mine\\n9|/elsewhere|rule_pretrain\\n'"""
 
@@ -44,6 +49,18 @@ def test_each_kind_of_job_is_asked_about_once_and_old_jobs_of_the_folder_are_can
         "sbatch --test-only --ntasks=1 --nodes=1 --partition=gpu --time=1000000 --wrap true",
         "scancel 7",
     ]
+
+
+def test_a_job_that_no_node_can_serve_now_is_one_that_waits(calls, capsys):
+    """Slurm has it queued, to begin later, and it is cancelled: it was a question."""
+    check_slurm([("audit", {"mem": 800_000})], Path.cwd())
+    asked, told = calls.read_text().splitlines(), capsys.readouterr().err
+    assert asked[1].startswith("sbatch --parsable --begin=now+1hour ") and asked[1].endswith("--mem=800000 --wrap true")
+    assert asked[2] == "scancel 17" and "rule audit will wait" in told
+    check_slurm([("audit", {"cpus-per-task": 64})], Path.cwd())
+    for options, cores in (({}, 64), ({"partition": "gpu"}, 8)):
+        with pytest.raises(ConvNovaError, match=f"have {cores} cores.*`threads`"):
+            check_slurm([("audit", options | {"cpus-per-task": cores + 1})], Path.cwd())
 
 
 @pytest.mark.parametrize("partition, minutes", [("", 240), ("cpu", 240), ("short", 30), ("long", 2190)])

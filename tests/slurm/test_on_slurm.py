@@ -49,7 +49,6 @@ def test_the_profile_is_for_the_paper_and_what_is_filled_in_reaches_the_jobs(tmp
     for rule, megabytes in (("finetune", [8000, 16_000, 32_000]), ("pretrain", [32_000, 60_000, 60_000])):
         assert [eval(trainings[rule]["mem_mb"], {"attempt": attempt}) for attempt in (1, 2, 3)] == megabytes
     assert profile["group-components"] == {"tokenize": 8, "packed": 5}
-    assert [eval(trainings["tokenize_task"]["runtime"], {"attempt": attempt}) for attempt in (1, 3)] == [30, 120]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +70,24 @@ def test_what_the_cluster_cannot_serve_is_one_line_that_names_keys_of_the_profil
     check_slurm([("pretrain", possible)], tmp_path)
     with pytest.raises(ConvNovaError, match=f"slurm: rule finetune .*{named}"):
         check_slurm([("pretrain", possible), ("finetune", sbatch_options(resources, threads))], tmp_path)
+
+
+@pytest.mark.parametrize("state", ["drain", "down"])
+def test_while_all_nodes_are_drained_jobs_wait_and_what_no_node_can_ever_serve_is_refused(slurm, tmp_path, state):
+    possible = sbatch_options({"slurm_partition": "gpu", "gpu": 2, "mem_mb": 4000, "runtime": 1440}, threads=8)
+    impossible = ({"mem": 900_000}, {"partition": "gpu", "gpus": 5}, {"gpus": "a100:1"}, {"cpus-per-task": 64})
+    try:
+        for node in slurm.nodes:
+            slurm.ask("scontrol", "update", f"nodename={node}", f"state={state}", "reason=tried")
+        check_slurm([("pretrain", possible)], tmp_path)
+        assert slurm.ask("squeue", "-h") == ""
+        for options in (*impossible, {"partition": "nope"}, {"time": 1441}):
+            with pytest.raises(ConvNovaError, match="slurm: rule finetune "):
+                check_slurm([("finetune", options)], tmp_path)
+    finally:
+        for node in slurm.nodes:
+            slurm.ask("scontrol", "update", f"nodename={node}", "state=resume")
+        slurm.wait_for(len(slurm.nodes))
 
 
 @pytest.mark.parametrize(

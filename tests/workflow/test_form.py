@@ -60,6 +60,20 @@ def test_every_profile_sets_what_its_engine_reads_for_rules_that_there_are(rules
     assert profile["configfile"] == "config/paper.yaml" and profile["retries"] == 2
 
 
+def test_no_job_asks_for_more_time_than_the_longest_however_often_it_was_tried(rules):
+    text = (ROOT / "slurm/config.yaml").read_text()
+    for name, value in {"longest_hours": 6, "pack": 5, "pretrain_hours": 30}.items():
+        text = re.sub(rf"(?m)^  {name}: \d+", f"  {name}: {value}", text)
+    profile = yte.process_yaml(text)
+    submitted = rules.keys() - rules["all"].workflow._localrules
+    assert profile["set-resources"].keys() == submitted and {"fetch", "audit", "cost"} < submitted
+    together = {rule: profile["group-components"][group] for rule, group in profile["groups"].items()}
+    for rule, needs in profile["set-resources"].items():
+        minutes = [eval(needs["runtime"], {"attempt": attempt}) * together.get(rule, 1) for attempt in range(1, 6)]
+        assert minutes[0] > 0 and minutes[-1] <= 360 and minutes == sorted(minutes), rule
+        assert eval(needs["mem_mb"], {"attempt": 9}) == 60_000
+
+
 def test_environments_and_constraints_have_the_pins_of_the_package():
     pins = set(re.findall(r'^    "([\w-]+==[\w.]+)",$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
     constraints = set((ROOT / "constraints.txt").read_text().lower().splitlines())
