@@ -21,9 +21,7 @@ def command(commands: argparse._SubParsersAction, name: str, run: Callable | str
 
     def call(options: argparse.Namespace) -> None:
         module, function = run.split(":")  # imported when it is called: a command waits for no other one's imports
-        arguments = {
-            key: value for key, value in vars(options).items() if key not in ("command", "log", "quiet", "run")
-        }
+        arguments = {key: value for key, value in vars(options).items() if key not in GENERAL}
         getattr(import_module(module), function)(**arguments)
 
     parser = commands.add_parser(name, description=text[0].upper() + text[1:] + ".")

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import shtab
-
 from convnova import __version__
 from convnova.cli import data, results, train
 from convnova.errors import ConvNovaError, nearest
@@ -43,6 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
     """
     top = parser()
     options = top.parse_args(arguments)
+    if options.completion:
+        from shtab import complete  # a tenth of a second
+
+        print(complete(top, options.completion))
+        return 0
     if options.command is None:
         top.print_help()
         return 0
@@ -81,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"convnova {__version__}")
     top.add_argument("--log", type=Path, metavar="FILE", help="write progress to FILE as plain lines")
     top.add_argument("--quiet", action="store_true", help="no progress, only errors")
-    shtab.add_argument_to(top, "--completion", help="print what completes commands in a shell, for its start-up file")
+    top.add_argument("--completion", choices=("bash", "zsh", "tcsh"), help="print what completes commands in a shell")
     commands = top.add_subparsers(
         dest="command", metavar="COMMAND", help=argparse.SUPPRESS, parser_class=argparse.ArgumentParser
     )

@@ -56,6 +56,11 @@ def test_a_mistyped_command_gets_the_nearest(capsys):
     assert ended.value.code == 2 and err.count("\n") == 1 and "'statsu'" in err and "'status'" in err
 
 
+def test_a_shell_completes_commands(capsys):
+    assert main(["--completion", "bash"]) == 0
+    assert "tokenize-genome" in capsys.readouterr().out
+
+
 def test_a_reader_that_wants_no_more_is_no_error():
     command = f"{sys.executable} -m convnova.cli.main recipes --config config/paper.yaml | head -n 1"
     done = subprocess.run(command, shell=True, cwd=CATALOGUE.parent, capture_output=True, text=True)
