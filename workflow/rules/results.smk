@@ -1,4 +1,5 @@
 # Results: every run's scores in one table, then tables and figures, then one page of all. One form for all rules.
+# (`use rule` takes over all of a rule except that it is local.)
 PAIRED = outputs.test_row_tasks(RUN)
 
 
@@ -38,6 +39,7 @@ use rule scores as comparisons with:
         f"{RESULTS}/logs/comparisons.log",
     benchmark:
         f"{RESULTS}/benchmarks/comparisons.tsv"
+    localrule: True
     params:
         command=["tables", "comparisons"],
 
@@ -55,6 +57,7 @@ use rule scores as figures with:
         f"{RESULTS}/logs/figures.log",
     benchmark:
         f"{RESULTS}/benchmarks/figures.tsv"
+    localrule: True
     params:
         command=["figures"],
 
@@ -69,7 +72,6 @@ use rule scores as test_rows with:
         f"{RESULTS}/logs/test_rows.log",
     benchmark:
         f"{RESULTS}/benchmarks/test_rows.tsv"
-    localrule: False
     resources:
         **by_attempt(mb=2000, minutes=60),
     params:
@@ -83,6 +85,7 @@ use rule scores as ablation with:
         f"{RESULTS}/logs/ablation.log",
     benchmark:
         f"{RESULTS}/benchmarks/ablation.tsv"
+    localrule: True
     params:
         command=["tables", "ablation"],
 
@@ -95,6 +98,7 @@ use rule scores as search with:
         f"{RESULTS}/logs/search.log",
     benchmark:
         f"{RESULTS}/benchmarks/search.tsv"
+    localrule: True
     params:
         command=["tables", "search"],
 
@@ -109,6 +113,7 @@ use rule scores as audit_table with:
         f"{RESULTS}/logs/audit_table.log",
     benchmark:
         f"{RESULTS}/benchmarks/audit_table.tsv"
+    localrule: True
     params:
         command=["tables", "audit"],
 
@@ -143,6 +148,7 @@ use rule scores as cost_table with:
         f"{RESULTS}/logs/cost_table.log",
     benchmark:
         f"{RESULTS}/benchmarks/cost_table.tsv"
+    localrule: True
     params:
         command=["tables", "cost"],
 
@@ -163,6 +169,7 @@ use rule scores as report with:
         f"{RESULTS}/logs/report.log",
     benchmark:
         f"{RESULTS}/benchmarks/report.tsv"
+    localrule: True
     params:
         command=["report"],
         folder=subpath(output.page, parent=True),
