@@ -99,7 +99,8 @@ def _features(path: str | Path, skipped: Counter[str]) -> Iterator[tuple[str, li
             if line.startswith("##FASTA"):
                 return
             if line.startswith("#") or not line.strip():
-                skipped[f"{Path(path).name}: comment lines"] += line.startswith("#")
+                if line.startswith("#"):
+                    skipped[f"comment lines of {Path(path).name}"] += 1
                 continue
             fields, where = line.rstrip("\r\n").split("\t"), f"{path} line {number}"
             if len(fields) != 9 or not (NUMBER.fullmatch(fields[3]) and NUMBER.fullmatch(fields[4])):

@@ -46,7 +46,7 @@ def bed_rows(path: str | Path, skipped: Counter[str] | None = None) -> Iterator[
     for number, line, fields, is_header in _lines(path):
         if line.startswith(("#", "track ", "browser ")):
             if skipped is not None and not is_header:
-                skipped[f"{Path(path).name}: comment lines"] += 1
+                skipped[f"comment lines of {Path(path).name}"] += 1
         elif fields and not is_header:
             yield number, fields
 

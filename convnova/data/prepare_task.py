@@ -93,7 +93,7 @@ def tokenize_task(
         file.metadata |= {"kind": task.kind, "classes": classes, "inputs": inputs, "splits": splits}
         file.metadata |= {"read": read, "skipped": raw.skipped}
         for what, count in raw.skipped.items():
-            log(f"{what} passed over: {count:,}")
+            log(f"{count:,} {what} passed over")
 
 
 def _append(file: ArrayFileWriter, tally: _Tally, rows: SequenceRows, task: Task) -> None:

@@ -79,10 +79,11 @@ def audit_table(audits: Sequence[Audit], simulated: bool) -> Table:
 
 
 def _numbers(audits: Sequence[Audit]) -> pd.DataFrame:
-    """Every number of the audits by its path, such as `splits.train.rows`; classes and lists are one text each."""
+    """Every number of the audits by its path, such as `splits.train.rows`; lists and counts by name are a text each."""
     as_texts = copy.deepcopy(list(audits))
-    for split in (split for audit in as_texts for split in audit["splits"].values() if "classes" in split):
-        split["classes"] = "; ".join(f"{label}={count}" for label, count in split["classes"].items())
+    for part in (part for audit in as_texts for part in (audit, *audit["splits"].values())):
+        for key in {"classes", "read", "skipped"} & part.keys():
+            part[key] = "; ".join(f"{name}={count}" for name, count in part[key].items())
     numbers = pd.json_normalize(as_texts)
     return numbers.map(lambda value: "; ".join(f"{x:g}" for x in value) if isinstance(value, list) else value)
 
@@ -136,6 +137,7 @@ def meaning(audit: Audit) -> list[str]:
     if constant := test.get("labels", {}).get("constant"):
         count = test["labels"]["count"]
         sentences.append(f"{constant} of {count} labels are the same in all test rows and give no AUROC.")
+    sentences += [f"{count:,} {what} were passed over." for what, count in audit["skipped"].items()]
     if pretraining := audit.get("pretraining"):
         read, rows = pretraining["read"], pretraining["rows"]
         seen = f"{read:,} of {rows:,} test rows ({percent(read / rows)}) lie in what pretraining reads"

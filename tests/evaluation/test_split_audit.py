@@ -36,7 +36,8 @@ def dataset(kind: str = "classes", **splits: list[tuple[str, Any]]) -> TaskDatas
         else:
             labels = np.concatenate(labels).astype(np.int8) if kind == "per_base" else np.array(labels, np.uint8)
         tokenized[split] = TaskSplit(joined.tokens, joined.offsets, labels)
-    return TaskDataset(Path("task.st"), kind, names, tokenized, {"splits": {name: {"others": 7} for name in splits}})
+    header = {"splits": {name: {"others": 7} for name in splits}, "read": {"a": 9}, "skipped": {"lines of a": 1}}
+    return TaskDataset(Path("task.st"), kind, names, tokenized, header)
 
 
 def duplicates_by_hand(rows: list[Row], known: list[Row], same: bool) -> dict[str, int]:
@@ -117,7 +118,8 @@ def test_a_large_test_split_is_sampled(monkeypatch):
     train = random_rows(rng, 50, 200, 200)
     task = dataset(train=labelled(rng, train), test=labelled(rng, train[:25] + random_rows(rng, 75, 200, 200)))
     assert sample(task.split("test")).tolist() == list(range(100))
-    assert audit(task)["overlap"]["any"] == 25
+    result = audit(task)
+    assert result["overlap"]["any"] == 25 and (result["read"], result["skipped"]) == ({"a": 9}, {"lines of a": 1})
     monkeypatch.setattr(audit_module, "SAMPLED_BASES", 200 * 40)
     chosen = sample(task.split("test")).tolist()
     assert len(chosen) == len(set(chosen)) == 40 and chosen == sorted(chosen)

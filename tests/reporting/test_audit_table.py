@@ -21,6 +21,7 @@ def audited(**near: int) -> dict:
     twins = dict.fromkeys(("equal", "reverse", "equal_other_label", "reverse_other_label"), 0)
     nothing = {"rows": 1000, "without_kmers": 0, "near_duplicates": 0, "nearly_contained": 0, "shared_run": 0, "any": 0}
     parts = {"splits": {"train": split | {"rows": 4000}, "test": split}, "across": {"test in train": twins}}
+    parts |= {"read": {"train.csv": 4000, "test.csv": 1000}, "skipped": {}}
     return copy.deepcopy({"suite": "mine", "task": "one_two", "kind": "classes", **parts, "overlap": nothing | near})
 
 
@@ -46,12 +47,13 @@ def test_further_sentences():
     audit = audited()
     audit["across"]["test in train"]["equal_other_label"] = 1
     audit["splits"]["test"] |= {"equal_other_label": 2, "all_N": 3, "classes": {"no": 400, "yes": 600}}
-    audit["pretraining"] = SEEN
+    audit["pretraining"], audit["skipped"] = SEEN, {"comment lines of a.bed": 1234}
     assert meaning(audit)[1:] == [
         "1 of 1,000 test rows stand in train as well, with another label.",
         "2 of 1,000 test rows stand twice in test with different labels.",
         "3 of 1,000 test rows consist of N alone: a model can know no more of them.",
         "60% of the test labels are yes: always answering that is as often right.",
+        "1,234 comment lines of a.bed were passed over.",
         "500 of 1,000 test rows (50%) lie in what pretraining reads: a pretrained model has seen their bases, "
         "though no label.",
     ]

@@ -51,7 +51,7 @@ def read(raw: TaskFiles) -> Iterator[SequenceRows]:
                 with files[name.stem].open("wb") as file:
                     shutil.copyfileobj(content, file, 1 << 20)
             else:
-                raw.skipped[f"{bundle.name}: files that are not train.mat, valid.mat or test.mat"] += 1
+                raw.skipped[f"files of {bundle.name} that are not train.mat, valid.mat or test.mat"] += 1
         if not files:
             raise ConvNovaError(f"{bundle}: expected train.mat, valid.mat and test.mat in the bundle, found none")
     for split in (split for split in SPLITS if split in files):

@@ -65,4 +65,4 @@ def _members(
         if len(name.parts) >= depth and name.parts[-depth] in SPLITS and name.suffix in suffixes:
             yield name, content
         else:
-            skipped[f"{path.name}: files that are no part of train or test"] += 1
+            skipped[f"files of {path.name} that are no part of a split"] += 1

@@ -34,7 +34,7 @@ class TaskFiles:
         scratch: a folder for what must be unpacked.
         genome_folder: the tokenized genome that the intervals lie on, if there is one.
         genome: its tokens.
-        skipped: file and kind of what holds no rows, such as comments, to how many a reader has passed over.
+        skipped: what holds no rows, such as `comment lines of a.bed`, to how many a reader has passed over.
     """
 
     task: Task

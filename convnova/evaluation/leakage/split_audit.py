@@ -70,6 +70,7 @@ def audit(task: TaskDataset, pretraining: Pretraining | None = None) -> dict[str
         splits: split to the results of `describe`, and of `duplicates` within it.
         across: `test in train` and the like to the rows of the first that have exact duplicates in the second.
         overlap: test rows that overlap train rows; see `overlap`.
+        read, skipped: rows that were read of each file, and what was passed over, as the tokenized task has them.
         pretraining: if that is given, test rows in each split's intervals; see `in_pretraining`.
 
     Raises:
@@ -91,6 +92,8 @@ def audit(task: TaskDataset, pretraining: Pretraining | None = None) -> dict[str
         "splits": {name: describe(task, name) | _count(task, duplicates(prints[name])) for name in splits},
         "across": {f"{b} in {a}": _count(task, duplicates(prints[b], prints[a])) for a, b in combinations(prints, 2)},
         "overlap": overlap(rows, sequences(splits["train"]), (equal | reverse)[sampled]),
+        "read": task.metadata["read"],
+        "skipped": task.metadata["skipped"],
     }
     log(f"test: {result['overlap']['any']:,} of {len(rows):,} rows repeat or overlap train rows")
     if pretraining:

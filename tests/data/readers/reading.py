@@ -24,7 +24,7 @@ def refuse(message, name, files, genome=None, scratch=None) -> None:
     """A reader refuses the files in one line that has the message's parts."""
     with pytest.raises(ConvNovaError, match=message) as error:
         read(name, files, genome, scratch)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and len(str(error.value)) <= 2_000
 
 
 def save(path, text: str):

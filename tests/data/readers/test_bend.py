@@ -1,11 +1,13 @@
 """BEND's gene finding: BED and HDF5 side by side."""
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
 from reading import GENOME, read, refuse, spelled
 
-from convnova.data.readers import bend
+from convnova.data.readers import apart, bend
 
 HEADER = "chromosome\tstart\tend\ttranscript_id\tsplit\n"
 LINES = "chr1\t0\t4\tENST1\ttrain\nchr1\t4\t9\tENST2\ttest\nchr1\t10\t12\tENST3\ttrain\nchr1\t2\t4\tENST4\tvalid\n"
@@ -55,6 +57,59 @@ def test_the_strand_column_is_not_used(tmp_path):
 )
 def test_files_that_do_not_fit_together(tmp_path, change, message):
     refuse(message, "bend", write(tmp_path, **change), GENOME)
+
+
+def compound(file):
+    file.create_dataset("labels", data=np.zeros(4, [("a", "i4"), ("b", "i4")]))
+
+
+def stored_elsewhere(file):
+    """As the bytes of another file, which may be any on this machine."""
+    other = file.filename + ".secret"
+    Path(other).write_bytes(bytes(16))
+    file.create_dataset("labels", (4, 4), np.int8, external=[(other, 0, 16)])
+
+
+def virtual(file):
+    with h5py.File(file.filename + ".other", "w") as other:
+        other.create_dataset("x", data=np.zeros((4, 4), int))
+        layout = h5py.VirtualLayout((4, 4), int)
+        layout[:] = h5py.VirtualSource(other["x"])
+        file.create_virtual_dataset("labels", layout)
+
+
+@pytest.mark.parametrize(
+    ("write_labels", "message"),
+    [
+        (lambda file: file.create_dataset("labels", data=np.full((4, 4), 0.5)), "whole numbers.*float64"),
+        (lambda file: file.create_dataset("labels", data=np.zeros((4, 4), complex)), "whole numbers.*complex"),
+        (lambda file: file.create_dataset("labels", data=np.zeros((4, 4, 1), int)), r"\(4, 4, 1\)"),
+        (lambda file: file.create_dataset("labels", data=5), r"whole numbers.*shape \(\)"),
+        (lambda file: file.create_dataset("labels", data=["a"] * 4, dtype=h5py.string_dtype()), "whole numbers"),
+        (lambda file: file.create_dataset("labels", (4,), h5py.vlen_dtype(float)), "whole numbers.*float"),
+        (lambda file: file.create_dataset("labels", (4, 1 << 40), "i1", chunks=(4, 1 << 20)), "a file of data"),
+        (lambda file: file.create_group("labels"), "'labels', found none"),
+        (lambda file: file.__setitem__("labels", h5py.ExternalLink("other.h5", "x")), "in the file itself"),
+        (lambda file: file.__setitem__("labels", h5py.SoftLink("/x")), "in the file itself"),
+        (compound, "whole numbers"),
+        (stored_elsewhere, "in the file itself"),
+        (virtual, "in the file itself"),
+    ],
+)
+def test_labels_of_another_kind(tmp_path, write_labels, message):
+    files = write(tmp_path)
+    with h5py.File(files["labels"], "w") as file:
+        write_labels(file)
+    refuse(f"hdf5: .*{message}", "bend", files, GENOME)
+
+
+def test_a_hole_that_keeps_the_library_busy_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(apart, "SECONDS", 1)
+    files = write(tmp_path)
+    content = files["labels"].read_bytes()
+    start = content.index(b"GCOL") + 16
+    files["labels"].write_bytes(content[:start] + bytes(200) + content[start + 200 :])
+    refuse("hdf5: .*not read in 1 seconds", "bend", files, GENOME)
 
 
 def test_missing_parts(tmp_path):

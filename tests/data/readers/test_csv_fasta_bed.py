@@ -9,6 +9,7 @@ import pytest
 from pyarrow import parquet
 from reading import GENOME, read, refuse, save, spelled
 
+from convnova.data import unpack
 from convnova.data.readers import rows
 
 
@@ -64,9 +65,16 @@ def test_fasta_with_labels(tmp_path, name):
         ({"sequence": ["ACGT", None], "label": [0, 1]}, "row 2: expected a sequence, found none"),
         ({"sequence": ["ACGT", "AC"], "label": [0, None]}, "row 2: expected a label, found none"),
         ({"sequence": ["ACGT", "MLEK"], "label": [0, 1]}, "row 2: expected nucleotides"),
+        ({"sequence": [7], "label": [0]}, "row 1: expected nucleotides"),
+        ({"sequence": ["ACGT"], "label": [[0]]}, "expected a parquet file"),
+        ({"sequence": ["ACGT"], "label": [{"a": 0}]}, "expected a parquet file"),
+        ({"sequence": ["ACGT"], "label": [b"\xff"]}, "expected a parquet file"),
+        ({"sequence": ["ACGT"], "label": [0], "task": [[1]]}, "expected a parquet file"),
+        ({"sequence": ["ACGT" * 100] * 10_000, "label": [0] * 10_000}, "unpacks to"),
     ],
 )
-def test_parquet(tmp_path, columns, message):
+def test_parquet(tmp_path, monkeypatch, columns, message):
+    monkeypatch.setattr(unpack, "UNPACKED_BYTES", 1 << 20)
     files = {"train": tmp_path / "train.parquet"}
     parquet.write_table(pyarrow.table(columns), files["train"])
     if message:
