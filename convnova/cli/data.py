@@ -1,6 +1,8 @@
 """The commands on data: config, simulate, sources, fetch, tokenize-genome, tokenize-task, label-genes, audit."""
 
 import argparse
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,7 +112,12 @@ def run_fetch(config: "RunConfig", options: argparse.Namespace) -> None:
     file, record = source.files[options.file], options.out.parent / f".{options.out.name}.lock.json"
     mirror = config.mirror if config.mirror is None or is_url(config.mirror) else str(config.local_path(config.mirror))
     published = {"sha256": file.sha256, "md5": file.md5, "size": file.size}
-    fetch(source.urls(options.file), options.out, mirror=mirror, offline=config.offline, record=record, **published)
+    addresses, offline = source.urls(options.file), config.offline
+    if options.source in config.local:
+        addresses, mirror, offline = [str(config.local_path(config.local[options.source]) / options.file)], None, False
+    elif mirror is None and (endpoint := os.environ.get("HF_ENDPOINT")):  # as the hub's own programs do
+        addresses = [re.sub("^https://huggingface.co(?=/)", endpoint.rstrip("/"), url) for url in addresses]
+    fetch(addresses, options.out, mirror=mirror, offline=offline, record=record, **published)
 
 
 def run_tokenize_task(config: "RunConfig", options: argparse.Namespace) -> None:

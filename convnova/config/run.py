@@ -64,6 +64,7 @@ class RunConfig(Strict):
     simulate: schema.Simulate | None = None
     mirror: str | None = Field(None, description="a folder or URL that holds HOST/PATH for each URL")
     offline: bool = False
+    local: dict[Name, str] = Field({}, description="source to a folder that has its files, in place of its addresses")
     genome: Name | None = None
     genomes: dict[Name, schema.Genome] = {}
     sources: dict[Name, Source] = {}
@@ -85,6 +86,9 @@ class RunConfig(Strict):
             values = getattr(self, key)
             if len(set(values)) != len(values):
                 raise ValueError(f"{key} = {values}: each only once")
+        if unknown := sorted(set(self.local) - set(self.sources)):
+            known = ", ".join(self.sources) or "none"
+            raise ValueError(f"local: expected sources of this run ({known}), found {', '.join(unknown)}")
         if self.ablation:
             named = {self.ablation.baseline, *self.ablation.compare_to, *self.ablation.compare_to.values()}
             if unknown := sorted(named - set(self.models)):

@@ -89,7 +89,8 @@ def parse_interval(fields: Sequence[str], lengths: Mapping[str, int], where: str
     if name is None:
         near = difflib.get_close_matches(given[:NAME_LETTERS], lengths, n=1) or list(lengths)[:1]
         raise ConvNovaError(
-            f"{where}: expected a chromosome of the genome, found {given!r}; the nearest is {near[0]!r}"
+            f"{where}: expected a chromosome of the genome, found {given!r}; the nearest is {near[0]!r}; if the genome "
+            "is hg38, `genome: hg38_ucsc` has more contigs"
         )
     if start >= end:
         raise ConvNovaError(f"{where}: expected start < end, found {start} and {end}")

@@ -17,7 +17,7 @@ NUCLEOTIDE_TRANSFORMER = (
     "/resolve/9722b77543efe3c72dc19fa20f4524912aa6bf3b"
 )
 GENOMIC_BENCHMARKS = "zenodo.org/records/16605299/files"
-BEND = "sid.erda.dk/share_redirect/aNQa0Oz2lY/data/gene_finding"
+BEND = "sid.erda.dk/share_redirect/f6hdp1zTzh/data/gene_finding"
 DEEPSEA = "deepsea.princeton.edu/media/code"
 CHECKSUMS = "SHA256SUMS"
 

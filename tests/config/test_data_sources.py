@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from convnova.cli.main import main
 from convnova.config.data_sources import Source, load_sources
+from convnova.config.load import load, load_config, save
 from convnova.errors import ConvNovaError
 from convnova.files import read_yaml
 
@@ -92,3 +94,35 @@ def test_gue_is_registered_as_its_files_are(shared):
         file = files[task[role]]
         assert (file.sha256, file.size) == (hashlib.sha256(content).hexdigest(), len(content))
         assert content.count(b"\r\n") == task["counts"][role] + 1
+
+
+def write_run(folder: Path, **changes) -> Path:
+    config = load({"genome": "yeast", "models": ["convnova"], **changes}, [], REGISTRY.parent)
+    save(config, folder / "results/x/config.yaml")
+    return folder / "results/x/config.yaml"
+
+
+def test_a_folder_of_ones_own_stands_for_a_source_also_offline(tmp_path):
+    content, genome = b"a genome", "Saccharomyces_cerevisiae.R64-1-1.dna.toplevel.fa.gz"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / genome).write_bytes(gzip.compress(content))
+    config = write_run(tmp_path, local={"yeast": str(tmp_path / "mine")}, offline=True)
+    words = ["--source", "yeast", "--file", genome, "--out", str(tmp_path / "g.fa.gz")]
+    assert main(["fetch", "--config", str(config), *words]) == 0
+    assert gzip.decompress((tmp_path / "g.fa.gz").read_bytes()) == content
+    with pytest.raises(ConvNovaError, match="local: .*yeast.* found gue"):
+        write_run(tmp_path, local={"gue": "mine"})
+
+
+def test_another_endpoint_of_the_hub_is_asked_for_the_files_of_the_hub_alone(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("convnova.data.download.fetch", lambda addresses, *_, **__: asked.extend(addresses))
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example/")
+    suites = {"nucleotide_transformer": ["H3"]}
+    config = write_run(tmp_path, models=["cnn"], suites=suites)
+    for source, file in (("nucleotide_transformer", "H3/train.fna"), ("yeast", None)):
+        file = file or next(iter(load_config(config).sources[source].files))
+        words = ["--source", source, "--file", file, "--out", str(tmp_path / "out")]
+        assert main(["fetch", "--config", str(config), *words]) == 0
+    hosts = [address.split("/")[2] for address in asked]
+    assert "huggingface.co" not in hosts and hosts[0] == "hub.example" and "hub.example" not in hosts[1:]

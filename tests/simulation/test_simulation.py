@@ -143,7 +143,7 @@ def test_genomic_benchmarks_archives_hold_a_file_a_sequence(mirror, name, length
 
 
 def test_labels_of_bases_agree_with_the_sequence(mirror, genome):
-    folder = mirror / "sid.erda.dk/share_redirect/aNQa0Oz2lY/data/gene_finding"
+    folder = mirror / "sid.erda.dk/share_redirect/f6hdp1zTzh/data/gene_finding"
     header, *lines = (folder / "gene_finding.bed").read_text().splitlines()
     assert header.split("\t")[-1] == "split"
     seen = set()
