@@ -4,7 +4,7 @@
     up     every position repeated `dilation_base` times, added to what the block on the way down gave, then a block
 
 All convolutions have dilation 1; the parameters are as many as ConvNova's of the same settings. That ablation is the
-paper's (dilation against down-sampling); its exact form is not published, this one is ours (Ronneberger et al. 2015).
+paper's (dilation against down-sampling); its exact form is not known to us, this one is ours (Ronneberger et al. 2015).
 """
 
 from dataclasses import dataclass
