@@ -24,7 +24,7 @@ def command(commands: argparse._SubParsersAction, name: str, run: Callable | str
         arguments = {key: value for key, value in vars(options).items() if key not in GENERAL}
         getattr(import_module(module), function)(**arguments)
 
-    parser = commands.add_parser(name, description=text[0].upper() + text[1:] + ".")
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.set_defaults(run=call if isinstance(run, str) else run)
     return parser
 

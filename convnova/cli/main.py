@@ -85,11 +85,11 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--log", type=Path, metavar="FILE", help="write progress to FILE as plain lines")
     top.add_argument("--quiet", action="store_true", help="no progress, only errors")
     top.add_argument("--completion", choices=("bash", "zsh", "tcsh"), help="print what completes commands in a shell")
-    commands = top.add_subparsers(
-        dest="command", metavar="COMMAND", help=argparse.SUPPRESS, parser_class=argparse.ArgumentParser
-    )
+    commands = top.add_subparsers(dest="command", prog="convnova", parser_class=argparse.ArgumentParser)
     for stage in (data, train, results):
         stage.add_commands(commands)
+    if listed_by_argparse := top._subparsers:
+        top._action_groups.remove(listed_by_argparse)
     top.epilog = "\n\n".join(text for group in GROUPS.items() if (text := _help_of(*group, commands.choices)))
     return top
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add them to the command line."""
     tables = command_of_run(commands, "tables", run_tables, "make tables of a run: TSV, Markdown, LaTeX and HTML")
-    tables.add_argument("names", nargs="+", choices=TABLES, metavar="TABLE", help=", ".join(TABLES))
+    tables.add_argument("names", nargs="+", choices=list(TABLES), metavar="TABLE", help=", ".join(TABLES))
     figures = command_of_run(commands, "figures", run_figures, "make the figures of a run: PDF, SVG and PNG")
     report = command_of_run(commands, "report", run_report, "make report.html: tables, figures, provenance")
     for each in (tables, figures, report):

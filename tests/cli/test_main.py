@@ -68,7 +68,7 @@ def test_a_reader_that_wants_no_more_is_no_error():
 
 
 def test_quiet_keeps_errors_alone(tmp_path, capsys):
-    (tmp_path / "a.fa").write_text(">a\nACGT\n")
+    (tmp_path / "a.fa").write_text(f">a\n{'ACGT' * 500}\n")
     genome = ["tokenize-genome", "--fasta", str(tmp_path / "a.fa"), "--out", str(tmp_path)]
     assert main(["--quiet", *genome]) == 0 and capsys.readouterr().err == ""
     assert main(genome) == 0 and capsys.readouterr().err != ""
