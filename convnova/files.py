@@ -1,16 +1,20 @@
 """Files that are written whole or not at all, and the JSON and YAML that steps read."""
 
+import csv
 import hashlib
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from convnova.errors import ConvNovaError
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @contextmanager
@@ -45,11 +49,64 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConvNovaError(f"{path}: expected the JSON of a result ({error}); make it again") from error
     if not isinstance(content, dict):
         raise ConvNovaError(f"{path}: expected a JSON object, found {type(content).__name__}; make it again")
     return content
+
+
+def read_table(
+    path: str | Path,
+    columns: Sequence[str],
+    numbers: Sequence[str] = (),
+    counts: Sequence[str] = (),
+    separator: str = "\t",
+) -> "pandas.DataFrame":
+    """Read a table that has a row a line, without guesses: what is not as a step wrote it is refused.
+
+    Args:
+        path: of a TSV or CSV in UTF-8, whose first line names the columns.
+        columns: which it must have.
+        numbers: the columns of numbers, of which cells may be empty.
+        counts: the columns of whole numbers from 0; all others are text.
+        separator: what separates cells.
+
+    Returns:
+        Row i is on line i + 2. Texts as they are; numbers as floats, NaN for an empty cell; counts as integers.
+
+    Raises:
+        ConvNovaError: names file, line and column.
+    """
+    import pandas as pd
+
+    rows: list[list[str]] = []
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, delimiter=separator, strict=True)
+            header = next(reader, [])
+            for row in reader:
+                # A stray quote would join lines, and rows would be lost in one cell.
+                if len(row) != len(header) or reader.line_num != len(rows) + 2:
+                    raise csv.Error(f"expected {len(header)} cells on one line, found {len(row)}")
+                rows.append(row)
+    except (OSError, ValueError, csv.Error) as error:
+        raise ConvNovaError(f"{path}: line {len(rows) + 2}: {error}; make the table again") from error
+    missing, twice = [name for name in columns if name not in header], len(set(header)) < len(header)
+    if missing or twice:
+        found = "a column twice" if twice else f"{', '.join(missing)} missing"
+        raise ConvNovaError(f"{path}: expected the columns {', '.join(columns)}; {found}")
+    table = pd.DataFrame(rows, columns=header, dtype=object)
+    for column in (*numbers, *counts):
+        parsed, expected = pd.to_numeric(table[column], errors="coerce").astype(float), "a number"
+        wrong = parsed.isna() & (table[column] != "")
+        if column in counts:
+            wrong, expected = ~(parsed.between(0, 2**53) & (parsed % 1 == 0)), "a whole number"
+        if wrong.any():
+            place, text = f"{path}: line {wrong.idxmax() + 2}", table[column][wrong.idxmax()]
+            raise ConvNovaError(f"{place}: expected {expected} as {column}, found {text[:80]!r}")
+        table[column] = parsed.astype(int) if column in counts else parsed
+    return table
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,14 +1,16 @@
 """The run of the golden tables, a thousand made-up runs, made-up predictions, results and provenance."""
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow
+import pyarrow.parquet
 
-from convnova.config.run import RunConfig
+from convnova.config.run import Job, RunConfig
+from convnova.evaluation.metrics_file import write_metrics
 from convnova.reporting.render import layout
 from convnova.reporting.scores import COLUMNS
 from convnova.reporting.table import Table
@@ -75,20 +77,25 @@ def thousand_runs() -> tuple[pd.DataFrame, RunConfig]:
     return frame.assign(row=frame["task"], metric="mcc", score=scores, simulated=False, path="p"), config
 
 
+def write_result(config: RunConfig, job: Job, columns: dict[str, Any] | None = None, **content: Any) -> Path:
+    """A fine-tuning as it leaves its folder, which is returned: predictions of these columns, and `metrics.json`."""
+    folder, columns = config.folder(job), columns or {"label": [0, 1], "score": [[1.0, 0.0], [0.0, 1.0]]}
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pyarrow.table({"row": np.arange(len(columns["label"])), **columns})
+    pyarrow.parquet.write_table(table, folder / "predictions.parquet")
+    about = {"metric": "mcc", "receptive_field": 193, "provenance": MADE | {"settings": config.job_fingerprint(job)}}
+    write_metrics(folder, about | content)
+    return folder
+
+
 def write_validation_scores(config: RunConfig) -> dict[tuple[str, str, int], float]:
     """Write a metrics file of every job of a run; its best score on validation by task, model and seed."""
     random, best = np.random.default_rng(0), {}
     for job in config.jobs():
         scores = random.random(3).round(3).tolist()
         best[job.task, job.model, job.seed] = max(scores)
-        path = Path(job.folder(config.run)) / "metrics.json"
-        path.parent.mkdir(parents=True)
-        content = {
-            "epochs": [{"epoch": number, "score": score} for number, score in enumerate(scores, start=1)],
-            "metric": "mcc", "mcc": 7.0, "parameters": 12, "receptive_field": 193, "seconds": 3.0,
-            "provenance": {"settings": config.job_fingerprint(job)},
-        }  # fmt: skip
-        path.write_text(json.dumps(content))
+        epochs = [{"epoch": number, "score": score} for number, score in enumerate(scores, start=1)]
+        write_result(config, job, epochs=epochs, mcc=7.0, parameters=12, seconds=3.0)
     return best
 
 

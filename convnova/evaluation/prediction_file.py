@@ -1,13 +1,16 @@
 """The file of saved predictions of the test split, written and read. Reading it does not wait for torch."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convnova.config.run import Job, RunConfig
 from convnova.errors import ConvNovaError
+from convnova.evaluation.metrics_file import PREDICTIONS, metrics_of
 from convnova.evaluation.scoring import labels_of
 from convnova.files import atomic
 from convnova.log import log
@@ -23,8 +26,6 @@ class Predictions:
     """Predictions of one fine-tuning, in the order of the test rows."""
 
     path: Path
-    settings: str
-    """The hash of the settings that they were made with; empty if the file does not say."""
     rows: np.ndarray
     """Rows of the test split (n,)."""
     labels: np.ndarray
@@ -33,23 +34,23 @@ class Predictions:
     """Probabilities (n, classes), or of every base its most probable class (bases,)."""
     lengths: np.ndarray
     """Bases of each row (n,) where every base has a class; else empty."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """The scores of these predictions: the content of the `metrics.json` beside them."""
 
 
 def predictions_of(config: RunConfig, job: Job) -> Predictions | None:
-    """The predictions of a fine-tuning; None, with a log message, if they are missing or of other settings.
+    """The predictions of a fine-tuning; None, with a log message, if they or their scores are missing or of others.
 
     Raises:
-        ConvNovaError: the file holds no predictions of a task of classes.
+        ConvNovaError: the file holds no predictions of a task of classes, or is not the one that was scored.
     """
-    path, expected = config.folder(job) / "predictions.parquet", config.job_fingerprint(job)
+    path, metrics = config.folder(job) / PREDICTIONS, metrics_of(config, job)
+    if metrics is None:
+        return None
     if not path.is_file():
         log(f"left out: {path}: missing")
         return None
-    predictions = read_predictions(path)
-    if predictions.settings != expected:
-        log(f"left out: {path}: made with other settings (hash {predictions.settings}, expected {expected})")
-        return None
-    return predictions
+    return replace(read_predictions(path), metrics=metrics)
 
 
 def read_predictions(path: str | Path) -> Predictions:
@@ -64,17 +65,22 @@ def read_predictions(path: str | Path) -> Predictions:
     path = Path(path)
     try:
         table = pyarrow.parquet.read_table(path).combine_chunks()
-        settings = (table.schema.metadata or {}).get(b"settings", b"").decode()
         rows, label = table["row"].to_numpy(), table["label"].combine_chunks()
-        has_scores = "score" in table.column_names
-        values = table["score" if has_scores else "predicted"].combine_chunks().flatten().to_numpy()
-        if has_scores:
-            return Predictions(
-                path, settings, rows, label.to_numpy(), values.reshape(len(rows), -1), np.empty(0, np.int64)
-            )
-        return Predictions(path, settings, rows, label.flatten().to_numpy(), values, label.value_lengths().to_numpy())
-    except (OSError, KeyError, AttributeError, pyarrow.ArrowException) as error:
-        raise ConvNovaError(f"{path}: expected predictions ({error}); run the fine-tuning again") from error
+        has_scores, lengths = "score" in table.column_names, np.empty(0, np.int64)
+        predicted = table["score" if has_scores else "predicted"].combine_chunks()
+        values, labels = predicted.flatten().to_numpy(), (label if has_scores else label.flatten()).to_numpy()
+        if not has_scores:
+            lengths = label.value_lengths().to_numpy()
+            if not np.array_equal(lengths, predicted.value_lengths().to_numpy()):
+                raise ValueError("other bases in label than in predicted")
+        kinds = "".join(array.dtype.kind for array in (rows, labels, values))
+        if not len(rows) or not re.fullmatch("[iu][iu]f" if has_scores else "[iu][iu][iu]", kinds):
+            raise ValueError(f"{len(rows)} rows of types {table.schema.types}")
+        values = values.reshape(len(rows), -1) if has_scores else values
+        return Predictions(path, rows, labels, values, lengths)
+    except (OSError, KeyError, ValueError, AttributeError, pyarrow.ArrowException) as error:
+        message = " ".join(str(error).split())[:200]
+        raise ConvNovaError(f"{path}: expected predictions ({message}); run the fine-tuning again") from error
 
 
 def write_predictions(

@@ -15,8 +15,8 @@ import pandas as pd
 from convnova.config.run import RunConfig
 from convnova.errors import ConvNovaError
 from convnova.evaluation.bootstrap import LEVEL
+from convnova.evaluation.metrics_file import results_of
 from convnova.reporting.render import write
-from convnova.reporting.scores import read_metrics
 from convnova.reporting.table import NAN, Table, receptive_field, signed
 
 PROTOCOL = "heldout"
@@ -38,11 +38,10 @@ def validation_scores(config: RunConfig) -> pd.DataFrame:
     if PROTOCOL not in config.protocols:
         raise ConvNovaError(f"protocols: expected {PROTOCOL}, whose validation rows are no test rows")
     rows = []
-    for job in config.jobs():
-        if job.protocol == PROTOCOL and (metrics := read_metrics(config, job)):
-            score = max(epoch["score"] for epoch in metrics["epochs"])
-            bases = metrics["receptive_field"] or math.inf
-            rows.append([*job, score, metrics["parameters"], bases, metrics["seconds"]])
+    for job, metrics in results_of(config, (job for job in config.jobs() if job.protocol == PROTOCOL)):
+        score = max(epoch["score"] for epoch in metrics["epochs"])
+        bases = metrics["receptive_field"] or math.inf
+        rows.append([*job, score, metrics["parameters"], bases, metrics["seconds"]])
     frame = pd.DataFrame(rows, columns=["suite", "task", "model", "protocol", "seed", "score", *MEASURED])
     return frame.drop(columns="protocol")
 

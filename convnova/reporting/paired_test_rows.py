@@ -26,7 +26,7 @@ from convnova.evaluation.model_comparison import (
     with_holm,
 )
 from convnova.evaluation.prediction_file import Predictions, predictions_of
-from convnova.files import read_json
+from convnova.files import read_table
 from convnova.log import log
 from convnova.reporting.comparison_sentences import over_test_rows
 from convnova.reporting.render import write
@@ -42,6 +42,8 @@ COLUMNS = [
     "low", "high", "test", "p", "p_holm", "pairs", "only_a", "only_b", "auroc_difference", "auroc_low", "auroc_high",
     "auroc_p", "auroc_p_holm", "receptive_fields", "sentence",
 ]  # fmt: skip
+COUNTS = ["n", "seeds", "seeds_expected", "higher", "pairs"]
+TEXTS = ["suite", "task", "protocol", "metric", "a", "b", "items", "test", "receptive_fields", "sentence"]
 CAPTION = (
     "Difference of the mean scores over the seeds that both models have, on the same test rows: paired bootstrap "
     f"({RESAMPLES:,} draws of rows, each for all seeds at once; of whole sequences where bases are labelled), and "
@@ -66,26 +68,22 @@ def compare_test_rows(config: RunConfig) -> Table:
     """
     tasks = test_row_tasks(config)
     lines: list[dict[str, Any]] = []
+    made: dict[Job, dict[str, Any]] = {}
     for (suite, task), protocol in product(tasks, config.protocols):
-        lines += _pairs(config, suite, task, protocol)
+        models = [_saved(config, suite, task, model, protocol) for model in config.models]
+        for model in models:
+            for seed, saved in model.predictions.items():
+                made[Job(suite, task, model.name, protocol, seed)] = saved.metrics["provenance"]
+        lines += _pairs(models, config, suite, task, protocol)
     if not lines:
         raise ConvNovaError(f"{config.results}/runs: expected predictions of two models for a task, found none")
-    paths = {job: config.folder(job) / "metrics.json" for job in config.jobs() if job[:2] in tasks}
-    made = {job: read_json(path)["provenance"] for job, path in paths.items() if path.is_file()}
     table = pair_table(pd.DataFrame(lines, columns=COLUMNS), config)
     return table.with_provenance(provenance_sentence(config, provenance_frame(made)))
 
 
 def read_test_rows(path: Path) -> pd.DataFrame:
-    """Read the table's TSV.
-
-    Raises:
-        ConvNovaError: it lacks a column.
-    """
-    results = pd.read_csv(path, sep="\t")
-    if missing := [column for column in COLUMNS if column not in results]:
-        raise ConvNovaError(f"{path}: expected the columns {', '.join(COLUMNS)}; {', '.join(missing)} missing")
-    return results
+    """Read the table's TSV; errors as of `convnova.files.read_table`."""
+    return read_table(path, COLUMNS, [name for name in COLUMNS if name not in {*TEXTS, *COUNTS}], COUNTS)
 
 
 def pair_table(results: pd.DataFrame, config: RunConfig) -> Table:
@@ -124,22 +122,25 @@ class SavedModel(NamedTuple):
     title: str
     predictions: dict[int, Predictions]
     """By seed."""
-    receptive_field: str
+
+    @property
+    def receptive_field(self) -> str:
+        """In words."""
+        return receptive_field(of.metrics["receptive_field"] or math.inf for of in self.predictions.values()).text
 
 
 def _saved(config: RunConfig, suite: str, task: str, model: str, protocol: str) -> SavedModel:
-    """Predictions of every seed, and the receptive field by the metrics beside them: `unknown` without any."""
+    """Predictions of every seed."""
     jobs = [Job(suite, task, model, protocol, seed) for seed in config.seeds_of(suite, protocol)]
     predictions = {job.seed: saved for job in jobs if (saved := predictions_of(config, job))}
-    paths = [path for job in jobs if (path := config.folder(job) / "metrics.json").is_file()]
-    field = receptive_field(read_json(path)["receptive_field"] or math.inf for path in paths)
-    return SavedModel(model, config.models[model].title, predictions, field.text if field else "unknown")
+    return SavedModel(model, config.models[model].title, predictions)
 
 
-def _pairs(config: RunConfig, suite: str, task: str, protocol: str) -> Iterator[dict[str, Any]]:
+def _pairs(
+    models: list[SavedModel], config: RunConfig, suite: str, task: str, protocol: str
+) -> Iterator[dict[str, Any]]:
     """A line a pair of models with a seed in common."""
     spec = config.suites[suite].tasks[task]
-    models = [_saved(config, suite, task, model, protocol) for model in config.models]
     couples = [(a, b) for a, b in combinations(models, 2) if a.predictions.keys() & b.predictions.keys()]
     first, *others = [saved for model in models for saved in model.predictions.values()] or [None]
     for other in others:

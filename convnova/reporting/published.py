@@ -1,6 +1,5 @@
 """Published numbers, each with its source, and the verdict when one of ours is set beside one of them."""
 
-import csv
 import math
 import re
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import Field, StringConstraints
 
 from convnova.config.strict import ConfigMistake, Strict
 from convnova.errors import ConvNovaError
+from convnova.files import read_table
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Score = Annotated[float, Field(ge=-1, le=1)]
@@ -96,20 +96,15 @@ def read_published(path: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise ConvNovaError(f"{path}: expected the published numbers, found nothing")
     rows: dict[tuple[str, ...], Published] = {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream, restval="")
-        if reader.fieldnames != COLUMNS:
-            found = ", ".join(reader.fieldnames or [])
-            raise ConvNovaError(f"{path}: expected the columns {', '.join(COLUMNS)}; found {found}")
-        for line in reader:
-            try:
-                row = Published.read({key: text for key, text in line.items() if text or key != "spread"})
-            except ConfigMistake as error:
-                raise ConvNovaError(f"{path}: line {reader.line_num}: {error}; fix or remove the row") from error
-            key = (row.table, row.suite, row.task, row.model, row.metric)
-            if key in rows:
-                raise ConvNovaError(f"{path}: line {reader.line_num}: {'/'.join(key)}: there twice; remove a row")
-            rows[key] = row
+    for line, content in enumerate(read_table(path, COLUMNS, separator=",").to_dict("records"), start=2):
+        try:
+            row = Published.read({key: text for key, text in content.items() if text or key != "spread"})
+        except ConfigMistake as error:
+            raise ConvNovaError(f"{path}: line {line}: {error}; fix or remove the row") from error
+        key = (row.table, row.suite, row.task, row.model, row.metric)
+        if key in rows:
+            raise ConvNovaError(f"{path}: line {line}: {'/'.join(key)}: there twice; remove a row")
+        rows[key] = row
     return pd.DataFrame([row.model_dump() for row in rows.values()], columns=COLUMNS)
 
 

@@ -1,6 +1,5 @@
 """The table of scores, `scores.tsv`: a row a fine-tuning and table row. Tables, figures and tests of models read it."""
 
-import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -11,7 +10,8 @@ import pandas as pd
 from convnova.config.run import Job, RunConfig
 from convnova.config.schema import METRICS
 from convnova.errors import ConvNovaError
-from convnova.files import write_text
+from convnova.evaluation.metrics_file import results_of
+from convnova.files import read_table, write_text
 from convnova.log import log
 from convnova.runs.provenance_table import NAME, provenance_frame
 
@@ -35,12 +35,10 @@ def write_scores(config: RunConfig, out: Path) -> None:
         out: the folder that `tables` lies in.
 
     Raises:
-        ConvNovaError: none of the run's results is there.
+        ConvNovaError: none of the run's results is there, or some are damaged; these were moved aside.
     """
     rows, provenance = [], {}
-    for job in config.jobs():
-        if (metrics := read_metrics(config, job)) is None:
-            continue
+    for job, metrics in results_of(config, config.jobs()):
         score = metrics.get(metrics["metric"])
         if isinstance(score, int | float) and math.isfinite(score):
             rows += _rows(config, job, metrics)
@@ -55,24 +53,6 @@ def write_scores(config: RunConfig, out: Path) -> None:
     write_text(out / "tables" / "scores.tsv", table.to_csv(sep="\t", index=False, lineterminator="\n"))
     made_from = provenance_frame(provenance).to_csv(sep="\t", index=False, lineterminator="\n")
     write_text(out / "tables" / NAME, made_from)
-
-
-def read_metrics(config: RunConfig, job: Job) -> dict[str, Any] | None:
-    """Read the metrics of a fine-tuning; None, and a line in the log, if they are missing or have other settings."""
-    path, expected = config.folder(job) / "metrics.json", config.job_fingerprint(job)
-    try:
-        metrics = json.loads(path.read_text())
-        settings, _ = metrics["provenance"]["settings"], metrics["metric"]
-    except FileNotFoundError:
-        problem = "missing"
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        problem = f"not a metrics file of this version ({type(error).__name__}: {error})"
-    else:
-        if settings == expected:
-            return metrics
-        problem = f"made with other settings (hash {settings}, expected {expected})"
-    log(f"left out: {path}: {problem}")
-    return None
 
 
 def _rows(config: RunConfig, job: Job, metrics: dict[str, Any]) -> list[dict[str, Any]]:
@@ -107,19 +87,12 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise ConvNovaError(f"{path}: expected a table of scores, found nothing; make it with `convnova tables scores`")
-    scores = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    if missing := [column for column in COLUMNS if column not in scores]:
-        raise ConvNovaError(f"{path}: expected the columns {', '.join(COLUMNS)}; {', '.join(missing)} missing")
-    for column in [*NUMBERS, "seed"]:
-        numbers = pd.to_numeric(scores[column], errors="coerce")
-        wrong = scores.index[numbers.isna() & ((scores[column] != "") | (column == "seed"))]
-        if len(wrong):
-            # Line 1 of the file holds the column names, so the first row is on line 2.
-            place, text = f"{path}: line {wrong[0] + 2}", scores[column][wrong[0]]
-            raise ConvNovaError(f"{place}: expected a number as {column}, found {text!r}")
-        scores[column] = numbers.astype(int if column == "seed" else float)
-    scores["simulated"] = scores["simulated"] == "true"
-    return scores[COLUMNS]
+    scores = read_table(path, COLUMNS, NUMBERS, ["seed"])
+    is_wrong = (scores["score"].abs() > 1) | ~scores["simulated"].isin(["true", "false"])
+    if is_wrong.any():
+        line, found = is_wrong.idxmax() + 2, scores.loc[is_wrong.idxmax(), ["score", "simulated"]].tolist()
+        raise ConvNovaError(f"{path}: line {line}: expected a score from -1 to 1, and true or false, found {found}")
+    return scores.assign(simulated=scores["simulated"] == "true")[COLUMNS]
 
 
 def check(scores: pd.DataFrame, config: RunConfig) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from convnova.config.run import Job, RunConfig
+from convnova.files import read_table
 
 NAME = "provenance.tsv"
 """The table's file, beside `scores.tsv`."""
@@ -34,9 +35,12 @@ def provenance_frame(results: Mapping[Job, dict[str, Any]]) -> pd.DataFrame:
 
 
 def read_provenance(scores: Path) -> pd.DataFrame:
-    """The table beside `scores.tsv`; without a line where there is none."""
+    """The table beside `scores.tsv`; without a line where there is none. Errors as of `convnova.files.read_table`."""
     path = scores.with_name(NAME)
-    return pd.read_csv(path, sep="\t") if path.is_file() else provenance_frame({})
+    if not path.is_file():
+        return provenance_frame({})
+    table = read_table(path, COLUMNS, ["seconds", "peak_memory_mb", "joules_processors", "joules_gpu"])
+    return table.assign(dirty=table["dirty"] == "True", commit=table["commit"].replace("", None))
 
 
 def wall_time(seconds: float) -> str:

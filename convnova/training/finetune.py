@@ -23,10 +23,10 @@ from convnova.data.batches import (
 )
 from convnova.data.splits import split_rows
 from convnova.data.task_dataset import TaskDataset, check_metric
+from convnova.evaluation.metrics_file import write_metrics
 from convnova.evaluation.predict import predict
 from convnova.evaluation.prediction_file import write_predictions
 from convnova.evaluation.scoring import interval, labels_of, per_batch, score
-from convnova.files import write_json
 from convnova.models.weights import load_strictly, save_weights
 from convnova.training.loop import Trainer
 from convnova.training.optimization import CPU_BASES, in_precision
@@ -77,7 +77,7 @@ def finetune(
         provenance: what the result was made from.
 
     Returns:
-        The content of `metrics.json`.
+        The content of `metrics.json`, without its checksums.
 
     Raises:
         ConvNovaError: a loss that is not finite, too few rows, or a metric that is not defined for the classes.
@@ -116,7 +116,7 @@ def finetune(
     if network is not None:
         use = {"classes": dataset.classes, "max_length": task.max_length, "padding": asdict(padding)}
         save_weights(history.best_weights, out / "weights.safetensors", {"network": dict(network), **use, **metrics})
-    write_json(out / "metrics.json", metrics)
+    write_metrics(out, metrics)
     shutil.rmtree(trainer.checkpoints, ignore_errors=True)
     return metrics
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow
-import pyarrow.parquet
 import pytest
+from made_up_scores import write_result
 from sklearn.metrics import matthews_corrcoef
 
 from convnova.cli.main import main
@@ -79,11 +78,7 @@ def predict(config, seed):
     right = np.random.default_rng(seed).random(len(TEST)) < 0.7
     ones = np.where(right, labels, 1 - labels).astype(np.float32)
     (job,) = (job for job in config.jobs() if job.seed == seed)
-    folder = Path(job.folder(config.run))
-    folder.mkdir(parents=True)
-    columns = {"row": np.arange(len(TEST)), "label": labels, "score": np.stack([1 - ones, ones], 1).tolist()}
-    table = pyarrow.table(columns).replace_schema_metadata({"settings": config.job_fingerprint(job)})
-    pyarrow.parquet.write_table(table, folder / "predictions.parquet")
+    write_result(config, job, {"label": labels, "score": np.stack([1 - ones, ones], 1).tolist()})
     return labels, ones
 
 
@@ -120,8 +115,6 @@ def test_there_is_no_score_without_two_classes(leaky, monkeypatch, shared, missi
 def test_missing_predictions_and_predictions_of_other_rows_are_refused(leaky):
     with pytest.raises(ConvNovaError, match="leaky/runs: .* found none"):
         score(leaky)
-    predict(leaky, 1)
-    path = next(Path("results").rglob("predictions.parquet"))
-    pyarrow.parquet.write_table(pyarrow.parquet.read_table(path).slice(1), path)
+    write_result(leaky, next(iter(leaky.jobs())), {"label": [0] * 9, "score": [[0.5, 0.5]] * 9})
     with pytest.raises(ConvNovaError, match=r"predictions\.parquet: .* 10 test rows, found 9"):
         score(leaky)

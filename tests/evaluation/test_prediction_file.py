@@ -11,7 +11,7 @@ def test_classes_come_back_as_they_were_written(tmp_path):
     scores = np.array([[0.25, 0.75], [1, 0]], np.float32)
     write_predictions(tmp_path / "p.parquet", labelled("classes", [0, 1, 0], [1, 2]), scores, "abc", fold=3)
     read = read_predictions(tmp_path / "p.parquet")
-    assert (read.settings, read.rows.tolist(), read.labels.tolist()) == ("abc", [1, 2], [1, 0])
+    assert (read.rows.tolist(), read.labels.tolist()) == ([1, 2], [1, 0])
     assert np.array_equal(read.predicted, scores) and not read.lengths.size
     table = pyarrow.parquet.read_table(tmp_path / "p.parquet")
     assert table.column_names == ["row", "label", "score", "fold"] and table["fold"].to_pylist() == [3, 3]
@@ -21,7 +21,7 @@ def test_bases_come_back_with_the_lengths_of_their_sequences(tmp_path):
     data = labelled("per_base", [0, 1, 2, 3, 4, 5], [1, 2])
     write_predictions(tmp_path / "p.parquet", data, np.array([2, 2, 4, 5], np.uint8), "")
     read = read_predictions(tmp_path / "p.parquet")
-    assert (read.settings, read.lengths.tolist()) == ("", [3, 1])
+    assert read.lengths.tolist() == [3, 1]
     assert (read.labels.tolist(), read.predicted.tolist()) == ([2, 3, 4, 5], [2, 2, 4, 5])
 
 

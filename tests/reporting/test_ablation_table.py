@@ -68,16 +68,16 @@ def test_the_command_writes_the_table_and_test_scores_are_not_in_it(run):
     assert f"| another | 12 | 193 bp | 3 | {one:.3f} | {two:.3f} | " in text and "7.0" not in text
 
 
-def test_results_of_other_settings_and_damaged_ones_are_left_out_and_named(run, capsys):
+def test_results_of_other_settings_are_left_out_and_named_and_damaged_ones_are_refused(run, capsys):
     config, _ = run
     damaged, gone = (Path(job.folder("study")) / "metrics.json" for job in list(config.jobs())[:2])
-    damaged.write_text('{"metric": "mcc", ')
     gone.unlink()
-    assert len(validation_scores(config)) == 10
-    log = capsys.readouterr().err
-    assert f"left out: {damaged}: not a metrics file" in log and f"left out: {gone}: missing" in log
+    assert len(validation_scores(config)) == 11 and f"left out: {gone}: missing" in capsys.readouterr().err
     assert validation_scores(load({**CONFIG, "finetune": {"lr": 0.5}}, [], CATALOGUE)).empty
-    assert capsys.readouterr().err.count("made with other settings (hash ") == 10
+    assert capsys.readouterr().err.count("made with other settings (hash ") == 11
+    damaged.write_text('{"metric": "mcc", ')
+    with pytest.raises(ConvNovaError, match=str(damaged)):
+        validation_scores(config)
 
 
 def test_a_missing_base_is_refused(run):

@@ -1,14 +1,11 @@
 """Predictions written as `finetune` writes them, and what the table says of pairs of models."""
 
-import json
 import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
-from made_up_scores import MADE
+from made_up_scores import MADE, write_result
 from sklearn.metrics import matthews_corrcoef, roc_auc_score
 
 from convnova.cli.main import main
@@ -39,22 +36,16 @@ def config(tmp_path, monkeypatch):
     return config
 
 
-def write(config, job, columns: dict, settings: str = "") -> Path:
-    path = Path(job.folder("x")) / "predictions.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = pyarrow.table({"row": np.arange(len(columns["label"])), **columns})
-    about = {"settings": settings or config.job_fingerprint(job)}
-    pyarrow.parquet.write_table(table.replace_schema_metadata(about), path)
-    return path
-
-
 def of_classes(config, task: str = "one", labels: np.ndarray = LABELS) -> dict:
     """Predictions for every job of a task: (model, seed) to probabilities of class 1."""
     probabilities = {}
     for job in (job for job in config.jobs() if job.task == task):
         rng = np.random.default_rng([job.seed, len(job.model)])
         ones = 1 / (1 + np.exp(SKILL[job.model] * (0.5 - labels) - rng.normal(size=len(labels))))
-        write(config, job, {"label": labels, "score": np.stack([1 - ones, ones], 1).tolist()})
+        field = {"convnova_scratch": 193, "cnn": None, "legnet": 7}[job.model]
+        write_result(
+            config, job, {"label": labels, "score": np.stack([1 - ones, ones], 1).tolist()}, receptive_field=field
+        )
         probabilities[job.model, job.seed] = ones
     return probabilities
 
@@ -68,7 +59,7 @@ def of_bases(config) -> dict:
         is_right, other = rng.random(len(labels)) < 0.3 + SKILL[job.model] / 4, rng.integers(3, size=len(labels))
         predicted = found[job.model, job.seed] = np.where(is_right, labels, other)
         lists = ([part.tolist() for part in np.split(ids, ends[:-1])] for ids in (labels, predicted))
-        write(config, job, dict(zip(("label", "predicted"), lists, strict=True)))
+        write_result(config, job, dict(zip(("label", "predicted"), lists, strict=True)))
     return {"labels": labels, **found}
 
 
@@ -95,16 +86,12 @@ def test_pairs_of_models_by_the_mean_of_their_seeds(config):
     assert "mean of 2 seeds" in sentence and "Holm-adjusted over 3 pairs" in sentence
 
 
-def test_pairs_have_their_receptive_fields_by_the_metrics_beside_the_predictions(config):
+def test_pairs_have_the_receptive_fields_and_the_provenance_of_their_results(config):
     of_classes(config)
-    for job in config.jobs():
-        if job.task == "one" and job.model != "legnet":
-            about = {"receptive_field": 193 if job.model == "convnova_scratch" else None, "provenance": MADE}
-            (Path(job.folder("x")) / "metrics.json").write_text(json.dumps(about))
     table = compare_test_rows(config)
-    fields = ["193 bp, whole sequence", "193 bp, unknown", "whole sequence, unknown"]
+    fields = ["193 bp, whole sequence", "193 bp, 7 bp", "whole sequence, 7 bp"]
     assert table.data["receptive_fields"].tolist() == table.frame["receptive fields"].tolist() == fields
-    assert "Made from 4 results by convnova 0.1" in table.notes[-1]
+    assert "Made from 6 results by convnova 0.1" in table.notes[-1]
 
 
 def test_the_table_for_reading_is_that_of_the_numbers(config):
@@ -144,11 +131,11 @@ def test_only_seeds_of_both_models_and_of_this_config_count(config, capsys):
     jobs = {(job.model, job.seed): job for job in config.jobs() if job.task == "one"}
     gone = Path(jobs["cnn", 2].folder("x")) / "predictions.parquet"
     gone.unlink()
-    other = write(config, jobs["legnet", 1], {"label": LABELS, "score": [[0.5, 0.5]] * 200}, "0123456789abcdef")
+    other = write_result(config, jobs["legnet", 1], provenance=MADE | {"settings": "0123456789abcdef"})
     compared = compare_test_rows(config)
     messages = capsys.readouterr().err
     assert f"left out: {gone}: missing" in messages
-    assert f"left out: {other}: made with other settings (hash 0123456789abcdef" in messages
+    assert f"left out: {other}/metrics.json: made with other settings (hash 0123456789abcdef" in messages
     table = compared.data
     assert table[["a", "b", "seeds", "pairs"]].to_numpy().tolist() == [
         ["convnova_scratch", "cnn", 1, 2], ["convnova_scratch", "legnet", 1, 2],
@@ -161,7 +148,7 @@ def test_only_seeds_of_both_models_and_of_this_config_count(config, capsys):
 def test_predictions_of_other_rows_are_refused(config):
     of_classes(config)
     job = next(job for job in config.jobs() if job.task == "one" and job.model == "cnn")
-    write(config, job, {"label": 1 - LABELS, "score": [[0.5, 0.5]] * 200})
+    write_result(config, job, {"label": 1 - LABELS, "score": [[0.5, 0.5]] * 200})
     with pytest.raises(ConvNovaError, match="cnn/heldout/seed=1/predictions.parquet: expected the test rows"):
         compare_test_rows(config)
 

@@ -14,6 +14,7 @@ from small_run import CATALOGUE, SHARD, TABLE, convnova, finish
 from convnova.config.load import load_config, save
 from convnova.config.run import Job
 from convnova.errors import ConvNovaError
+from convnova.evaluation.metrics_file import write_metrics
 from convnova.reporting.report import write_report
 
 OUT = Path("results/small/report.html")
@@ -140,7 +141,7 @@ def test_energy_and_size_are_summed_up_and_large_files_are_only_named(small, mon
     for path, joules, parameters in ((METRICS, 1500, 7), (other, 2000, 1_000_000)):
         metrics = json.loads(path.read_text()) | {"parameters": parameters}
         metrics["provenance"]["joules"] = {"gpu": joules}
-        path.write_text(json.dumps(metrics))
+        write_metrics(path.parent, metrics)
     text = made()
     assert " MB, 3,500 J. " in text and ", 7 to 1,000,000 parameters" in text
     assert "PDF: <code>results/small/figures/nucleotide_transformer.pdf</code>" in text
@@ -151,7 +152,7 @@ def test_a_real_run_is_not_called_simulated(small):
     config = Path("results/small/config.yaml")
     config.write_text(config.read_text().replace("simulate:\n  seed: 1\n", ""))
     for path in Path("results/small/runs").rglob("metrics.json"):
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"simulated": False}))
+        write_metrics(path.parent, json.loads(path.read_text()) | {"simulated": False})
     finish()
     text = made()
     assert "imulated" not in text.replace("resources/small", "")
@@ -221,7 +222,7 @@ def test_data_that_changed_since_stands_out(small):
     Path(SHARD).write_bytes(Path(SHARD).read_bytes()[:-1] + b"\1")
     content = json.loads(METRICS.read_text())
     content["provenance"]["inputs"]["task"]["sha256"] = 64 * "0"
-    METRICS.write_text(json.dumps(content))
+    write_metrics(METRICS.parent, content)
     text = made()
     assert '<strong class="changed">CHANGED SINCE: its sha256 is now ' in text
     assert "Results were made from 2 different files of this name." in text

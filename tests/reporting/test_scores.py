@@ -1,10 +1,9 @@
-import json
 import math
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from made_up_scores import MADE
+from made_up_scores import write_result
 
 from convnova.config.load import load
 from convnova.config.run import RunConfig
@@ -85,30 +84,26 @@ def config(tmp_path, monkeypatch):
     return load(content | {"suites": {"nucleotide_transformer": ["H3"], "chromatin_profile": None}}, [], CATALOGUE)
 
 
-def write_result(config, job, **changes) -> Path:
-    """A metrics file with scores that tell the job."""
+def write_run(config, job, **changes) -> Path:
+    """A result with scores that tell the job; its `metrics.json`."""
     content = {
         **job._asdict(), "metric": config.task(job).metric, "mcc": job.seed / 10, "auroc": 0.5, "best_epoch": 2,
-        "parameters": 7, "receptive_field": 193, "rows": {"test": 9}, "seconds": 1.5, "simulated": False,
+        "parameters": 7, "rows": {"test": 9}, "seconds": 1.5, "simulated": False,
         "epochs": [{"epoch": 1, "score": 0.3, "test": 0.6}, {"epoch": 2, "score": 0.4, "test": job.seed / 10}],
-        "per_batch": {"batch_size": 8, "file": 0.08, "shuffled": 0.09, "sorted": 0.01},
-        "groups": {name: {"auroc": 0.1 * i + job.seed, "auroc_mean": 7 + i}
+        "per_batch": {"batch_size": 8, "file": 0.08, "shuffled": 0.09, "sorted": 0.01}, "interval": [0.0, 0.4],
+        "groups": {name: {"auroc": 0.1 * i + job.seed / 4, "auroc_mean": 7 + i}
                    for i, name in enumerate(("DHS", "TF", "HM"))},
-        "interval": [0.0, 0.4], "provenance": MADE | {"settings": config.job_fingerprint(job)},
-    } | changes  # fmt: skip
-    path = Path(job.folder("x")) / "metrics.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-    return path
+    }  # fmt: skip
+    return write_result(config, job, **content | changes) / "metrics.json"
 
 
 def test_one_row_a_run_and_one_a_group_of_labels(config):
     for job in config.jobs():
-        write_result(config, job)
+        write_run(config, job)
     write_scores(config, Path())
     scores = read_scores("tables/scores.tsv")
     assert scores["row"].tolist() == ["H3", "H3", "DHS", "TF", "HM", "DHS", "TF", "HM"]
-    assert scores["score"].tolist() == pytest.approx([0.1, 0.2, 1, 1.1, 1.2, 2, 2.1, 2.2])
+    assert scores["score"].tolist() == pytest.approx([0.1, 0.2, 0.25, 0.35, 0.45, 0.5, 0.6, 0.7])
     assert scores["auroc_mean"].tolist()[2:] == [7, 8, 9] * 2 and scores["auroc_mean"].isna().sum() == 2
     # Only of whole tasks: the best epoch on test, means over batches, and the interval.
     of_task = scores[["test_best", "per_batch", "per_batch_sorted", "low", "high"]]
@@ -118,8 +113,8 @@ def test_one_row_a_run_and_one_a_group_of_labels(config):
 
 def test_a_group_without_a_score_is_left_out_and_named(config, capsys):
     for job in config.jobs():
-        write_result(config, job)
-    write_result(config, job, groups={"DHS": {"auroc": 0.7}, "TF": {"n_left_out": 690}, "HM": {"auroc": 0.6}})
+        write_run(config, job)
+    write_run(config, job, groups={"DHS": {"auroc": 0.7}, "TF": {"n_left_out": 690}, "HM": {"auroc": 0.6}})
     write_scores(config, Path())
     assert read_scores("tables/scores.tsv")["row"].tolist()[-2:] == ["DHS", "HM"]
     assert "TF: no label with both classes" in capsys.readouterr().err
@@ -132,14 +127,13 @@ def test_a_group_without_a_score_is_left_out_and_named(config, capsys):
         ({"mcc": math.nan}, "mcc is nan"),
         ({"mcc": None}, "mcc is None"),
         ({"metric": "other"}, "other is None"),
-        ({"provenance": {}}, "not a metrics file of this version"),
     ],
 )
 def test_foreign_old_and_failed_results_are_left_out_and_named(config, changes, reason, capsys):
     first, *others = config.jobs()
-    path = write_result(config, first, **changes)
+    path = write_run(config, first, **changes)
     for job in others:
-        write_result(config, job)
+        write_run(config, job)
     write_scores(config, Path())
     assert read_scores("tables/scores.tsv")["seed"].tolist() == [2, 1, 1, 1, 2, 2, 2]
     assert f"left out: {path}: {reason}" in capsys.readouterr().err
@@ -158,7 +152,7 @@ def test_the_folds_of_cross_validation_are_seeds_of_their_own(tmp_path, monkeypa
     config = load(content | {"suites": {"nucleotide_transformer": ["H3"], "genomic_benchmarks": None}}, [], CATALOGUE)
     for job in config.jobs():
         if job.task in ("H3", "human_nontata_promoters"):
-            write_result(config, job, accuracy=0.5)
+            write_run(config, job, accuracy=0.5)
     write_scores(config, Path())
     check(scores := read_scores("tables/scores.tsv"), config)
     assert scores.groupby(["suite", "protocol"])["seed"].apply(list).to_dict() == {
