@@ -179,14 +179,14 @@ def test_steps_by_hand_make_the_files_of_the_run_again(small):
     splits = [f"{split}={raw}/nucleotide_transformer/H3/{split}.fna" for split in ("train", "test")]
     genome = ["--fasta", f"{raw}/hg38/hg38.ml.fa.gz", "--bed", f"{raw}/hg38/sequences_human.bed"]
     fetch = ("--source", "hg38", "--file", "hg38.ml.fa.gz")
-    training = ("--threads", "1", "--out", "again")
+    training = ("--threads", "1", "--out")
     for words in (
         ("fetch", *with_config, *fetch, "--out", "again/hg38.ml.fa.gz"),
         ("tokenize-genome", *genome, "--out", "again"),
         ("tokenize-task", *of_task, "--out", "again/H3.safetensors", *splits),
         ("audit", *of_task, "--dataset", SHARD, "--genome", GENOME, "--out", "again/H3.json"),
-        ("pretrain", *with_config, "--backbone", "convnova", "--genome", GENOME, *training),
-        ("finetune", *with_config, "--job", JOB.name, "--dataset", SHARD, "--weights", WEIGHTS, *training),
+        ("pretrain", *with_config, "--backbone", "convnova", "--genome", GENOME, *training, "again/pretrain"),
+        ("finetune", *with_config, "--job", JOB.name, "--dataset", SHARD, "--weights", WEIGHTS, *training, "again"),
         ("tables", *with_config, "scores", "comparisons", "test_rows", "--out", "again"),
         ("recipes", *with_config, "--out", "again/recipes"),
     ):
@@ -194,7 +194,7 @@ def test_steps_by_hand_make_the_files_of_the_run_again(small):
         assert convnova(*words, *published) == 0, words
     run = "results/small"
     for path, again in {
-        f"{raw}/hg38/hg38.ml.fa.gz": "hg38.ml.fa.gz", SHARD: "H3.safetensors", WEIGHTS: "weights.safetensors",
+        f"{raw}/hg38/hg38.ml.fa.gz": "hg38.ml.fa.gz", SHARD: "H3.safetensors", WEIGHTS: "pretrain/weights.safetensors",
         f"{GENOME}/genome.safetensors": "genome.safetensors", f"{GENOME}/intervals.tsv": "intervals.tsv",
         f"{run}/audit/nucleotide_transformer/H3.json": "H3.json",
         f"{JOB.folder('small')}/predictions.parquet": "predictions.parquet",
