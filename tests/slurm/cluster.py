@@ -174,8 +174,13 @@ class Cluster:
     def start_controller(self) -> None:
         _call("slurmctld")
 
-    def stop_controller(self) -> None:
-        self._end(self.folder / "run/slurmctld.pid")
+    def stop_controller(self, number: int = signal.SIGTERM) -> None:
+        self._end(self.folder / "run/slurmctld.pid", number)
+
+    def set_nodes(self, state: str) -> None:
+        """Drain all nodes, or resume them."""
+        for node in self.nodes:
+            self.ask("scontrol", "update", f"nodename={node}", f"state={state}", "reason=tried")
 
     def start_node(self, node: str) -> None:
         _call("slurmd", "-N", node)

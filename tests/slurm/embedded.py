@@ -10,7 +10,6 @@ from pathlib import Path
 
 import cluster
 import yaml
-from own_run import without_costs
 
 import workflow
 
@@ -45,7 +44,9 @@ def main(folder: Path, short: bool) -> int:
         if code:
             print(output)
             return code
-        found[name] = {path.name: without_costs(path) for path in (here / "results/embedded/tables").iterdir()}
+        found[name] = {
+            path.name: workflow.own_run.without_costs(path) for path in (here / "results/embedded/tables").iterdir()
+        }
     differ = [table for table in sorted(found["local"]) if found["slurm"].get(table) != found["local"][table]]
     print(f"{len(found['local'])} tables, of which differ: {', '.join(differ) or 'none'}")
     return bool(differ or found["slurm"].keys() != found["local"].keys())

@@ -1,10 +1,10 @@
 """What dies on a cluster, done to a real one: after each fault the run ends with the tables of an undisturbed one.
 
-    python tests/slurm/faults.py FOLDER [NAME ...]      a quarter of an hour on two cores; all faults, or those named
+    python tests/slurm/faults.py FOLDER [NAME ...]      half an hour on two cores; all faults, or those named
 
-Prints a line a fault: whether tables and weights are those of the undisturbed run (`snakemake --cores 2`, in a folder
-of its own), which finished results were computed again, and what was left half-written. A pretraining that is struck
-has to go on from a checkpoint; here one comes every second.
+Each fault has a fresh cluster. Prints a line a fault: whether tables and weights are those of the undisturbed run
+(`snakemake --cores 2`, in a folder of its own), which finished results were computed again, and what was left
+half-written. A pretraining that is struck has to go on from a checkpoint; here one comes every second.
 """
 
 import contextlib
@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 import cluster
-from own_run import own_data, without_costs
 
 import workflow
 
@@ -56,12 +55,14 @@ class Run:
         self.folder, self.slurm, self.restarts = folder, slurm, 0
         self.results, self.seen = folder / "results", {}
         self.results.mkdir(parents=True)
-        own_data(folder, **DATA)
+        workflow.own_run.own_data(folder, **DATA)
         if profile.pop("disk", False):
             subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", self.results], check=True)
         (folder / "sitecustomize.py").write_text(HUNGER)
         paths = f"{workflow.ROOT}:{folder}" if profile.pop("hunger", False) else str(workflow.ROOT)
         self.environment = ENVIRONMENT | {"PYTHONPATH": paths}
+        if profile.pop("drained", False):
+            slurm.set_nodes("drain")
         self.profile = workflow.fill_in(folder, **PROFILE | profile)
         self.main = self.start()
 
@@ -153,11 +154,35 @@ def node_lost(run: Run) -> None:
     run.slurm.start_node(node)
 
 
-def controller_away(run: Run) -> None:
+def node_daemon_killed(run: Run) -> None:
+    """slurmd alone: the step's own daemon and the training live on. The node is back before Slurm gives it up."""
+    run.at_checkpoint()
+    node = run.slurm.ask("squeue", "-h", "-j", run.job("pretrain"), "-o", "%N").strip()
+    run.slurm.stop_node(node, signal.SIGKILL)
+    time.sleep(5)
+    run.slurm.start_node(node)
+
+
+def controller_away(run: Run, number: int = signal.SIGTERM) -> None:
     run.job("pretrain")
-    run.slurm.stop_controller()
+    run.slurm.stop_controller(number)
     time.sleep(30)
     run.slurm.start_controller()
+
+
+def controller_killed(run: Run) -> None:
+    controller_away(run, signal.SIGKILL)
+
+
+def nodes_drained(run: Run) -> None:
+    """All nodes before the first job, as for maintenance; jobs wait until they are back."""
+    while "will wait" not in (run.folder / "main.log").read_text():
+        assert run.main.poll() is None, (run.folder / "main.log").read_text()[-3000:]
+        time.sleep(0.2)
+    while not run.slurm.ask("squeue", "-h", "-t", "PENDING", "-o", "%k"):
+        time.sleep(0.2)
+    time.sleep(10)
+    run.slurm.set_nodes("resume")
 
 
 def main_killed(run: Run) -> None:
@@ -244,7 +269,9 @@ def read_only(run: Run) -> None:
 
 def report(run: Run, whole: Path) -> str:
     """What the fault has left, in words."""
-    one, other = ([without_costs(place / "results/own" / file) for file in SAME] for place in (whole, run.folder))
+    one, other = (
+        [workflow.own_run.without_costs(place / "results/own" / file) for file in SAME] for place in (whole, run.folder)
+    )
     again = [str(path.relative_to(run.results)) for path, contents in run.seen.items() if len(contents) > 1]
     half = [path.name for pattern in HALF for path in run.results.rglob(pattern)]
     submitted = (run.folder / "main.log").read_text().count("has been submitted with SLURM jobid")
@@ -265,10 +292,16 @@ OPTIONS = {
     "packed": {"pack": 3},
     "full_disk": {"disk": True, "attempts": 2},
     "read_only": {"disk": True},
+    "nodes_drained": {"drained": True},
 }
 """What the profile of a fault has of its own."""
-PLAIN = (cancelled, killed, requeued, node_lost, controller_away, main_killed, main_killed_late, second_main)
-FAULTS = {fault.__name__: fault for fault in (*PLAIN, over_memory, over_time, packed, full_disk, read_only)}
+FAULTS = {
+    fault.__name__: fault
+    for fault in (
+        killed, node_daemon_killed, node_lost, controller_killed, controller_away, main_killed, main_killed_late,
+        second_main, cancelled, requeued, nodes_drained, over_memory, over_time, packed, full_disk, read_only,
+    )
+}  # fmt: skip
 STRIKE_PRETRAINING = {"cancelled", "killed", "requeued", "node_lost", "main_killed", "over_memory", "over_time"}
 
 
@@ -277,13 +310,14 @@ def main(folder: Path, names: list[str]) -> int:
     whole = folder / "undisturbed"
     if not (whole / "results/own" / SAME[0]).exists():
         whole.mkdir(parents=True)
-        own_data(whole, **DATA)
+        workflow.own_run.own_data(whole, **DATA)
         code, output = workflow.run(whole, None, *TARGETS)
         assert code == 0, output
     failed = 0
-    with cluster.running(folder / f"cluster-{os.getpid()}") as slurm:
-        for name in names or FAULTS:
-            began, profile = time.monotonic(), OPTIONS.get(name, {})
+    for name in names or FAULTS:
+        with cluster.running(folder / f"{name}-{os.getpid()}") as slurm:
+            began, profile = time.monotonic(), dict(OPTIONS.get(name, {}))
+            on_disk = profile.get("disk")
             run = Run(folder / name, slurm, **profile)
             try:
                 FAULTS[name](run)
@@ -293,7 +327,7 @@ def main(folder: Path, names: list[str]) -> int:
                 run.main.kill()
                 output = f"NOT AS IT SHOULD: {error}"
             finally:
-                if profile.get("disk"):
+                if on_disk:
                     subprocess.run(["umount", "--lazy", run.results], check=True)
             failed += not output.startswith("the same tables and weights, none again, nothing half-written")
             print(f"{name}: {output}, {time.monotonic() - began:.0f} s", flush=True)

@@ -77,16 +77,14 @@ def test_while_all_nodes_are_drained_jobs_wait_and_what_no_node_can_ever_serve_i
     possible = sbatch_options({"slurm_partition": "gpu", "gpu": 2, "mem_mb": 4000, "runtime": 1440}, threads=8)
     impossible = ({"mem": 900_000}, {"partition": "gpu", "gpus": 5}, {"gpus": "a100:1"}, {"cpus-per-task": 64})
     try:
-        for node in slurm.nodes:
-            slurm.ask("scontrol", "update", f"nodename={node}", f"state={state}", "reason=tried")
+        slurm.set_nodes(state)
         check_slurm([("pretrain", possible)], tmp_path)
         assert slurm.ask("squeue", "-h") == ""
         for options in (*impossible, {"partition": "nope"}, {"time": 1441}):
             with pytest.raises(ConvNovaError, match="slurm: rule finetune "):
                 check_slurm([("finetune", options)], tmp_path)
     finally:
-        for node in slurm.nodes:
-            slurm.ask("scontrol", "update", f"nodename={node}", "state=resume")
+        slurm.set_nodes("resume")
         slurm.wait_for(len(slurm.nodes))
 
 

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for scripts, which pytest does not start
-from own_run import ENVIRONMENT, PIPED, ROOT  # noqa: E402
+import own_run  # noqa: E402
+
+ENVIRONMENT, PIPED, ROOT = own_run.ENVIRONMENT, own_run.PIPED, own_run.ROOT
 
 IMPATIENT = [
     "--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1",
