@@ -16,7 +16,7 @@ LEVELS = ["root", "config", "data", "models simulation evaluation", "training ru
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms.split()}
 """A room imports itself and rooms of lower levels."""
 
-WITH_TENSORS = ("models/", "training/", "data/batches.py", "evaluation/predict.py")
+WITH_TENSORS = ("models/", "training/", "inference/", "data/batches.py", "evaluation/predict.py")
 MODULES = {".".join(("convnova", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
            for path in sorted(PACKAGE.rglob("*.py"))}  # fmt: skip
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
