@@ -28,6 +28,9 @@ def stirred(module: torch.nn.Module) -> torch.nn.Module:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.2 * torch.rand_like(parameter) - 0.1)
+        for part in module.modules():
+            if isinstance(part, torch.nn.Embedding) and part.padding_idx is not None:
+                part.weight[part.padding_idx] = 0  # which training leaves as it is
     return module.eval()
 
 
