@@ -1,4 +1,4 @@
-"""The commands on data: config, simulate, sources, fetch, tokenize-genome, tokenize-task, label-genes, training-rows, audit."""
+"""The commands on data: configs, sources, tokens of genomes and tasks, labels, training rows, audits."""
 
 import argparse
 import os
