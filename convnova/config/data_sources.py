@@ -20,6 +20,7 @@ class SourceFile(Strict):
     size: int | None = Field(None, gt=0, description="bytes")
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     md5: str | None = Field(None, pattern="^[0-9a-f]{32}$")
+    rows: int | None = Field(None, gt=0, description="intervals of a BED")
     note: str = ""
 
 

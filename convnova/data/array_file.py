@@ -108,7 +108,7 @@ def _read_header(path: Path) -> tuple[dict, int]:
         text = stream.read(int.from_bytes(stream.read(8), "little"))
         header, state = json.loads(text), path.stat()
         if (version := (path, state.st_size, state.st_mtime_ns)) not in _checked:
-            stated = str(header.get(METADATA, {}).get("sha256"))
+            stated = str((header.get(METADATA) or {}).get("sha256"))
             checksum = hashlib.sha256(text.replace(stated.encode(), UNKNOWN))
             while block := stream.read(1 << 20):
                 checksum.update(block)

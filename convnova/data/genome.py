@@ -6,6 +6,7 @@ training, validation and test.
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def tokenize_genome(
     valid: Iterable[str] = (),
     test: Iterable[str] = (),
     train: Iterable[str] = (),
+    rows: int | None = None,
 ) -> None:
     """Write the folder `out`: the chromosomes of a FASTA as tokens, and the intervals of each split.
 
@@ -42,10 +44,11 @@ def tokenize_genome(
         out: the folder of the tokenized genome; one that stands there is replaced file by file.
         bed: intervals to read; default every base.
         valid, test, train: names of chromosomes as in the FASTA.
+        rows: intervals in the BED, if that is known.
 
     Raises:
-        ConvNovaError: the FASTA or BED is not one, they do not fit together, `valid` or `test` names
-            what is not there, or `bedtools` is missing. Nothing is written then.
+        ConvNovaError: the FASTA or BED is not one, has other than `rows` intervals, they do not fit together, `valid`
+            or `test` names what is not there, or `bedtools` is missing. Nothing is written then.
     """
     fasta, out = Path(fasta), Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -53,8 +56,12 @@ def tokenize_genome(
         with ArrayFileWriter(Path(temporary, GENOME_FILE)) as file:
             letters = _append_chromosomes(fasta, file)
             lengths = {name: count["bases"] for name, count in letters.items()}
-            intervals = _assign_splits(bed, lengths, set(valid), set(test), set(train))
+            skipped: Counter[str] = Counter()
+            whole = [Interval(name, 0, end) for name, end in lengths.items()]
+            given = _read_bed(bed, lengths, rows, skipped) if bed else whole
+            intervals = _assign_splits(given, str(bed or "genome"), lengths, set(valid), set(test), set(train))
             if bed:
+                log(f"{bed}: {len(given):,} intervals" + "".join(f"; {skipped[what]:,} {what}" for what in skipped))
                 _report_overlap(bed, intervals)
             inputs = {"fasta": fasta, "bed": bed} if bed else {"fasta": fasta}
             hashes = {role: {"name": Path(path).name, "sha256": sha256(path)} for role, path in inputs.items()}
@@ -62,6 +69,7 @@ def tokenize_genome(
             Path(temporary, INTERVALS_FILE).write_text("\n".join(rows) + "\n", encoding="utf-8")
             written = sha256(Path(temporary, INTERVALS_FILE))
             file.metadata |= {"inputs": hashes, "letters": letters, "intervals": written}
+            file.metadata |= {"read": len(given), "skipped": skipped}
         out.mkdir(exist_ok=True)
         for name in (GENOME_FILE, INTERVALS_FILE):
             os.replace(Path(temporary, name), out / name)
@@ -108,10 +116,9 @@ def _codes(piece: Piece, fasta: Path) -> np.ndarray:
 
 
 def _assign_splits(
-    bed: Path | None, lengths: Mapping[str, int], valid: set[str], test: set[str], train: set[str]
+    intervals: list[Interval], bed: str, lengths: Mapping[str, int], valid: set[str], test: set[str], train: set[str]
 ) -> list[Interval]:
     """Every interval with its split: from the BED's fourth column, or by chromosome, or by position."""
-    intervals = _read_bed(bed, lengths) if bed else [Interval(name, 0, end) for name, end in lengths.items()]
     for name in sorted(valid | test | train):
         if name not in lengths or name in valid & test:
             found = f"{name!r} in both" if name in lengths else f"{name!r}, which the FASTA lacks"
@@ -129,13 +136,13 @@ def _assign_splits(
         intervals = [part for interval in intervals for part in _by_position(interval, lengths[interval.chrom])]
     for split in SPLITS[:2]:
         if all(interval.split != split for interval in intervals):
-            raise ConvNovaError(f"{bed or 'genome'}: expected intervals of the split {split!r}, found none")
+            raise ConvNovaError(f"{bed}: expected intervals of the split {split!r}, found none")
     return [part for part in intervals if not train or part.split != "train" or part.chrom in train]
 
 
-def _read_bed(bed: Path, lengths: Mapping[str, int]) -> list[Interval]:
+def _read_bed(bed: Path, lengths: Mapping[str, int], rows: int | None, skipped: Counter[str]) -> list[Interval]:
     intervals: list[Interval] = []
-    for line, fields in bed_rows(bed):
+    for line, fields in bed_rows(bed, skipped):
         where = f"{bed} line {line}"
         split = fields[3] if len(fields) > 3 else ""
         interval = Interval(*parse_interval(fields, lengths, where), split)
@@ -144,6 +151,10 @@ def _read_bed(bed: Path, lengths: Mapping[str, int]) -> list[Interval]:
         intervals.append(interval)
     if not intervals:
         raise ConvNovaError(f"{bed}: expected intervals, found an empty file")
+    if rows not in (None, len(intervals)):
+        raise ConvNovaError(
+            f"{bed}: expected {rows:,} intervals as published, found {len(intervals):,}; fetch it again"
+        )
     return intervals
 
 

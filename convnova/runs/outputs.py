@@ -7,7 +7,7 @@ asks here.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from convnova.config.schema import TRAINING_ROWS, files_of
+from convnova.config.schema import files_of
 
 if TYPE_CHECKING:
     from convnova.config.run import Job, RunConfig
@@ -120,9 +120,12 @@ def genome_files(config: "RunConfig", name: str) -> dict[str, str]:
 
 
 def genome_options(config: "RunConfig", name: str) -> list[str]:
-    """The chromosomes of each split of a genome, as options of `convnova tokenize-genome`."""
-    splits = config.genomes[name].model_dump(include={"train", "valid", "test"})
-    return [word for split, names in splits.items() for chromosome in names for word in (f"--{split}", chromosome)]
+    """The chromosomes of each split, and the number of intervals, as options of `convnova tokenize-genome`."""
+    genome = config.genomes[name]
+    splits = genome.model_dump(include={"train", "valid", "test"})
+    words = [word for split, names in splits.items() for chromosome in names for word in (f"--{split}", chromosome)]
+    rows = config.sources[genome.source].files[genome.bed].rows if genome.source and genome.bed else None
+    return [*words, "--rows", str(rows)] if rows else words
 
 
 def _files_by_role(config: "RunConfig", suite: str, task: str) -> dict[str, list[str]]:
@@ -228,7 +231,7 @@ def final_files(config: "RunConfig") -> list[str]:
     wanted = ["audit"]
     if config.search:  # nobody should choose among candidates by tables of test scores
         wanted.append("search")
-    if config.genome not in (None, TRAINING_ROWS) and not config.simulate and tasks_of_kinds(config, "classes"):
+    if config.genome and not config.simulate and tasks_of_kinds(config, "classes"):
         wanted.append("leaks")
     if config.ablation:
         wanted.append("study")
