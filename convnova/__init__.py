@@ -15,6 +15,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 MODULE_OF = {
+    "load": "inference.load",
     "encode": "data.dna",
     "decode": "data.dna",
     "reverse_complement": "data.dna",

@@ -16,7 +16,7 @@ LEVELS = ["root", "config", "data", "models simulation evaluation", "training ru
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms.split()}
 """A room imports itself and rooms of lower levels."""
 
-WITH_TENSORS = ("models/", "training/", "data/batches.py", "evaluation/predict.py")
+WITH_TENSORS = ("models/", "training/", "inference/", "data/batches.py", "evaluation/predict.py")
 MODULES = {".".join(("convnova", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
            for path in sorted(PACKAGE.rglob("*.py"))}  # fmt: skip
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
@@ -122,4 +122,4 @@ def test_the_reader_does_not_hop():
 
 
 def test_the_house_stays_small():
-    assert sum(len(code_lines(path)) for path in MODULES.values()) <= 10650
+    assert sum(len(code_lines(path)) for path in MODULES.values()) <= 11300

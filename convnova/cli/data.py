@@ -1,4 +1,4 @@
-"""The commands on data: config, simulate, sources, fetch, tokenize-genome, tokenize-task, label-genes, audit."""
+"""The commands on data: configs, sources, tokens of genomes and tasks, labels, training rows, audits."""
 
 import argparse
 import os
@@ -66,6 +66,12 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     labels.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the tokenized genome")
     labels.add_argument("--length", type=int, default=4096, help="bases a row; default: 4096")
     labels.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+    text = "write the training rows of all tasks, without what they share with held-out rows, as a genome"
+    rows = command_of_run(commands, "training-rows", run_training_rows, text)
+    rows.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="FASTA; its intervals go to a BED beside it"
+    )
 
     text = "count a task's rows, and test rows that occur in training"
     audit = command_of_run(commands, "audit", run_audit, text)
@@ -165,3 +171,14 @@ def run_audit(config: "RunConfig", options: argparse.Namespace) -> None:
         files = _files_by_role(options.files) if same else {}
         pretraining = Pretraining(config.genome or "", options.genome, read, config.suites[suite].format, files)
     write_json(options.out, {"suite": suite, "task": task, **audit(read_task(options.dataset), pretraining)})
+
+
+def run_training_rows(config: "RunConfig", options: argparse.Namespace) -> None:
+    """`convnova training-rows`"""
+    from convnova.data.task_dataset import read_task
+    from convnova.evaluation.leakage.unseen_rows import write_unseen_rows
+    from convnova.runs.outputs import tasks_of_kinds, tokenized_task
+
+    tasks = tasks_of_kinds(config, "classes")
+    datasets = {".".join(task): read_task(config.local_path(tokenized_task(config, *task))) for task in tasks}
+    write_unseen_rows(datasets, options.out)

@@ -125,6 +125,9 @@ class _Resolver:
             value: a name, a FASTA file or the fields of a `Genome`.
             key: where the value lies in the config.
         """
+        if value == schema.TRAINING_ROWS:
+            rows = f"resources/{self.written['run']}/{value}"
+            self.genomes[value] = Genome(fasta=f"{rows}.fa", bed=f"{rows}.bed")
         if isinstance(value, str) and value not in self.genomes:
             if not re.search("[./]", value) and not Path(self.folder, value).exists():
                 advice = f"{nearest(value, list(self.genomes))}, or give a FASTA file"

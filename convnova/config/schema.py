@@ -59,6 +59,9 @@ REQUIRED_ROLES = {"bend": ("intervals", "labels"), "gff": ("annotation",), "deep
 FOLDS = 10
 """Parts of the training rows; in the protocol `cv` each of them chooses the epoch of one training."""
 
+TRAINING_ROWS = "training_rows"
+"""As `genome` of a run: the training rows of its tasks, without what they share with held-out rows."""
+
 RENAMED_ARCHITECTURES = {"kmers": "kmer_regression"}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from convnova.data.dna import PAD
+from convnova.models.heads import pool_sequence
 from convnova.models.layers import BatchNorm, Convolution, masked, padding_mask
 
 TAPS = 8
@@ -50,7 +51,11 @@ class CNN(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (B, outputs) of (B, L) tokens, L the fixed length."""
-        return self.head(self.convolutions(self.embedding(tokens.long()).transpose(1, 2)).flatten(1))
+        return self.head[1](self.pooled(tokens))
+
+    def pooled(self, tokens: Tensor) -> Tensor:
+        """What the last layer reads of a sequence: (B, 512)."""
+        return self.head[0](self.convolutions(self.embedding(tokens.long()).transpose(1, 2)).flatten(1))
 
 
 class PerBaseCNN(nn.Module):
@@ -68,12 +73,20 @@ class PerBaseCNN(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (B, L, outputs) of (B, L) tokens."""
+        return self.head(self.features(tokens))
+
+    def pooled(self, tokens: Tensor) -> Tensor:
+        """The mean of the features over a sequence: (B, 4)."""
+        return pool_sequence(self.features(tokens), tokens)
+
+    def features(self, tokens: Tensor) -> Tensor:
+        """What the last layer reads of every base: (B, L, 4)."""
         is_base = padding_mask(tokens)
         x = masked(self.embedding(tokens.long()), is_base)
         for layer, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             x = norm(convolution(x), is_base)
             x = x.relu() if layer == 0 else x
-        return self.head(x)
+        return x
 
 
 def predictor(config: Config, kind: str, outputs: int, length: int, **_: Any) -> nn.Module:

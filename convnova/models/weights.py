@@ -54,7 +54,9 @@ def save_weights(weights: Mapping[str, Tensor], path: str | Path, about: dict[st
     path = Path(path)
     with atomic(path) as temporary:
         with full_disk_refused(path):
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, temporary)
+            # copies, because the file format refuses tensors that layers share, such as HyenaDNA's sines
+            copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()}
+            save_file(copies, temporary)
         with atomic(path.with_suffix(".json")) as description:
             description.write_text(json.dumps({"form": FORM, **about}, indent=2) + "\n", encoding="utf-8")
             path.unlink(missing_ok=True)

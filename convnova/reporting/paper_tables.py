@@ -72,10 +72,11 @@ def _beside_published(name: str, scores: pd.DataFrame, published: pd.DataFrame, 
     frame.loc[LAST["task"]] = pd.Series(fields, dtype=object)
     frame = frame.set_index(pd.Index([*metrics, LAST["metric"]], name="metric"), append=True)
     left = f"Left, as published in {table.published}; bold: its best column. Right, ours" if len(theirs) else "Ours"
-    notes = dict.fromkeys(
-        f"Published, {number.model} ({number.confidence}): {' '.join(number.source.split(';')[0].split())}."
-        for number in theirs.itertuples()
-    )
+    models_of = theirs.groupby(["source", "confidence"], sort=False)["model"].unique()
+    notes = [
+        f"Published, {', '.join(models)} ({confidence}): {' '.join(source.split(';')[0].split())}."
+        for (source, confidence), models in models_of.items()
+    ]
     beside, summary = "", _summary(ours, config.simulated)
     if rival and len(theirs):
         beside = f" Difference and verdict: to {rival}, where the table has none of ours."
@@ -83,7 +84,7 @@ def _beside_published(name: str, scores: pd.DataFrame, published: pd.DataFrame, 
     return Table(
         name, extra_table_titles(config)[name], frame,
         caption=f"{left} by {MEANINGS[table.protocol]}{beside}",
-        summary=summary, notes=list(notes), simulated=config.simulated,
+        summary=summary, notes=notes, simulated=config.simulated,
         formats={head: signed for head in columns if head.startswith("difference: ")},
     )  # fmt: skip
 

@@ -11,8 +11,9 @@ from convnova.config.load import load
 from convnova.config.schema import INTERVAL_FORMATS, Format, Task
 from convnova.data.readers import READERS
 from convnova.data.readers.rows import TaskFiles
+from convnova.data.unpack import open_bytes
 from convnova.errors import ConvNovaError
-from convnova.files import open_bytes, write_text
+from convnova.files import write_text
 from convnova.log import log
 
 MODELS = ["convnova_scratch", "cnn", "kmers"]

@@ -11,6 +11,7 @@ from typing import Any
 from convnova.config.hyperparameters import Training
 from convnova.config.load import file_with
 from convnova.config.run import Job, RunConfig
+from convnova.config.schema import TRAINING_ROWS
 from convnova.errors import ConvNovaError
 from convnova.models import architecture_module, bytes_of_weights, configure
 
@@ -149,7 +150,7 @@ def check_files(config: RunConfig, files: list[str], must_exist: bool = True) ->
         for role, path in content.files().items()
     }
     for name, genome in config.genomes.items():
-        if genome.source is None:
+        if genome.source is None and name != TRAINING_ROWS:
             paths |= {("genome", name, role): path for role, path in genome.files().items()}
     for key, path in paths.items():
         place = f"{file_with(key, files)}{'.'.join(key)} = {path!r}"

@@ -87,7 +87,7 @@ def test_no_table_mixes_two_papers(scores, paper_numbers):
         shown = {cell.text for row in layout(table).rows for cell in row[2:] if cell.text[:1].isdigit()}
         assert shown == {f"{value:.3f}" for value in theirs["mean"]}
         for model in set(theirs["model"]):
-            assert any(note.startswith(f"Published, {model} (") for note in table.notes)
+            assert any(model in note and note.startswith("Published, ") for note in table.notes)
 
 
 def test_a_table_of_rivals_has_our_tasks_and_says_whom_ours_are_above(scores, paper_numbers):

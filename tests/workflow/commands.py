@@ -23,7 +23,8 @@ def snakemake(folder: Path, *words: str, code: int = 0) -> str:
 
 def jobs(printed: str) -> dict[str, int]:
     """Rule to number of jobs, from the table that snakemake prints; `finetune` counts `finetune_scores` too."""
-    counts = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE)}
+    rows = re.findall(r"^ ?(\w[\w ]*?) +(\d+) *$", printed, re.MULTILINE)
+    counts = {rule.replace(" ", "_"): int(count) for rule, count in rows}  # as the logger of the default profile has it
     if "finetune_scores" in counts:
         counts["finetune"] = counts.get("finetune", 0) + counts["finetune_scores"]
     return counts

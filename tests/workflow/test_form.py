@@ -135,7 +135,12 @@ def test_the_runs_on_files_of_ones_own(tmp_path, name, expected):
 
 def test_gue_whole_is_fetched(tmp_path):
     counts = jobs(snakemake(tmp_path, "-n", "--configfile", str(ROOT / "config/gue.yaml")))
-    assert (counts["finetune"], counts["tokenize_task"], counts["fetch"]) == (28 * 6 * 3, 28, 28 * 3)
+    assert (counts["finetune"], counts["tokenize_task"], counts["fetch"]) == (28 * 7 * 3, 28, 28 * 3)
+    assert (counts["training_rows"], counts["tokenize_genome"], counts["pretrain"]) == (
+        1,
+        1,
+        1,
+    ) and "leakage" not in counts
 
 
 def test_yeast_with_the_split_of_gue(tmp_path):

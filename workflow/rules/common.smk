@@ -6,7 +6,7 @@ from typing import get_args
 
 from convnova.config.load import load, save
 from convnova.config.run import Job
-from convnova.config.schema import Protocol
+from convnova.config.schema import TRAINING_ROWS, Protocol
 from convnova.errors import ConvNovaError, nearest
 from convnova.files import read_yaml
 from convnova.runs import outputs, status

@@ -46,3 +46,24 @@ rule tokenize_task:
     shell:
         "convnova --log {log:q} tokenize-task --config {input.config:q} "
         "--task {wildcards.suite:q}/{wildcards.task:q} --out {output.dataset:q} {params.files:q}"
+
+
+rule training_rows:
+    input:
+        config=CONFIG,
+        datasets=[outputs.tokenized_task(RUN, *task) for task in outputs.tasks_of_kinds(RUN, "classes")],
+    output:
+        fasta=f"{RESOURCES}/{TRAINING_ROWS}.fa",
+        bed=f"{RESOURCES}/{TRAINING_ROWS}.bed",
+    log:
+        f"{RESULTS}/logs/training_rows.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/training_rows.tsv"
+    conda:
+        CONDA
+    resources:
+        **by_attempt(mb=4000, minutes=60),
+    params:
+        version=RUN.fingerprint(),
+    shell:
+        "convnova --log {log:q} training-rows --config {input.config:q} --out {output.fasta:q}"
