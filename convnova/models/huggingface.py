@@ -11,6 +11,8 @@ The Python code that comes with some of them was written for `transformers` 4; d
 """
 
 import inspect
+import json
+import re
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -38,11 +40,13 @@ class Config:
     path: str = ""
     """A folder, or the model's name on the Hugging Face hub."""
     revision: str = ""
-    """The commit on the hub; needed there, so that the same name is the same model."""
+    """The commit on the hub, 40 hex digits; needed there, so that the same name is the same model and the same code."""
     loader: str = "AutoModel"
     """The class of `transformers` that loads it: the one that its repository has."""
     remote_code: bool = False
     """Run the Python code that comes with the model: read it first."""
+    code_revision: str = ""
+    """The commit of the repository that the code comes from, where that is another one than the model's."""
     needs: str = ""
     """What its own code needs, as pip writes it, with spaces between: `transformers<4.56 einops`."""
     longest: int = 1 << 20
@@ -55,8 +59,12 @@ class Config:
             _check_installed(requirement, self.needs)
         if not self.path:
             raise ConvNovaError("path = '': expected a folder or the name of a model on the Hugging Face hub")
-        if not self.revision and not Path(self.path).is_dir():
-            raise ConvNovaError(f"revision = '': expected a commit of {self.path}, which is no folder here")
+        revisions = {} if Path(self.path).is_dir() else {"revision": self.revision}
+        revisions |= {"code_revision": self.code_revision} if self.code_revision else {}
+        for key, revision in revisions.items():
+            if not re.fullmatch("[0-9a-f]{40}", revision):
+                expected = f"expected a commit, 40 hex digits, for {self.path} is no folder here"
+                raise ConvNovaError(f"{key} = {revision!r}: {expected}; a branch or a tag may change")
         if self.loader not in LOADERS:
             raise ConvNovaError(f"loader = {self.loader!r}: expected one of {', '.join(LOADERS)}")
         if self.longest < 1:
@@ -185,13 +193,36 @@ def check(config: Config) -> None:
         return
     setting = f"settings.path = {config.path}"
     try:
-        source = {"revision": config.revision or None, "trust_remote_code": config.remote_code}
-        tokenizer = transformers.AutoTokenizer.from_pretrained(config.path, local_files_only=True, **source)
+        source = _source(config, local_files_only=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(config.path, **source)
         tokenized(tokenizer, SAMPLE)
     except ConvNovaError as error:
         raise ConvNovaError(f"{setting}: {error}") from error
     except Exception as error:  # code of other projects may raise anything
         raise _does_not_run(setting, "loads a tokenizer from", error) from error
+
+
+def _source(config: Config, **where: Any) -> dict[str, Any]:
+    """What `transformers` is told about where a model comes from, after a look at what code it would run.
+
+    Raises:
+        ConvNovaError: code of another repository, whose commit is not pinned. Only the JSON files that say so are read.
+    """
+    from transformers.utils import cached_file
+
+    revision = config.revision or None
+    source = {"revision": revision, "trust_remote_code": config.remote_code, **where}
+    for name in ("config.json", "tokenizer_config.json") if config.remote_code else ():
+        needed = name == "config.json" and not where  # every model has one; a tokenizer may have no file of settings
+        file = cached_file(config.path, name, revision=revision, _raise_exceptions_for_missing_entries=needed, **where)
+        auto_map = json.loads(Path(file).read_text(encoding="utf-8")).get("auto_map", {}) if file else {}
+        for repository in re.findall(r"([^'\"]+)--", str(auto_map)):
+            if repository != config.path and not config.code_revision:
+                raise ConvNovaError(
+                    f"{config.path}: its {name} asks for code of another repository, {repository}; read that code, and "
+                    "set `code_revision` to the commit, 40 hex digits, that you have read"
+                )
+    return source | ({"code_revision": config.code_revision} if config.code_revision else {})
 
 
 def _was_fetched(config: Config) -> bool:
@@ -236,13 +267,15 @@ def load(config: Config) -> tuple[Any, nn.Module]:
     """
     import transformers
 
-    source = {"revision": config.revision or None, "trust_remote_code": config.remote_code}
     try:
+        source = _source(config)
         tokenizer = transformers.AutoTokenizer.from_pretrained(config.path, **source)
         network_class = getattr(transformers, config.loader)
         network, info = network_class.from_pretrained(config.path, output_loading_info=True, **source)
         if info["missing_keys"]:
             _share_again(network, {*info["missing_keys"]})
+    except ConvNovaError:
+        raise
     except Exception as error:  # code of other projects may raise anything
         raise _does_not_run(config.path, f"loads with {config.loader}", error) from error
     module = sys.modules[type(network).__module__]

@@ -195,7 +195,13 @@ def test_a_search_puts_a_model_a_point_of_the_grid_in_place_of_each_model():
 @pytest.mark.parametrize("suite", SUITES)
 def test_each_ablation_changes_one_thing_on_every_suite(suite):
     """The form published for the suite, of width 16, and in it what the variant's name says."""
-    config = resolved(read_yaml(CATALOGUE / "ablations.yaml") | {"suites": [suite]})
+    variants, run = (read_yaml(CATALOGUE / f"{name}.yaml") for name in ("ablation_models", "ablations"))
+    models = {
+        **variants["models"],
+        **run["models"],
+        "published": {**variants["models"]["published"], **run["models"]["published"]},
+    }
+    config = resolved({**variants, **run, "models": models, "suites": [suite]})
     published = config.settings("published", suite)
     form = {"width": 16, "kernel": 9, "blocks": 5, "dilation_base": 4, "stacks": 1, "tail_expansion": 2, "ffn": False}
     form |= {"final_conv": False, "second_branch": "complement", "gate": "product", "dropout": 0.0}

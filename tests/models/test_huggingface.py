@@ -254,6 +254,28 @@ def test_the_largest_of_a_sequence_is_that_of_its_tokens(settings):
     torch.testing.assert_close(model(tokens), model.head(largest), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("file, kind", [("config.json", "AutoModel"), ("tokenizer_config.json", "AutoTokenizer")])
+def test_code_of_another_repository_is_refused_unless_its_commit_is_pinned(file, kind, tmp_path, monkeypatch):
+    """Before `transformers` is asked for anything else than the two JSON files."""
+    options = custom(tmp_path)
+    content = json.loads((tmp_path / file).read_text())
+    content["auto_map"][kind] = ["else/where--code.Tiny", None] if kind == "AutoTokenizer" else "else/where--code.Tiny"
+    (tmp_path / file).write_text(json.dumps(content))
+    asked = []
+    for name in ("AutoTokenizer", "AutoModel"):
+        loader = getattr(transformers, name)
+        monkeypatch.setattr(loader, "from_pretrained", lambda path, **options: asked.append(options) or 1 / 0)
+    for trial in (check, Backbone):
+        with pytest.raises(
+            ConvNovaError, match=f"{file} asks for code of another repository, else/where; .*code_revision"
+        ):
+            trial(Config(str(tmp_path), **options))
+    assert not asked
+    with pytest.raises(ConvNovaError, match="ZeroDivisionError"):
+        Backbone(Config(str(tmp_path), code_revision="0123456789" * 4, **options))
+    assert asked[0]["code_revision"] == "0123456789" * 4
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_fine_tuning_reaches_the_network_and_frozen_does_not(settings, frozen):
     torch.manual_seed(0)
@@ -283,7 +305,14 @@ def test_a_tokenizer_of_overlapping_words_is_refused_before_any_job(tmp_path):
 
 
 WRONG = [
-    ({"path": "zhihan1996/DNABERT-2-117M"}, "revision = '': .*zhihan1996/DNABERT-2-117M"),
+    *(
+        (
+            {"path": "zhihan1996/DNABERT-2-117M", "revision": revision},
+            f"revision = '{revision}': .*zhihan1996/DNABERT-2-117M",
+        )
+        for revision in ("", "main", "1c51ecc", "0" * 39 + "g")
+    ),
+    ({"code_revision": "main"}, "code_revision = 'main': expected a commit"),
     ({"longest": 300}, r"settings.longest = 300: .*nucleotide_transformer/H3 .* 500 bases"),
     ({"loader": "AutoTokenizer"}, "loader = 'AutoTokenizer': .*AutoModel, "),
     ({"needs": "torch no-such-thing<2"}, "no-such-thing<2, found none; pip install 'no-such-thing<2'"),

@@ -51,7 +51,9 @@ def test_a_length_that_a_model_cannot_be_measured_at_is_refused(monkeypatch):
     validate(load(content | {"cost": {"lengths": [512, 1024]}}, [], CATALOGUE))
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "ablations.yaml", "cost.yaml", "search.yaml", "embedded_models.yaml"])
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "dilation_grid.yaml", "cost.yaml", "search.yaml", "embedded_models.yaml"]
+)
 def test_the_configs_of_the_project_are_valid(name):
     validate(load(read_yaml(CATALOGUE / name), [], CATALOGUE), [])
 

@@ -92,7 +92,10 @@ def test_environments_and_constraints_have_the_pins_of_the_package():
         ("paper", {"finetune": 2240, "pretrain": 9, "tokenize_task": 28}),
         ("paper every_model", {"finetune": 3920, "pretrain": 10, "tokenize_task": 28}),
         ("yeast", {"finetune": 264, "fetch": 22, "pretrain": 1, "leakage": 1}),
-        ("ablations", {"finetune": 285, "pretrain": 1}),
+        ("ablation_models ablations", {"finetune": 285, "pretrain": 1, "ablation": 1}),
+        ("ablation_models paper_ablations", {"finetune": 19 * 26 * 3, "pretrain": 2, "ablation": 1}),
+        ("dilation_grid", {"finetune": 16 * 3, "search": 1}),
+        ("as_released", {"finetune": 4 * 26 * 5, "pretrain": 2, "tokenize_task": 26}),
         ("search", {"finetune": 1944, "search": 1, "tokenize_task": 18}),
         ("cost", {"cost": 45, "cost_table": 1}),
     ],
@@ -113,22 +116,25 @@ def test_the_profile_for_slurm_verbatim_builds_the_graph_of_the_paper(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, expected",
+    "names, expected",
     [
         ("yeast_local", {"finetune": 120, "pretrain": 1, "tokenize_genome": 2, "tokenize_task": 5, "leakage": 1}),
         ("yeast_search", {"finetune": 32, "search": 1, "tokenize_task": 2}),
         ("yeast_study", {"finetune": 96, "pretrain": 3, "tokenize_genome": 1, "tokenize_task": 2, "ablation": 1}),
         ("gue_local", {"finetune": 9 * 3 * 3, "tokenize_task": 9}),
+        ("rivals", {"finetune": 2 * 8 * 3, "tokenize_task": 2}),
+        ("ablation_models gue_ablations", {"finetune": 18 * 3 * 3, "tokenize_task": 3, "ablation": 1}),
         ("gue_search", {"finetune": 3 * 8, "tokenize_task": 3, "ablation": 1}),
     ],
 )
-def test_the_runs_on_files_of_ones_own(tmp_path, name, expected):
+def test_the_runs_on_files_of_ones_own(tmp_path, names, expected):
     """The graph needs the files' names alone; one that is missing is named with its key."""
-    content = (ROOT / f"config/{name}.yaml").read_text()
+    *_, last = configs = [ROOT / f"config/{name}.yaml" for name in names.split()]
+    content = last.read_text()
     for path in re.findall(r"[\w./-]+\.gz", content):
         (tmp_path / "files" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "files" / path).touch()
-    words = ("--configfile", str(ROOT / f"config/{name}.yaml"), "--config", "data=files")
+    words = ("--configfile", *map(str, configs), "--config", "data=files")
     counts = jobs(snakemake(tmp_path, "-n", *words))
     assert counts == counts | expected and "fetch" not in counts
 
