@@ -17,8 +17,8 @@ GROUPS = {
     "Run": ("init", "config", "run", "simulate"),
     "Look at a run": ("status", "explain", "recipes", "sources"),
     "Steps of the pipeline": (
-        "fetch", "tokenize-genome", "tokenize-task", "label-genes", "audit", "pretrain", "finetune", "cost", "tables",
-        "figures", "report",
+        "fetch", "tokenize-genome", "training-rows", "tokenize-task", "label-genes", "audit", "pretrain", "finetune",
+        "cost", "tables", "figures", "report",
     ),
 }  # fmt: skip
 """Commands as `convnova --help` lists them."""

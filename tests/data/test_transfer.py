@@ -57,7 +57,9 @@ def test_a_body_that_breaks_off_again_and_again_comes_whole_as_long_as_each_answ
 
 
 @pytest.mark.parametrize(
-    "behaviour", [partial(answer, pause=0.01), partial(answer, upto=20), loopback.slow_headers], ids=str
+    "behaviour",
+    [partial(answer, pause=0.01), partial(answer, upto=20), loopback.slow_headers],
+    ids=["slow", "little", "headers"],
 )
 def test_a_byte_a_second_ends(server, out, behaviour, monkeypatch):
     monkeypatch.setattr(transfer, "LEAST_RATE", 10_000)
