@@ -49,7 +49,7 @@ HAIRLINE = {"color": "#dddddd", "linewidth": 0.5}
 STYLE = {
     "font.size": 7, "axes.titlesize": 7.5, "axes.linewidth": 0.6, "axes.spines.top": False, "axes.spines.right": False,
     "xtick.major.width": 0.6, "ytick.major.width": 0.6, "pdf.fonttype": 42, "svg.fonttype": "none",
-    "svg.hashsalt": "convnova",
+    "svg.hashsalt": "convnova", "text.parse_math": False,
 }  # fmt: skip
 METADATA: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 

@@ -12,6 +12,7 @@ marked with `markupsafe.Markup`. A page of its own extends `page.html`, and prin
 import math
 import re
 import textwrap
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby, product
@@ -31,6 +32,8 @@ ROWS_A_FLOAT = 50
 """Rows of a LaTeX table that fit a page in small print."""
 LETTERS_A_LINE = 110
 """Letters of a row of such a table, with one between columns, that fit 5.5 inches."""
+FORMULA = ("=", "+", "-", "@")
+"""With these a formula begins, in a spreadsheet."""
 HEAD_LETTERS = 16
 """Letters of a head of such a table, before it is broken."""
 
@@ -60,10 +63,11 @@ def render(table: Table, form: str) -> str:
 
 
 def tsv(table: Table) -> str:
-    """A line a row: numbers with up to six decimals, words as they are, nothing for what is not known."""
+    """A line a row: numbers with up to six decimals, words on one line each, nothing for what is not known."""
     data = table.frame.reset_index() if table.data is None else table.data
     text = data.map(_exact)
-    text.columns = [": ".join(filter(None, head)) if isinstance(head, tuple) else head for head in data.columns]
+    heads = [": ".join(filter(None, head)) if isinstance(head, tuple) else head for head in data.columns]
+    text.columns = [_exact(head) for head in heads]
     return text.to_csv(sep="\t", index=False, lineterminator="\n")
 
 
@@ -77,7 +81,9 @@ def _exact(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float | np.floating):
         return f"{value:.6f}".rstrip("0").rstrip(".") if math.isfinite(value) else str(float(value))
-    return str(value)
+    text = one_line(value).strip()
+    # A spreadsheet would compute a text that begins like a formula.
+    return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA) else text
 
 
 @dataclass(frozen=True)
@@ -147,23 +153,37 @@ def sort_key(cell: Cell) -> str:
     return f"{cell.value:.6f}".replace("inf", "Infinity")
 
 
+def one_line(value: Any) -> str:
+    """Text on one line: tabs, line breaks and control characters are spaces, and several are one."""
+    return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", str(value))
+
+
 def markdown_text(value: Any) -> str:
     """Text with the characters escaped that mean something in GitHub's Markdown."""
-    return value if isinstance(value, Markup) else re.sub(r"([\\|*<>`]|\b_|_\b)", r"\\\1", str(value))
+    if isinstance(value, Markup):
+        return value
+    escaped = re.sub(r"([\\|*<>`\[~&$]|\b_|_\b)", r"\\\1", one_line(value))
+    # At the start of a line a list, a heading or a rule.
+    return re.sub(r"^(\s*\d*)(([#+=.)-])(?=[\s#+=-]|$))", r"\1\\\2", escaped)
 
 
 TEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
-    "<": "$<$", ">": "$>$", "|": r"\textbar{}", "[": "{[}",
+    "<": "$<$", ">": "$>$", "|": r"\textbar{}", "[": "{[}", "*": "{*}", "`": "{`}",
     **{letter: "\\" + letter for letter in "&%$#_{}"},
 }  # fmt: skip
+"""`[` and `*` after the end of a row would be its options."""
+NOT_IN_TEX = re.compile("[^ -~¡-ª¬-º¼-ÏÑ-Ýß-ïñ-ýÿ-ăĆ-ďĒ-ėĚ-ĥĨ-ĭİ-ķĹ-ľŁ-ňŌ-ťŨ-űŴ-ž\u2010-\u2016‘’“”†-•…]")
+"""Letters that pdflatex stops at with no package loaded: all but those of European languages, and signs of print."""
 
 
 def tex_text(value: Any) -> str:
-    """Text with LaTeX's special characters escaped; a minus is set as a minus."""
+    """Text with LaTeX's special characters escaped; a minus is a minus, a letter that it lacks is its code point."""
     if isinstance(value, Markup):
         return value
-    escaped = "".join(TEX.get(letter, letter) for letter in str(value))
+    text = unicodedata.normalize("NFC", one_line(value))
+    text = NOT_IN_TEX.sub(lambda letter: f"U+{ord(letter[0]):04X}", text)
+    escaped = "".join(TEX.get(letter, letter) for letter in text)
     return re.sub(r"(?<!\w)-(?=[\d ]|$)", "$-$", escaped)
 
 

@@ -86,9 +86,11 @@ def test_one_protocol_fits_a_column_and_long_names_are_broken(scores, published,
     assert names <= {*texts(tmp_path / f"{GB}.svg")}
 
 
-def test_a_suite_without_scores_is_drawn_empty(scores, published, tmp_path):
-    write_figures(scores[:0], published, only(CONFIG, GB), tmp_path)
-    assert "human_enhancers_cohn" in texts(tmp_path / f"{GB}.svg")
+def test_a_suite_without_scores_is_drawn_empty_under_any_title(scores, published, tmp_path):
+    title = "$\\bad{ <b> & ünd"  # a dollar begins no formula
+    models = {"cnn": {"title": title, "architecture": "cnn"}}
+    write_figures(scores[:0], published, changed(only(CONFIG, GB), models=models), tmp_path)
+    assert {"human_enhancers_cohn", title} <= {*texts(tmp_path / f"{GB}.svg")}
 
 
 def test_a_thousand_runs_fit_a_page(published, tmp_path):

@@ -4,7 +4,9 @@ import csv
 import io
 import math
 import re
+from collections import Counter
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,7 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import needs_chromium, opened
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from latex import compiled, needs_pdflatex
+from markdown_it import MarkdownIt
 
 from convnova.reporting.render import FORMATS, LETTERS_A_LINE, layout, render, tsv, write
 from convnova.reporting.table import (
@@ -143,7 +148,68 @@ def test_latex_of_more_than_a_page_holds_goes_on_in_further_floats():
     assert max(len(line) for line in text.splitlines() if line.startswith("task")) < LETTERS_A_LINE + 60
 
 
+HOSTILE = [
+    "=HYPERLINK(1)", "+1 - 2", "-x", "@SUM(A1)", "\t=1", "two\nlines\r\nthree", "a\tb", "[x](javascript:alert(1))",
+    "![x](http://x.y/z)", "<script>alert(1)</script>", "&lt;b&gt; &amp;", "| a | b |", "*a* _b_ `c` ~~d~~ $x$",
+    "# head", "1. item", "---", "===", "\\input{/etc/passwd}", "\\end{tabular}", "* star", "[1ex]", "100% ^_{}#~",
+    "αβ 日本 🧬 é",    "nul\0bell\a", "\u2028 \x85 x", '"quoted"', "'", "{{ 7 * 7 }}", "<<7>> <% set %>", "\\",
+]  # fmt: skip
+"""Titles that a reader of one of the forms would run, or would break on."""
+
+
+def named(text: str) -> Table:
+    """A table with a text everywhere that a text may stand."""
+    heads = pd.MultiIndex.from_tuples([(f"group {text}", text), ("other", "n")])
+    frame = pd.DataFrame([[Cell(text, bold=True), 1], [text, 2]], pd.Index([text, "last"], name=text), heads)
+    return Table("x", text, frame, f"Caption {text}", text, [text, "last"])
+
+
+def plain(text: str) -> str:
+    return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text).strip()
+
+
+class Page(HTMLParser):
+    """The names of all tags, and the texts between them."""
+
+    def __init__(self, table: Table):
+        super().__init__()
+        self.tags, self.texts = [], []
+        self.handle_starttag = lambda tag, attributes: self.tags.append((tag, *sorted(name for name, _ in attributes)))
+        self.handle_data = self.texts.append
+        self.feed(re.sub("<(style|script)>.*?</\\1>|<wbr>", "", render(table, "html"), flags=re.DOTALL))
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(HOSTILE)
+    | st.text(st.sampled_from("=+-@#|[]()<>!&*_~`$\\'\"{}%^. \t\n\r1aé\u2028\0"), max_size=20).filter(plain)
+)
+def test_no_text_runs_or_breaks_the_table_that_it_stands_in(text):
+    """By a reader of CSV, by one that cuts at tabs and lines, and by parsers of Markdown and HTML."""
+    table = named(text)
+    lines = list(csv.reader(io.StringIO(tsv(table)), delimiter="\t", strict=True))
+    assert [line[2:] for line in lines] == [["other: n"], ["1"], ["2"]] and plain(text) in (
+        lines[1][1],
+        lines[1][1][1:],
+    )
+    assert [line.count("\t") for line in tsv(table).splitlines()] == [2, 2, 2]
+    assert not any(cell.startswith(("=", "+", "-", "@")) for line in lines for cell in line)
+    tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(render(table, "md"))
+    inline = [token.children for token in tokens if token.type == "inline"]
+    parts = {child.type for children in inline for child in children}
+    assert parts <= {"text", "text_special", "strong_open", "strong_close"}
+    kinds = Counter(token.type.removesuffix("_open") for token in tokens if token.nesting >= 0)
+    assert kinds == {"heading": 1, "paragraph": 4, "table": 1, "thead": 1, "tbody": 1, "tr": 3, "th": 3, "td": 6,
+                     "bullet_list": 1, "list_item": 2, "inline": 14}  # fmt: skip
+    shown = Counter("".join(child.content for child in children).strip() for children in inline)
+    assert shown[plain(text)] >= 5
+    assert Page(table).tags == Page(named("harmless")).tags
+    assert plain("".join(Page(table).texts)).count(plain(text)) >= 9
+
+
 @needs_pdflatex
-def test_latex_compiles_with_booktabs_alone(table, tmp_path):
-    compiled([render(table, "tex"), render(wide(60), "tex")], tmp_path)
+def test_latex_compiles_with_booktabs_alone_whatever_the_texts(table, tmp_path):
+    compiled(
+        [render(table, "tex"), render(wide(60), "tex"), *(render(named(text), "tex") for text in HOSTILE)], tmp_path
+    )
     assert (tmp_path / "paper.pdf").stat().st_size > 10_000
