@@ -1,11 +1,17 @@
 """Files that are written whole or not at all, and the JSON and YAML that steps read."""
 
 import csv
+import fcntl
 import hashlib
 import json
+import os
 import secrets
+import shutil
+import socket
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,22 +23,96 @@ if TYPE_CHECKING:
     import pandas
 
 
+LOCK = ".lock"
+"""The file in a folder by which a process holds the folder."""
+
+
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; rename it to `path` only if the block succeeds.
 
     The parent folder is made. After any exception, Ctrl-C included, the temporary file is removed and the file that was
-    at `path` before is still there.
+    at `path` before is still there. What killed processes left on their way to `path` is removed.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    temporary.touch(exist_ok=False)
-    try:
+    with _claimed(path, folder=False) as temporary:
         yield temporary
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a new folder beside `path` for files on the way to it; it is removed after the block, as those that killed
+    processes left."""
+    with _claimed(Path(path), folder=True) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _claimed(path: Path, folder: bool) -> Iterator[Path]:
+    """A temporary file or folder beside `path`, locked as long as this process writes there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+        # A lock that can be had is of a process that was killed. On file systems without locks everything stays.
+        with suppress(OSError), open(left / LOCK if left.is_dir() else left, "r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(left)
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        if folder:
+            temporary.mkdir()
+        with open(temporary / LOCK if folder else temporary, "xb") as lock:
+            with suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(lock.fileno()).st_nlink:  # removed as left over, just before it was locked
+                continue
+            try:
+                yield temporary
+            finally:
+                _remove(temporary)
+            return
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, whether it is there or not."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(folder: str | Path) -> Iterator[None]:
+    """Hold a folder for the results of this process alone, until the end of the block or of the process.
+
+    Raises:
+        ConvNovaError: another process holds it; says which.
+    """
+    path, is_new = Path(folder, LOCK), not Path(folder).exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with open(path, "a+b", buffering=0) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                holder = lock.read().decode() or "another process"
+                raise ConvNovaError(f"{folder}: held by {holder}; wait for its end, or name another folder") from None
+            except OSError:  # a file system without locks
+                pass
+            if not os.fstat(lock.fileno()).st_nlink:  # whoever held it has just ended
+                continue
+            with suppress(OSError):  # a full disk; to say who holds it is a courtesy
+                lock.truncate(0)
+                lock.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}".encode())
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+                if is_new:
+                    with suppress(OSError):  # it holds results
+                        path.parent.rmdir()
+            return
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -4,7 +4,7 @@ import io
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -28,7 +28,11 @@ class _Handler(logging.StreamHandler):
         super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        raise  # so that a full disk ends the step instead of its log
+        """A full disk ends the step instead of its log."""
+        error = sys.exception()
+        if self.file and isinstance(error, OSError):
+            raise OSError(error.errno, f"{error.strerror}, for the log", self.file.name) from None
+        raise
 
 
 _logger = logging.getLogger("convnova")
@@ -50,6 +54,8 @@ def logging_to(path: str | Path | None) -> Iterator[None]:
             yield
         finally:
             _logger.handlers = before
+            with suppress(OSError):  # on a full disk, which the line that did not fit has told
+                file.close()
 
 
 log = _logger.info

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from convnova import __version__
@@ -51,26 +52,38 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if options.log and (rank := int(os.environ.get("RANK", 0))):  # torchrun: a log a process
         options.log = options.log.with_suffix(f".rank{rank}{options.log.suffix}")
+    logging.getLogger("convnova").setLevel(logging.ERROR if options.quiet else logging.INFO)
+    try:
+        with logging_to(options.log):
+            return _logged(options)
+    except BrokenPipeError:  # the reader of the output wanted no more of it, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (ConvNovaError, OSError) as error:  # of the command, or of its log
+        print(f"convnova {options.command}: error: {error}", file=sys.stderr)
+        return 1
+
+
+def _logged(options: argparse.Namespace) -> int:
+    """Run the command; its end is the last line of the log, as far as that can be written."""
     logger = logging.getLogger("convnova")
-    logger.setLevel(logging.ERROR if options.quiet else logging.INFO)
-    with logging_to(options.log):
-        try:
-            options.run(options)
-        except BrokenPipeError:  # the reader of the output wanted no more of it, as `head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 141
-        except (ConvNovaError, OSError) as error:
-            if options.log:
+    try:
+        options.run(options)
+        return 0
+    except BrokenPipeError:
+        raise
+    except (ConvNovaError, OSError) as error:
+        if options.log:
+            with suppress(OSError):
                 logger.error("error: %s", error)
-            print(f"convnova {options.command}: error: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            logger.error("interrupted")
-            return 130
-        except Exception as error:
+        raise
+    except KeyboardInterrupt:
+        logger.error("interrupted")
+        return 130
+    except Exception as error:
+        with suppress(OSError):
             logger.error("error: %s: %s", type(error).__name__, " ".join(str(error).split()))
-            raise
-    return 0
+        raise
 
 
 def parser() -> argparse.ArgumentParser:

@@ -4,11 +4,13 @@ import argparse
 import os
 import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convnova.cli.common import command_of_run
 from convnova.errors import ConvNovaError, nearest
+from convnova.files import held
 from convnova.training.devices import load_torch, take_gpus
 
 if TYPE_CHECKING:
@@ -50,7 +52,9 @@ def run_pretrain(config: "RunConfig", options: argparse.Namespace) -> None:
         take_gpus(options.processes)
         os.execv(sys.executable, [sys.executable, *launcher, "--no-python", "--", *sys.argv])
     load_torch(options.threads)
-    pretrain_backbone(config, options.backbone, options.genome, options.out)
+    first = int(os.environ.get("RANK", 0)) == 0  # of the processes that torchrun starts for one training
+    with held(options.out) if first else nullcontext():
+        pretrain_backbone(config, options.backbone, options.genome, options.out)
 
 
 def run_finetune(config: "RunConfig", options: argparse.Namespace) -> None:
@@ -59,7 +63,8 @@ def run_finetune(config: "RunConfig", options: argparse.Namespace) -> None:
     if options.job not in jobs:
         raise ConvNovaError(f"job {options.job!r} is not in {options.config}; {nearest(options.job, list(jobs)[:12])}")
     load_torch(options.threads)
-    finetune_job(config, jobs[options.job], options.dataset, options.out, options.weights)
+    with held(options.out):
+        finetune_job(config, jobs[options.job], options.dataset, options.out, options.weights)
 
 
 def run_cost(config: "RunConfig", options: argparse.Namespace) -> None:

@@ -5,7 +5,6 @@ training, validation and test.
 """
 
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from convnova.data.array_file import METADATA, ArrayFileWriter, read_arrays, rea
 from convnova.data.fasta import Piece, pieces
 from convnova.data.intervals import Interval, bed_rows, bed_tool, merge, parse_interval
 from convnova.errors import ConvNovaError
-from convnova.files import sha256
+from convnova.files import scratch_folder, sha256
 from convnova.log import log, progress
 
 GENOME_FILE, INTERVALS_FILE = "genome.safetensors", "intervals.tsv"
@@ -51,8 +50,7 @@ def tokenize_genome(
             or `test` names what is not there, or `bedtools` is missing. Nothing is written then.
     """
     fasta, out = Path(fasta), Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent) as temporary:
+    with scratch_folder(out) as temporary:
         with ArrayFileWriter(Path(temporary, GENOME_FILE)) as file:
             letters = _append_chromosomes(fasta, file)
             lengths = {name: count["bases"] for name, count in letters.items()}
@@ -215,6 +213,7 @@ def read_genome(folder: Path) -> dict[str, np.ndarray]:
     """Memory-map a genome: chromosome to its tokens, uint8 (bases,).
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     fasta = Path(folder, "genome.fa")
         ...     _ = fasta.write_text("".join(f">chr{number}\\n{'ACGT' * 100}\\n" for number in range(20)))

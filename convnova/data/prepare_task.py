@@ -4,7 +4,6 @@ For each split the file holds `<split>.tokens`, all sequences end to end; `<spli
 and, last, where the last ends; and `<split>.labels`: class ids (n,), 0 and 1 (n, labels), or a class id a base.
 """
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from convnova.data.genome import GENOME_FILE, SPLITS, read_genome
 from convnova.data.readers import READERS, SequenceRows, TaskFiles
 from convnova.data.task_dataset import check_metric
 from convnova.errors import ConvNovaError
-from convnova.files import sha256_of_tree
+from convnova.files import scratch_folder, sha256_of_tree
 from convnova.log import log, progress
 
 
@@ -67,12 +66,8 @@ def tokenize_task(
     for role, path in files.items():
         if not Path(path).exists():
             raise ConvNovaError(f"{path}: expected the file of {role!r}, found nothing; fetch it, or correct its name")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent) as scratch,
-        ArrayFileWriter(out) as file,
-    ):
-        raw = TaskFiles(task, files, Path(scratch), genome, read_genome(genome) if genome else None)
+    with scratch_folder(out) as scratch, ArrayFileWriter(out) as file:
+        raw = TaskFiles(task, files, scratch, genome, read_genome(genome) if genome else None)
         tallies: dict[str, _Tally] = {}
         read: Counter[str] = Counter()
         with progress(f"reading {', '.join(Path(path).name for path in files.values())}", unit="rows") as work:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from convnova.errors import ConvNovaError
-from convnova.files import atomic
 from convnova.log import log
 
 PROFILE = "slurm/config.yaml"
@@ -165,8 +164,7 @@ def restore_results(out: Path, fingerprint: str, weights: bool) -> bool:
         return False
     for name in names:
         os.utime(copies / name)
-        with atomic(out / name) as path:
-            path.unlink()
-            os.link(copies / name, path)
+        (out / name).unlink(missing_ok=True)
+        os.link(copies / name, out / name)
     log(f"finished by an earlier attempt of this job that failed later; taken from {copies}")
     return True

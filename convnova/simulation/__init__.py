@@ -1,12 +1,10 @@
 """The embedded genome: a small genome planted by known rules, and a mirror of the real sources made from it."""
 
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 from convnova.data.readers import bend
-from convnova.files import sha256
+from convnova.files import scratch_folder, sha256
 from convnova.log import log
 from convnova.simulation import file_formats, task_rows
 from convnova.simulation.genome import Genome, make_genome
@@ -30,9 +28,7 @@ def write_mirror(out: str | Path, seed: int) -> None:
     replaces one that stood there.
     """
     out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
-    try:
+    with scratch_folder(out) as temporary:
         folder = temporary / "new"
         _write_sources(folder, make_genome(seed), seed)
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -41,8 +37,6 @@ def write_mirror(out: str | Path, seed: int) -> None:
         if out.exists():
             os.replace(out, temporary / "old")
         os.replace(folder, out)
-    finally:
-        shutil.rmtree(temporary)
     log(f"{out}: simulated genome and data sets of seed {seed} written")
 
 

@@ -16,10 +16,19 @@ from convnova.config.load import load_config, save
 from convnova.config.run import Job
 from convnova.errors import ConvNovaError
 from convnova.files import sha256
+from convnova.log import log
 
 CONFIG = "results/small/config.yaml"
 JOB = Job("nucleotide_transformer", "H3", "convnova", "heldout", 1)
 GENOME = "resources/small/genomes/hg38"
+
+HOLDS = """
+import time
+from convnova.files import held
+with held("again"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 def raises(error: BaseException):
@@ -95,17 +104,40 @@ def test_the_installed_command_is_this_one():
 def test_how_a_step_ends_is_the_last_line_of_its_log(tmp_path, monkeypatch, capsys, error, code, line):
     """A mistake of the user's is one line on standard error too; one of the program's own a traceback."""
     monkeypatch.setattr("convnova.simulation.write_mirror", raises(error))
-    log = tmp_path / "logs/simulate.log"
-    words = ["--log", str(log), "simulate", "--out", str(tmp_path / "mirror")]
+    path = tmp_path / "logs/simulate.log"
+    words = ["--log", str(path), "simulate", "--out", str(tmp_path / "mirror")]
     if code is None:
         with pytest.raises(RuntimeError):
             main(words)
     else:
         assert main(words) == code
-    assert log.read_text().splitlines()[-1].split(" ", 1)[1] == line
+    assert path.read_text().splitlines()[-1].split(" ", 1)[1] == line
     assert capsys.readouterr().err == (f"convnova simulate: {line}\n" if code == 1 else "")
     if code == 1:
         assert main(words[2:]) == 1 and capsys.readouterr().err == f"convnova simulate: {line}\n"
+
+
+@pytest.mark.parametrize("broken", ["/dev/full", "file/x.log"], ids=["full", "not to be made"])
+@pytest.mark.parametrize("error", [None, ConvNovaError("too few rows"), RuntimeError("mistake")])
+def test_a_log_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys, broken, error):
+    """The step's own mistake is the line, if it has come to one."""
+
+    def step(**options: object) -> None:
+        if error:
+            raise error
+        log("begun")
+
+    monkeypatch.setattr("convnova.simulation.write_mirror", step)
+    (tmp_path / "file").touch()
+    words = ["--log", str(tmp_path / broken), "simulate", "--out", str(tmp_path / "mirror")]
+    if isinstance(error, RuntimeError) and broken == "/dev/full":
+        with pytest.raises(RuntimeError, match="mistake"):
+            main(words)
+        return
+    assert main(words) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    named = "too few rows" if error and broken == "/dev/full" else broken.removesuffix("/x.log")
+    assert line.startswith("convnova simulate: error: ") and named in line
 
 
 def test_every_process_of_a_training_has_its_log(tmp_path, monkeypatch):
@@ -223,6 +255,25 @@ def test_rows_that_are_not_as_many_as_published_are_taken_only_if_one_says_so(sm
     files = [f"train={raw}/train.fna", f"test={raw}/test.fna"]
     assert convnova(*words, *files) == 1 and "65" in capsys.readouterr().err and not Path("out.st").exists()
     assert convnova(*words, "--accept-counts", *files) == 0 and Path("out.st").exists()
+
+
+@pytest.mark.parametrize("step", ["pretrain", "finetune"])
+def test_a_second_training_in_one_folder_says_who_has_it(small, capsys, step):
+    words = {
+        "pretrain": ["--backbone", "convnova", "--genome", GENOME],
+        "finetune": ["--job", JOB.name, "--dataset", SHARD, "--weights", WEIGHTS],
+    }
+    command = [step, "--config", CONFIG, *words[step], "--threads", "1", "--out", "again"]
+    with subprocess.Popen([sys.executable, "-c", HOLDS], stdout=subprocess.PIPE, text=True) as other:
+        other.stdout.readline()
+        try:
+            assert convnova(*command) == 1
+            assert re.search(rf"again: .*process {other.pid} on \w+", capsys.readouterr().err)
+            assert [path.name for path in Path("again").iterdir()] == [".lock"]
+        finally:
+            other.kill()
+    assert convnova(*command) == 0
+    assert ".lock" not in [path.name for path in Path("again").iterdir()]
 
 
 def test_results_are_printed(small, capsys):
