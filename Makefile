@@ -45,12 +45,16 @@ lint: .venv/installed-test
 		+ "; name another with make run PYTHON=...") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv .venv
 
+# Every package must have one of the hashes of its lock; torch has none there, for its builds differ by machine.
+INSTALL = .venv/bin/pip $(PIP_INSTALL) --quiet --disable-pip-version-check
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/pip
-	.venv/bin/pip $(PIP_INSTALL) --quiet --disable-pip-version-check -c constraints.txt -e '.[slurm]'
+	$(INSTALL) --require-hashes --no-deps -r constraints.txt
+	$(INSTALL) $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
+	$(INSTALL) --no-deps --no-build-isolation -e .
 	touch $@
 
-.venv/installed-test: .venv/installed
-	.venv/bin/pip $(PIP_INSTALL) --quiet --disable-pip-version-check -c constraints.txt -e '.[slurm,test]'
+.venv/installed-test: .venv/installed constraints-test.txt
+	$(INSTALL) --require-hashes --no-deps -r constraints-test.txt
 	touch $@
 
 # pybedtools calls the program bedtools, which pip cannot install.

@@ -200,7 +200,7 @@ def test_a_file_whose_form_says_where_it_ends_is_read_to_there(server, out, form
         partial(answer, claim=len(body) - 4),
         lambda handler, body: loopback.unframed(handler, body[:-4]),
     ):
-        with pytest.raises(ConvNovaError, match=f"whole {form.split()[-1].removeprefix('b')}.*end"):
+        with pytest.raises(ConvNovaError, match="whole .*(end|truncated)"):
             fetch([server.put("/a", body, behaviour)], out.with_name("other"))
     assert names(out) == ["genome.fa.gz"]
 
