@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import yaml
 
@@ -21,6 +21,9 @@ from convnova.errors import ConvNovaError
 
 if TYPE_CHECKING:
     import pandas
+
+MOST_DEPTH, MOST_VALUES, MOST_INT = 50, 100_000, 1 << 63
+"""Limits of a YAML file."""
 
 
 LOCK = ".lock"
@@ -190,24 +193,75 @@ def read_table(
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that a mapping has twice, of which only the last would count; a key from `<<` may be there too."""
+    """Reads what JSON can say too: text, numbers, lists, and mappings whose keys are text, each only once.
+
+    Dates stay text. A key from `<<` may be in a mapping already. What aliases stand for counts each time, for code that
+    goes through the values does so each time.
+    """
+
+    yaml_implicit_resolvers = {
+        letter: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+        for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    count, depth = 0, 0
+
+    def __init__(self, stream: TextIO):
+        super().__init__(stream)
+        self.sizes: dict[yaml.Node, int] = {}  # values in a node
+
+    def _refuse(self, mark: yaml.Mark, message: str) -> ConvNovaError:
+        return ConvNovaError(f"{self.name} line {mark.line + 1}: {message}")
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        event, before = self.peek_event(), self.count
+        if getattr(event, "tag", None) is not None:
+            raise self._refuse(event.start_mark, f"expected a value without a tag, found {event.tag!r}; leave it out")
+        self.depth += 1
+        if self.depth > MOST_DEPTH:
+            raise self._refuse(event.start_mark, f"expected at most {MOST_DEPTH} levels, found more")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        is_alias = isinstance(event, yaml.AliasEvent)
+        self.count += self.sizes.get(node, MOST_VALUES) if is_alias else 1  # one that stands for itself has no end
+        if self.count > MOST_VALUES:
+            raise self._refuse(event.start_mark, f"expected at most {MOST_VALUES:,} values, aliases too, found more")
+        self.sizes.setdefault(node, self.count - before)
+        if isinstance(node, yaml.ScalarNode) and node.value.encode(errors="ignore").decode() != node.value:
+            raise self._refuse(node.start_mark, f"expected text, found letters that are none: {node.value[:80]!a}")
+        return node
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+        for key, _ in node.value:
+            if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+                found = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a list or mapping"
+                raise self._refuse(key.start_mark, f"expected text as key, found {found}; write it in quotes")
             if key.value in seen:
-                line = f"{self.name} line {key.start_mark.line + 1}"
-                raise ConvNovaError(f"{line}: expected the key {key.value!r} once, found it again; keep one of the two")
+                raise self._refuse(key.start_mark, f"expected the key {key.value!r} once, found it again; keep one")
             seen.add(key.value)
         return node
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        try:
+            value = super().construct_yaml_int(node)
+        except ValueError:  # thousands of digits
+            value = MOST_INT
+        if abs(value) >= MOST_INT:
+            raise self._refuse(node.start_mark, f"expected a number of 64 bits, found {node.value[:80]!r}")
+        return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
     Raises:
-        ConvNovaError: the file is missing, is not YAML, holds no mapping, or has a key twice in one.
+        ConvNovaError: the file is missing, is not YAML, holds no mapping, or what no config needs: a key twice in a
+            mapping, or one that is no text, a tag, more than `MOST_DEPTH` levels or `MOST_VALUES` values, a number of
+            more than 64 bits.
     """
     path = Path(path)
     if not path.is_file():

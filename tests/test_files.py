@@ -28,6 +28,50 @@ def test_what_is_no_json_object_or_config_is_refused(read, content, named, tmp_p
         read(path)
 
 
+def alias_bomb(first: str, inside: str) -> str:
+    """Nine values, nine times those, and so on, in little text."""
+    lines = [f"a0: &a0 {first}"] + [f"a{i}: &a{i} {inside % ', '.join([f'*a{i - 1}'] * 9)}" for i in range(1, 12)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "text, named",
+    [
+        ("a: " + "[" * 5000 + "]" * 5000, "line 1: .*50 levels"),
+        ("[" * 5000, "line 1: .*50 levels"),
+        ("".join(" " * level + "a:\n" for level in range(5000)), "line 50: .*50 levels"),
+        (alias_bomb("[x, x, x]", "[%s]"), "line 6: .*100,000 values"),
+        (alias_bomb("{k: 1, l: 2, m: 3}", "{<<: [%s]}"), "line 6: .*100,000 values"),
+        ("a: &a [*a]", "line 1: .*100,000 values"),
+        ("b: 1\na: " + "9" * 5000, "line 2: .*64 bits.*9999"),
+        ("a: 0x" + "f" * 5000, "line 1: .*64 bits"),
+        ("a: -9223372036854775809", "64 bits"),
+        ("b: 1\n1: a", "line 2: .*text.*'1'"),
+        ("yes: a", "text.*'yes'"),
+        ("[a]: b", "text.*list"),
+        ("a: !!python/object/apply:os.system [ls]", "line 1: .*tag.*os.system"),
+        ("a: !!binary aGVsbG8=", "tag.*binary"),
+        ("a: !!int many", "tag.*int"),
+        ('a: "\\ud800"', r"line 1: .*ud800"),
+        ("a: \tb: c", "YAML"),
+        (b"a: \xe9", "YAML: .*utf-8"),
+    ],
+)
+def test_yaml_that_no_config_needs_is_refused_in_one_line(tmp_path, text, named):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(ConvNovaError, match=f"^{path}.*{named}") as caught:
+        read_yaml(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_dates_are_text_and_numbers_of_64_bits_are_numbers(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("a: 2024-01-01\nb: 2024-99-99\nc: [9223372036854775807, 0x1F, 1.5e-3, true, null, '1']\n")
+    numbers = [2**63 - 1, 31, 0.0015, True, None, "1"]
+    assert read_yaml(path) == {"a": "2024-01-01", "b": "2024-99-99", "c": numbers}
+
+
 def test_keys_that_a_merge_brings_may_be_there_already(tmp_path):
     """A mapping that is merged is itself made of one, and is written above the place where YAML builds it."""
     path = tmp_path / "mine.yaml"

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import platform
 import shutil
 import sys
 from contextlib import nullcontext
@@ -213,4 +214,5 @@ def _provenance(config: "RunConfig", fingerprint: str, inputs: dict[str, Path], 
 
     files = {name: {"path": config.relative_path(path), "sha256": sha256(path)} for name, path in inputs.items()}
     settings_and_inputs = config.fingerprint(fingerprint, [file["sha256"] for file in files.values()])
-    return Provenance(files, fingerprint), checkpoint_folder(out, config.relative_path(out), settings_and_inputs)
+    folder = checkpoint_folder(out, config.relative_path(out), settings_and_inputs)
+    return Provenance(files, fingerprint, platform.node() if config.host else ""), folder

@@ -3,14 +3,23 @@
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from convnova.config.strict import ConfigMistake, Strict
-from convnova.errors import ConvNovaError
+from convnova.errors import ConvNovaError, without_secrets
 from convnova.files import read_yaml
 
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+/\S+$")]
-Prefix = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+/(\S*/)?$")]
+
+def _refuse_secrets(address: str) -> str:
+    if without_secrets(address) != address:
+        expected = "expected an address without a password or token, which would stand in results"
+        raise ValueError(f"{expected}; put them into ~/.netrc, as docs/security.md says")
+    return address
+
+
+WithoutSecrets = Annotated[str, AfterValidator(_refuse_secrets)]
+Url = Annotated[WithoutSecrets, StringConstraints(pattern=r"^https?://[^/\s]+/\S+$")]
+Prefix = Annotated[WithoutSecrets, StringConstraints(pattern=r"^https?://[^/\s]+/(\S*/)?$")]
 
 
 class SourceFile(Strict):

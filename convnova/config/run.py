@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
 from convnova import __version__
 from convnova.config import schema
-from convnova.config.data_sources import Source
+from convnova.config.data_sources import Source, WithoutSecrets
 from convnova.config.hyperparameters import OUR_DEFAULT, Pretraining, Training
 from convnova.config.schema import Model, Name, Recipe, Suite, Task, Variant
 from convnova.config.strict import Strict
@@ -62,9 +62,10 @@ class RunConfig(Strict):
 
     run: Name
     simulate: schema.Simulate | None = None
-    mirror: str | None = Field(None, description="a folder or URL that holds HOST/PATH for each URL")
+    mirror: WithoutSecrets | None = Field(None, description="a folder or URL that holds HOST/PATH for each URL")
     offline: bool = False
     local: dict[Name, str] = Field({}, description="source to a folder that has its files, in place of its addresses")
+    host: bool = Field(False, description="write the names of machines into results")
     genome: Name | None = None
     genomes: dict[Name, schema.Genome] = {}
     sources: dict[Name, Source] = {}

@@ -13,7 +13,7 @@ from convnova.errors import nearest
 class Strict(BaseModel):
     """A part of a config: an unknown key is an error, and values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     renamed: ClassVar[dict[str, str]] = {}
     """Keys of earlier versions to what is written instead."""
 

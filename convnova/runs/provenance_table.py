@@ -29,7 +29,8 @@ def provenance_frame(results: Mapping[Job, dict[str, Any]]) -> pd.DataFrame:
         line |= {f"{role}_sha256": entry["sha256"] for role, entry in made["inputs"].items()}
         line |= {f"joules_{name}": joules for name, joules in made["joules"].items()}
         line["packages"] = ", ".join(f"{name} {version}" for name, version in packages.items())
-        line["machine"] = f"{made['host']}: {hardware['processor']}, {hardware['gpu'] or 'no GPU'}"
+        host = f"{made['host']}: " if made["host"] else ""
+        line["machine"] = f"{host}{hardware['processor']}, {hardware['gpu'] or 'no GPU'}"
         lines.append(line)
     return pd.DataFrame(lines, columns=COLUMNS)
 

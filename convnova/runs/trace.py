@@ -147,6 +147,7 @@ def read_trace(path: Path, run: Run | None = None) -> Trace:
         memory = {"peak memory": made["peak_memory_mb"], "of the GPU": made["peak_gpu_memory_mb"]}
         used = [f"{name} {amount:,} MB" for name, amount in memory.items() if amount is not None]
         energy = [f"energy of the {name}: {joules:,} J" for name, joules in made["joules"].items()]
+        host = f"{made['host']}: " if made["host"] else ""
         return Trace(
             path=result,
             record=record,
@@ -154,7 +155,7 @@ def read_trace(path: Path, run: Run | None = None) -> Trace:
             settings=[model, *settings],
             inputs=_inputs(run, made["inputs"], record.get("suite", ""), record.get("task", "")),
             code=f"convnova {made['convnova']}, {commit}{', WITH UNCOMMITTED CHANGES' if made['dirty'] else ''}",
-            machine=f"{made['host']}: {hardware['processor']}, {hardware['cores']} cores ({hardware['threads']} used), "
+            machine=f"{host}{hardware['processor']}, {hardware['cores']} cores ({hardware['threads']} used), "
             f"{hardware['memory_gb']} GB, {hardware['gpu'] or 'no GPU'}",
             packages=f"python {made['python']}, {_pairs(made['packages'])}",
             cost=[

@@ -75,10 +75,12 @@ class Provenance:
     Attributes:
         inputs: name of each file read, to its `path` and `sha256`.
         fingerprint: hash of the settings.
+        host: the machine's name, if it shall be in results.
     """
 
     inputs: dict[str, dict[str, str]] = field(default_factory=dict)
     fingerprint: str = ""
+    host: str = ""
     started: float = field(default_factory=time.time)
     joules_before: float = field(default_factory=joules)
 
@@ -97,7 +99,7 @@ class Provenance:
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "python": platform.python_version(),
             "packages": {name: version(name) for name in PACKAGES},
-            "host": platform.node(),
+            "host": self.host,
             "hardware": hardware(),
             "precision": precision,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.started)),

@@ -34,6 +34,8 @@ def test_addresses_are_made_from_bases_and_the_revision():
         ({"files": {"a": {"urls": ["ftp://x.org/a"]}}}, "files.a.urls.0 = 'ftp://x.org/a'"),
         ({"files": {"a": {"urls": [URL], "md5": "12"}}}, "files.a.md5 = '12'"),
         ({"base": ["https://x.example/a"]}, "base.0 = 'https://x.example/a'"),
+        ({"base": ["https://me:word@x.example/"]}, "base.0: .*password"),
+        ({"files": {"a": {"urls": [URL + "&token=word"]}}}, "files.a.urls.0: .*password"),
         ({"files": {"a": {}}}, "files.a: .*`urls`"),
         ({"files": {"../a": {"urls": [URL]}}}, "files.../a: .*inside"),
         ({"files": {"/a": {"urls": [URL]}}}, "files./a: .*inside"),
@@ -45,7 +47,7 @@ def test_a_mistake_in_the_registry_is_named_on_one_line(tmp_path, change, named)
     path.write_text(json.dumps({"hg38": {**SOURCE, "files": {"a": {"urls": [URL]}}, **change}}))
     with pytest.raises(ConvNovaError, match=f"^{path}: hg38(.|: ){named}") as caught:
         load_sources(path)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "word" not in str(caught.value).replace("password", "")
 
 
 def test_the_registry_has_every_file_of_the_paper_each_with_an_address_of_its_own():

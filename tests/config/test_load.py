@@ -51,6 +51,8 @@ def test_the_run_is_named_after_its_file_and_models_follow_from_the_genome():
         ({"genome": 3}, "genome = 3: "),
         ({"genome": {"fasta": "g.fa", "valid": ["I"], "test": ["I"]}}, "genome: .*'I'.*valid.*test"),
         ({"data": 3}, "data: .*folder.*3"),
+        ({"mirror": "https://me:secret@host/a"}, "mirror: .*without a password.*netrc"),
+        ({"mirror": "https://host/a?api_key=secret"}, "mirror: .*token"),
         ({"search": {"training": {"rl": [1]}}}, r"search.training.rl = \[1\]: .*'lr'"),
         ({"recipes": "nowhere"}, "recipes: .*<suite>/<task>/<model>.yaml.*'nowhere'"),
     ],
@@ -60,7 +62,7 @@ def test_a_mistake_is_named_with_file_key_value_and_the_nearest_right_one(tmp_pa
     path.write_text(yaml.safe_dump(own_config(**changes)))
     with pytest.raises(ConvNovaError, match=f"^{path}: {named}") as caught:
         load_config(path, CATALOGUE)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
 
 
 def test_of_several_files_the_last_with_the_mistake_is_named(tmp_path):

@@ -1,14 +1,17 @@
 """A resolved run: its jobs, what their numbers depend on, its pretrainings and where its files lie."""
 
 import itertools
+import platform
 from pathlib import Path
 
 import pytest
 from own_config import CATALOGUE, own_config
 
+from convnova.cli.train import _provenance
 from convnova.config.load import load
 from convnova.config.run import Job
 from convnova.errors import ConvNovaError
+from convnova.runs.provenance_table import provenance_frame
 
 JOB = Job("mine", "H3", "convnova_scratch", "heldout", 2)
 SUITES = ["nucleotide_transformer", "genomic_benchmarks"]
@@ -28,6 +31,14 @@ def test_jobs_and_defaults_of_a_small_config():
     assert config.backbones() == {} and not config.offline and config.pretrain.length == 1024
 
 
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_a_result_names_its_machine_only_if_that_is_asked_for(is_asked):
+    provenance, _ = _provenance(resolved(host=is_asked), "hash", {}, Path("out"))
+    described = provenance.describe("float32")
+    assert described["host"] == (platform.node() if is_asked else "")
+    assert provenance_frame({JOB: described})["machine"][0].startswith(f"{platform.node()}: ") == is_asked
+
+
 def test_the_seeds_of_cross_validation_are_the_folds_of_the_suite():
     jobs = resolved(protocols=["cv", "heldout"], seeds=[7], suites__mine__folds=4).jobs()
     assert [(job.protocol, job.seed) for job in jobs] == [*(("cv", k) for k in (1, 2, 3, 4)), ("heldout", 7)]
@@ -39,6 +50,7 @@ def test_the_seeds_of_cross_validation_are_the_folds_of_the_suite():
         ({"seeds": [1, 1]}, r"seeds = \[1, 1\].* once"),
         ({"protocols": ["cv", "cv"]}, "protocols = .* once"),
         ({"seeds": []}, r"seeds = \[\].* at least 1"),
+        ({"finetune": {"lr": float("inf")}}, "finetune.lr = inf.* finite"),
         ({"models": ["convnova"]}, "'convnova'.* `genome`"),
         ({"ablation": {"baseline": "third"}}, "ablation.* found third"),
         ({"ablation": {"baseline": "convnova_scratch", "compare_to": {"a": "convnova_scratch"}}}, "found a$"),

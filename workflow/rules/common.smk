@@ -1,4 +1,5 @@
 # What the other files share: the resolved config, folders, and the names that wildcards stand for.
+import json
 import os
 import sys
 from pathlib import Path
@@ -18,7 +19,8 @@ try:
     # Snakemake has read these files, and of a key that is there twice it keeps the last.
     for file in FILES if workflow.is_main_process else []:
         read_yaml(file)
-    RUN = load(config, FILES, CATALOGUE)
+    # And it makes dates of texts that look like one.
+    RUN = load(json.loads(json.dumps(config, default=str)), FILES, CATALOGUE)
     if workflow.is_main_process:
         from convnova.runs.validate import check_files, disk_for_weights, validate
 
