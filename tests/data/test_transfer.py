@@ -3,6 +3,7 @@
 The servers are real ones on the loopback interface. Every lie that we know of is in `tests/faults/downloads.py`.
 """
 
+import base64
 import gzip
 import hashlib
 import io
@@ -258,6 +259,20 @@ def test_proxies_of_the_environment_are_used(server, out, monkeypatch):
     monkeypatch.setenv("no_proxy", "")
     fetch([server.put("http://data.example/a", BODY)], out)
     assert out.read_bytes() == BODY
+
+
+def test_a_password_of_the_users_netrc_is_sent_to_its_machine_alone(server, out, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password word\nmachine other login you password no\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    seen = []
+
+    def answers(handler, body):
+        seen.append(handler.headers["Authorization"])
+        well(handler, body)
+
+    fetch([server.put("/a", BODY, answers)], out)
+    fetch([server.put("/a", BODY, answers).replace("127.0.0.1", "localhost")], out)
+    assert seen == ["Basic " + base64.b64encode(b"me:word").decode(), None]
 
 
 def test_https_never_leads_to_http(server, out, tmp_path, monkeypatch):
