@@ -67,6 +67,7 @@ def test_labels_of_bases(tmp_path, parts, labels):
         ("I . CDS 5 9 . . 0 Parent=a", "line 1: .*strand.*'[.]'"),
         ("I . CDS 5 9 . + 0 ID=a", "line 1: .*Parent.*'ID=a'"),
         ("I . CDS 5 900 . + 0 Parent=a", "line 1: .*within I.* 200 bases"),
+        (f"I . CDS 5 {'9' * 5_000} . + 0 Parent=a", "line 1: .*nine columns"),
         ("II . CDS 5 9 . + 0 Parent=a", "line 1: .*chromosome.*'II'"),
     ],
 )

@@ -69,6 +69,7 @@ GOOD = ">chr1\n" + "ACGT" * 100 + "\n"
     ("fasta", "bed", "message"),
     [
         (">chr1\nACGT\nACGT\n>prot text\nACGT\nMLEK\n", "", "found 'L' in line 6, record 'prot'; .*protein"),
+        (">chr1\nACGT\n>__metadata__\nAC\n", "", "another name for every record, found a reserved name in line 3"),
         (">chr1\nACGT\n>chr2\nAC\n>chr1 again\nACGT\n", "", "found 'chr1' a second time in line 5"),
         (">chr1\nACGT\n> \nACGT\n", "", "found none in line 3"),
         (">chr1\n>chr2\nACGT\n", "", "found none for 'chr1' in line 1"),
@@ -94,6 +95,22 @@ def test_a_wrong_fasta_or_bed_leaves_what_was_there(tmp_path, fasta, bed, messag
         assert "\n" not in str(error.value)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bed", "a.fa", "out"]
+
+
+def test_the_intervals_are_those_that_are_known_and_stay_those_that_were_written(tmp_path):
+    fasta, bed = write_fasta(tmp_path / "a.fa", {"chr1": "ACGT" * 50}), tmp_path / "a.bed"
+    bed.write_text("chr1\t0\t90\ttrain\n#hr1\t90\t95\tvalid\nchr1\t95\t100\tvalid\nchr1\t100\t110\ttest\n")
+    with pytest.raises(ConvNovaError, match="a.bed: expected 4 intervals as published, found 3"):
+        tokenize_genome(fasta, tmp_path / "out", bed, rows=4)
+    tokenize_genome(fasta, tmp_path / "out", bed, rows=3)
+    metadata = array_file.read_metadata(tmp_path / "out/genome.safetensors")
+    assert (metadata["read"], metadata["skipped"]) == (3, {"comment lines of a.bed": 1})
+    assert read_intervals(tmp_path / "out")["valid"] == [("chr1", 95, 100, "valid")]
+    written = tmp_path / "out/intervals.tsv"
+    for change in (written.unlink, lambda: written.write_text("chrom\tstart\tend\tsplit\nchr1\t0\t90\ttrain\n")):
+        change()
+        with pytest.raises(ConvNovaError, match="intervals.tsv: .*make both again"):
+            read_intervals(tmp_path / "out")
 
 
 def test_overlap_of_splits_is_reported(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Tokenized tasks: what is in them, what is reported, and what is refused."""
 
 import itertools
+import zipfile
 
 import numpy as np
 import pytest
@@ -48,6 +49,7 @@ def test_classes(tmp_path, capsys):
     assert list(task.metadata["splits"]["test"]) == ["rows", "longest", "longer", "others"]
     hashes = {role: {"name": path.name, "sha256": sha256(path)} for role, path in files.items()}
     assert task.metadata["inputs"] == hashes
+    assert task.metadata["read"] == {"train.csv": 3, "valid.csv": 1, "test.csv": 1} and not task.metadata["skipped"]
     lines = capsys.readouterr().err
     for part in ("3 rows of 1 to 4 bases", "1 letters other than A, C, G, T and N, read as N", "2 rows longer"):
         assert f"train: {part}" in lines
@@ -162,6 +164,31 @@ def test_letters_and_rows_are_counted_through_all_pieces(tmp_path, monkeypatch, 
     files = dict.fromkeys(("train", "test"), tmp_path / "train.bed")
     with pytest.raises(ConvNovaError, match="train.bed row 5: .*classes a, c, found the label 'b'"):
         tokenized(tmp_path, Task(classes=["a", "c"]), "bed", files, genome)
+
+
+def test_what_is_read_of_each_file_and_passed_over_is_counted(tmp_path, genome, capsys):
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.bed").write_text("# one\n\nchr1\t0\t4\ta\n#hr1\t4\t8\ta\ntrack x\nchr2\t0\t4\tb\n")
+    files = {split: tmp_path / f"{split}.bed" for split in ("train", "test")}
+    metadata = tokenized(tmp_path, Task(), "bed", files, genome).metadata
+    assert metadata["read"] == {"train.bed": 2, "test.bed": 2}
+    assert metadata["skipped"] == {f"comment lines of {split}.bed": 3 for split in ("train", "test")}
+    assert "3 comment lines of train.bed passed over" in capsys.readouterr().err
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in (
+            "x/train/b/1.txt",
+            "x/train/b/2.txt",
+            "x/train/c/1.txt",
+            "x/test/b/1.txt",
+            "x/test/c/1.txt",
+            "x/y",
+        ):
+            archive.writestr(name, "ACGT")
+    metadata = tokenized(tmp_path, Task(), "genomic_benchmarks", {"archive": tmp_path / "a.zip"}).metadata
+    assert metadata["read"] == {
+        f"a.zip:{part}": 1 + (part == "train/b") for part in ("train/b", "train/c", "test/b", "test/c")
+    }
+    assert metadata["skipped"] == {"files of a.zip that are no part of a split": 1}
 
 
 def test_a_folder_of_intervals_is_hashed_file_by_file(tmp_path, genome):

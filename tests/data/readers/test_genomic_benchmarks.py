@@ -100,6 +100,48 @@ def test_damaged_and_hostile_archives(tmp_path):
     refuse("a.tar.gz: .*truncated or damaged", "genomic_benchmarks", files, GENOME)
 
 
+def test_a_zip_that_hides_files(tmp_path):
+    """The entries of its directory, of 64 bytes each, are one less by a bit; or the last is the comment of another."""
+    path = tmp_path / "a.zip"
+    whole = write_zip(
+        path, {f"x/train/b/{n}a.txt": "ACGT" for n in range(4)} | {f"x/test/b/{n}a.txt": "A" for n in "12"}
+    )
+    content = bytearray(whole.read_bytes())
+    last = content.rindex(b"PK\x01\x02")
+    before = content.rindex(b"PK\x01\x02", 0, last)
+    content[before + 32 : before + 34] = (content.rindex(b"PK\x05\x06") - last).to_bytes(2, "little")
+    path.write_bytes(content)
+    refuse("a.zip: .*5 of 6 files", "genomic_benchmarks", {"archive": path})
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("x/train/b/1.txt", "ACGT")
+    refuse("a.zip: .*compression method 12 of .*unpack it", "genomic_benchmarks", {"archive": path})
+
+
+def test_a_tar_that_ends_before_its_end(tmp_path):
+    """Each of these read 1 of 2 files, or none of a link, and was the same to `tarfile` as a whole one."""
+    path, table = tmp_path / "a.tar", HEADER.encode()
+    with tarfile.open(path, "w") as archive:
+        for split in ("train", "test"):
+            entry = tarfile.TarInfo(f"{split}/a.csv")
+            entry.size = len(table)
+            archive.addfile(entry, io.BytesIO(table))
+    whole = path.read_bytes()
+    second = whole.index(b"test/a.csv")
+    for content, message in (
+        (whole[:second] + b"b" + whole[second + 1 :], "no header at byte 1,024"),
+        (whole[:second], "last two blocks are missing"),
+        (whole[: second + 1024], "last two blocks are missing"),
+        (whole[:second] + bytes(512) + whole[second:], "no header at byte 1,024"),
+    ):
+        path.write_bytes(content)
+        refuse(f"a.tar: .*{message}", "genomic_benchmarks", {"intervals": path}, GENOME)
+    with tarfile.open(path, "w") as archive:
+        entry = tarfile.TarInfo("train/a.csv")
+        entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(entry)
+    refuse("a.tar: .*a link", "genomic_benchmarks", {"intervals": path}, GENOME)
+
+
 def test_the_225_intervals_of_the_first_megabase_base_for_base(shared, tmp_path):
     """The true sequences of every human interval in hg38 chr1:0-1,000,000, seven datasets."""
     with gzip.open(shared / "data/genomic_benchmarks_derived_chr1_1Mb/sequences.csv.gz", "rt") as stream:
