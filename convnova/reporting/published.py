@@ -61,9 +61,9 @@ class Comparison(NamedTuple):
     def caption(self) -> str:
         """With what a table compares, and when its numbers agree."""
         rival = (
-            f" Published is {self.rival}; half the interval over test rows is added, as squares." if self.rival else ""
+            f" Published is {self.rival}: the 95% intervals of our mean over seeds and over test rows count instead."
         )
-        return f"Published: {self.table}, compared with {self.protocol}. {AGREEMENT}{rival}"
+        return f"Published: {self.table}, compared with {self.protocol}. {AGREEMENT}{rival if self.rival else ''}"
 
 
 COMPARISONS = {
@@ -156,14 +156,14 @@ def tolerance(scores: np.ndarray, half_interval: float, spread: float, is_rival:
     Returns:
         The largest of half a printed digit, the published spread, and our own uncertainty. That is the 95% prediction
         interval for one more value, t(0.975, n - 1) sd sqrt(1 + 1/n); of fewer than three seeds `half_interval`;
-        beside a rival the root of the sum of both squares.
+        beside a rival the interval of our mean, t sd / sqrt(n), and `half_interval`, added as squares.
     """
     ours = half_interval
     if len(scores) >= ENOUGH_SEEDS:
         from scipy.special import stdtrit
 
         quantile = stdtrit(len(scores) - 1, 0.975)
-        ours = float(quantile * np.std(scores, ddof=1) * np.sqrt(1 + 1 / len(scores)))
+        ours = float(quantile * np.std(scores, ddof=1) * np.sqrt((0 if is_rival else 1) + 1 / len(scores)))
         ours = math.hypot(ours, half_interval) if is_rival else ours
     return math.nan if np.isnan(ours) else float(np.nanmax([ours, spread, HALF_A_DIGIT]))
 

@@ -86,7 +86,7 @@ def test_a_model_that_a_table_of_rivals_has_not_stands_beside_the_rival(publishe
 
 def test_beside_a_rival_the_noise_of_the_test_rows_counts_too():
     assert tolerance(np.full(3, 0.8), 0.06, math.nan, is_rival=True) == 0.06
-    seeds = tolerance(np.array([0.80, 0.81, 0.82]), 0.5, math.nan)
+    seeds = 4.302653 * 0.01 / math.sqrt(3)  # t(0.975, 2) of any table
     assert tolerance(np.array([0.80, 0.81, 0.82]), 0.06, math.nan, True) == pytest.approx((seeds**2 + 0.06**2) ** 0.5)
 
 
