@@ -3,6 +3,8 @@
 import pytest
 from reading import GENOME, refuse, save
 
+from convnova.data.readers import deepsea
+
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
@@ -54,7 +56,8 @@ from reading import GENOME, refuse, save
         ("genomic_benchmarks", "0,chr1,0,4\n", "line 2: expected a table: 5 columns in the header, 4 here"),
     ],
 )
-def test_wrong_text(tmp_path, name, text, message):
+def test_wrong_text(tmp_path, monkeypatch, name, text, message):
+    monkeypatch.setattr(deepsea, "WINDOWS_A_PIECE", 1)
     if name == "genomic_benchmarks":
         save(tmp_path / "train/a.csv.gz", "id,region,start,end,strand\n" + text)
         files = {"intervals": tmp_path}
