@@ -15,8 +15,8 @@ from convnova.errors import ConvNovaError
 
 SECONDS = 300
 """Until the next piece must be there."""
-MEMORY = 8 << 30
-"""Bytes that reading may take, and as many times more as a file of this size would fit in."""
+MEMORY, TIMES = 8 << 30, 8
+"""Bytes that reading may take: so many, and so many times the file's size."""
 
 
 def apart(read: Callable[..., Iterator[Any]], path: Path, *arguments: Any) -> Iterator[Any]:
@@ -42,6 +42,7 @@ def apart(read: Callable[..., Iterator[Any]], path: Path, *arguments: Any) -> It
             if error:
                 raise error
             if item is None:
+                process.join(SECONDS)
                 return
             yield item
     except EOFError:
@@ -56,7 +57,8 @@ def apart(read: Callable[..., Iterator[Any]], path: Path, *arguments: Any) -> It
 
 
 def _send(sender: Connection, read: Callable[..., Iterator[Any]], path: Path, *arguments: Any) -> None:
-    memory, most = MEMORY + 8 * path.stat().st_size, resource.getrlimit(resource.RLIMIT_DATA)[1]
+    taken, most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10, resource.getrlimit(resource.RLIMIT_DATA)[1]
+    memory = taken + MEMORY + TIMES * path.stat().st_size
     try:
         if most == resource.RLIM_INFINITY or memory < most:
             resource.setrlimit(resource.RLIMIT_DATA, (memory, most))

@@ -22,29 +22,26 @@ def members(path: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
         ConvNovaError: a name leaves the archive's folder; the archive is damaged, ends early, has a password, a link
             or an unusual compression, or unpacks to more than `unpack_limit`.
     """
-    limit = left = float("inf") if path.is_dir() else unpack_limit(path)
-    source = _in_folder if path.is_dir() else _in_zip if zipfile.is_zipfile(path) else _in_tar
+    if path.is_dir():
+        for file in sorted(file for file in path.rglob("*") if file.is_file()):
+            with open_bytes(file) as stream:
+                yield PurePosixPath(file.relative_to(path).as_posix()), stream
+        return
+    limit = left = unpack_limit(path)
     try:
-        for name, size, content in source(path):
+        for name, size, content in _in_zip(path) if zipfile.is_zipfile(path) else _in_tar(path):
             inside, left = PurePosixPath(name), left - size
             if left < 0:
                 found = f"files of more than {limit:,} bytes in {path.stat().st_size:,}"
                 raise ConvNovaError(f"{path}: expected an archive of data, found {found}; do not trust it")
             if inside.is_absolute() or ".." in inside.parts or "\\" in name:
                 raise ConvNovaError(f"{path}: expected names within the archive, found {name!r}; do not trust it")
-            with unpacked(content, f"{path}:{name}", unpack_limit(path)) as stream:
+            with unpacked(content, f"{path}:{name}", limit) as stream:
                 yield inside, stream
     except RuntimeError as error:  # zipfile: a password, or an unusual compression
         raise ConvNovaError(f"{path}: expected a zip to read, found: {error}; unpack it to a folder") from error
     except (*DAMAGE, OSError) as error:
         raise damaged(path, error) from error
-
-
-def _in_folder(path: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
-    for file in sorted(path.rglob("*")):
-        if file.is_file():
-            with file.open("rb") as content:
-                yield file.relative_to(path).as_posix(), 0, content
 
 
 def _in_zip(path: Path) -> Iterator[tuple[str, int, IO[bytes]]]:

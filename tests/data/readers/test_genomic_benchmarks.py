@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from reading import GENOME, read, refuse, save, spelled
 
+from convnova.data import unpack
 from convnova.data.genome import read_genome, tokenize_genome
 
 HEADER = "id,region,start,end,strand\n"
@@ -67,6 +68,12 @@ def test_intervals_in_folder_zip_and_tar(tmp_path):
     for path in (folder, zipped, tmp_path / "a.tar.gz"):
         assert by_class({"intervals": path}, GENOME) == expected
     refuse("expected a genome", "genomic_benchmarks", {"intervals": folder})
+
+
+def test_a_file_in_a_folder_may_be_as_large_as_it_likes(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpack, "UNPACKED_BYTES", 1)
+    folder = write_tables(tmp_path / "x", {"train/a.csv": "0,chr1,0,4,+\n" * 70_000})
+    assert len(by_class({"intervals": folder}, GENOME)["train/a"]) == 70_000
 
 
 def with_password(content):
