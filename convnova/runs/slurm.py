@@ -29,6 +29,7 @@ PROFILE_KEYS = {
 
 SECONDS_TO_END = 90
 SECONDS_TO_ANSWER = 120
+SECONDS_BETWEEN_PINGS = 10
 
 
 def sbatch_options(resources: Mapping[str, Any], threads: int) -> dict[str, Any]:
@@ -93,6 +94,29 @@ def _ask(*words: str) -> subprocess.CompletedProcess:
     if done.returncode and "ontact slurm controller" in done.stderr:
         raise ConvNovaError(no_answer)
     return done
+
+
+class Controller:
+    """Whether Slurm's controller answers; what changes is said once.
+
+    Its absence is no failure: running jobs go on without it, and queries and submissions can wait.
+    """
+
+    answers = True
+
+    def note(self, answers: bool) -> None:
+        """Say it if the controller is away now, or back."""
+        if answers != self.answers:
+            away = "does not answer; running jobs go on and this waits, so leave it running; see `scontrol ping`"
+            log(f"slurm: the controller {'answers again' if answers else away}")
+        self.answers = answers
+
+    def wait(self) -> None:
+        """Return when the controller answers."""
+        while subprocess.run(["scontrol", "ping"], capture_output=True).returncode:
+            self.note(False)
+            time.sleep(SECONDS_BETWEEN_PINGS)
+        self.note(True)
 
 
 def _refusal(rule: str, options: dict[str, Any], words: list[str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from convnova.errors import ConvNovaError
-from convnova.runs.slurm import check_slurm, keep_results, restore_results, sbatch_options
+from convnova.runs.slurm import Controller, check_slurm, keep_results, restore_results, sbatch_options
 
 SBATCH = """
 case "$*" in
@@ -92,6 +92,21 @@ def test_jobs_that_do_not_end_and_a_controller_that_does_not_answer_are_errors(c
 
 
 @pytest.mark.parametrize("weights", [False, True])
+def test_a_controller_that_is_away_is_said_once_and_waited_for(calls, monkeypatch, capsys):
+    monkeypatch.setattr("convnova.runs.slurm.SECONDS_BETWEEN_PINGS", 0)
+    (calls.parent / "scontrol").write_text(f"#!/bin/sh\necho ping >> {calls}\n[ $(wc -l < {calls}) -gt 3 ]\n")
+    (calls.parent / "scontrol").chmod(0o755)
+    controller = Controller()
+    controller.note(True)
+    controller.wait()
+    away, back = capsys.readouterr().err.splitlines()
+    assert "does not answer" in away and "`scontrol ping`" in away and "answers again" in back
+    assert calls.read_text().count("ping") == 4
+    for answers in (False, False, True, True):
+        controller.note(answers)
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
 def test_results_that_snakemake_deleted_are_taken_back_if_settings_and_inputs_are_the_same(tmp_path, weights):
     names = ["log.csv", "metrics.json", "predictions.parquet"] + weights * ["weights.json", "weights.safetensors"]
     for name in names:

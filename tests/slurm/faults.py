@@ -168,6 +168,9 @@ def controller_away(run: Run, number: int = signal.SIGTERM) -> None:
     run.slurm.stop_controller(number)
     time.sleep(30)
     run.slurm.start_controller()
+    run.end()
+    said = [line for line in (run.folder / "main.log").read_text().splitlines() if "slurm: the controller" in line]
+    assert [line.rpartition("controller ")[2][:7] for line in said] == ["does no", "answers"], said
 
 
 def controller_killed(run: Run) -> None:

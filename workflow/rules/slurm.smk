@@ -14,13 +14,31 @@ def slurm_requests():
 
 def check_slurm():
     """Exit where Slurm would not take a job, and end what an earlier run left there."""
-    import snakemake_executor_plugin_slurm as plugin
-    from convnova.runs import slurm
+    from convnova.runs.slurm import check_slurm
 
+    try:
+        check_slurm(slurm_requests(), Path.cwd())
+    except ConvNovaError as error:
+        sys.exit(str(error))
+
+
+def watch_slurm():
+    """Wait for a controller that is away: the plugin would say nothing, or count submissions as failed jobs."""
+    import snakemake_executor_plugin_slurm as plugin
+    from convnova.runs.slurm import Controller
+
+    controller, query, submit = Controller(), plugin.query_job_status, plugin.Executor.run_job
+
+    async def query_and_note(command, logger):
+        found = await query(command, logger)
+        controller.note(found[0] is not None)
+        return found
+
+    def submit_when_it_answers(executor, job):
+        controller.wait()
+        submit(executor, job)
+
+    plugin.query_job_status, plugin.Executor.run_job = query_and_note, submit_when_it_answers
     # Once the controller has not answered, the plugin would ask sacct, which without accounting never answers.
     if workflow.executor_settings.status_command == "squeue":
         plugin.is_query_tool_available = lambda name: False
-    try:
-        slurm.check_slurm(slurm_requests(), Path.cwd())
-    except ConvNovaError as error:
-        sys.exit(str(error))
