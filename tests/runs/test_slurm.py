@@ -91,7 +91,6 @@ def test_jobs_that_do_not_end_and_a_controller_that_does_not_answer_are_errors(c
         check_slurm([("all", {})], Path.cwd())
 
 
-@pytest.mark.parametrize("weights", [False, True])
 def test_a_controller_that_is_away_is_said_once_and_waited_for(calls, monkeypatch, capsys):
     monkeypatch.setattr("convnova.runs.slurm.SECONDS_BETWEEN_PINGS", 0)
     (calls.parent / "scontrol").write_text(f"#!/bin/sh\necho ping >> {calls}\n[ $(wc -l < {calls}) -gt 3 ]\n")
@@ -107,6 +106,7 @@ def test_a_controller_that_is_away_is_said_once_and_waited_for(calls, monkeypatc
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
+@pytest.mark.parametrize("weights", [False, True])
 def test_results_that_snakemake_deleted_are_taken_back_if_settings_and_inputs_are_the_same(tmp_path, weights):
     names = ["log.csv", "metrics.json", "predictions.parquet"] + weights * ["weights.json", "weights.safetensors"]
     for name in names:
