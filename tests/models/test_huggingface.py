@@ -195,63 +195,35 @@ TOKENS = {
 """How the sequence falls into tokens, by hand."""
 
 
-def spans(settings: dict) -> list[int]:
-    """Of its tokens."""
-    return [len(token) for token in TOKENS[Path(settings["path"]).name].split()]
-
-
-def test_a_base_has_the_vector_of_its_token(settings):
-    torch.manual_seed(0)
-    model = Backbone(Config(**settings)).eval()
-    features = model(tokens_of(SEQUENCE))[0]
-    assert features.shape == (28, 16)
-    widths = spans(settings)
-    starts = [sum(widths[:i]) for i in range(len(widths))]
-    for start, width in zip(starts, widths, strict=True):
-        assert all(torch.equal(features[start], features[start + i]) for i in range(width))
-    if widths[0] > 1:
-        assert not torch.equal(features[starts[0]], features[starts[1]])
-
-
-def test_the_mean_is_that_of_transformers_over_tokens_without_special_ones(settings):
-    model, path = build_predictor("huggingface", settings, "classes", 3, 40).eval(), settings["path"]
-    where = {"trust_remote_code": settings.get("remote_code", False)}
-    tokenizer = transformers.AutoTokenizer.from_pretrained(path, **where)
-    network = getattr(transformers, settings.get("loader", "AutoModel")).from_pretrained(path, **where).eval()
-    ids = torch.tensor([tokenizer(SEQUENCE)["input_ids"]])
+def test_features_are_those_of_transformers(settings):
+    """Of a base the vector of its token, of a sequence the mean or the largest over its tokens; no special ones."""
+    name, where = Path(settings["path"]).name, {"trust_remote_code": settings.get("remote_code", False)}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(settings["path"], **where)
+    loader = getattr(transformers, settings.get("loader", "AutoModel"))
+    network = loader.from_pretrained(settings["path"], **where).eval()
+    ids, spans = torch.tensor([tokenizer(SEQUENCE)["input_ids"]]), [len(token) for token in TOKENS[name].split()]
     output = network(ids, output_hidden_states=True)
-    hidden = output.hidden_states[-1] if "ForMaskedLM" in type(network).__name__ else output[0]
-    first = {"esm": 1, "bert": 1, "mamba": 0, "custom": 0}[Path(settings["path"]).name]
-    kept = hidden[0, first : first + len(spans(settings))]
-    assert ids.shape[1] > len(kept)
-    torch.testing.assert_close(model.pooled(tokens_of(SEQUENCE))[0], kept.mean(0), atol=1e-5, rtol=1e-5)
+    hidden = output.hidden_states[-1] if name == "esm" else output[0]
+    first = {"esm": 1, "bert": 1, "mamba": 0, "custom": 0}[name]
+    tokens = hidden[0, first : first + len(spans)]
+    assert ids.shape[1] > len(tokens) and tokens.std(0).min() > 0
+    model, close = Backbone(Config(**settings)).eval(), {"atol": 1e-5, "rtol": 1e-5}
+    torch.testing.assert_close(model(tokens_of(SEQUENCE))[0], tokens.repeat_interleave(torch.tensor(spans), 0), **close)
+    for pooling, expected in (("mean", tokens.mean(0)), ("max", tokens.amax(0))):
+        model = build_predictor("huggingface", settings, "classes", 3, 40, pooling=pooling).eval()
+        torch.testing.assert_close(model.pooled(tokens_of(SEQUENCE))[0], expected, **close)
 
 
 @pytest.mark.parametrize("kind, head", [("classes", "linear"), ("classes", "cnn"), ("per_base", "linear")])
-def test_a_padded_batch_gives_what_single_sequences_give(settings, kind, head):
+def test_a_padded_batch_in_any_order_gives_what_single_sequences_give(settings, kind, head):
     torch.manual_seed(0)
     model = build_predictor("huggingface", settings, kind, 3, 40, head=head).eval()
-    sequences = [SEQUENCE, "ACGTTGCAAT", "GATTACAGATTACAC"]
-    together = model(tokens_of(*sequences))
-    for row, sequence in enumerate(sequences):
-        alone = model(tokens_of(sequence))[0]
-        torch.testing.assert_close(together[row, : len(alone)], alone, atol=1e-5, rtol=1e-5)
-
-
-def test_the_order_of_a_batch_does_not_matter(settings):
-    torch.manual_seed(0)
-    model = build_predictor("huggingface", settings, "classes", 3, 40).eval()
-    tokens, order = tokens_of(SEQUENCE, "ACGTTGCAAT", "GATTACAGATTACAC", SEQUENCE[::-1]), torch.tensor([2, 0, 3, 1])
-    for features in (model.backbone, model.pooled):
-        torch.testing.assert_close(features(tokens[order]), features(tokens)[order], atol=1e-5, rtol=1e-5)
-
-
-def test_the_largest_of_a_sequence_is_that_of_its_tokens(settings):
-    torch.manual_seed(0)
-    model = build_predictor("huggingface", settings, "classes", 3, 40, pooling="max").eval()
-    tokens = tokens_of(SEQUENCE, "ACGTTGCAAT")
-    largest = torch.stack([vectors.amax(0) for vectors in model.backbone.vectors(tokens)[0]])
-    torch.testing.assert_close(model(tokens), model.head(largest), atol=1e-5, rtol=1e-5)
+    sequences = [SEQUENCE, "ACGTTGCAAT", "GATTACAGATTACAC", SEQUENCE[::-1]]
+    alone = [model(tokens_of(sequence))[0] for sequence in sequences]
+    for order in ([0, 1, 2, 3], [2, 0, 3, 1]):
+        together = model(tokens_of(*(sequences[row] for row in order)))
+        for line, row in zip(together, order, strict=True):
+            torch.testing.assert_close(line[: len(alone[row])], alone[row], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("file, kind", [("config.json", "AutoModel"), ("tokenizer_config.json", "AutoTokenizer")])
@@ -282,17 +254,14 @@ def test_fine_tuning_reaches_the_network_and_frozen_does_not(settings, frozen):
     model = build_predictor("huggingface", settings, "classes", 2, 40, frozen=frozen)
     tokens, labels = tokens_of(SEQUENCE, SEQUENCE[::-1], "ACGTTGCAAT"), torch.tensor([0, 1, 1])
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-2)
-    losses = []
-    before = {name: tensor.clone() for name, tensor in model.backbone.state_dict().items()}
+    before, losses = {name: tensor.clone() for name, tensor in model.backbone.state_dict().items()}, []
     for _ in range(12):
-        loss = F.cross_entropy(model(tokens), labels)
+        losses.append(F.cross_entropy(model(tokens), labels))
         optimizer.zero_grad()
-        loss.backward()
+        losses[-1].backward()
         optimizer.step()
-        losses.append(float(loss.detach()))
     assert losses[-1] < losses[0]
-    after = model.backbone.state_dict()
-    assert all(torch.equal(after[name], before[name]) for name in before) == frozen
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.backbone.state_dict().items()) == frozen
 
 
 def test_a_tokenizer_of_overlapping_words_is_refused_before_any_job(tmp_path):
