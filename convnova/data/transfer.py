@@ -262,10 +262,15 @@ class Transfer:
         known: dict[str, Any] = {}
         with suppress(ConvNovaError):
             known = read_json(self.state)
+        is_whole = known.keys() == {"url", "total", *VALIDATORS} and all(str(it).isprintable() for it in known.values())
         start = self.part.stat().st_size if self.part.exists() else 0
         etag = str(known.get("ETag") or "W/")  # a weak one does not vouch for every byte
         validator = known.get("Last-Modified") if etag.startswith("W/") else etag
-        if known.get("url") != without_secrets(url) or not (validator or self.checksum and known.get("total")):
+        if (
+            not is_whole
+            or known["url"] != without_secrets(url)
+            or not (validator or self.checksum and known.get("total"))
+        ):
             return 0, {}, {}
         headers = {"Range": f"bytes={start}-"} if start else {}
         return start, headers | ({"If-Range": str(validator)} if start and validator else {}), known

@@ -149,6 +149,21 @@ def test_what_a_killed_process_left_or_came_from_another_address_is_not_taken_fo
         assert out.read_bytes() == OTHER
 
 
+@pytest.mark.parametrize("lost", [None, "ETag", "total"])
+@pytest.mark.parametrize(
+    "damage",
+    [{}, {"total": "7"}, {"total": None}, {"ETag": '"a\r\nX: 1"'}, {"ETag": 7}, {"Last-Modified": [{}]}],
+    ids=str,
+)
+def test_a_damaged_state_of_a_download_costs_no_more_than_the_bytes_that_had_come(server, out, lost, damage):
+    interrupted(server, out)
+    state = out.with_name(out.name + ".part.json")
+    known = {key: value for key, value in json.loads(state.read_text()).items() if key != lost}
+    state.write_text(json.dumps(known | damage))
+    fetch([server.put("/a", BODY)], out)
+    assert out.read_bytes() == BODY
+
+
 def test_a_copy_that_breaks_off_is_not_continued_from_the_internet(server, out, tmp_path, monkeypatch):
     url = interrupted(server, out)
     place = tmp_path / "mirror" / url.removeprefix("http://")
