@@ -50,8 +50,11 @@ def read_audits(paths: Sequence[Path]) -> list[Audit]:
     """
     audits = [read_json(path) for path in paths]
     for path, audit in zip(paths, audits, strict=True):
-        if not {"suite", "task", "splits", "overlap"} <= set(audit):
-            raise ConvNovaError(f"{path}: expected an audit, found other JSON; make it with `convnova audit`")
+        try:
+            audit_table([audit], simulated=False)
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            message = f"expected an audit, found other JSON ({type(error).__name__}: {error})"
+            raise ConvNovaError(f"{path}: {message}; make it with `convnova audit`") from error
     return audits
 
 

@@ -1,6 +1,5 @@
 """The costs of a run's models side by side: one table, and a figure of score against cost."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from convnova.config.run import RunConfig
 from convnova.errors import ConvNovaError
+from convnova.files import read_json
 from convnova.reporting.figures import HAIRLINE, STYLE, WIDE, add_legend, empty_figure, nth_look, save
 from convnova.reporting.render import write
 from convnova.reporting.scores import read_scores
@@ -25,6 +25,7 @@ HEADS = {
     "training_memory_mb": "training, MB", "score": "mean score",
 }  # fmt: skip
 """Column of `cost.tsv` to its head in the table for reading."""
+TEXTS = ("model", "title", "device", "precision")
 NEEDS_MEMORY = [name for name in HEADS if name.endswith(("_per_second", "_mb"))]
 TSV_COLUMNS = ["model", *HEADS, "device", "precision", "threads", "out_of_memory"]
 
@@ -41,9 +42,14 @@ def read_costs(paths: list[Path]) -> Costs:
     costs = []
     for path in paths:
         try:
-            cost = json.loads(Path(path).read_text())
+            cost = read_json(path)
             costs.append(cost | {"receptive_field": cost["receptive_field"] or math.inf})
-        except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+            known = dict.fromkeys(HEADS) | cost
+            for name in (*TEXTS, "threads", *HEADS):
+                wanted = str if name in TEXTS else float | int | None
+                if not isinstance(known[name], wanted):
+                    raise TypeError(f"{name}: {known[name]!r}")
+        except (KeyError, TypeError) as error:
             raise ConvNovaError(f"{path}: expected what `convnova cost` writes: {error}; measure again") from error
     return costs
 

@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from convnova.config.run import RunConfig
 from convnova.config.schema import TableRow
 from convnova.errors import ConvNovaError
-from convnova.files import atomic
+from convnova.files import atomic, read_table
 from convnova.reporting.published import COMPARISONS, References, reference_of, reference_values
 from convnova.reporting.scores import check
 
@@ -252,11 +252,9 @@ def write_pretraining(logs: Mapping[str, Path], simulated: bool, out: Path) -> l
 def _read_log(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise ConvNovaError(f"{path}: expected the log of a pretraining, found nothing; run the pretraining first")
-    log = pd.read_csv(path)
-    missing = {"split", "loss", "bases"} - set(log.columns)
-    if missing or not (log["split"] == "train").any():
-        lacking = f"the columns {', '.join(sorted(missing))}" if missing else "training steps"
-        raise ConvNovaError(f"{path}: expected the log of a pretraining, found one without {lacking}")
+    log = read_table(path, ["split", "loss", "bases"], ["loss", "bases"], separator=",")
+    if not (log["split"] == "train").any():
+        raise ConvNovaError(f"{path}: expected the log of a pretraining, found one without training steps")
     return log
 
 

@@ -126,7 +126,7 @@ def test_the_curve_of_pretraining(tmp_path):
     ("content", "named"),
     [
         (None, "log.csv: .* found nothing"),
-        ("step,loss\n1,1.3\n", "log.csv: .*bases, split"),
+        ("step,loss\n1,1.3\n", "log.csv: .*split, bases missing"),
         ("split,loss,bases\nvalid,1.3,10\n", "log.csv: .*training steps"),
     ],
 )
