@@ -134,6 +134,7 @@ def _coordinates(path: Path, split: str, genome: Genome) -> Iterator[SequenceRow
                     columns = ", ".join(map(str, table.columns[:6]))
                     expected = ", ".join(POSITION_COLUMNS)
                     raise ConvNovaError(f"{path}: expected the columns {expected} and y_*, found {columns}")
+                refuse_rows(table.isna().any(axis=1).to_numpy(), path, first, "a value in every column")
                 tokens, positions = [], table[[*POSITION_COLUMNS]].map(str).to_numpy()
                 for row, (number, *ends) in enumerate(positions, start=first):
                     is_known = NUMBER.fullmatch(number) and int(number) < len(CHROMOSOMES)
