@@ -97,7 +97,8 @@ def pair_table(results: pd.DataFrame, config: RunConfig) -> Table:
     for row in results.itertuples(index=False):
         seeds = f"{row.seeds}" if row.seeds == row.seeds_expected else f"{row.seeds} of {row.seeds_expected}"
         lines.append({
-            "task, protocol": f"{row.task}, {row.protocol}", "pair": f"{titles.get(row.a, row.a)} - {titles.get(row.b, row.b)}",
+            "task, protocol": f"{row.task}, {row.protocol}",
+            "pair": f"{titles.get(row.a, row.a)} - {titles.get(row.b, row.b)}",
             "metric": METRIC_TITLES.get(row.metric, row.metric), "test rows": row.n, "seeds": Cell(seeds, row.seeds),
             "difference": row.difference, "95% interval": f"{signed(row.low)} to {signed(row.high)}",
             "higher in": Cell(f"{row.higher} of {row.seeds}", row.higher / row.seeds),
