@@ -44,6 +44,24 @@ def test_ones_own_data_from_files_to_tables(own):
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("own data")
+def test_a_score_that_changed_on_disk_is_in_no_table_and_the_same_command_makes_it_anew(own):
+    results = own / "results/own"
+    path, scores = results / "runs/mine/one/convnova/heldout/seed=1/metrics.json", results / "tables/scores.tsv"
+    table, metrics = scores.read_text(), json.loads(path.read_text())
+    path.write_text(path.read_text().replace(f'"accuracy": {metrics["accuracy"]}', '"accuracy": 0.999'))
+    scores.unlink()
+    message = run(own, code=1)
+    assert f"{path.relative_to(own)}: expected scores with their checksum" in message and not scores.exists()
+    run(own)
+    again = json.loads(path.read_text())
+    assert again["accuracy"] == metrics["accuracy"] and path.with_name("metrics.json.damaged").exists()
+    assert [line.split("\t")[7] for line in scores.read_text().splitlines()] == [
+        line.split("\t")[7] for line in table.splitlines()
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("own data")
 def test_a_finished_run_has_nothing_to_do_and_a_change_reruns_what_it_concerns(own):
     assert "Nothing to be done" in run(own, "-n")
     changed = yaml.safe_load((own / "mine.yaml").read_text())
