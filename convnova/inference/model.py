@@ -6,13 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convnova.errors import ConvNovaError
+from convnova import __version__
+from convnova.errors import ConvNovaError, nearest
+from convnova.inference.mutagenesis import Effects, effects
 from convnova.inference.network import Network, sequences_of
+from convnova.inference.one_hot import OneHot
 from convnova.inference.sequences import read_sequences
+from convnova.inference.variants import LLR, scored_lines, table_of, write_vcf
 from convnova.log import log
 
 if TYPE_CHECKING:
     import pandas
+
+DEFAULT_WINDOW = 1024
+"""Bases, where nothing is known of the training."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,92 @@ class Model:
         table = pandas.DataFrame(np.stack(results), columns=self.outputs)
         table.insert(0, "name", names, allow_duplicates=True)
         return table
+
+    def score_variants(
+        self,
+        vcf: str | Path,
+        genome: str | Path,
+        window: int | None = None,
+        strands: str | None = None,
+        strict: bool = False,
+        out: str | Path | None = None,
+    ) -> "pandas.DataFrame | None":
+        """Scores of the variants of a VCF: of a masked-language model the log-likelihood ratio of the alternative
+        allele and the reference, of a fine-tuned model the change of each class's or label's logit.
+
+        Several alternative alleles of a line are scored one by one. An allele is not scored, and counted in the log,
+        where the VCF's REF is not what the genome has, where the place is not in the genome, where it is symbolic, or
+        where it is longer than half a window. At the end of a chromosome the variant is off the window's middle.
+
+        Args:
+            vcf: plain, gzip or bgzip.
+            genome: a FASTA or the folder of a tokenized genome.
+            window: bases that are read around a variant; default as in training.
+            strands: `both` for the mean over a window and its reverse complement; default as of `predict`.
+            strict: refuse a VCF that does not fit the genome, in place of leaving alleles without a score.
+            out: write the VCF to this file, with the scores in INFO, in place of a table in memory.
+
+        Returns:
+            A row an alternative allele: `chrom`, `pos` (from 1), `id`, `ref`, `alt`, `LLR` or a column a class or
+            label, and under `skipped` why an allele has no score.
+
+        Raises:
+            ConvNovaError: no VCF, no genome, a window that the model cannot read.
+        """
+        if self.network.kind == "features":
+            raise ConvNovaError(f"{self.path}: expected a model with a head to score variants with, found none")
+        window, strands = self._window(window), self.strands(strands)
+        names = [LLR] if self.network.kind == "masked" else self.outputs
+        scored = scored_lines(self.network, Path(vcf), Path(genome), window, strands, strict)
+        if out is None:
+            return table_of(scored, names)
+        made_by = f"<version={__version__},model={self.path},genome={genome},window={window},strands={strands}>"
+        write_vcf(scored, names, made_by, Path(out))
+        return None
+
+    def mutagenesis(
+        self,
+        sequence: str,
+        start: int = 0,
+        end: int | None = None,
+        target: str | None = None,
+        strands: str | None = None,
+    ) -> Effects:
+        """The effect of every substitution in a sequence: of a masked-language model the log-likelihood ratio at the
+        masked base, of a fine-tuned model the change of a class's or label's logit.
+
+        Args:
+            sequence: in letters.
+            start, end: which part of it is changed, 0-based and half-open; default all. The model reads all of it.
+            target: the class or label; default the one with the largest logit.
+            strands: `both` for the mean over the sequence and its reverse complement; default as of `predict`.
+
+        Returns:
+            `values`, (length, 4) for A, C, G and T, and `plot()`: see `inference.mutagenesis.Effects`.
+
+        Raises:
+            ConvNovaError: no sequence, a part that lies outside, an unknown class, or a model without a head.
+        """
+        if self.network.kind == "features":
+            raise ConvNovaError(f"{self.path}: expected a model with a head, found none")
+        (tokens,) = read_sequences([sequence])[1]
+        names = ["log-likelihood ratio"] if self.network.kind == "masked" else self.outputs
+        if target is not None and target not in names:
+            raise ConvNovaError(f"target {target!r}: {nearest(target, names)}")
+        return effects(self.network, tokens, range(len(tokens))[start:end], names, target, self.strands(strands))
+
+    def one_hot(self) -> OneHot:
+        """The network as a module that reads one-hot letters (n, 4, length), for tangermeme and captum."""
+        return OneHot(self.network.module, self.network.padding)
+
+    def _window(self, window: int | None) -> int:
+        """Bases around a variant: those asked for, or those of a training sequence."""
+        about, longest = self.about, self.network.longest
+        trained = about.get("network", about.get("pretraining", {})).get("length", DEFAULT_WINDOW)
+        window = window or min(trained, longest or trained)
+        if window < 2 or window > (longest or window):
+            raise ConvNovaError(f"window = {window}: expected 2 to {longest or 'any number of'} bases for this model")
+        return window
 
     def strands(self, strands: str | None) -> str:
         """The strands that are read: those asked for, or those that the model's scores were made with."""

@@ -60,46 +60,49 @@ class Network:
         return next(self.module.parameters()).device
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """A block in which nothing is trained and the precision is the network's."""
-        self.module.eval()
+    def running(self, module: nn.Module) -> Iterator[None]:
+        """A block in which the module is not trained and the precision is the network's."""
+        module.eval()
         with torch.inference_mode(), in_precision(self.precision, self.device):
             yield
 
-    def batches(self, data: LabelledSequences, label: str) -> Iterator[np.ndarray]:
-        """Rows of sequences of similar length, as many as are computed together; shows progress.
+    def batches(self, data: LabelledSequences) -> Iterator[np.ndarray]:
+        """Rows of sequences of similar length, as many as are computed together.
 
         Raises:
-            ConvNovaError: a sequence is longer than the network can read, or empty.
+            ConvNovaError: a sequence is longer than the network can read.
         """
         lengths, limit = data.lengths, CPU_BASES if self.device.type == "cpu" else GPU_BASES
-        wrong = np.flatnonzero((lengths > (self.longest or lengths.max())) | (lengths == 0))
-        if len(wrong):
-            most = f"1 to {self.longest:,} bases, which the model can read" if self.longest else "one base or more"
-            raise ConvNovaError(f"sequence {wrong[0] + 1}: expected {most}, found {lengths[wrong[0]]:,}")
+        too_long = np.flatnonzero(lengths > (self.longest or lengths.max()))
+        if len(too_long):
+            found = f"{lengths[too_long[0]]:,} in number {too_long[0] + 1}"
+            raise ConvNovaError(f"sequences: expected at most {self.longest:,} bases for this model, found {found}")
         by_length, first = np.argsort(lengths, kind="stable"), 0
-        with progress(label, int(lengths.sum()), "bases") as bar:
-            while first < len(lengths):
-                # the last of a batch is its longest
-                widths = np.maximum(lengths[by_length[first : first + limit]], self.padding.to or 0)
-                count = max(1, np.count_nonzero(widths * np.arange(1, len(widths) + 1) <= limit))
-                rows = by_length[first : first + count]
-                yield rows
-                bar.update(int(lengths[rows].sum()))
-                first += count
+        while first < len(lengths):
+            # of ascending lengths the last is what a batch is padded to
+            widths = np.maximum(lengths[by_length[first : first + limit]], self.padding.to or 0)
+            count = max(1, np.count_nonzero(widths * np.arange(1, len(widths) + 1) <= limit))
+            yield by_length[first : first + count]
+            first += count
 
     def probabilities(self, data: LabelledSequences, strands: str) -> list[np.ndarray]:
-        """What `evaluation.predict` gives, sequence by sequence: of classes or labels (outputs,), or (length,) ids."""
+        """What `evaluation.predict` gives, sequence by sequence: of classes or labels (outputs,), or (length,) ids.
+
+        Args:
+            data: the sequences.
+            strands: `both` for the mean over a sequence and its reverse complement.
+        """
         data = replace(data, kind=self.kind, labels=data.tokens if self.kind == "per_base" else data.labels)
         results: list[Any] = [None] * len(data)
-        with in_precision(self.precision, self.device):
-            for rows in self.batches(data, "predicting"):
+        with in_precision(self.precision, self.device), progress("predicting", int(data.lengths.sum()), "bases") as bar:
+            for rows in self.batches(data):
                 part = replace(data, rows=data.rows[rows])
                 predicted = predict(self.module, part, self.padding, len(rows), strands)
                 if self.kind == "per_base":
                     predicted = np.split(predicted, np.cumsum(part.lengths)[:-1])
                 for row, values in zip(rows, predicted, strict=True):
                     results[row] = values
+                bar.update(int(part.lengths.sum()))
         return results
 
     def embeddings(self, data: LabelledSequences, per_base: bool) -> list[np.ndarray]:
@@ -112,75 +115,72 @@ class Network:
         if self.kind in ("masked", "features"):
             module = Predictor(getattr(module, "backbone", module), "classes", 1).to(self.device)
         if not hasattr(module, name):
-            what = f"features of single {'bases' if per_base else 'sequences'}"
-            raise ConvNovaError(f"expected a model with {what}, {type(module).__name__} has none; take another one")
+            what = f"features of {'bases' if per_base else 'sequences'}"
+            raise ConvNovaError(f"expected a model that has {what}, found {type(module).__name__}, which has none")
         results: list[Any] = [None] * len(data)
-        with self.running():
-            for rows in self.batches(data, "embedding"):
+        with self.running(module), progress("embedding", int(data.lengths.sum()), "bases") as bar:
+            for rows in self.batches(data):
                 tokens = collate(data, rows, self.padding).tokens.to(self.device)
-                features = getattr(module.eval(), name)(tokens).float().cpu().numpy()
+                features = getattr(module, name)(tokens).float().cpu().numpy()
                 for row, line, length in zip(rows, features, data.lengths[rows], strict=True):
                     results[row] = line[self.padding.columns(length, len(line))].copy() if per_base else line
+                bar.update(int(data.lengths[rows].sum()))
         return results
 
-    def logits(self, sequences: Sequence[np.ndarray], at: Sequence[int], strands: str, label: str) -> np.ndarray:
+    def logits(self, sequences: Sequence[np.ndarray], at: Sequence[int], strands: str) -> np.ndarray:
         """Logits of sequences, or of one base of each where the network predicts single bases.
 
         Args:
             sequences: uint8 (length,) each.
             at: position of the base.
             strands: `both` for the mean over a sequence and its reverse complement.
-            label: of the progress.
 
         Returns:
             float32 (n, outputs).
         """
         data, results = sequences_of(sequences), {}
-        with self.running():
-            for rows in self.batches(data, label):
+        with self.running(self.module):
+            for rows in self.batches(data):
                 tokens = collate(data, rows, self.padding).tokens
-                opposite = reverse_complement_batch(tokens, data.lengths[rows], self.padding)
-                both = [
-                    self.module(part.to(self.device)).float() for part in (tokens, opposite)[: 1 + (strands == "both")]
-                ]
-                for line, row in enumerate(rows):
-                    start = self.padding.columns(len(sequences[row]), tokens.shape[1]).start
-                    place = (line, start + at[row]) if self.kind == "per_base" else line
-                    results[row] = sum(part[place] for part in both) / len(both)
-        return np.stack([results[row].cpu().numpy() for row in range(len(sequences))])
+                logits = self.module(tokens.to(self.device)).float()
+                if strands == "both":
+                    opposite = reverse_complement_batch(tokens, data.lengths[rows], self.padding)
+                    logits = (logits + self.module(opposite.to(self.device)).float()) / 2
+                if self.kind == "per_base":
+                    starts = [self.padding.columns(len(sequences[row]), tokens.shape[1]).start for row in rows]
+                    logits = logits[
+                        range(len(rows)), [start + at[row] for start, row in zip(starts, rows, strict=True)]
+                    ]
+                results |= zip(rows.tolist(), logits.cpu().numpy(), strict=True)
+        return np.stack([results[row] for row in range(len(sequences))])
 
-    def letters(
-        self, sequences: Sequence[np.ndarray], at: Sequence[range], strands: str, label: str
-    ) -> list[np.ndarray]:
+    def letters(self, sequences: Sequence[np.ndarray], at: Sequence[range], strands: str) -> list[np.ndarray]:
         """Log-probabilities of A, C, G and T at bases that are masked together, of a masked-language model.
 
         Args:
             sequences: uint8 (length,) each.
             at: positions of the masked bases of each sequence.
             strands: `both` for the mean over a sequence and its reverse complement.
-            label: of the progress.
 
         Returns:
             float32 (masked bases, 4) of each sequence.
         """
-        data, results = sequences_of(sequences), {}
-        with self.running():
-            for rows in self.batches(data, label):
-                tokens, lengths = collate(data, rows, self.padding).tokens, data.lengths[rows]
-                width = tokens.shape[1]
-                counts = [len(at[row]) for row in rows]
-                places = np.concatenate([line * width + np.array(at[row]) for line, row in enumerate(rows)])
-                tokens.view(-1)[torch.from_numpy(places)] = MASK
-                values = self._letters_at(tokens, places)
-                if strands == "both":
-                    opposite = reverse_complement_batch(tokens, lengths, self.padding)
-                    ends = np.repeat(np.arange(len(rows)) * 2 * width + lengths - 1, counts)
-                    values = (values + self._letters_at(opposite, ends - places).flip(-1)) / 2
-                for row, part in zip(rows, values.split(counts), strict=True):
-                    results[row] = part.cpu().numpy()
-        return [results[row] for row in range(len(sequences))]
 
-    def _letters_at(self, tokens: Tensor, places: np.ndarray) -> Tensor:
-        """Log-probabilities (M, 4) at flat places (M,) of (B, L) tokens."""
-        logits = self.module(tokens.to(self.device), torch.from_numpy(places).to(self.device))
-        return logits.float()[:, :BASES].log_softmax(-1)
+        def at_places(tokens: Tensor, places: np.ndarray) -> Tensor:
+            logits = self.module(tokens.to(self.device), torch.from_numpy(places).to(self.device))
+            return logits.float()[:, :BASES].log_softmax(-1)
+
+        data, results = sequences_of(sequences), {}
+        with self.running(self.module):
+            for rows in self.batches(data):
+                tokens, lengths = collate(data, rows, self.padding).tokens, data.lengths[rows]
+                counts, starts = [len(at[row]) for row in rows], np.arange(len(rows)) * tokens.shape[1]
+                places = np.concatenate([start + np.array(at[row]) for start, row in zip(starts, rows, strict=True)])
+                tokens.view(-1)[torch.from_numpy(places)] = MASK
+                values = at_places(tokens, places)
+                if strands == "both":  # of the opposite strand base l is base length - 1 - l, and A is T
+                    opposite = reverse_complement_batch(tokens, lengths, self.padding)
+                    mirrored = np.repeat(2 * starts + lengths - 1, counts) - places
+                    values = (values + at_places(opposite, mirrored).flip(-1)) / 2
+                results |= zip(rows.tolist(), (part.cpu().numpy() for part in values.split(counts)), strict=True)
+        return [results[row] for row in range(len(sequences))]

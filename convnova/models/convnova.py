@@ -297,7 +297,7 @@ class Backbone(nn.Module):
 
     def _stem(self, tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """GELU of the convolution of one-hot (B, L) tokens with weight (d, 5, 9): (B, L, d)."""
-        if self.fast and hopper.applies(tokens, self.width):
+        if self.fast and hopper.applies(tokens, self.width) and not hasattr(tokens, "letters"):
             return hopper.stem(tokens, weight, bias)
         letters = letter_windows(tokens).to(weight.dtype)
         return F.gelu(F.linear(letters, weight.permute(0, 2, 1).flatten(1), bias))
@@ -312,8 +312,11 @@ class Backbone(nn.Module):
 def letter_windows(tokens: Tensor) -> Tensor:
     """The nine letters around each of (B, L) tokens, one-hot in a row: (B, L, 45). A stem is a linear layer of them."""
     reach = STEM_KERNEL // 2
-    padded = F.pad(tokens.long(), (reach, reach), value=PAD)
-    letters = F.one_hot(padded, VOCABULARY + 1)[..., :VOCABULARY].to(torch.uint8).contiguous()  # (B, L + 8, 5)
+    if hasattr(tokens, "letters"):  # see `layers.one_hot`
+        letters = F.pad(tokens.letters, (0, 0, reach, reach))
+    else:
+        padded = F.pad(tokens.long(), (reach, reach), value=PAD)
+        letters = F.one_hot(padded, VOCABULARY + 1)[..., :VOCABULARY].to(torch.uint8).contiguous()  # (B, L + 8, 5)
     return letters.as_strided((*tokens.shape, STEM_KERNEL * VOCABULARY), (letters.stride(0), VOCABULARY, 1))
 
 

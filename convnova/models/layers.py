@@ -32,7 +32,13 @@ def padding_mask(tokens: Tensor) -> Tensor | None:
 
 
 def one_hot(tokens: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, L) tokens as letters A C G T N: (B, L, 5), zeros where there is no base."""
+    """(B, L) tokens as letters A C G T N: (B, L, 5), zeros where there is no base.
+
+    Tokens may carry their letters in an attribute `letters`, (B, L, 5), so that a gradient with respect to those can be
+    taken (`inference.one_hot`). Then they are the result.
+    """
+    if hasattr(tokens, "letters"):
+        return tokens.letters.to(dtype)
     return F.one_hot(tokens.long(), VOCABULARY + 1)[..., :VOCABULARY].to(dtype)
 
 
