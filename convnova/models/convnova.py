@@ -27,13 +27,13 @@ from convnova.data.dna import PAD
 from convnova.errors import ConvNovaError
 from convnova.models.heads import VOCABULARY
 from convnova.models.kernels import cpu, hopper
-from convnova.models.layers import check_positive
+from convnova.models.layers import Linear, check_positive, linear
 
 STEM_KERNEL = 9
 LARGEST_DILATION = 1024
 SECOND_BRANCHES = ("complement", "reverse_complement", "none")
 GATES = ("product", "sum", "none")
-CPU_ACTIVATION = 1 << 20
+CPU_ACTIVATION = 1 << 21
 """Numbers of one activation when predicting on a CPU: few enough for its caches, and for malloc to reuse the memory."""
 GPU_POSITIONS = 1 << 20
 """Bases that a GPU predicts at once."""
@@ -105,7 +105,7 @@ class GatedConvolutionBlock(nn.Module):
         self.norm, self.gate_norm = nn.LayerNorm(width), nn.LayerNorm(width) if gated else None
         self.conv = nn.Conv1d(width, width, config.kernel)
         self.gate_conv = nn.Conv1d(width, width, config.kernel) if gated else None
-        self.ffn = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width)) if config.ffn else None
+        self.ffn = nn.Sequential(Linear(width, width), nn.GELU(), nn.LayerNorm(width)) if config.ffn else None
 
     def forward(
         self, x: Tensor, c: Tensor | None, is_base: Tensor | None, positions: Tensor | None = None, last: bool = False
@@ -163,7 +163,7 @@ def convolve(h: Tensor, weight: Tensor, bias: Tensor, dilation: int, fast: bool 
     Returns:
         (B, L, d_out).
     """
-    if fast and cpu.applies(h):
+    if fast and cpu.applies(h, dilation):
         return cpu.convolve(h, weight, bias, dilation)
     image = h.unsqueeze(1).permute(0, 3, 1, 2)  # (B, d_in, 1, L)
     zeros = dilation * (weight.shape[2] // 2)
@@ -190,7 +190,7 @@ def convolve_at(h: Tensor, weight: Tensor, bias: Tensor, dilation: int, position
     first = positions + torch.div(positions, length, rounding_mode="floor") * (2 * reach)
     rows = first[:, None] + dilation * torch.arange(taps, device=positions.device)  # (M, k)
     gathered = padded.index_select(0, rows.flatten()).view(len(rows), taps * h.shape[2])  # (M, k d_in)
-    return F.linear(gathered, weight.permute(0, 2, 1).flatten(1), bias)
+    return linear(gathered, weight.permute(0, 2, 1).flatten(1), bias)
 
 
 class Backbone(nn.Module):
@@ -216,10 +216,10 @@ class Backbone(nn.Module):
         blocks = (GatedConvolutionBlock(config, dilation) for dilation in config.dilations[:: config.stacks])
         self.blocks = nn.ModuleList(copy.deepcopy(block) for block in blocks for _ in range(config.stacks))
         self.tail = nn.Sequential(
-            *(nn.Linear(self.width, inner), nn.GELU(), nn.Linear(inner, inner), nn.LayerNorm(inner)),
-            *(nn.Linear(inner, inner), nn.GELU(), nn.Linear(inner, self.width), nn.LayerNorm(self.width)),
+            *(Linear(self.width, inner), nn.GELU(), Linear(inner, inner), nn.LayerNorm(inner)),
+            *(Linear(inner, inner), nn.GELU(), Linear(inner, self.width), nn.LayerNorm(self.width)),
         )
-        final = (nn.Linear(self.width, self.width), nn.GELU(), nn.Linear(self.width, self.width))
+        final = (Linear(self.width, self.width), nn.GELU(), Linear(self.width, self.width))
         self.final_conv = nn.Sequential(*final) if config.final_conv else None
 
     def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
@@ -300,7 +300,7 @@ class Backbone(nn.Module):
         if self.fast and hopper.applies(tokens, self.width) and not hasattr(tokens, "letters"):
             return hopper.stem(tokens, weight, bias)
         letters = letter_windows(tokens).to(weight.dtype)
-        return F.gelu(F.linear(letters, weight.permute(0, 2, 1).flatten(1), bias))
+        return F.gelu(linear(letters, weight.permute(0, 2, 1).flatten(1), bias))
 
     def finish(self, x: Tensor) -> Tensor:
         """The tail and the final layers: (..., d) to the same."""
