@@ -1,4 +1,4 @@
-"""Dilated convolutions on a CPU against PyTorch's own in double precision, and blocks that use them."""
+"""Convolutions and linear layers on a CPU against PyTorch's own in double precision, and blocks that use them."""
 
 import pytest
 import torch
@@ -7,23 +7,15 @@ import torch.nn.functional as F
 from convnova.models import without_fast_kernels
 from convnova.models.convnova import Backbone, Config, convolve, convolve_at
 from convnova.models.kernels import cpu
+from convnova.models.layers import linear
 
 SHAPES = [
     (2, 50, 6, 9, 1), (3, 47, 5, 5, 4), (1, 1, 2, 7, 2), (2, 7, 3, 9, 4), (2, 40, 4, 3, 7), (2, 40, 4, 3, 8),
     (1, 100, 4, 9, 16), (2, 5, 3, 5, 16),
 ]  # fmt: skip
 """Batch, length, channels, taps, dilation."""
-
-
-def random_convolution(batch: int, length: int, width: int, taps: int) -> list[torch.Tensor]:
-    torch.manual_seed(taps)
-    shapes = (batch, length, width), (width + 1, width, taps), (width + 1,)
-    return [torch.randn(shape, requires_grad=True) for shape in shapes]
-
-
-def pytorchs(h, weight, bias, dilation):
-    y = F.conv1d(h.mT.double(), weight.double(), bias.double(), padding="same", dilation=dilation)
-    return y.mT
+ROUNDING = 2.0**-9
+"""The largest relative error of rounding to bfloat16, which has eight bits before it is rounded."""
 
 
 @pytest.fixture
@@ -34,12 +26,24 @@ def nothing_is_zero_by_chance():
     torch.use_deterministic_algorithms(False)
 
 
-def assert_same_values_and_gradients(y: torch.Tensor, exact: torch.Tensor, leaves: list[torch.Tensor]) -> None:
-    torch.testing.assert_close(y, exact.float(), atol=1e-5, rtol=1e-5)
-    dy = torch.randn_like(y)
-    expected = torch.autograd.grad(exact, leaves, dy.double())
-    for ours, right in zip(torch.autograd.grad(y, leaves, dy), expected, strict=True):
-        torch.testing.assert_close(ours, right, atol=1e-5 * right.abs().max().item(), rtol=1e-5)
+def random_convolution(batch: int, length: int, width: int, taps: int) -> list[torch.Tensor]:
+    torch.manual_seed(taps)
+    shapes = (batch, length, width), (width + 1, width, taps), (width + 1,)
+    return [torch.randn(shape, requires_grad=True) for shape in shapes]
+
+
+def pytorchs(h, weight, bias, dilation):
+    return F.conv1d(h.mT.double(), weight.double(), bias.double(), padding="same", dilation=dilation).mT
+
+
+def values_and_gradients(y: torch.Tensor, leaves: list[torch.Tensor]) -> list[torch.Tensor]:
+    dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(torch.bfloat16)
+    return [y.detach(), *torch.autograd.grad(y, leaves, dy.to(y.dtype))]
+
+
+def assert_same_in_float32(y: torch.Tensor, exact: torch.Tensor, leaves: list[torch.Tensor]) -> None:
+    for ours, right in zip(values_and_gradients(y, leaves), values_and_gradients(exact, leaves), strict=True):
+        torch.testing.assert_close(ours, right.float(), atol=1e-5 * right.abs().max().item(), rtol=1e-5)
 
 
 @pytest.mark.usefixtures("nothing_is_zero_by_chance")
@@ -48,20 +52,28 @@ def assert_same_values_and_gradients(y: torch.Tensor, exact: torch.Tensor, leave
 def test_values_and_gradients_are_pytorchs(shape, fast):
     *sizes, dilation = shape
     leaves = random_convolution(*sizes)
-    assert_same_values_and_gradients(convolve(*leaves, dilation, fast), pytorchs(*leaves, dilation), leaves)
+    assert_same_in_float32(convolve(*leaves, dilation, fast), pytorchs(*leaves, dilation), leaves)
 
 
+@pytest.mark.parametrize("amx", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_under_bfloat16_autocast_within_its_rounding(shape):
+def test_in_bfloat16_the_error_is_that_of_rounding_what_goes_in_and_comes_out(shape, amx, monkeypatch):
+    """Sums are exact beside it, so that of a sum of products w h it is at most 2 ROUNDING times the sum of |w h|, and
+    ROUNDING times the result."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    calls, real = [], cpu.convolve
+    monkeypatch.setattr(cpu, "convolve", lambda *inputs: calls.append(inputs) or real(*inputs))
     *sizes, dilation = shape
     leaves = random_convolution(*sizes)
-    exact = pytorchs(*leaves, dilation)
     with torch.autocast("cpu", torch.bfloat16):
         y = convolve(*leaves, dilation)
-    dy = torch.randn_like(exact)
-    gradients, expected = torch.autograd.grad(y, leaves, dy.to(y.dtype)), torch.autograd.grad(exact, leaves, dy)
-    for found, right in zip((y, *gradients), (exact, *expected), strict=True):
-        assert (found - right).abs().max() < 0.03 * right.abs().max()
+    assert y.dtype == torch.bfloat16 and len(calls) == (amx and dilation > 1)
+    found, exact = (values_and_gradients(each, leaves) for each in (y, pytorchs(*leaves, dilation)))
+    magnitudes = [leaf.detach().abs().requires_grad_() for leaf in leaves]
+    sums = pytorchs(*magnitudes, dilation)
+    dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(torch.bfloat16).double().abs()
+    for ours, right, total in zip(found, exact, (sums, *torch.autograd.grad(sums, magnitudes, dy)), strict=True):
+        assert ((ours - right).abs() <= 1.01 * ROUNDING * (2 * total + right.abs()) + 1e-6).all()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -70,12 +82,18 @@ def test_rows_at_positions_are_those_of_the_whole(shape):
     leaves = random_convolution(*sizes)
     positions = torch.arange(0, sizes[0] * sizes[1], 3)
     whole = pytorchs(*leaves, dilation).flatten(0, 1)[positions]
-    assert_same_values_and_gradients(convolve_at(*leaves, dilation, positions), whole, leaves)
+    assert_same_in_float32(convolve_at(*leaves, dilation, positions), whole, leaves)
 
 
-def test_where_it_applies():
-    h = torch.zeros(1, 8, 2)
-    assert cpu.applies(h) and not cpu.applies(h.double()) and not cpu.applies(h.to("meta"))
+@pytest.mark.parametrize("shape", [(2, 30, 5), (70, 5), (1, 5), (0, 5)])
+@pytest.mark.parametrize("width", [8, 64])
+def test_linear_layers_are_pytorchs_of_any_width(width, shape):
+    torch.manual_seed(width)
+    leaves = [torch.randn(size, requires_grad=True) for size in (shape, (width, 5), (width,))]
+    y, exact = linear(*leaves), F.linear(*(leaf.double() for leaf in leaves))
+    assert y.shape == exact.shape
+    if len(y):
+        assert_same_in_float32(y, exact, leaves)
 
 
 @pytest.mark.parametrize("positions", [None, torch.tensor([0, 7, 95, 131])], ids=["everywhere", "at positions"])
