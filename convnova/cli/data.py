@@ -67,7 +67,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     labels.add_argument("--length", type=int, default=4096, help="bases a row; default: 4096")
     labels.add_argument("--out", type=Path, required=True, metavar="DIR")
 
-    text = "write the training rows of all tasks, without what they share with held-out rows, as a genome"
+    text = "write the training rows of all tasks as a genome"
     rows = command_of_run(commands, "training-rows", run_training_rows, text)
     rows.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="FASTA; its intervals go to a BED beside it"

@@ -19,7 +19,7 @@ from convnova.data.batches import Batch
 from convnova.errors import ConvNovaError
 from convnova.training.loop import Interrupted, Trainer
 
-SETTINGS = Training(epochs=4, batch_size=8, lr=1e-2, weight_decay=0.1, warmup=0.1)
+SETTINGS = Training(epochs=4, batch_size=8, lr=1e-2, weight_decay=0.1, warmup=0.1, precision="float32")
 
 
 class Regression:
@@ -175,7 +175,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path):
             seen.append(weights(model).clone())
             return super().evaluate(model)
 
-    settings = Training(epochs=6, lr=1e-2, patience=2)
+    settings = Training(epochs=6, lr=1e-2, patience=2, precision="float32")
     model, history = run(tmp_path, Watched(scores=[0.1, 0.7, 0.3, 0.6, 0.9, 0.9]), settings)
     assert (history.best_epoch, history.best_score, len(history.evaluations)) == (2, 0.7, 4)
     best = torch.cat([tensor.flatten() for tensor in history.best_weights.values()])

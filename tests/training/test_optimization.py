@@ -83,7 +83,7 @@ class Wide:
         return {"score": 0.0}
 
 torch.manual_seed(0)
-model, settings = nn.Linear(4, 1), Training(epochs=1, lr=0.1, warmup=0)
+model, settings = nn.Linear(4, 1), Training(epochs=1, lr=0.1, warmup=0, precision="float32")
 size = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) * 1024
 if sys.argv[3] != "0":
     resource.setrlimit(resource.RLIMIT_AS, (size + int(sys.argv[3]),) * 2)
@@ -109,7 +109,7 @@ def test_a_batch_too_large_for_memory_is_split_with_the_same_result(tmp_path):
 
 
 def test_one_step_is_pytorchs_own_adamw(tmp_path):
-    settings = Training(epochs=1, lr=0.01, weight_decay=0.1, warmup=0, clip=0.5, final_lr=1)
+    settings = Training(epochs=1, lr=0.01, weight_decay=0.1, warmup=0, clip=0.5, final_lr=1, precision="float32")
     ours, _ = run(tmp_path, settings=settings, model=network(dropout=0))
     expected, task = network(dropout=0), Regression()
     decayed, plain = ([expected[0].weight, expected[2].weight], [expected[0].bias, expected[2].bias])

@@ -163,7 +163,7 @@ def test_yeast_with_the_split_of_gue(tmp_path):
 def test_a_task_of_a_folder_of_intervals_fetches_each_file_and_the_genome(tmp_path):
     suites = {"genomic_benchmarks_intervals": ["human_nontata_promoters"], "gue": ["H3"]}
     path = config_file(tmp_path, models=["cnn"], suites=suites)
-    printed = snakemake(tmp_path, "-n", "-p", "--configfile", path)
+    printed = snakemake(tmp_path, "-n", "-p", "--workflow-profile", "none", "--configfile", path)
     assert jobs(printed)["fetch"] == 5 + 2 + 3
     source = "resources/raw/genomic_benchmarks/intervals/human_nontata_promoters/"
     assert f" intervals={source} genome=resources/mine/genomes/hg38/genome.safetensors" in printed
