@@ -9,6 +9,7 @@ import pytest
 from convnova.errors import ConvNovaError
 from convnova.reporting.audit_table import audit_table, meaning, percent, read_audits
 from convnova.reporting.render import layout, tsv
+from convnova.reporting.table import Cell, Table
 
 
 def audited(**near: int) -> dict:
@@ -29,39 +30,38 @@ SEEN = {"genome": "hg38", "by": "sequence", "rows": 1000, "placed": 900, "read":
 
 
 @pytest.mark.parametrize(
-    ("overlap", "sentence"),
+    ("overlap", "parts"),
     [
-        ({"any": 0}, "None of 1,000 test rows repeats or overlaps a train row: scores are about unseen sequences."),
-        ({"any": 9}, "9 of 1,000 {0} (0.9%): too few to matter, they can change accuracy by 0.0090 at most."),
-        ({"any": 10}, "10 of 1,000 {0} (1.0%), so scores on this split somewhat overstate {2}."),
-        ({"any": 100}, "100 of 1,000 {0} (10%), so scores on this split overstate {2}."),
-        ({"any": 50, "rows": 200}, "50 of 200 {1} (25%), so scores on this split overstate {2}."),
+        ({"any": 0}, ["None of 1,000 test rows ", "unseen sequences"]),
+        ({"any": 9}, ["9 of 1,000 test rows repeat", "(0.9%): too few", "by 0.0090 at most"]),
+        ({"any": 10}, ["10 of 1,000", "(1.0%), so", "somewhat overstate"]),
+        ({"any": 100}, ["(10%), so", "split overstate"]),
+        ({"any": 50, "rows": 200}, ["50 of 200 test rows (drawn at random of 1,000) repeat", "(25%), so"]),
     ],
-)
-def test_the_sentence_on_overlaps(overlap, sentence):
-    plain, drawn = (f"test rows{of} repeat or overlap train rows" for of in ("", " (drawn at random of 1,000)"))
-    assert meaning(audited(**overlap)) == [sentence.format(plain, drawn, "how well a model does on unseen sequences")]
+)  # fmt: skip
+def test_the_sentence_on_overlaps(overlap, parts):
+    (sentence,) = meaning(audited(**overlap))
+    assert all(part in sentence for part in parts)
 
 
-def test_further_sentences():
+def test_further_sentences_are_on_what_there_is():
     audit = audited()
     audit["across"]["test in train"]["equal_other_label"] = 1
     audit["splits"]["test"] |= {"equal_other_label": 2, "all_N": 3, "classes": {"no": 400, "yes": 600}}
     audit["pretraining"], audit["skipped"] = SEEN, {"comment lines of a.bed": 1234}
-    assert meaning(audit)[1:] == [
-        "1 of 1,000 test rows stand in train as well, with another label.",
-        "2 of 1,000 test rows stand twice in test with different labels.",
-        "3 of 1,000 test rows consist of N alone: a model can know no more of them.",
-        "60% of the test labels are yes: always answering that is as often right.",
-        "1,234 comment lines of a.bed were passed over.",
-        "500 of 1,000 test rows (50%) lie in what pretraining reads: a pretrained model has seen their bases, "
-        "though no label.",
-    ]
+    parts = [
+        "1 of 1,000 test rows stand in train", "2 of 1,000 test rows stand twice", "3 of 1,000 test rows consist of N",
+        "60% of the test labels are yes", "1,234 comment lines of a.bed", "500 of 1,000 test rows (50%) lie in",
+    ]  # fmt: skip
+    found = meaning(audit)[1:]
+    assert len(found) == len(parts) and all(any(text.startswith(part) for text in found) for part in parts)
     audit["pretraining"] = SEEN | {"placed": 0, "read": 0}
-    assert meaning(audit)[-1] == "None of the test rows was found in the pretraining genome (hg38)."
+    assert "None of the test rows was found" in meaning(audit)[-1] and "hg38" in meaning(audit)[-1]
     del audit["splits"]["test"]["classes"]
     audit["splits"]["test"]["labels"] = {"count": 919, "constant": 4, "least_median_largest": [0, 0.02, 0.4]}
-    assert "4 of 919 labels are the same in all test rows and give no AUROC." in meaning(audit)
+    assert any(text.startswith("4 of 919 labels are the same") for text in meaning(audit))
+    audit["splits"]["test"]["labels"]["constant"] = 0
+    assert not any("919" in text for text in meaning(audit))
 
 
 def test_percent():
@@ -85,38 +85,40 @@ def three() -> list[dict]:
 
 def test_every_number_is_in_the_tsv(three):
     lines = list(csv.DictReader(tsv(audit_table(three, False)).splitlines(), delimiter="\t"))
-    assert [line["task"] for line in lines] == ["one_two", "clean", "<many>"]
-    first, second, third = lines
-    assert first["splits.train.rows"] == "4000" and first["splits.test.median"] == "200"
-    assert first["splits.test.classes"] == "no=500; yes=500" and third["splits.test.classes"] == ""
-    assert third["splits.valid.rows"] == "1000" and first["splits.valid.rows"] == ""
-    assert third["splits.test.labels.least_median_largest"] == "0.125; 0.25; 0.5"
-    assert (first["overlap.any"], first["pretraining.read"], second["pretraining.read"]) == ("250", "500", "")
-    assert first["meaning"] == " ".join(meaning(three[0]))
-    assert None not in first and None not in first.values()
+    known = {
+        "task": ["one_two", "clean", "<many>"], "splits.train.rows": ["4000"] * 3, "splits.test.median": ["200"] * 3,
+        "splits.test.classes": ["no=500; yes=500"] * 2 + [""], "splits.valid.rows": ["", "", "1000"],
+        "splits.test.labels.least_median_largest": ["", "", "0.125; 0.25; 0.5"], "overlap.any": ["250", "0", "0"],
+        "pretraining.read": ["500", "", ""], "meaning": [" ".join(meaning(audit)) for audit in three],
+    }  # fmt: skip
+    assert {key: [line[key] for line in lines] for key in known} == known
+
+
+def rows_of(table: Table) -> list[dict[str, Cell]]:
+    """The cells of each row by the heads over them."""
+    read = layout(table)
+    heads = [": ".join(filter(None, (head.group, head.text))) for head in read.heads]
+    return [dict(zip(heads, row, strict=True)) for row in read.rows]
 
 
 def test_the_table_for_reading(three):
     table = audit_table(three, simulated=True)
     assert table.full_caption.startswith("Simulated genome")
-    assert table.summary == "In 1 of 3 tasks test rows repeat or overlap train rows; most in mine/one_two, 25% of them."
+    assert table.summary.startswith("In 1 of 3 tasks ") and table.summary.endswith("most in mine/one_two, 25% of them.")
     assert table.notes[2] == f"other/<many>: {' '.join(meaning(three[2]))}"
-    read = layout(table)
-    heads = [(head.group, head.text) for head in read.heads]
-    first, second, third = (dict(zip(heads, row, strict=True)) for row in read.rows)
-    assert (first["", "task"].text, first["", "suite"].text) == ("one_two", "mine")
-    overlap = "test rows that overlap train"
-    assert (first[overlap, "any"].text, first[overlap, "any"].value) == ("250 (25%)", 0.25)
-    assert first[overlap, "near duplicates"].text == "200 (20%)" and first[overlap, "100 bases"].text == "230 (23%)"
-    assert (second[overlap, "any"].text, second[overlap, "any"].value) == ("0", 0)
-    genome = "test rows in pretraining"
-    assert (first[genome, "in the genome"].text, first[genome, "read"].text) == ("900 (90%)", "500 (50%)")
-    assert second[genome, "read"].text == ""
-    assert [first["rows", name].text for name in ("train", "valid", "test")] == ["4,000", "", "1,000"]
-    assert third["rows", "valid"].text == "1,000"
-    assert (first["test rows", "bases"].text, first["test rows", "bases"].value) == ("100 to 300", 200)
-    assert first["test rows", "largest class"].text == "no: 50%"
-    assert third["test rows", "largest class"].text == "many labels"
+    overlap, genome, rows = "test rows that overlap train: ", "test rows in pretraining: ", "test rows: "
+    known = {
+        "task": ["one_two", "clean", "<many>"], "suite": ["mine", "mine", "other"],
+        overlap + "any": ["250 (25%)", "0", "0"], overlap + "near duplicates": ["200 (20%)", "0", "0"],
+        overlap + "100 bases": ["230 (23%)", "0", "0"], genome + "in the genome": ["900 (90%)", "", ""],
+        genome + "read": ["500 (50%)", "", ""], "rows: train": ["4,000"] * 3, "rows: valid": ["", "", "1,000"],
+        "rows: test": ["1,000"] * 3, rows + "bases": ["100 to 300"] * 3,
+        rows + "largest class": ["no: 50%", "no: 50%", "many labels"],
+    }  # fmt: skip
+    found = rows_of(table)
+    assert {head: [row[head].text for row in found] for head in known} == known
+    assert [found[0][head].value for head in (overlap + "any", rows + "bases")] == [0.25, 200]
+    assert found[1][overlap + "any"].value == 0
 
 
 def test_duplicates_are_counted_of_their_split():
@@ -124,25 +126,22 @@ def test_duplicates_are_counted_of_their_split():
     audit["across"]["test in train"] |= {"equal": 1, "reverse": 20, "equal_other_label": 3, "reverse_other_label": 4}
     audit["splits"]["train"] |= {"equal": 100, "reverse": 300}
     audit["splits"]["test"] |= {"equal": 10, "reverse": 20, "rows_with_N": 5, "all_N": 2}
-    read = layout(audit_table([audit], False))
-    row = {(head.group, head.text): cell.text for head, cell in zip(read.heads, read.rows[0], strict=True)}
-    across = [row["exact duplicates in train", head] for head in ("same strand", "other strand", "other label")]
-    assert across == ["1 (0.1%)", "20 (2.0%)", "7 (0.7%)"]
-    within = [row["exact duplicates within a split", name] for name in ("train", "test")]
-    assert within == ["400 (10%)", "30 (3.0%)"]
-    assert (row["test rows", "with N"], row["test rows", "all N"]) == ("5 (0.5%)", "2 (0.2%)")
+    across, within, rows = "exact duplicates in train: ", "exact duplicates within a split: ", "test rows: "
+    known = {
+        across + "same strand": "1 (0.1%)", across + "other strand": "20 (2.0%)", across + "other label": "7 (0.7%)",
+        within + "train": "400 (10%)", within + "test": "30 (3.0%)", rows + "with N": "5 (0.5%)",
+        rows + "all N": "2 (0.2%)",
+    }  # fmt: skip
+    (row,) = rows_of(audit_table([audit], False))
+    assert {head: row[head].text for head in known} == known
 
 
 def test_what_is_no_audit_is_refused(tmp_path):
     path = tmp_path / "a.json"
     path.write_text(json.dumps(audited()))
     assert read_audits([path]) == [audited()]
-    for content, found in (
-        ("{", "Expecting"),
-        ('{"suite": "a"}', "other JSON"),
-        ("[]", "found list"),
-        (None, "No such"),
-    ):
+    known = {"{": "Expecting", '{"suite": "a"}': "other JSON", "[]": "found list", "": "No such"}
+    for content, found in known.items():
         path.write_text(content) if content else path.unlink()
         with pytest.raises(ConvNovaError, match=f"a.json: .*{found}"):
             read_audits([path])
