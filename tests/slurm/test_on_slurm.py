@@ -11,7 +11,7 @@ import cluster
 import pytest
 import torch
 import yte
-from own_run import own_data
+from own_run import SHELL_WORDS, own_data, without_costs
 
 import workflow
 from convnova.cli.main import main
@@ -118,6 +118,20 @@ def test_only_ones_own_jobs_of_a_folder_are_cancelled(slurm, tmp_path):
     left = slurm.ask("squeue", "-h", "-o", "%A").split()
     assert set(submitted) - set(left) == {submitted[0]}
     slurm.ask("scancel", *submitted)
+
+
+@pytest.mark.slow
+def test_names_of_files_folders_and_chromosomes_are_words_and_nothing_runs(slurm, tmp_path):
+    """The same data under names that a shell would take apart: the same table, and no command was run."""
+    folder, plain, table = tmp_path / SHELL_WORDS.strip(), tmp_path / "plain", "results/own/tables/mine.tsv"
+    for place, prefix in ((folder, SHELL_WORDS), (plain, "")):
+        place.mkdir()
+        own_data(place, prefix=prefix)
+        profile = workflow.fill_in(place, **SMALL | {"gpu_partition": "gpu"}) if prefix else None
+        code, printed = workflow.run(place, profile, table)
+        assert code == 0, printed
+    assert without_costs(folder / table) == without_costs(plain / table)
+    assert not [*tmp_path.rglob("PWNED"), *workflow.ROOT.glob("PWNED")]
 
 
 @pytest.mark.slow
