@@ -14,10 +14,12 @@ NAME = "provenance.tsv"
 
 COLUMNS = [
     *Job._fields, "settings", "convnova", "commit", "dirty", "task_sha256", "weights_sha256", "packages", "machine",
-    "started", "seconds", "peak_memory_mb", "peak_gpu_memory_mb", "joules_processors", "joules_gpu",
+    "precision", "started", "seconds", "peak_memory_mb", "peak_gpu_memory_mb", "joules_processors", "joules_gpu",
 ]  # fmt: skip
 COMMIT_LETTERS = 12
 """Of a commit in a sentence."""
+NAMED = 3
+"""Results that a sentence names at most."""
 
 
 def provenance_frame(results: Mapping[Job, dict[str, Any]]) -> pd.DataFrame:
@@ -25,7 +27,7 @@ def provenance_frame(results: Mapping[Job, dict[str, Any]]) -> pd.DataFrame:
     lines = []
     for job, made in results.items():
         packages, hardware = {"python": made["python"], **made["packages"]}, made["hardware"]
-        line = made | job._asdict()
+        line = {"precision": "unknown"} | made | job._asdict()
         line |= {f"{role}_sha256": entry["sha256"] for role, entry in made["inputs"].items()}
         line |= {f"joules_{name}": joules for name, joules in made["joules"].items()}
         line["packages"] = ", ".join(f"{name} {version}" for name, version in packages.items())
@@ -49,6 +51,23 @@ def wall_time(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
 
 
+def precision_sentence(provenance: pd.DataFrame) -> str:
+    """What was computed in which precision; where results of one model differ, which of them are the fewer."""
+    if provenance["precision"].nunique() == 1:
+        return f"computed in {provenance['precision'].iloc[0]}"
+    parts = []
+    for model, rows in provenance.groupby("model", sort=False):
+        usual, *others = rows["precision"].value_counts().index
+        part = f"{model} in {usual}"
+        for other in others:
+            results = rows[rows["precision"] == other]
+            names = [f"{row.suite}/{row.task} {row.protocol} seed {row.seed}" for row in results.itertuples()]
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            part += f" but in {other}: {', '.join(names[:NAMED])}{more}"
+        parts.append(part)
+    return f"computed in more than one precision ({'; '.join(parts)})"
+
+
 def provenance_sentence(config: RunConfig, provenance: pd.DataFrame) -> str:
     """What a table was made from; nothing without results.
 
@@ -66,6 +85,7 @@ def provenance_sentence(config: RunConfig, provenance: pd.DataFrame) -> str:
     return (
         f"Made from {len(provenance)} result{'s' if len(provenance) != 1 else ''} by {'; '.join(codes)}; "
         f"config {config.fingerprint(config)}; {'; '.join(provenance['machine'].unique())}; "
+        f"{precision_sentence(provenance)}; "
         f"{wall_time(provenance['seconds'].sum())} of wall time together, "
         f"at most {provenance['peak_memory_mb'].max():,.0f} MB, "
         + (f"{joules:,.0f} J" if joules else "energy not reported by the machine")

@@ -30,13 +30,25 @@ def sentence(config, *changes: dict) -> str:
 def test_the_sentence_sums_up_all_results(config):
     assert sentence(config, {}, {"seconds": 30.0, "dirty": True, "peak_memory_mb": 900}).startswith(
         "Made from 2 results by convnova 0.1, commit aaaaaaaaaaaa; convnova 0.1, commit aaaaaaaaaaaa with uncommitted "
-        f"changes; config {config.fingerprint(config)}; h: P, G; 1.5 min of wall time together, at most 1,500 MB, 40 J."
+        f"changes; config {config.fingerprint(config)}; h: P, G; computed in "
+        "float32; 1.5 min of wall time together, at most 1,500 MB, 40 J."
     )
     assert "1 result by" in sentence(config, {})
     assert "commit unknown" in sentence(config, {"commit": None})
     assert "MB, energy not reported" in sentence(config, {"joules": {}})
     assert "; 2.4 s of wall time together" in sentence(config, {"seconds": 2.36})
     assert sentence(config) == ""
+
+
+def test_where_results_of_one_model_differ_in_precision_the_fewer_are_named(config):
+    rows = [("cnn", 1, "bfloat16"), ("legnet", 1, "float32"), *(("cnn", seed, "float32") for seed in range(2, 8)),
+            *(("cnn", seed, "bfloat16") for seed in (8, 9, 10))]  # fmt: skip
+    jobs = {Job("gue", "H3", model, "heldout", seed): MADE | {"precision": kind} for model, seed, kind in rows}
+    text = provenance_sentence(config, provenance_frame(jobs))
+    assert (
+        "(cnn in float32 but in bfloat16: gue/H3 heldout seed 1, gue/H3 heldout seed 8, gue/H3 heldout seed 9 and 1 "
+        "more; legnet in float32)" in text
+    )
 
 
 def test_every_result_of_a_run_has_its_line(small):
@@ -47,7 +59,7 @@ def test_every_result_of_a_run_has_its_line(small):
         job = Job(*(line[name] for name in Job._fields))
         made = json.loads((Path(job.folder("small")) / "metrics.json").read_text())["provenance"]
         assert (line["task_sha256"], line["weights_sha256"]) == (shard, weights if job.model == "convnova" else "")
-        for key in ("commit", "dirty", "settings", "seconds", "peak_memory_mb"):
+        for key in ("commit", "dirty", "settings", "precision", "seconds", "peak_memory_mb"):
             assert line[key] == str(made[key])
         assert f"torch {made['packages']['torch']}" in line["packages"]
         assert line["machine"].startswith(made["hardware"]["processor"])
