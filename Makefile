@@ -17,15 +17,15 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .PHONY: help run yeast test test-all lint docs bedtools clean
 
 run: .venv/installed bedtools
-	snakemake --cores $(CORES)
+	snakemake --cores $(CORES) --logger rich
 	@echo "Done. The page to begin with: results/embedded/report.html"
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
 yeast: .venv/installed bedtools
-	snakemake --cores $(CORES) --configfile config/yeast_study.yaml --config data=$(DATA)
-	snakemake --cores $(CORES) --configfile config/yeast_local.yaml --config data=$(DATA)
+	snakemake --cores $(CORES) --logger rich --configfile config/yeast_study.yaml --config data=$(DATA)
+	snakemake --cores $(CORES) --logger rich --configfile config/yeast_local.yaml --config data=$(DATA)
 
 test: .venv/installed-test bedtools
 	pytest -n 2 --dist loadgroup -m "not slow and not cluster and not external"
