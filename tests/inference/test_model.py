@@ -119,7 +119,7 @@ def test_a_sequence_of_megabases_is_read_by_windows(model, monkeypatch):
     monkeypatch.setattr(backbone, "_features", watched)
     tokens = np.random.default_rng(0).integers(0, 4, 1_000_000).astype(np.uint8)
     (features,) = model.embed([tokens], per_base=True)
-    assert features.shape == (1_000_000, 8) and max(widest) < 200_000
+    assert features.shape == (1_000_000, 8) and max(widest) < 300_000
     middle = slice(499_000, 501_000)
     (part,) = model.embed([tokens[498_000:502_000]], per_base=True)
     np.testing.assert_allclose(features[middle], part[1000:3000], atol=1e-5, rtol=1e-5)
@@ -142,10 +142,10 @@ def test_a_sequence_that_is_too_long_is_refused_or_cut_as_in_training(tmp_path, 
     import json
 
     save_predictor(tmp_path, "hyenadna", {"width": 8, "layers": 1, "length": 30})
-    with pytest.raises(ConvNovaError, match="sequence 2: expected 1 to 30 bases.* 38"):
+    with pytest.raises(ConvNovaError, match="at most 30 bases.* 38 in number 2"):
         convnova.load(tmp_path).embed(["ACGT", LETTERS])
     save_predictor(tmp_path, "cnn", {}, length=90)
-    with pytest.raises(ConvNovaError, match="sequence 1: expected 1 to 90 bases.* 91"):
+    with pytest.raises(ConvNovaError, match="at most 90 bases.* 91 in number 1"):
         convnova.load(tmp_path).predict(["A" * 91])
     about = json.loads((tmp_path / "weights.json").read_text())
     (tmp_path / "weights.json").write_text(json.dumps(about | {"max_length": 20}))

@@ -31,7 +31,15 @@ def folder(tmp_path_factory) -> Path:
     tokenize_genome(folder / "g.fa", folder / "shard", valid=["b"], test=["c"])
     models = {"convnova": {"settings": {"width": 8, "kernel": 5, "blocks": 2}}}
     for micro_batch in (13, 3):
-        pretrain = {"epochs": 5, "length": 64, "batch_size": 13, "windows": 130, "lr": 0.01, "micro_batch": micro_batch}
+        pretrain = {
+            "epochs": 5,
+            "length": 64,
+            "batch_size": 13,
+            "windows": 130,
+            "lr": 0.01,
+            "micro_batch": micro_batch,
+            "precision": "float32",
+        }
         content = {"run": "x", "genome": str(folder / "g.fa"), "models": models, "pretrain": pretrain}
         save(load(content, [], CATALOGUE), folder / f"{micro_batch}.yaml")
     return folder

@@ -101,7 +101,9 @@ def test_names_of_files_folders_and_chromosomes_are_words_and_nothing_runs(own, 
     tables = sorted(path.name for path in (own / "results/own/tables").iterdir())
     assert {"mine.md", "items.tex", "audit.tsv", "provenance.tsv", "leaks.tsv"} < set(tables)
     for name in tables:
-        same = [without_costs(root / "results/own/tables" / name) for root in (own, folder)]
+        # the genome has the name of its file, in which words of a shell are left out
+        same = [re.sub(r"\(\w*genome\)", "(genome)", str(without_costs(root / "results/own/tables" / name)))
+                for root in (own, folder)]  # fmt: skip
         assert name == "provenance.tsv" or same[0] == same[1], name
     assert not [*tmp_path.rglob("PWNED"), *ROOT.glob("PWNED")]
 
@@ -126,7 +128,7 @@ def test_a_path_that_snakemake_would_take_for_a_pattern_is_refused(tmp_path, nam
         ("one.test.csv", "sequence,label\n", "split 'test'"),
         ("one.test.csv", "sequence,label\nACGT,7\n", "row 1.*'7'"),
         ("one.train.csv", "seq,label\nACGT,1\n", "sequence"),
-        ("genome.fa.gz", "\x1f\x8b\x08broken", "gzip"),
+        ("genome.fa.gz", "\x1f\x8b\x08broken", "damaged"),
     ],
     ids=["protein", "empty split", "label outside", "no column", "corrupt gzip"],
 )

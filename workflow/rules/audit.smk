@@ -6,7 +6,7 @@ rule audit:
         unpack(lambda w: task_files(w) if RUN.suites[task_of(w)[0]].genome == RUN.genome else {}),
         config=CONFIG,
         dataset=f"{RESOURCES}/tasks/{{suite}}/{{task}}.safetensors",
-        pretraining=expand(rules.tokenize_genome.output, genome=RUN.genome) if RUN.backbones() else [],
+        pretraining=[f"{GENOME}/{name}" for name in ("genome.safetensors", "intervals.tsv") if RUN.backbones()],
     output:
         audit=f"{RESULTS}/audit/{{suite}}/{{task}}.json",
     log:

@@ -50,7 +50,7 @@ use rule scores as figures with:
         metrics=outputs.finetuning_files(RUN, "metrics.json"),
         scores=rules.scores.output,
         published=PUBLISHED,
-        pretraining=expand(rules.pretrain.output.history, backbone=RUN.backbones()),
+        pretraining=[f"{RESULTS}/pretrain/{backbone}/log.csv" for backbone in RUN.backbones()],
     output:
         figures=report(outputs.figures(RUN), caption="../report/figures.rst", category="Figures"),
     log:
@@ -157,7 +157,11 @@ use rule scores as report with:
     input:
         config=CONFIG,
         metrics=outputs.finetuning_files(RUN, "metrics.json"),
-        pretrained=expand(rules.pretrain.output[:2], backbone=RUN.backbones()),
+        pretrained=[
+            f"{RESULTS}/pretrain/{backbone}/weights.{suffix}"
+            for backbone in RUN.backbones()
+            for suffix in ("safetensors", "json")
+        ],
         scores=rules.scores.output,
         published=PUBLISHED,
         tables=[*rules.comparisons.output, *(rules.test_rows.output if PAIRED else [])],
