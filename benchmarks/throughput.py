@@ -1,24 +1,26 @@
-"""Training and inference throughput of our model and of the released one: same weights, same inputs, in turns.
+"""Training and inference throughput of our model and of the published one: same weights, same inputs, in turns.
 
     python benchmarks/throughput.py --device cpu --threads 2 --released convnova.py --json throughput.json
 
 `--released` names the file `convnova.py` of the authors' code (github.com/aim-uofa/ConvNova,
-`convnova/src/models/ConvNova/convnova.py`), which is no part of this project; without it only ours are measured.
+`convnova/src/models/ConvNova/convnova.py`), which is no part of this project; without it the published equations,
+written down again with PyTorch's own layers, stand for it.
 
 Per case and entrant: milliseconds a step and bases a second (medians), the ratio to the first entrant (median over
 rounds), FLOPs a base as PyTorch counts them, bytes that its operations read and write a base, FLOPs reached in share of
-this machine's own matrix products measured in the same run, and the peak memory a base of one step. On a CPU each
+this machine's own matrix products in the same precision and run, and the peak memory a base of one step. On a CPU each
 entrant has a process of its own, as in use: ours keep freed memory, as `convnova` has it, and the released model's is
 as PyTorch makes it. To have both keep it: MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=1073741824.
 
-    released    the authors' model, as shipped: float32
-    plain       ours as its equations stand, at every position
-    fast        ours as the pipeline uses it (`convnova.models.kernels`); in pretraining the last block and the tail at
-                masked positions only; on a GPU in bfloat16 three times: plain, compiled by PyTorch, and fast, which in
-                training replays graphs (`convnova.training.cuda_graphs`)
+    released or published       the authors' model, as shipped, or its equations, channels first; both in float32
+    plain, float32              ours without `convnova.models.kernels`, at every position
+    fast, float32 or bfloat16   ours as the pipeline uses it; in pretraining the last block and the tail at masked
+                                positions only; on a GPU it replays graphs (`convnova.training.cuda_graphs`)
+    plain or compiled, bfloat16 on a GPU: plain under autocast, as it is and compiled by PyTorch
 """
 
 import argparse
+import copy
 import importlib.util
 import json
 import math
@@ -45,7 +47,8 @@ from convnova.config.hyperparameters import Training
 from convnova.data.batches import Batch
 from convnova.models import without_fast_kernels
 from convnova.models.convnova import Backbone, Config
-from convnova.models.heads import MaskedLanguageModel
+from convnova.models.heads import VOCABULARY, MaskedLanguageModel
+from convnova.models.layers import Linear, linear
 from convnova.models.released_checkpoint import from_released
 from convnova.training.compute_cost import COUNTED
 from convnova.training.cuda_graphs import SHAPE_MULTIPLE, Graphs
@@ -101,6 +104,38 @@ def released_model(path: str, config: Config, with_head: bool) -> nn.Module:
     )  # fmt: skip
 
 
+class Published(nn.Module):
+    """The published equations with the weights of one of ours: channels first, PyTorch's own layers."""
+
+    def __init__(self, ours: nn.Module):
+        super().__init__()
+        ours = copy.deepcopy(ours)
+        self.head = ours.head if isinstance(ours, MaskedLanguageModel) else nn.Identity()
+        self.ours = ours.backbone if isinstance(ours, MaskedLanguageModel) else ours
+        for layer in self.modules():
+            if isinstance(layer, Linear):
+                layer.__class__ = nn.Linear
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, L) tokens to (B, L, d) features, or (B, L, 5) logits."""
+        ours, letters = self.ours, F.one_hot(tokens, VOCABULARY).float().transpose(1, 2)
+        x = F.gelu(F.conv1d(letters, ours.stem.weight, ours.stem.bias, padding="same"))
+        complement = letters[:, [3, 2, 1, 0, 4]]
+        c = F.gelu(F.conv1d(complement, ours.second_stem.weight, ours.second_stem.bias, padding="same"))
+        for block in ours.blocks:
+            convolved = []
+            for inputs, norm, conv in ((x, block.norm, block.conv), (c, block.gate_norm, block.gate_conv)):
+                normed = norm(inputs.transpose(1, 2)).transpose(1, 2)
+                convolved.append(F.conv1d(normed, conv.weight, conv.bias, padding="same", dilation=block.dilation))
+            gate = torch.sigmoid(convolved[1])
+            x, c = x + F.gelu(convolved[0]) * gate, c + gate
+            if block.ffn is not None:
+                x = x + block.ffn(x.transpose(1, 2)).transpose(1, 2)
+        x = x.transpose(1, 2)
+        x = x + ours.tail(x)
+        return self.head(x if ours.final_conv is None else ours.final_conv(x))
+
+
 class Entrant(NamedTuple):
     """A way to compute a case. `run` does one step and returns its loss or its output."""
 
@@ -120,11 +155,12 @@ def entrants(case: Case, released: str | None, device: str) -> list[Entrant]:
     torch.manual_seed(1)
     with_head = case.mode == "pretrain"
     ours = MaskedLanguageModel(Backbone(case.config)) if with_head else Backbone(case.config)
-    theirs = None
     if released:
         theirs = released_model(released, case.config, with_head)
         ours = from_released(theirs.state_dict(), case.config)
-        theirs.to(device)
+    else:
+        theirs = Published(ours)
+    theirs.to(device)
     ours.to(device)
     tokens = torch.randint(0, 4, (case.batch, case.length), device=device)
     at = torch.nonzero(torch.rand(tokens.numel(), device=device) < MASKED).squeeze(1)
@@ -161,38 +197,43 @@ def entrants(case: Case, released: str | None, device: str) -> list[Entrant]:
 
         return infer if case.mode == "infer" else train
 
-    found = []
-    if theirs is not None:
-        found.append(
-            Entrant("released", step(theirs, lambda part: features(theirs((part, None) if with_head else part)), False))
-        )
-    plain = without_fast_kernels(ours)
-    found.append(Entrant("plain", step(plain, plain, False)))
-    parts = -(-case.batch // sequences_at_once(Training(), tokens, torch.device(device)))
-    found.append(Entrant("fast", step(ours, ours, with_head, parts)))
-    if device == "cuda":
-        found += on_a_gpu(case, ours, step, tokens, at)
-    return found
-
-
-FLOPS_OF = {"compiled bfloat16": "plain bfloat16", "fast bfloat16": "fast"}
-"""Whose FLOPs, those that are needed, stand for an entrant's: PyTorch cannot count what compiled kernels do, nor the
-bytes that they move."""
-
-
-def on_a_gpu(case: Case, ours: nn.Module, step: Callable, tokens: Tensor, at: Tensor) -> list[Entrant]:
-    """Ours in bfloat16: plain and compiled by PyTorch, and as the pipeline uses it, where training replays graphs."""
-    plain = without_fast_kernels(ours)
-
     def in_bfloat16(model: nn.Module) -> Callable[..., Tensor]:
         def forward(*inputs: Tensor) -> Tensor:
-            with torch.autocast("cuda", torch.bfloat16):
+            with torch.autocast(device, torch.bfloat16):
                 return model(*inputs)
 
         return forward
 
+    first = (lambda part: features(theirs((part, None) if with_head else part))) if released else theirs
+    plain = without_fast_kernels(ours)
+    parts = -(-case.batch // sequences_at_once(Training(), tokens, torch.device(device)))
+    found = [
+        Entrant("released" if released else "published", step(theirs, first, False)),
+        Entrant("plain, float32", step(plain, plain, False)),
+        Entrant("fast, float32", step(ours, ours, with_head, parts)),
+    ]
+    if device == "cpu":
+        return [*found, Entrant(FAST, step(ours, in_bfloat16(ours), with_head, parts))]
+    for name, model in {"plain, bfloat16": plain, COMPILED: torch.compile(plain)}.items():
+        found.append(Entrant(name, step(model, in_bfloat16(model), False)))
+    if case.mode == "infer":
+        return [*found, Entrant(FAST, step(ours, in_bfloat16(ours), False))]
+    return [*found, Entrant(FAST, replayed(case, ours, in_bfloat16(ours), tokens, at))]
+
+
+FAST, COMPILED = "fast, bfloat16", "compiled, bfloat16"
+FLOPS_OF = {COMPILED: "plain, bfloat16", FAST: "fast, float32"}
+"""Whose FLOPs, those that are needed, stand for an entrant's: PyTorch cannot count what compiled kernels do, nor the
+bytes that they move."""
+
+
+def replayed(
+    case: Case, ours: nn.Module, forward: Callable[..., Tensor], tokens: Tensor, at: Tensor
+) -> Callable[[], Tensor]:
+    """A step on a GPU that replays a graph of `forward` and its gradient."""
+
     def backward(batch: Batch, count: Tensor) -> Tensor:
-        output = in_bfloat16(ours)(batch.tokens, batch.target_positions)
+        output = forward(batch.tokens, batch.target_positions)
         if case.mode == "finetune":
             loss = output.mean(1).square().sum() / count
         else:
@@ -200,22 +241,14 @@ def on_a_gpu(case: Case, ours: nn.Module, step: Callable, tokens: Tensor, at: Te
         loss.backward()
         return loss.detach()
 
-    def fast() -> Callable[[], Tensor]:
-        if case.mode == "infer":
-            return step(ours, in_bfloat16(ours), False)
-        graphs, letters = Graphs.of(ours), tokens.cpu()
-        if case.mode == "finetune":
-            batch = Batch(letters, letters, tokens.numel())
-        else:
-            batch = Batch(letters, letters.flatten()[at.cpu()], len(at), at.cpu()).pad_targets_to_multiple(
-                SHAPE_MULTIPLE
-            )
-        batch = batch.to(tokens.device)
-        return lambda: graphs.run(backward, batch, batch.count)
-
-    ways = {"plain bfloat16": plain, "compiled bfloat16": torch.compile(plain)}
-    found = [Entrant(name, step(model, in_bfloat16(model), False)) for name, model in ways.items()]
-    return [*found, Entrant("fast bfloat16", fast())]
+    graphs, letters = Graphs.of(ours), tokens.cpu()
+    if case.mode == "finetune":
+        batch = Batch(letters, letters, tokens.numel())
+    else:
+        targets = letters.flatten()[at.cpu()]
+        batch = Batch(letters, targets, len(at), at.cpu()).pad_targets_to_multiple(SHAPE_MULTIPLE)
+    batch = batch.to(tokens.device)
+    return lambda: graphs.run(backward, batch, batch.count)
 
 
 class Traffic(TorchDispatchMode):
@@ -248,11 +281,10 @@ def seconds(run: Callable[[], Tensor], device: str) -> float:
     return time.perf_counter() - start
 
 
-def matrix_rate(device: str, size: int) -> float:
-    """FLOPs a second of a large matrix product in the precision that training uses, best of ten."""
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+def matrix_rate(device: str, dtype: torch.dtype, size: int) -> float:
+    """FLOPs a second of a large matrix product, best of ten, by the library that is faster (see `layers.linear`)."""
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    return 2 * size**3 / min(seconds(lambda: a @ b, device) for _ in range(10))
+    return 2 * size**3 / min(seconds(lambda: linear(a, b, b[0]), device) for _ in range(10))
 
 
 def peak_bytes(run: Callable[[], Tensor]) -> int:
@@ -266,7 +298,7 @@ def peak_bytes(run: Callable[[], Tensor]) -> int:
 def serve(asks: Connection, case: Case, name: str, released: str | None, threads: int) -> None:
     """Be one entrant on a CPU: send the peak memory of its first step, then the seconds of one whenever asked."""
     torch.set_num_threads(threads)
-    if name != "released":
+    if name not in ("released", "published"):
         keep_freed_memory()
     run = dict(entrants(case, released, "cpu"))[name]
     before = peak_resident()
@@ -296,7 +328,7 @@ def in_its_own_process(case: Case, way: Entrant, asked: argparse.Namespace) -> I
     process.join()
 
 
-def measure(case: Case, asked: argparse.Namespace, rate: float) -> list[dict]:
+def measure(case: Case, asked: argparse.Namespace, rates: dict[str, float]) -> list[dict]:
     """One case: time all in turns, and hold their outputs, of training the losses, against the first one's."""
     ways = entrants(case, asked.released, asked.device)
     times = {way.name: [] for way in ways}
@@ -318,7 +350,7 @@ def measure(case: Case, asked: argparse.Namespace, rate: float) -> list[dict]:
         with Traffic() as traffic:
             dict(ways)[counted]()
         median = statistics.median(times[way.name])
-        first = times[ways[0].name]
+        first, rate = times[ways[0].name], rates["bfloat16" if "bfloat16" in way.name else "float32"]
         rows.append({
             "case": case.name,
             "entrant": way.name,
@@ -351,17 +383,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    rate = matrix_rate(asked.device, 8192 if asked.device == "cuda" else 2048)
+    size = 8192 if asked.device == "cuda" else 2048
+    rates = {name: matrix_rate(asked.device, getattr(torch, name), size) for name in ("float32", "bfloat16")}
     name = torch.cuda.get_device_name() if asked.device == "cuda" else f"{asked.threads} threads of a CPU"
-    print(f"torch {torch.__version__}, {name}, matrix products {rate / 1e9:,.0f} GFLOP/s\n")
-    print("case              entrant                ms    Mb/s  ratio  kFLOP/b  kB/b  share  peak kB/b  difference")
+    products = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {precision}" for precision, rate in rates.items())
+    print(f"torch {torch.__version__}, {name}, matrix products {products}\n")
+    print("case              entrant                 ms    Mb/s  ratio  kFLOP/b  kB/b  share  peak kB/b  difference")
     results = []
     for case in CASES[asked.device]:
         if asked.only in case.name:
-            for row in measure(case, asked, rate):
+            for row in measure(case, asked, rates):
                 results.append(row)
                 print(
-                    f"{row['case']:17} {row['entrant']:17} {row['milliseconds']:7.2f} "
+                    f"{row['case']:17} {row['entrant']:18} {row['milliseconds']:7.2f} "
                     f"{row['bases_per_second'] / 1e6:7.3f} {row['ratio']:6.2f} {row['flops_per_base'] / 1e3:8.0f} "
                     f"{row['bytes_per_base'] / 1e3:5.0f} {row['share_of_matrix_rate']:6.2f} "
                     f"{row['peak_bytes_per_base'] / 1e3:10.1f}  {row['difference']:.1e}",
@@ -371,7 +405,9 @@ def main() -> None:
         about = {"torch": torch.__version__, "device": name, "threads": asked.threads, "rounds": asked.rounds}
         for row in results:
             row["bytes_per_base"] = None if math.isnan(row["bytes_per_base"]) else row["bytes_per_base"]
-        asked.json.write_text(json.dumps({**about, "matrix_flops_per_second": rate, "cases": results}, indent=2) + "\n")
+        asked.json.write_text(
+            json.dumps({**about, "matrix_flops_per_second": rates, "cases": results}, indent=2) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -129,6 +129,7 @@ class Trainer:
         precision = optimization.resolve_precision(settings.precision, self.device)
         self.history.precision = self.history.precision or precision  # a training goes on as it began
         self.autocast = optimization.in_precision(self.history.precision, self.device)
+        self.optimizer.fused = self.history.precision == "bfloat16" and self.device.type == "cpu"
         log(f"computing in {self.history.precision}")
         self.total = settings.epochs * self.objective.steps_per_epoch
         self.steps_per_row = max(1, self.total // LOG_ROWS)

@@ -33,6 +33,9 @@ class AdamW:
             attribute `no_decay` is never decayed.
     """
 
+    fused = False
+    """Update in PyTorch's fused form: on a CPU in a third of the time, and with other bits."""
+
     def __init__(self, model: nn.Module, settings: Training):
         self.betas, self.steps, least = (settings.beta1, settings.beta2), 0, 0 if settings.decayed == "all" else 2
         decayed: list[nn.Parameter] = []
@@ -59,7 +62,7 @@ class AdamW:
                 adamw(
                     parameters, gradients, means, squares, [], steps_before,
                     amsgrad=False, beta1=self.betas[0], beta2=self.betas[1], lr=lr,
-                    weight_decay=weight_decay, eps=EPS, maximize=False, foreach=True,
+                    weight_decay=weight_decay, eps=EPS, maximize=False, foreach=not self.fused, fused=self.fused,
                 )  # fmt: skip
         for parameter in self.parameters:
             parameter.grad = None

@@ -59,7 +59,7 @@ class Setting:
         write(folder / "train.csv", sequences(160, seed=1))
         task = {"train": str(folder / "train.csv"), "test": str(folder / "test.csv"), "max_length": 55}
         models = {"convnova": {"settings": SETTINGS}, "convnova_scratch": {"settings": SETTINGS}, "cnn": None}
-        training = {"epochs": 6, "batch_size": 16, "lr": 1e-2}
+        training = {"epochs": 6, "batch_size": 16, "lr": 1e-2, "precision": "float32"}
         content = {"run": "x", "genome": "g.fa", "models": models, "finetune": training | changes}
         self.config = load(content | {"suites": {"own": {"format": "csv", "tasks": {"motif": task}}}}, [], CATALOGUE)
         self.runs = 0
@@ -180,7 +180,9 @@ def test_the_same_seed_gives_the_same_scores_and_another_does_not(setting):
     assert not np.array_equal(first, other)
 
 
-def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(setting, monkeypatch, capsys):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(precision, tmp_path, monkeypatch, capsys):
+    setting = Setting(tmp_path, precision=precision)
     whole, loss, calls = setting.run(), Classification.loss, itertools.count(1)
 
     def stopping(self, model, batch):
@@ -199,6 +201,7 @@ def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(setting, monke
         [line.split(",")[:4] for line in (out / "log.csv").read_text().splitlines()] for out in (parts, whole)
     )
     assert metrics(parts)["epochs"] == metrics(whole)["epochs"] and log == log_of_whole
+    assert metrics(parts)["provenance"]["precision"] == precision
     assert re.search("continuing from .*/step-000000024", capsys.readouterr().err)
     assert not (parts / "checkpoints").exists()
 

@@ -1,11 +1,7 @@
 import math
 import os
-import random
 import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +16,7 @@ from convnova.errors import ConvNovaError
 from convnova.training.loop import Interrupted, Trainer
 
 SETTINGS = Training(epochs=4, batch_size=8, lr=1e-2, weight_decay=0.1, warmup=0.1, precision="float32")
+IN_BFLOAT16 = SETTINGS.changed({"precision": "bfloat16"})
 
 
 class Regression:
@@ -54,9 +51,10 @@ def network(dropout: float = 0.3) -> nn.Module:
     return nn.Sequential(nn.Linear(3, 16), nn.Dropout(dropout), nn.Linear(16, 1))
 
 
-@pytest.fixture(params=[500, 13], ids=["log every step", "log every third step"])
-def log_rows(request, monkeypatch):
-    monkeypatch.setattr("convnova.training.loop.LOG_ROWS", request.param)
+@pytest.fixture(params=[(SETTINGS, 500), (IN_BFLOAT16, 13)], ids=["float32", "bfloat16, log every third step"])
+def settings(request, monkeypatch):
+    monkeypatch.setattr("convnova.training.loop.LOG_ROWS", request.param[1])
+    return request.param[0]
 
 
 def run(folder: Path, objective=None, settings=SETTINGS, model=None, **options):
@@ -93,17 +91,17 @@ def assert_same(first: tuple, second: tuple) -> None:
 @pytest.mark.parametrize(
     "step, number", [(0, signal.SIGUSR1), (9, signal.SIGTERM), (10, signal.SIGUSR1), (23, signal.SIGINT)]
 )
-def test_stopped_by_a_signal_and_continued_is_bit_for_bit_the_undisturbed_run(tmp_path, step, number, log_rows, capsys):
+def test_stopped_by_a_signal_and_continued_is_bit_for_bit_the_undisturbed_run(tmp_path, step, number, settings, capsys):
     """The step under way when the signal comes is left, and taken again."""
-    whole = run(tmp_path / "whole")
+    whole = run(tmp_path / "whole", settings=settings)
     with pytest.raises(Interrupted, match=f"stopped by a signal at step {step} of 40"):
-        run(tmp_path / "parts", StopIn(step, number))
-    assert_same(run(tmp_path / "parts"), whole)
+        run(tmp_path / "parts", StopIn(step, number), settings)
+    assert_same(run(tmp_path / "parts", settings=settings), whole)
     assert re.search(f"continuing from .*step-{step:09d}", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 4])
-def test_stopped_in_an_evaluation_and_continued_it_is_made_once(tmp_path, epoch, log_rows, capsys):
+def test_stopped_in_an_evaluation_and_continued_it_is_made_once(tmp_path, epoch, capsys):
     class StopInEvaluation(Regression):
         evaluated = 0
 
@@ -118,37 +116,6 @@ def test_stopped_in_an_evaluation_and_continued_it_is_made_once(tmp_path, epoch,
         run(tmp_path / "parts", StopInEvaluation())
     assert_same(run(tmp_path / "parts"), whole)
     assert re.search(f"continuing from .*step-{10 * epoch:09d}", capsys.readouterr().err)
-
-
-KILLED = """
-import sys, time, pathlib
-sys.path.insert(0, {tests!r})
-import torch
-torch.set_num_threads(1)
-import test_loop
-class Slow(test_loop.Regression):
-    def loss(self, model, batch):
-        time.sleep(0.02)
-        return super().loss(model, batch)
-test_loop.run(pathlib.Path(sys.argv[1]), Slow(), checkpoint_seconds=0)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("share", [0.2, 0.7])
-def test_killed_at_any_moment_and_continued_is_bit_for_bit_the_undisturbed_run(tmp_path, share, capsys):
-    wait = share * random.random()
-    whole = run(tmp_path / "whole")
-    script = KILLED.format(tests=str(Path(__file__).parent))
-    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "parts")])
-    while not list((tmp_path / "parts" / "checkpoints").glob("step-*")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    time.sleep(wait)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert_same(run(tmp_path / "parts"), whole)
-    assert "continuing from " in capsys.readouterr().err, wait
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_the_newest_two_are_kept(tmp_path, capsys):
@@ -175,7 +142,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path):
             seen.append(weights(model).clone())
             return super().evaluate(model)
 
-    settings = Training(epochs=6, lr=1e-2, patience=2, precision="float32")
+    settings = SETTINGS.changed({"epochs": 6, "patience": 2})
     model, history = run(tmp_path, Watched(scores=[0.1, 0.7, 0.3, 0.6, 0.9, 0.9]), settings)
     assert (history.best_epoch, history.best_score, len(history.evaluations)) == (2, 0.7, 4)
     best = torch.cat([tensor.flatten() for tensor in history.best_weights.values()])
@@ -186,11 +153,11 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path):
     "step, seconds, checkpoint", [(0, 300, "none"), (12, 300, "none"), (39, 300, "none"), (12, 0, ".*step-000000012")]
 )
 def test_a_loss_that_is_not_finite_names_step_rows_and_the_last_good_checkpoint(
-    tmp_path, step, seconds, checkpoint, log_rows
+    tmp_path, step, seconds, checkpoint, settings
 ):
     expected = rf"loss is (nan|inf) at step {step + 1} .*rows of step {step};.*checkpoint: {checkpoint}\)"
     with pytest.raises(ConvNovaError, match=expected):
-        run(tmp_path, Regression(spoil=step), checkpoint_seconds=seconds)
+        run(tmp_path, Regression(spoil=step), settings, checkpoint_seconds=seconds)
 
 
 def test_a_weight_that_is_not_finite_is_not_kept_in_a_checkpoint(tmp_path):
@@ -200,7 +167,7 @@ def test_a_weight_that_is_not_finite_is_not_kept_in_a_checkpoint(tmp_path):
                 model[2].bias.register_hook(lambda gradient: gradient * math.nan)
             return super().loss(model, batch)
 
-    settings = SETTINGS.model_copy(update={"clip": None})
+    settings = SETTINGS.changed({"clip": None})
     with pytest.raises(ConvNovaError, match="a weight is not finite after step 4 .*rows of step 3;.*step-000000003"):
         run(tmp_path, Infinite(), settings, checkpoint_seconds=0)
 
@@ -222,16 +189,23 @@ def test_of_losses_that_are_looked_at_together_the_first_bad_one_is_named(tmp_pa
         trainer._check_losses()
 
 
+@pytest.fixture
+def native(monkeypatch):
+    """Say whether this processor computes bfloat16."""
+
+    def processor(avx512: bool, amx: bool = False) -> None:
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+
+    return processor
+
+
 @pytest.mark.parametrize(
-    ("precision", "native", "dtype"),
-    [
-        ("bfloat16", False, torch.bfloat16),
-        ("float32", True, torch.float32),
-        ("auto", True, torch.bfloat16),
-        ("auto", False, torch.float32),
-    ],
-)
-def test_precision_is_that_of_training_and_evaluation(precision, native, dtype, tmp_path, monkeypatch):
+    "precision, processor, dtype",
+    [("bfloat16", (False,), torch.bfloat16), ("float32", (True,), torch.float32), ("auto", (True,), torch.bfloat16),
+     ("auto", (False, True), torch.bfloat16), ("auto", (False,), torch.float32)],
+)  # fmt: skip
+def test_precision_is_that_of_training_and_evaluation(precision, processor, dtype, native, tmp_path):
     seen = set()
 
     class Seen(Regression):
@@ -243,10 +217,18 @@ def test_precision_is_that_of_training_and_evaluation(precision, native, dtype, 
             seen.add(("evaluate", model(self.batch(0).tokens).dtype))
             return {"score": 0.0}
 
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    history = run(tmp_path, Seen(), SETTINGS.model_copy(update={"precision": precision}))[1]
+    native(*processor)
+    history = run(tmp_path, Seen(), SETTINGS.changed({"precision": precision}))[1]
     assert seen == {("loss", dtype), ("evaluate", dtype)} and history.precision == str(dtype).removeprefix("torch.")
+
+
+def test_a_training_goes_on_in_the_precision_it_began_in(native, tmp_path):
+    native(True)
+    automatic, whole = SETTINGS.changed({"precision": "auto"}), run(tmp_path / "whole", settings=IN_BFLOAT16)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "parts", StopIn(12), automatic)
+    native(False)
+    assert_same(run(tmp_path / "parts", settings=automatic), whole)
 
 
 def test_the_log_has_a_row_a_step_and_one_an_evaluation(tmp_path):

@@ -2,8 +2,12 @@ import itertools
 import json
 import math
 import os
+import random
 import re
 import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -25,7 +29,7 @@ CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 
 def config(**changes):
     """A small ConvNova on windows of 128 bases."""
-    pretraining = {"epochs": 3, "length": 128, "batch_size": 16, "lr": 1e-2} | changes
+    pretraining = {"epochs": 3, "length": 128, "batch_size": 16, "lr": 1e-2, "precision": "float32"} | changes
     models = {"convnova": {"settings": {"width": 8, "kernel": 5, "blocks": 2}}}
     return load({"run": "x", "genome": "g.fa", "models": models, "pretrain": pretraining}, [], CATALOGUE)
 
@@ -34,10 +38,10 @@ def config(**changes):
 def genome(tmp_path_factory) -> Path:
     """Three chromosomes in which AC is followed by G, three times out of four bases a copy of this rule."""
     folder = tmp_path_factory.mktemp("genome")
-    random = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     with (folder / "g.fa").open("w") as file:
         for name, repeats in (("chr1", 6000), ("chr2", 1500), ("chr3", 1500)):
-            words = random.choice(["ACG", "TTA", "GGC"], repeats)
+            words = generator.choice(["ACG", "TTA", "GGC"], repeats)
             file.write(f">{name}\n{''.join(words)}\n")
     tokenize_genome(folder / "g.fa", folder / "shard", valid=["chr2"], test=["chr3"])
     return folder / "shard"
@@ -60,22 +64,54 @@ def test_pretraining_learns_the_genome_and_keeps_the_best_epoch(genome, tmp_path
     assert (tmp_path / "log.csv").read_text().count(",valid,") == 3
 
 
-@pytest.mark.parametrize("elsewhere", [False, True], ids=["among the results", "elsewhere"])
-def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(genome, tmp_path, monkeypatch, capsys, elsewhere):
+@pytest.mark.parametrize(
+    "elsewhere, precision", [(False, "float32"), (True, "bfloat16")], ids=["among the results", "elsewhere, bfloat16"]
+)
+def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(
+    genome, tmp_path, monkeypatch, capsys, elsewhere, precision
+):
     """Also where results do not outlive a job, if the checkpoints are in a folder that does."""
-    whole = run(config(), genome, tmp_path / "whole")
+    settings = config(precision=precision)
+    whole = run(settings, genome, tmp_path / "whole")
     out, first = Path("results/x/pretrain/convnova"), tmp_path / "first"
     second, volume = (tmp_path / "second", tmp_path / "volume") if elsewhere else (first, first)
     if elsewhere:
         monkeypatch.setenv("CONVNOVA_CHECKPOINTS", str(volume))
     stop_once(monkeypatch)
     with pytest.raises(Interrupted):
-        run(config().rooted_at(first), genome, first / out)
+        run(settings.rooted_at(first), genome, first / out)
     assert (volume / out / "checkpoints").exists() and not (first / out / "weights.safetensors").exists()
-    assert run(config().rooted_at(second), genome, second / out)["epochs"] == whole["epochs"]
+    assert run(settings.rooted_at(second), genome, second / out)["epochs"] == whole["epochs"]
     assert re.search(f"continuing from {volume / out}/checkpoints/.*/step-000000012", capsys.readouterr().err)
     assert not (volume / out / "checkpoints").exists()
     assert same_weights(tmp_path / "whole", second / out)
+
+
+KILLED = """
+import sys, pathlib
+sys.path.insert(0, {tests!r})
+import torch, test_pretrain
+torch.set_num_threads(1)
+test_pretrain.run(test_pretrain.config(precision={precision!r}), *map(pathlib.Path, sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_killed_at_any_moment_and_continued_is_bit_for_bit_the_undisturbed_run(genome, tmp_path, precision, capsys):
+    wait = random.random()
+    run(config(precision=precision), genome, tmp_path / "whole")
+    words = ["-c", KILLED.format(tests=str(Path(__file__).parent), precision=precision), genome, tmp_path / "parts"]
+    process = subprocess.Popen([sys.executable, *words], env=os.environ | {"CONVNOVA_CHECKPOINT_SECONDS": "0"})
+    while not list((tmp_path / "parts").glob("checkpoints/*/step-*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(wait)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, wait
+    run(config(precision=precision), genome, tmp_path / "parts")
+    assert same_weights(tmp_path / "whole", tmp_path / "parts"), wait
+    assert "continuing from " in capsys.readouterr().err, wait
 
 
 def test_a_checkpoint_of_other_settings_is_not_gone_on_from(genome, tmp_path, monkeypatch):
@@ -115,7 +151,7 @@ def test_other_ways_to_read_the_genome(genome, tmp_path, changes):
 
 def test_micro_batches_change_nothing_but_rounding(genome, tmp_path):
     whole, parts = (
-        run(config(epochs=1, precision="float32", **changes), genome, tmp_path / name)["epochs"][0]["loss"]
+        run(config(epochs=1, **changes), genome, tmp_path / name)["epochs"][0]["loss"]
         for name, changes in (("whole", {}), ("parts", {"micro_batch": 5}))
     )
     assert whole == pytest.approx(parts, abs=1e-4)
