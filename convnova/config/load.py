@@ -100,6 +100,7 @@ class _Resolver:
         default = ["convnova_scratch", "cnn"] if genome is None else ["convnova", "convnova_scratch", "cnn"]
         changes = _mapping(written.get("models", default), "models")
         changes = {name: ModelChanges.read(content, "models", name) for name, content in changes.items()}
+        _check_tasks(changes, suites)
         models = {name: self.model(name, changes) for name in changes}
         if written.get("search") is not None:
             search = schema.Search.read(written["search"], "search").changed({"models": list(models)})
@@ -208,6 +209,16 @@ def _mapping(value: Any, *key: str) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
     raise ConfigMistake((key, f": expected a list of names or a mapping, found {value!r}"))
+
+
+def _check_tasks(models: dict[str, ModelChanges], suites: dict[str, Suite]) -> None:
+    """Refuse training of a model on a task that the run does not have."""
+    for model, changes in models.items():
+        for suite in changes.suites.keys() & suites:
+            known = list(suites[suite].tasks)
+            for task in changes.suites[suite].tasks.keys() - known:
+                key = ("models", model, "suites", suite, "tasks", task)
+                raise ConfigMistake((key, f": no task of this run; {nearest(task, known)}"))
 
 
 def _changed_model(base: Model, changes: ModelChanges, *key: str) -> Model:

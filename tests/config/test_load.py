@@ -46,6 +46,7 @@ def test_the_run_is_named_after_its_file_and_models_follow_from_the_genome():
         ({"models": "cnn"}, "models: .*list of names.*'cnn'"),
         ({"models": ["convnova_scrach"]}, "models.convnova_scrach: .*'convnova_scratch'"),
         ({"models": {"cnn": {"training": {"rl": 8}}}}, "models.cnn.training.rl = 8: .*'lr'"),
+        ({"models": {"cnn": {"suites": {"mine": {"tasks": {"H33": {}}}}}}}, "models.cnn.suites.mine.tasks.H33: .*'H3'"),
         ({"models": {"a": {"like": "b"}, "b": {"like": "a"}}}, "models.a: .*basenji2"),
         ({"genome": "hg83"}, "genome: .*'hg83'.*'hg38'.*FASTA"),
         ({"genome": 3}, "genome = 3: "),

@@ -69,7 +69,8 @@ def test_hyperparameters_come_from_the_innermost_layer_that_sets_them(tmp_path):
     folder = tmp_path / "mine/H3"
     folder.mkdir(parents=True)
     (folder / "convnova_scratch.yaml").write_text("training: {beta1: 0.5, epochs: 9}\nsource: searched\n")
-    model = {"training": {"weight_decay": 0.5}, "suites": {"mine": {"training": {"batch_size": 9, "beta1": 0.4}}}}
+    of_suite = {"training": {"batch_size": 9, "beta1": 0.4, "clip": 3.0}, "tasks": {"H3": {"clip": 2.0, "beta1": 0.3}}}
+    model = {"training": {"weight_decay": 0.5}, "suites": {"mine": of_suite}}
     training = resolved(
         suites__mine__training={"epochs": 3, "lr": 0.1, "batch_size": 7},
         suites__mine__tasks__H3__training={"lr": 0.2, "weight_decay": 0.4},
@@ -82,6 +83,7 @@ def test_hyperparameters_come_from_the_innermost_layer_that_sets_them(tmp_path):
         "lr": (0.2, "suites.mine.tasks.H3.training"),
         "batch_size": (9, "models.convnova_scratch.suites.mine.training"),
         "weight_decay": (0.5, "models.convnova_scratch.training"),
+        "clip": (2.0, "models.convnova_scratch.suites.mine.tasks.H3"),
         "beta1": (0.5, "searched"),
     }
 

@@ -1,10 +1,9 @@
 """Models of `transformers`, as small as they get: saved here and loaded through the same calls as published ones.
 
 The classes of the published models are on the hub, not in any package, but for Nucleotide Transformer v1 (an ESM). So
-these are the nearest that pip has: `EsmForMaskedLM` for Nucleotide Transformer v2 (which has a gated feed-forward),
-`BertModel` for DNABERT-2 (linear biases of attention), `MambaModel` for Caduceus (both directions). For HyenaDNA there
-is none: a network with Python code beside its weights, written as theirs are. `test_hub_code.py` takes the authors' own
-code, where it was fetched.
+these are the nearest that pip has: `EsmForMaskedLM` for Nucleotide Transformer v2 (which has a gated feed-forward) and
+`BertModel` for DNABERT-2 (linear biases of attention). For HyenaDNA and Caduceus a network with Python code beside its
+weights, written as theirs are. `test_hub_code.py` takes the authors' own code, where it was fetched.
 """
 
 import json
@@ -161,15 +160,7 @@ def letters(folder: Path, code: str = CODE) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
 
 
-def mamba(folder: Path) -> dict:
-    """As Caduceus: Mamba over single letters; the package's own class, which reads one way."""
-    config = transformers.MambaConfig(vocab_size=9, hidden_size=16, state_size=4, num_hidden_layers=2)
-    transformers.MambaModel(config).save_pretrained(folder)
-    letters(folder)
-    return {"remote_code": True}
-
-
-MAKERS = {"esm": esm, "bert": bert, "mamba": mamba, "custom": custom}
+MAKERS = {"esm": esm, "bert": bert, "custom": custom}
 
 
 @pytest.fixture(scope="module", params=MAKERS)
@@ -189,7 +180,6 @@ def tokens_of(*sequences: str) -> torch.Tensor:
 TOKENS = {
     "esm": "ACGTAC GTACGT TTGACC AGTTAG N A C G",
     "bert": "AC GT AC GT AC GT T T G AC C A GT T A G N AC G",
-    "mamba": " ".join(SEQUENCE),
     "custom": " ".join(SEQUENCE),
 }
 """How the sequence falls into tokens, by hand."""
@@ -204,7 +194,7 @@ def test_features_are_those_of_transformers(settings):
     ids, spans = torch.tensor([tokenizer(SEQUENCE)["input_ids"]]), [len(token) for token in TOKENS[name].split()]
     output = network(ids, output_hidden_states=True)
     hidden = output.hidden_states[-1] if name == "esm" else output[0]
-    first = {"esm": 1, "bert": 1, "mamba": 0, "custom": 0}[name]
+    first = {"esm": 1, "bert": 1, "custom": 0}[name]
     tokens = hidden[0, first : first + len(spans)]
     assert ids.shape[1] > len(tokens) and tokens.std(0).min() > 0
     model, close = Backbone(Config(**settings)).eval(), {"atol": 1e-5, "rtol": 1e-5}

@@ -80,7 +80,7 @@ def assert_all_learn(model: torch.nn.Module, loss: torch.Tensor) -> None:
 def test_masked_bases_are_guessed_better_than_by_their_frequencies(name, chromatin, tmp_path, monkeypatch):
     """The loss falls below the entropy of the hidden letters themselves, which takes a look at their surroundings."""
     monkeypatch.setattr("convnova.training.pretrain.MAX_VALIDATION_WINDOWS", 100)
-    settings = Pretraining(length=WINDOW, windows=192, batch_size=4, epochs=2, lr=1e-2, warmup=0.1, precision="float32")
+    settings = Pretraining(length=WINDOW, windows=192, batch_size=4, epochs=3, lr=1e-2, warmup=0.1, precision="float32")
     torch.manual_seed(0)
     model, objective = MaskedLanguageModel(build_backbone(*TINY[name])), MaskedLanguage(settings, *chromatin)
     history = Trainer(model, objective, settings, 1, "test", tmp_path).run()

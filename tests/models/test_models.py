@@ -37,7 +37,7 @@ TINY = {
     "legnet": ("legnet", {"channels": [8, 8, 12], "kernel": 5}),
     "basenji2": (
         "basenji2",
-        {"channels": [6, 10, 16], "inner": 8, "dilated_blocks": 3, "width": 24, "dropout": 0.0, "end_dropout": 0.0},
+        {"channels": [6, 10, 16], "inner": 8, "dilated_blocks": 3, "width": 32, "dropout": 0.0, "end_dropout": 0.0},
     ),
     "convnext": ("convnext", {"width": 8, "blocks": 3}),
     "transformer": ("transformer", {"width": 16, "layers": 2, "heads": 2}),

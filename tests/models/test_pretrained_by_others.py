@@ -74,9 +74,3 @@ def test_the_docs_fetch_the_code_of_the_pinned_revisions():
         where = yaml.safe_load((CATALOGUE / f"models/{name}.yaml").read_text())["settings"]
         options = f"--include '*.py' --local-dir hub_code/{name}\n"
         assert f"hf download {where['path']} --revision {where['revision']} \\\n        {options}" in text
-
-
-def test_longer_sequences_than_it_was_trained_on_take_a_word_of_ones_own(by_others):
-    config = by_others()
-    assert config.settings("nucleotide_transformer_v2", "nucleotide_transformer")["longest"] == 2047 * 6
-    assert config.settings("nucleotide_transformer_v2", "gene_finding")["longest"] == 14000
