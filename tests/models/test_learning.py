@@ -85,7 +85,7 @@ def test_masked_bases_are_guessed_better_than_by_their_frequencies(name, chromat
     model, objective = MaskedLanguageModel(build_backbone(*TINY[name])), MaskedLanguage(settings, *chromatin)
     history = Trainer(model, objective, settings, 1, "test", tmp_path).run()
     hidden = torch.cat([batch.targets for _, batch in objective.validation()])
-    assert len(hidden) > 1000 and history.evaluations[-1]["loss"] < entropy(hidden) - 0.005
+    assert len(hidden) > 1000 and history.evaluations[-1]["loss"] < entropy(hidden) - 0.01
     assert_all_learn(model.train(), objective.loss(model, objective.batch(0)))
 
 
