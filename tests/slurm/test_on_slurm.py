@@ -88,17 +88,6 @@ def test_while_all_nodes_are_drained_jobs_wait_and_what_no_node_can_ever_serve_i
         slurm.wait_for(len(slurm.nodes))
 
 
-@pytest.mark.parametrize(
-    "filled", [{"gpus": 0, "gpu_partition": "nope"}, {"gpus": 0, "partition": "nope", "gpu_partition": "gpu"}]
-)
-def test_a_request_is_refused_before_anything_is_submitted(slurm, tmp_path, filled):
-    own_data(tmp_path)
-    code, printed = workflow.run(tmp_path, workflow.fill_in(tmp_path, **SMALL | filled))
-    (line,) = [line for line in printed.splitlines() if line.startswith("slurm: ")] or [printed]
-    assert code == 1 and "--partition=nope" in line and "slurm/config.yaml" in line
-    assert "Traceback" not in printed and "submitted" not in printed
-
-
 def test_a_run_some_of_whose_grouped_jobs_are_done_is_checked_too(slurm, tmp_path):
     own_data(tmp_path)
     code, output = workflow.run(tmp_path, None, "resources/own/tasks/mine/one.safetensors")

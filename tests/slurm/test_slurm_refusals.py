@@ -1,6 +1,7 @@
 """A cluster that cannot serve the profile as it is, or that does not answer, and a machine without one."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -34,16 +35,21 @@ def refused(folder: Path, environment: dict[str, str], **filled: object) -> str:
     return line
 
 
-def test_the_untouched_profile_on_a_small_cluster_without_gpus_is_one_line_and_one_filled_in_is_not(small, tmp_path):
-    line = refused(tmp_path / "untouched", workflow.ENVIRONMENT)
-    assert "--gpus=1" in line and "`gpus`" in line and "slurm/config.yaml" in line
+@pytest.mark.parametrize(
+    "filled, named",
+    [
+        ({}, "--gpus=1 .*`gpus`"),
+        ({"gpus": 0, "pretrain_gb": 5, "finetune_gb": 1}, "rule pretrain asks for .*--mem=20000.*`largest_gb`"),
+        ({"gpus": 0, "pretrain_gb": 1, "finetune_gb": 1, "gpu_partition": "nope"}, "--partition=nope.*`gpu_partition`"),
+        ({"gpus": 0, "pretrain_gb": 1, "finetune_gb": 1, "partition": "nope", "gpu_partition": "gpu"}, "nope"),
+    ],
+    ids=["untouched", "a later attempt", "no partition for trainings", "no partition for the rest"],
+)
+def test_a_profile_that_does_not_fit_is_one_line_before_anything_is_submitted(small, tmp_path, filled, named):
+    line = refused(tmp_path, workflow.ENVIRONMENT, **filled | ({"threads": 1} if filled else {}))
+    assert re.search(named, line) and "slurm/config.yaml" in line
     fits = {"cpus-per-task": 2, "mem": 8000}
     check_slurm([("pretrain", fits | {"time": 1440}), ("finetune", fits | {"time": 480})], tmp_path)
-
-
-def test_a_later_attempt_that_no_node_could_serve_is_refused_before_the_first(small, tmp_path):
-    line = refused(tmp_path, workflow.ENVIRONMENT, threads=1, gpus=0, pretrain_gb=5, finetune_gb=1)
-    assert "rule pretrain asks for" in line and "--mem=20000" in line and "`largest_gb`" in line
 
 
 @pytest.mark.slow
