@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -112,15 +113,25 @@ def test_only_ones_own_jobs_of_a_folder_are_cancelled(slurm, tmp_path):
 @pytest.mark.slow
 def test_names_of_files_folders_and_chromosomes_are_words_and_nothing_runs(slurm, tmp_path):
     """The same data under names that a shell would take apart: the same table, and no command was run."""
-    folder, plain, table = tmp_path / SHELL_WORDS.strip(), tmp_path / "plain", "results/own/tables/mine.tsv"
-    for place, prefix in ((folder, SHELL_WORDS), (plain, "")):
+    words = re.sub(r"['\\\\]", "", SHELL_WORDS)  # which are refused: see the next test
+    folder, plain, table = tmp_path / words.strip(), tmp_path / "plain", "results/own/tables/mine.tsv"
+    for place, prefix in ((folder, words), (plain, "")):
         place.mkdir()
         own_data(place, prefix=prefix)
-        profile = workflow.fill_in(place, **SMALL | {"gpu_partition": "gpu"}) if prefix else None
+        profile = workflow.fill_in(tmp_path, **SMALL | {"gpu_partition": "gpu"}) if prefix else None
         code, printed = workflow.run(place, profile, table)
         assert code == 0, printed
     assert without_costs(folder / table) == without_costs(plain / table)
     assert not [*tmp_path.rglob("PWNED"), *workflow.ROOT.glob("PWNED")]
+
+
+@pytest.mark.parametrize("prefix, letter", [("it's `touch PWNED` ", '"\'"'), ("\\", "'\\\\'")])
+def test_names_that_snakemake_cannot_quote_for_a_cluster_are_refused(slurm, tmp_path, prefix, letter):
+    own_data(tmp_path, prefix=prefix)
+    profile = workflow.fill_in(tmp_path, **SMALL | {"gpu_partition": "gpu"})
+    code, printed = workflow.run(tmp_path, profile)
+    assert code == 1 and f"holds {letter}" in printed and "submitted" not in printed, printed
+    assert not list(tmp_path.rglob("PWNED"))
 
 
 @pytest.mark.slow
@@ -129,7 +140,7 @@ def test_a_job_that_is_killed_is_submitted_once_more_and_ends_as_undisturbed(slu
     here, there = tmp_path / "here", tmp_path / "there"
     for folder in (here, there):
         folder.mkdir()
-        own_data(folder, epochs=8)
+        own_data(folder, epochs=8, precision="float32")
         shard = ["tokenize-genome", "--fasta", "genome.fa.gz", "--out", "resources/own/genomes/genome"]
         with contextlib.chdir(folder):
             assert main(shard) == 0

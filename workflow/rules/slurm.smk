@@ -12,6 +12,16 @@ def slurm_requests():
         job.attempt = 1
 
 
+def check_names():
+    """Exit where a job is given a file whose name a shell on the cluster would not read as it is."""
+    from convnova.runs.slurm import check_names
+
+    try:
+        check_names([str(Path.cwd()), *(str(file) for job in workflow.dag.needrun_jobs() for file in job.input)])
+    except ConvNovaError as error:
+        sys.exit(str(error))
+
+
 def check_slurm():
     """Exit where Slurm would not take a job, and end what an earlier run left there."""
     from convnova.runs.slurm import check_slurm
