@@ -50,17 +50,15 @@ def sbatch_options(resources: Mapping[str, Any], threads: int) -> dict[str, Any]
 def check_names(names: Iterable[str]) -> None:
     """Refuse names of files that a shell on the cluster would not read as they are.
 
-    Snakemake writes them into the commands of submitted jobs by Python's `repr`, which quotes for Python: beside a single
-    quote, what stands between backquotes would be executed. Slurm itself cannot write a log below a backslash.
+    Snakemake writes them into the commands of submitted jobs by Python's `repr`, which quotes for Python: beside a
+    single quote, what stands between backquotes would be executed. Slurm cannot write a log below a backslash.
 
     Raises:
         ConvNovaError: a name with a single quote, a backslash or a character that cannot be printed.
     """
     for name in names:
         if wrong := next((letter for letter in name if letter in "'\\" or not letter.isprintable()), None):
-            raise ConvNovaError(
-                f"{name!r} holds {wrong!r}, which Snakemake cannot hand to a cluster: rename it, or run without --profile"
-            )
+            raise ConvNovaError(f"{name!r} holds {wrong!r}, which no job of a cluster can be given: rename it, or run here")
 
 
 def check_slurm(requests: Iterable[tuple[str, Mapping[str, Any]]], folder: Path) -> None:
