@@ -58,7 +58,7 @@ def check_names(names: Iterable[str]) -> None:
     """
     for name in names:
         if wrong := next((letter for letter in name if letter in "'\\" or not letter.isprintable()), None):
-            raise ConvNovaError(f"{name!r} holds {wrong!r}, which no job of a cluster can be given: rename it, or run here")
+            raise ConvNovaError(f"{name!r} holds {wrong!r}, which no job of a cluster can be given: rename it")
 
 
 def check_slurm(requests: Iterable[tuple[str, Mapping[str, Any]]], folder: Path) -> None:
