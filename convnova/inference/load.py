@@ -12,6 +12,7 @@ from torch import nn
 from convnova.data.batches import Padding
 from convnova.errors import ConvNovaError
 from convnova.files import read_json
+from convnova.inference.export import HEAD, HUB_CONFIG, HUB_WEIGHTS
 from convnova.inference.model import Model
 from convnova.inference.network import Network
 from convnova.models import build_backbone, build_predictor, configure
@@ -20,7 +21,7 @@ from convnova.models.released_checkpoint import from_released
 from convnova.models.weights import load_strictly, load_weights
 from convnova.training.optimization import resolve_precision
 
-WEIGHTS, HUB_WEIGHTS, HUB_CONFIG = "weights.safetensors", "model.safetensors", "config.json"
+WEIGHTS = "weights.safetensors"
 NAMED = 5
 """Folders that a message names at most."""
 
@@ -82,12 +83,14 @@ def _read(file: Path, settings: Mapping[str, Any] | None) -> tuple[nn.Module, di
         weights, about = load_file(file), read_json(file.with_name(HUB_CONFIG)).get("convnova")
         if about is None:
             raise ConvNovaError(f"{file.parent}: expected a folder that `convnova export` wrote, found another model")
+        weights = {re.sub(rf"^({'|'.join(HEAD.values())})\.", "head.", name): weights[name] for name in weights}
     else:
         weights, about = load_weights(file)
     if "network" in about:
         module = build_predictor(**about["network"])
     else:
-        module = MaskedLanguageModel(build_backbone(about["architecture"], about["settings"]))
+        module = build_backbone(about["architecture"], about["settings"])
+        module = MaskedLanguageModel(module) if "head.weight" in weights else module
     load_strictly(module, weights, str(file))
     return module, about | {"longest": getattr(configure(about["architecture"], about["settings"]), "longest", None)}
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from convnova import __version__
 from convnova.errors import ConvNovaError, nearest
+from convnova.inference.export import export
 from convnova.inference.mutagenesis import Effects, effects
 from convnova.inference.network import Network, sequences_of
 from convnova.inference.one_hot import OneHot
@@ -183,6 +184,18 @@ class Model:
     def one_hot(self) -> OneHot:
         """The network as a module that reads one-hot letters (n, 4, length), for tangermeme and captum."""
         return OneHot(self.network.module, self.network.padding)
+
+    def export(self, folder: str | Path) -> None:
+        """Write the model to a new folder as Hugging Face's `transformers` loads it, with `trust_remote_code=True` and
+        without this package: weights, settings, the model's code, a tokenizer and a model card.
+
+        Args:
+            folder: a new or an empty one.
+
+        Raises:
+            ConvNovaError: another architecture than ConvNova, or a folder with files.
+        """
+        export(self.network, self.about, self.outputs, folder)
 
     def _window(self, window: int | None) -> int:
         """Bases around a variant: those asked for, or those of a training sequence."""
