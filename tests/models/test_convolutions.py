@@ -1,12 +1,10 @@
-"""Convolutions and linear layers on a CPU against PyTorch's own in double precision, and blocks that use them."""
+"""Convolutions and linear layers on a CPU against PyTorch's own in double precision."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from convnova.models import without_fast_kernels
-from convnova.models.convnova import Backbone, Config, convolve, convolve_at
-from convnova.models.kernels import cpu
+from convnova.models.convnova import convolve, convolve_at
 from convnova.models.layers import linear
 
 SHAPES = [
@@ -47,12 +45,11 @@ def assert_same_in_float32(y: torch.Tensor, exact: torch.Tensor, leaves: list[to
 
 
 @pytest.mark.usefixtures("nothing_is_zero_by_chance")
-@pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_values_and_gradients_are_pytorchs(shape, fast):
+def test_values_and_gradients_are_pytorchs(shape):
     *sizes, dilation = shape
     leaves = random_convolution(*sizes)
-    assert_same_in_float32(convolve(*leaves, dilation, fast), pytorchs(*leaves, dilation), leaves)
+    assert_same_in_float32(convolve(*leaves, dilation), pytorchs(*leaves, dilation), leaves)
 
 
 @pytest.mark.parametrize("amx", [False, True])
@@ -61,13 +58,15 @@ def test_in_bfloat16_the_error_is_that_of_rounding_what_goes_in_and_comes_out(sh
     """Sums are exact beside it, so that of a sum of products w h it is at most 2 ROUNDING times the sum of |w h|, and
     ROUNDING times the result."""
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    calls, real = [], cpu.convolve
-    monkeypatch.setattr(cpu, "convolve", lambda *inputs: calls.append(inputs) or real(*inputs))
+    dilations, real = [], F.conv2d
+    monkeypatch.setattr(
+        F, "conv2d", lambda *given, **named: dilations.append(named["dilation"]) or real(*given, **named)
+    )
     *sizes, dilation = shape
     leaves = random_convolution(*sizes)
     with torch.autocast("cpu", torch.bfloat16):
         y = convolve(*leaves, dilation)
-    assert y.dtype == torch.bfloat16 and len(calls) == (amx and dilation > 1)
+    assert y.dtype == torch.bfloat16 and dilations == [(1, 1 if amx else dilation)]
     found, exact = (values_and_gradients(each, leaves) for each in (y, pytorchs(*leaves, dilation)))
     magnitudes = [leaf.detach().abs().requires_grad_() for leaf in leaves]
     sums = pytorchs(*magnitudes, dilation)
@@ -94,26 +93,6 @@ def test_linear_layers_are_pytorchs_of_any_width(width, shape):
     assert y.shape == exact.shape
     if len(y):
         assert_same_in_float32(y, exact, leaves)
-
-
-@pytest.mark.parametrize("positions", [None, torch.tensor([0, 7, 95, 131])], ids=["everywhere", "at positions"])
-@pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
-def test_a_model_computes_the_same_with_and_without(positions, padded, monkeypatch):
-    torch.manual_seed(2)
-    model, tokens = Backbone(Config(width=16, ffn=True)), torch.randint(0, 5, (2, 90))
-    if padded:
-        tokens[1, 50:] = 5
-    dilations, real = [], cpu.convolve
-    monkeypatch.setattr(cpu, "convolve", lambda *inputs: dilations.append(inputs[3]) or real(*inputs))
-    results = []
-    for network in (without_fast_kernels(model), model):
-        features = network(tokens, positions)
-        features = features[tokens != 5] if positions is None else features
-        gradients = torch.autograd.grad(features.square().sum(), list(network.parameters()))
-        results.append((features, *gradients))
-    assert dilations == [1] * 6 + [4] * 2 + [16] * 2 * (positions is None)
-    for plain, fast in zip(*results, strict=True):
-        torch.testing.assert_close(fast, plain, atol=1e-5 * plain.abs().max().item(), rtol=0)
 
 
 @pytest.mark.slow
