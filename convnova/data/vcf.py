@@ -1,11 +1,13 @@
 """Variants of a VCF, line by line: plain, gzip or bgzip. Format: https://samtools.github.io/hts-specs/VCFv4.3.pdf"""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from convnova.data.unpack import open_bytes, text_lines
 from convnova.errors import ConvNovaError
+from convnova.files import atomic
 
 COLUMNS = ("CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO")
 LONGEST_POSITION = 18
@@ -58,3 +60,18 @@ def vcf_lines(path: str | Path) -> Iterator[str | Variant]:
                 yield Variant(where, fields, int(fields[1]) - 1, fields[3].upper(), fields[4].upper().split(","))
     if empty:
         raise ConvNovaError(f"{path}: expected variants, found none")
+
+
+@contextmanager
+def writing_vcf(path: Path) -> Iterator[Callable[[str], object]]:
+    """Yield what writes text to a file, whole or not at all; bgzip, as tabix needs it, where the name ends in .gz or
+    .bgz."""
+    with atomic(path) as temporary:
+        if path.suffix in (".gz", ".bgz"):
+            from pysam import BGZFile  # takes 0.1 s
+
+            with BGZFile(str(temporary), "wb") as packed:
+                yield lambda text: packed.write(text.encode())
+        else:
+            with temporary.open("w", encoding="utf-8") as file:
+                yield file.write

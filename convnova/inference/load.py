@@ -70,6 +70,8 @@ def load(
     if padding.counted or getattr(module, "fixed_length", None):
         longest = padding.to  # with more padding or less a prediction would be another one
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if target.type == "cuda" and not torch.cuda.is_available():
+        raise ConvNovaError(f"device {device}: expected a GPU, found none; leave it out, or use cpu")
     trained_in = about.get("provenance", {}).get("precision", "auto")
     chosen = resolve_precision(precision or trained_in, target)
     return Model(Network(module.to(target), kind, padding, chosen, longest), about, str(path))
@@ -87,6 +89,10 @@ def _read(file: Path, settings: Mapping[str, Any] | None) -> tuple[nn.Module, di
     else:
         weights, about = load_weights(file)
     if "network" in about:
+        outputs, classes = about["network"]["outputs"], about.get("classes")
+        if classes is not None and len(classes) != outputs:
+            found = f"{outputs:,} outputs and the classes {', '.join(map(str, classes))}"
+            raise ConvNovaError(f"{file}: expected a class an output, found {found}; train again")
         module = build_predictor(**about["network"])
     else:
         module = build_backbone(about["architecture"], about["settings"])

@@ -8,6 +8,7 @@ import numpy as np
 
 from convnova.data.dna import LETTERS, decode
 from convnova.errors import ConvNovaError
+from convnova.files import atomic
 from convnova.inference.network import Network
 from convnova.log import progress
 
@@ -82,7 +83,8 @@ class Effects:
         heat.set_xlabel("position (from 0); dots: the sequence itself")
         figure.colorbar(image, ax=heat, label=f"effect on\n{self.target}", pad=0.01)
         if path is not None:
-            figure.savefig(path, dpi=200)
+            with atomic(path) as temporary:
+                figure.savefig(temporary, format=Path(path).suffix[1:], dpi=200)
         return figure
 
 

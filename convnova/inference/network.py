@@ -14,7 +14,7 @@ from convnova.data.masking import MASK
 from convnova.errors import ConvNovaError
 from convnova.evaluation.predict import predict
 from convnova.log import progress
-from convnova.models.heads import Predictor
+from convnova.models.heads import MaskedLanguageModel, Predictor
 from convnova.training.optimization import CPU_BASES, in_precision
 
 GPU_BASES = 1 << 18
@@ -127,6 +127,21 @@ class Network:
                 bar.update(int(data.lengths[rows].sum()))
         return results
 
+    def _last_in_float32(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Logits, of a masked-language model at `positions`; where it is ours, pooling and last layer are in float32.
+
+        In bfloat16 logits have three digits, and the difference of two that are nearly equal has none.
+        """
+        module, kind = self.module, type(self.module)
+        if kind not in (Predictor, MaskedLanguageModel):
+            return module(tokens).float()
+        features = module.features(tokens) if kind is Predictor else module.backbone(tokens, positions)
+        with in_precision("float32", self.device):
+            features = features.float()
+            if kind is MaskedLanguageModel:
+                return module.logits(features)
+            return module.head(features if module.per_base else module.pool(features, tokens))
+
     def logits(self, sequences: Sequence[np.ndarray], at: Sequence[int], strands: str) -> np.ndarray:
         """Logits of sequences, or of one base of each where the network predicts single bases.
 
@@ -142,10 +157,10 @@ class Network:
         with self.running(self.module):
             for rows in self.batches(data):
                 tokens = collate(data, rows, self.padding).tokens
-                logits = self.module(tokens.to(self.device)).float()
+                logits = self._last_in_float32(tokens.to(self.device))
                 if strands == "both":
                     opposite = reverse_complement_batch(tokens, data.lengths[rows], self.padding)
-                    logits = (logits + self.module(opposite.to(self.device)).float()) / 2
+                    logits = (logits + self._last_in_float32(opposite.to(self.device))) / 2
                 if self.kind == "per_base":
                     starts = [self.padding.columns(len(sequences[row]), tokens.shape[1]).start for row in rows]
                     logits = logits[
@@ -167,8 +182,8 @@ class Network:
         """
 
         def at_places(tokens: Tensor, places: np.ndarray) -> Tensor:
-            logits = self.module(tokens.to(self.device), torch.from_numpy(places).to(self.device))
-            return logits.float()[:, :BASES].log_softmax(-1)
+            logits = self._last_in_float32(tokens.to(self.device), torch.from_numpy(places).to(self.device))
+            return logits[:, :BASES].log_softmax(-1)
 
         data, results = sequences_of(sequences), {}
         with self.running(self.module):

@@ -69,7 +69,7 @@ def _of_memory(source: Iterable[Any]) -> Iterator[tuple[str | bytes, str]]:
 def _of_file(path: Path, genome: str | Path | None) -> Iterator[SequenceRows]:
     if not path.is_file():
         is_sequence = not {*str(path).upper()} - {*LETTERS}
-        advice = "; one sequence comes in a list, as ['ACGT']" if is_sequence else ""
+        advice = "; letters come in a FASTA, or in Python in a list, as ['ACGT']" if is_sequence else ""
         raise ConvNovaError(
             f"{path}: expected a file of sequences, found {'a folder' if path.is_dir() else 'none'}{advice}"
         )
@@ -82,7 +82,9 @@ def _of_file(path: Path, genome: str | Path | None) -> Iterator[SequenceRows]:
     if form == "table":
         return rows_of_sequences("", str(path), _table(path))
     if genome is None:
-        raise ConvNovaError(f"{path}: expected a genome that the intervals lie on, found none; give `genome`")
+        raise ConvNovaError(
+            f"{path}: expected a genome that the intervals lie on, found none; name its FASTA as `genome`"
+        )
     return rows_of_intervals("", str(path), open_genome(genome), _intervals(path))
 
 

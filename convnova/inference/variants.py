@@ -21,9 +21,8 @@ import numpy as np
 from convnova.data.dna import decode, encode
 from convnova.data.indexed_fasta import open_genome
 from convnova.data.intervals import parse_interval
-from convnova.data.vcf import Variant, vcf_lines
+from convnova.data.vcf import Variant, vcf_lines, writing_vcf
 from convnova.errors import ConvNovaError
-from convnova.files import atomic
 from convnova.inference.network import Network
 from convnova.log import log, progress
 
@@ -178,7 +177,7 @@ def write_vcf(
         scored: as of `scored_lines`.
         names: of the scores.
         made_by: a line for the header.
-        out: the file, which is written whole or not at all.
+        out: the file, which is written whole or not at all; bgzip where its name ends in .gz or .bgz.
     """
     keys = [f"CONVNOVA_{re.sub('[^A-Za-z0-9_.]', '_', name)}" for name in names]
     what = "Log-likelihood" if names == [LLR] else "Logit of {}"
@@ -188,13 +187,13 @@ def write_vcf(
     declared.append((SKIPPED, "String", f"Why there is no score: {', '.join(REASONS)}"))
     heads = [f'##INFO=<ID={key},Number=A,Type={kind},Description="{text}">' for key, kind, text in declared]
     ours = [head.partition(",")[0] for head in heads]
-    with atomic(out) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with writing_vcf(out) as write:
         for line, results in scored:
             if isinstance(line, str):
                 if line.startswith("#CHROM"):
-                    file.write("".join(f"{head}\n" for head in [*heads, f"##convnova={made_by}"]))
+                    write("".join(f"{head}\n" for head in [*heads, f"##convnova={made_by}"]))
                 if line.partition(",")[0] not in ours:  # of an earlier scoring
-                    file.write(f"{line}\n")
+                    write(f"{line}\n")
                 continue
             values = {}
             for number, key in enumerate(keys):
@@ -203,7 +202,7 @@ def write_vcf(
                 values[SKIPPED] = [result.reason if isinstance(result, Skipped) else "." for result in results]
             info = [part for part in line.fields[7].split(";") if part != "." and part.partition("=")[0] not in values]
             info += [f"{key}={','.join(column)}" for key, column in values.items()]
-            file.write("\t".join([*line.fields[:7], ";".join(info), *line.fields[8:]]) + "\n")
+            write("\t".join([*line.fields[:7], ";".join(info), *line.fields[8:]]) + "\n")
 
 
 def table_of(

@@ -80,7 +80,11 @@ class Predictor(nn.Module):
 
     def pooled(self, tokens: Tensor) -> Tensor:
         """What the last layer reads of a sequence: (B, d)."""
-        return pool_sequence(self.features(tokens), tokens, self.pooling, self.pool_padding)
+        return self.pool(self.features(tokens), tokens)
+
+    def pool(self, features: Tensor, tokens: Tensor) -> Tensor:
+        """(B, L, d) features of bases to (B, d) of sequences."""
+        return pool_sequence(features, tokens, self.pooling, self.pool_padding)
 
 
 def pool_sequence(features: Tensor, tokens: Tensor, pooling: str = "mean", pool_padding: bool = False) -> Tensor:
@@ -114,7 +118,10 @@ class MaskedLanguageModel(nn.Module):
 
     def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """Logits of the letters A C G T N at every position, or at `positions`."""
-        features = self.backbone(tokens, positions)
+        return self.logits(self.backbone(tokens, positions))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """The last layer alone, of features as the backbone gives them."""
         if not self.both_strands:
             return self.head(features)
         forward, reverse = features.chunk(2, -1)

@@ -170,7 +170,8 @@ def test_weights_of_another_network_or_of_a_newer_form_are_refused(tmp_path):
     save_predictor(tmp_path)
     about = json.loads((tmp_path / "weights.json").read_text())
     for changed, words in (
-        ({"network": about["network"] | {"outputs": 5}}, "head.weight"),
+        ({"network": about["network"] | {"outputs": 5}, "classes": list("abcde")}, "head.weight"),
+        ({"classes": ["a", "b"]}, "3 outputs and the classes a, b"),
         ({"form": 99}, "99.* newer"),
     ):
         (tmp_path / "weights.json").write_text(json.dumps(about | changed))

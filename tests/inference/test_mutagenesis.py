@@ -145,3 +145,13 @@ def test_what_cannot_be_changed_is_refused_in_a_line(tmp_path):
     ):
         with pytest.raises(ConvNovaError, match=words):
             model.mutagenesis(**arguments)
+
+
+@pytest.mark.parametrize("save", [save_predictor, save_language_model])
+def test_bfloat16_leaves_small_effects_in_place(tmp_path, save):
+    """Of logits that are rounded to three digits, differences would be nothing but rounding."""
+    save(tmp_path)
+    exact, rough = (convnova.load(tmp_path, precision=name).mutagenesis(SEQUENCE.replace("N", "C")).values
+                    for name in ("float32", "bfloat16"))  # fmt: skip
+    assert (rough[exact != 0] != 0).all()
+    assert np.sqrt(np.mean((rough - exact) ** 2)) < 0.04 * exact.std()

@@ -12,7 +12,7 @@ from convnova.models import build_backbone, build_predictor
 from convnova.models.heads import MaskedLanguageModel
 from convnova.models.weights import save_weights
 
-CATALOGUE = Path(__file__).resolve().parents[2] / "config"
+CATALOGUE = Path(__file__).resolve().parents[1] / "config"
 CONVNOVA = {"width": 8, "kernel": 5, "blocks": 4, "dilation_base": 3}
 PROVENANCE = {"precision": "float32", "settings": "", "inputs": {}}
 
