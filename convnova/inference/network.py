@@ -14,7 +14,7 @@ from convnova.data.masking import MASK
 from convnova.errors import ConvNovaError
 from convnova.evaluation.predict import predict
 from convnova.log import progress
-from convnova.models.heads import MaskedLanguageModel, Predictor
+from convnova.models.heads import MaskedLanguageModel, Predictor, pool_sequence
 from convnova.training.optimization import CPU_BASES, in_precision
 
 GPU_BASES = 1 << 18
@@ -140,7 +140,9 @@ class Network:
             features = features.float()
             if kind is MaskedLanguageModel:
                 return module.logits(features)
-            return module.head(features if module.per_base else module.pool(features, tokens))
+            if not module.per_base:
+                features = pool_sequence(features, tokens, module.pooling, module.pool_padding)
+            return module.head(features)
 
     def logits(self, sequences: Sequence[np.ndarray], at: Sequence[int], strands: str) -> np.ndarray:
         """Logits of sequences, or of one base of each where the network predicts single bases.

@@ -80,11 +80,7 @@ class Predictor(nn.Module):
 
     def pooled(self, tokens: Tensor) -> Tensor:
         """What the last layer reads of a sequence: (B, d)."""
-        return self.pool(self.features(tokens), tokens)
-
-    def pool(self, features: Tensor, tokens: Tensor) -> Tensor:
-        """(B, L, d) features of bases to (B, d) of sequences."""
-        return pool_sequence(features, tokens, self.pooling, self.pool_padding)
+        return pool_sequence(self.features(tokens), tokens, self.pooling, self.pool_padding)
 
 
 def pool_sequence(features: Tensor, tokens: Tensor, pooling: str = "mean", pool_padding: bool = False) -> Tensor:
