@@ -15,14 +15,15 @@ def needs_pdflatex(test: Callable) -> Callable:
 
 
 def compiled(texts: list[str], folder: Path) -> None:
-    """What LaTeX says of a paper, 5.5 inches wide, that inputs the texts and loads booktabs alone.
+    """What LaTeX says of a paper, 5.5 inches wide, that inputs the texts and loads booktabs and graphicx alone.
 
     An error of LaTeX, and a line or a page too full, fail the test.
     """
     for number, text in enumerate(texts):
         (folder / f"table{number}.tex").write_text(text)
     inputs = [rf"\input{{table{number}.tex}}\clearpage" for number in range(len(texts))]
-    head = r"\documentclass{article}\usepackage{booktabs}\setlength{\textwidth}{5.5in}\setlength{\textheight}{9in}"
+    head = r"\documentclass{article}\usepackage{booktabs,graphicx}"
+    head += r"\setlength{\textwidth}{5.5in}\setlength{\textheight}{9in}"
     (folder / "paper.tex").write_text("\n".join([head, r"\begin{document}", *inputs, r"\end{document}"]))
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")

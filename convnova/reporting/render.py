@@ -14,8 +14,8 @@ import re
 import textwrap
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import groupby, product
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,10 @@ from convnova.files import write_text
 from convnova.reporting.table import DECIMALS, Cell, Table
 
 FORMATS = ("tsv", "md", "tex", "html")
-ROWS_A_FLOAT = 50
-"""Rows of a LaTeX table that fit a page in small print."""
-LETTERS_A_LINE = 110
-"""Letters of a row of such a table, with one between columns, that fit 5.5 inches."""
 FORMULA = ("=", "+", "-", "@")
 """With these a formula begins, in a spreadsheet."""
 HEAD_LETTERS = 16
-"""Letters of a head of such a table, before it is broken."""
+"""Letters of a head in LaTeX, before it is broken."""
 
 
 def write(table: Table, folder: str | Path, formats: Iterable[str] = FORMATS) -> list[Path]:
@@ -134,6 +130,11 @@ def layout(table: Table) -> Layout:
     return Layout(heads, rows, [*(f"[{number}] {text}." for text, number in footnotes.items()), *table.notes])
 
 
+def paper_layout(table: Table) -> Layout:
+    """The same for LaTeX: of a table that has a short form, that."""
+    return layout(table if table.paper is None else replace(table, frame=table.paper))
+
+
 def _cell(value: Any, table: Table, head: str) -> Cell:
     """A value as a cell with the text that the format of its column gives it."""
     if isinstance(value, Cell):
@@ -199,44 +200,14 @@ def tex_head(text: str, side: str, columns: int = 1) -> Markup:
     return Markup(lines[0] if len(lines) == 1 else rf"\shortstack[{side}]{{" + r"\\".join(lines) + "}")
 
 
-def tex_parts(whole: Layout) -> list[Layout]:
-    """A layout in parts that fit a page each; every part has the labels."""
-    spans, widths = dict(whole.groups), []
-    for place, head in enumerate(whole.heads):
-        span = spans.get(head.group, 1)
-        share = max((math.ceil(len(line) / span) for line in textwrap.wrap(head.group, HEAD_LETTERS * span)), default=0)
-        texts = [*(row[place].text for row in whole.rows), *textwrap.wrap(head.text, HEAD_LETTERS)]
-        widths.append(1 + max([share, *map(len, texts)]))
-    labels = [place for place, head in enumerate(whole.heads) if head.is_label]
-    parts: list[list[int]] = [[]]
-    room = whole_room = LETTERS_A_LINE - sum(widths[place] for place in labels)
-    others = range(len(labels), len(widths))
-    for _, group in groupby(others, lambda place: whole.heads[place].group or place):
-        places = list(group)
-        for place in places:
-            # A group is not torn if it fits the next part.
-            needed = sum(widths[other] for other in (places if place == places[0] else [place]))
-            if parts[-1] and needed > room:
-                parts.append([])
-                room = whole_room
-            parts[-1].append(place)
-            room -= widths[place]
-    floats = []
-    for start, part in product(range(0, max(1, len(whole.rows)), ROWS_A_FLOAT), parts):
-        columns, rows = labels + part, whole.rows[start : start + ROWS_A_FLOAT]
-        cells = [[row[column] for column in columns] for row in rows]
-        floats.append(Layout([whole.heads[column] for column in columns], cells, whole.notes))
-    return floats
-
-
 def _environment(*delimiters: str, **options: Any) -> jinja2.Environment:
     """The templates of this package; a name that a template uses and does not get is an error."""
     options |= dict.fromkeys(("trim_blocks", "lstrip_blocks", "keep_trailing_newline"), True)
     loader = jinja2.PackageLoader("convnova.reporting")
     environment = jinja2.Environment(*delimiters, loader=loader, undefined=jinja2.StrictUndefined, **options)
     environment.filters |= {
-        "layout": layout, "sort_key": sort_key, "tex_parts": tex_parts, "tex_head": tex_head,
-        "breakable": lambda text: Markup(str(Markup.escape(text)).replace("_", "_<wbr>")),
+        "layout": layout, "paper_layout": paper_layout, "sort_key": sort_key, "tex_head": tex_head,
+        "one_line": one_line, "breakable": lambda text: Markup(str(Markup.escape(text)).replace("_", "_<wbr>")),
     }  # fmt: skip
     return environment
 

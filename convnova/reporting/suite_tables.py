@@ -117,17 +117,37 @@ def suite_table(results: pd.DataFrame, config: RunConfig) -> Table:
     frame.columns = pd.MultiIndex.from_tuples(frame.columns)
     caption, summary, notes = _caption(suite, simulated, config), _summary(results, len(rows)), list(_notes(results))
     formats = {"released - heldout": signed}
-    return Table(suite, config.suite_titles[suite], frame, caption, summary, notes, simulated, formats, results)
+    paper = _paper(results, config)
+    return Table(suite, config.suite_titles[suite], frame, caption, summary, notes, simulated, formats, results, paper)
+
+
+def _score(line: Any) -> str:
+    """The text of a line of the results: mean and spread over its seeds."""
+    return mean_and_spread(line.mean, line.sd, line.n, line.n_expected)
+
+
+def _paper(results: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
+    """Means and spreads alone: models across; down, the rows of each protocol and then the published values."""
+    blocks = {protocol: results[results["protocol"] == protocol] for protocol in config.protocols}
+    if results["published"].notna().any():
+        first = next(iter(blocks.values()))
+        values = {"mean": first["published"], "sd": first["published_spread"], "n": 1, "n_expected": 1, "best": False}
+        blocks["published"] = first.assign(**values)
+    lines, labels = [], []
+    for block, known in blocks.items():
+        for place, ((task, metric), of_row) in enumerate(known.groupby(["row", "metric"], sort=False)):
+            labels.append(("" if place else block, task, metric))
+            lines.append({line.title: Cell(_score(line), line.mean, line.best) for line in of_row.itertuples()})
+    return pd.DataFrame(lines, pd.MultiIndex.from_tuples(labels, names=["", "task", "metric"]), dtype=object)
 
 
 def _cells(results: pd.DataFrame) -> Iterator[tuple[str, Cell | float]]:
     """The cells of a row and model by their heads: each protocol, their difference, the published value."""
     lines = {line.protocol: line for line in results.itertuples()}
     for protocol, line in lines.items():
-        text = mean_and_spread(line.mean, line.sd, line.n, line.n_expected)
         note = f"MCC 0 with seed {line.mcc_zero}: predicts one class; train longer or lower the learning rate"
         anchor = f"{line.suite}.{line.Index}" if line.n else ""
-        yield protocol, Cell(text, line.mean, line.best, anchor=anchor, footnote=note if line.mcc_zero else "")
+        yield protocol, Cell(_score(line), line.mean, line.best, anchor=anchor, footnote=note if line.mcc_zero else "")
     first = next(iter(lines.values()))
     if {"heldout", "released"} <= lines.keys():
         yield "released - heldout", first.released_minus_heldout

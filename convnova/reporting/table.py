@@ -16,6 +16,7 @@ Build a `Table`, then call `convnova.reporting.render.write(table, folder)` for 
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -66,11 +67,19 @@ class Table:
     """Head of a column to what writes its numbers."""
     data: pd.DataFrame | None = None
     """What the TSV holds, if it is more than `frame`."""
+    paper: pd.DataFrame | None = None
+    """What the LaTeX holds, if it is less than `frame`."""
 
     @property
     def full_caption(self) -> str:
         """The caption, begun by a warning if the genome is simulated."""
         return f"{SIMULATED} {self.caption}".strip() if self.simulated else self.caption
+
+    @property
+    def short_caption(self) -> str:
+        """The first sentence of the caption, after a short warning if the genome is simulated."""
+        warning = "Simulated genome, not comparable with the paper. " if self.simulated else ""
+        return warning + re.match(r"(.*?[.](?= |$))?", self.caption)[0]
 
     def with_provenance(self, sentence: str) -> "Table":
         """The table with a last note on what it was made from; see `convnova.runs.provenance_table`."""

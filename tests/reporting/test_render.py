@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from latex import compiled, needs_pdflatex
 from markdown_it import MarkdownIt
 
-from convnova.reporting.render import FORMATS, LETTERS_A_LINE, layout, render, tsv, write
+from convnova.reporting.render import FORMATS, layout, render, tsv, write
 from convnova.reporting.table import (
     Cell,
     Table,
@@ -128,24 +128,23 @@ def test_a_click_on_a_head_sorts_the_rows(table, tmp_path, column, clicks, first
     assert re.findall(r'<th scope="row">(.*?)</th>', dom)[0].replace("<wbr>", "") == first
 
 
-def wide(rows: int) -> Table:
-    """Four groups of three heads, of which two groups fit a float."""
-    heads = pd.MultiIndex.from_product([[f"Model {i}" for i in range(4)], ["one", "two", "three"]])
+def wide(rows: int, models: int) -> Table:
+    """Models over three heads each."""
+    heads = pd.MultiIndex.from_product([[f"Model {i}" for i in range(models)], ["one", "two", "three"]])
     labels = pd.Index([f"task {i}" for i in range(rows)], name="task")
-    return Table("wide", "Wide", pd.DataFrame("0.12345 ± 0.1", labels, heads), "Caption.", "Sum.", ["A note."])
+    caption = "Scores of 3.5 kb windows. A second sentence."
+    return Table("wide", "Wide", pd.DataFrame("0.12345 ± 0.1", labels, heads), caption, "Sum.", ["A note."])
 
 
-def test_latex_of_more_than_a_page_holds_goes_on_in_further_floats():
-    text = render(wide(60), "tex")
-    assert text.count(r"\begin{table*}") == 4 and text.count("(continued)") == 3
-    assert text.count(r"\label{tab:wide}") == 1
-    assert all(text.count(f"task {i} &") == 2 for i in range(60))
-    assert text.count("A note.") == 1 and text.index("A note.") > text.rindex(r"\end{table*}")
-    one = render(replace(wide(3), frame=wide(3).frame[["Model 1"]]), "tex")
-    assert one.count(r"\begin{table*}") == 1 and one.index("A note.") < one.index(r"\end{table*}")
+def test_latex_is_one_float_whose_caption_is_short_and_whose_notes_are_comments():
+    text = render(wide(60, 8), "tex")
+    assert text.count(r"\begin{table*}") == text.count(r"\caption{Wide. Scores of 3.5 kb windows.}") == 1
+    assert all(text.count(f"task {i} &") == 1 for i in range(60))
+    assert {"% Scores of 3.5 kb windows. A second sentence.", "% Sum.", "% A note."} < set(text.splitlines())
     heads = re.findall(r"\\multicolumn\{\d\}\{c\}\{(Model \d)\}", text)
-    assert heads == [f"Model {i}" for i in range(4)] * 2  # no group is torn
-    assert max(len(line) for line in text.splitlines() if line.startswith("task")) < LETTERS_A_LINE + 60
+    assert heads == [f"Model {i}" for i in range(8)]
+    short = replace(wide(3, 2), paper=pd.DataFrame({"only": [0.5]}, pd.Index(["x"], name="task")))
+    assert re.findall(r"\\midrule\n(.*)\n", render(short, "tex")) == [r"x & 0.500 \\"]
 
 
 HOSTILE = [
@@ -208,8 +207,7 @@ def test_no_text_runs_or_breaks_the_table_that_it_stands_in(text):
 
 
 @needs_pdflatex
-def test_latex_compiles_with_booktabs_alone_whatever_the_texts(table, tmp_path):
-    compiled(
-        [render(table, "tex"), render(wide(60), "tex"), *(render(named(text), "tex") for text in HOSTILE)], tmp_path
-    )
+def test_latex_compiles_and_fits_the_page_whatever_the_texts_and_however_large(table, tmp_path):
+    tables = [table, wide(18, 3), wide(36, 8), wide(150, 2), *map(named, HOSTILE)]
+    compiled([render(each, "tex") for each in tables], tmp_path)
     assert (tmp_path / "paper.pdf").stat().st_size > 10_000
