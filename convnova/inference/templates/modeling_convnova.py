@@ -148,7 +148,13 @@ class ConvNovaModel(ConvNovaPreTrainedModel):
 
 
 def padded(input_ids: Tensor, attention_mask: Tensor | None, config: ConvNovaConfig) -> Tensor:
-    """(B, L) tokens that are PAD where nothing shall be read; of a model that reads padding, N up to its length."""
+    """Tokens that are PAD where nothing shall be read; of a model that reads padding, N up to its length.
+
+    Args:
+        input_ids: (B, L).
+        attention_mask: (B, L), 0 where nothing shall be read.
+        config: how the model was trained.
+    """
     tokens = input_ids if attention_mask is None else input_ids.masked_fill(attention_mask == 0, PAD)
     if config.padding_is_read:
         missing = max(0, (config.pad_to or 0) - tokens.shape[1])
