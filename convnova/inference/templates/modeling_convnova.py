@@ -91,7 +91,13 @@ class GatedConvolutionBlock(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width)) if config.ffn else None
 
     def forward(self, x: Tensor, c: Tensor | None, is_base: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Update both branches, (B, L, d) each; c is None where the gate reads x."""
+        """Update both branches.
+
+        Args:
+            x: (B, L, d).
+            c: (B, L, d); None where the gate reads x.
+            is_base: (B, L, 1), false at padding.
+        """
         h = F.gelu(convolve(self.masked(x, self.norm, is_base), self.conv))
         if self.gate == "none":
             x = x + h
@@ -176,7 +182,16 @@ def reverse(tokens: Tensor) -> Tensor:
 
 
 def pool(features: Tensor, tokens: Tensor, config: ConvNovaConfig) -> Tensor:
-    """Mean or largest value of each feature over the bases of a sequence: (B, L, d) to (B, d)."""
+    """Mean or largest value of each feature over the bases of a sequence.
+
+    Args:
+        features: (B, L, d).
+        tokens: (B, L), which say where padding is.
+        config: says which of the two.
+
+    Returns:
+        (B, d).
+    """
     is_base = (tokens != PAD).unsqueeze(-1)
     if config.pooling == "max":
         return features.masked_fill(~is_base, -torch.inf).amax(1)
@@ -194,7 +209,13 @@ class ConvNovaForMaskedLM(ConvNovaPreTrainedModel):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
     ) -> MaskedLMOutput:
-        """`logits` (B, L, 5); with `labels` (B, L), which are -100 at bases that are not hidden, their `loss`."""
+        """`logits` (B, L, 5); with `labels` their `loss`.
+
+        Args:
+            input_ids: (B, L).
+            attention_mask: (B, L), 0 where nothing shall be read.
+            labels: (B, L), -100 at bases that are not hidden.
+        """
         logits = self.lm_head(self.backbone(input_ids, attention_mask).last_hidden_state)
         loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
         return MaskedLMOutput(loss=loss, logits=logits)
@@ -238,7 +259,13 @@ class ConvNovaForSequenceClassification(_WithHead):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
     ) -> SequenceClassifierOutput:
-        """`logits` (B, labels); with `labels`, (B,) ids of classes or (B, labels) of 0 and 1, their `loss`."""
+        """`logits` (B, labels); with `labels` their `loss`.
+
+        Args:
+            input_ids: (B, L).
+            attention_mask: (B, L), 0 where nothing shall be read.
+            labels: (B,) ids of classes, or (B, labels) of 0 and 1.
+        """
         tokens = padded(input_ids, attention_mask, self.config)
         logits = self.classifier(pool(self.features(tokens), tokens, self.config))
         several = self.config.problem_type == "multi_label_classification"
@@ -253,7 +280,13 @@ class ConvNovaForTokenClassification(_WithHead):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
     ) -> TokenClassifierOutput:
-        """`logits` (B, L, labels); with `labels` (B, L), which are -100 at padding, their `loss`."""
+        """`logits` (B, L, labels); with `labels` their `loss`.
+
+        Args:
+            input_ids: (B, L).
+            attention_mask: (B, L), 0 where nothing shall be read.
+            labels: (B, L), -100 at padding.
+        """
         logits = self.classifier(self.features(padded(input_ids, attention_mask, self.config)))
         loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
         return TokenClassifierOutput(loss=loss, logits=logits)
