@@ -84,11 +84,11 @@ def test_the_architecture_page_names_what_there_is():
         assert (ROOT / path).exists() or (ROOT / "convnova" / path).exists(), path
 
 
-PAGES = [ROOT / "README.md", ROOT / "config/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES = [path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "commands.md"]  # which the build writes
+PAGES = [ROOT / "README.md", ROOT / "config/README.md", *GUIDES]
 COMMANDS = [
     (path.name, line.split(" #")[0].strip().removeprefix("$ "))
     for path in PAGES
-    if path.name != "commands.md"  # written by the build of the documentation
     for line in path.read_text().replace("\\\n", " ").splitlines()
     if re.match(r"\s*(?:\$ )?(?:convnova|snakemake|make) [a-z-]", line) and not line.lstrip().startswith("make and")
 ]
@@ -111,6 +111,30 @@ def test_commands_of_the_documentation_can_be_typed(page, command):
     if words[0] == "make":
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert words[1] in targets
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a page's prose: without code, tables, figures and headings; `code` counts as one word."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^(?:    |\||#|!\[|:::).*$", "\n", text, flags=re.MULTILINE)
+    text = re.sub(r"`[^`]*`", "CODE", text)
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    paragraphs = re.split(r"\n\s*(?=\n)|\n\s*(?:[*:-]|\d+\.) ", text)
+    lines = [" ".join(paragraph.replace("*", "").split()) for paragraph in paragraphs]
+    found = [sentence for line in lines for sentence in re.split(r"(?<=[.!?:])\s+(?=[^a-z\s])", line)]
+    return [sentence for sentence in found if len(sentence.split()) > 2]
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *GUIDES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_sentences_are_short(page):
+    words = {sentence: len(sentence.split()) for sentence in sentences(page.read_text())}
+    assert max(words.values()) <= 40, max(words, key=words.__getitem__)
+    assert sum(words.values()) / len(words) < 20
+
+
+def test_a_sentence_is_counted_without_code_tables_and_headings():
+    text = "# The head\n\nA **bold** word. See [a page](b.md) of\n`two words`\n\n| a | b c d |\n\n* One two three.\n"
+    assert sentences(text + "\n    code of mine\n") == ["A bold word.", "See a page of CODE", "One two three."]
 
 
 @pytest.mark.slow
