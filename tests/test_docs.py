@@ -125,7 +125,7 @@ def sentences(text: str) -> list[str]:
     return [sentence for sentence in found if len(sentence.split()) > 2]
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *GUIDES], ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_sentences_are_short(page):
     words = {sentence: len(sentence.split()) for sentence in sentences(page.read_text())}
     assert max(words.values()) <= 40, max(words, key=words.__getitem__)
