@@ -28,6 +28,8 @@ MOST_DEPTH, MOST_VALUES, MOST_INT = 50, 100_000, 1 << 63
 
 LOCK = ".lock"
 """The file in a folder by which a process holds the folder."""
+DAMAGED = ".damaged"
+"""Ending of a file that is no result any more: the workflow makes the result anew."""
 
 
 @contextmanager
@@ -137,6 +139,36 @@ def read_json(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConvNovaError(f"{path}: expected a JSON object, found {type(content).__name__}; make it again")
     return content
+
+
+def seal(content: dict[str, Any]) -> dict[str, Any]:
+    """Add the SHA-256 of all that a JSON says, under `sha256`."""
+    others = {key: value for key, value in json.loads(json.dumps(content)).items() if key != "sha256"}
+    return content | {"sha256": hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()}
+
+
+def read_sealed(path: str | Path) -> dict[str, Any]:
+    """Read a JSON with a checksum of itself; one of form 1 has none.
+
+    Raises:
+        ConvNovaError: it is missing, no JSON object, or not what was written.
+    """
+    content = read_json(path)
+    if content.get("form") != 1 and content.get("sha256") != seal(content)["sha256"]:
+        raise ConvNovaError(f"{path}: expected content of its checksum, found other: changed or damaged")
+    return content
+
+
+def moved_aside(path: str | Path, problem: object) -> ConvNovaError:
+    """Move a damaged file aside, so that the workflow makes it anew; gives the error to raise, which says so."""
+    try:
+        os.replace(path, aside := f"{path}{DAMAGED}")
+        done = f"moved to {aside}"
+    except FileNotFoundError:
+        done = "it is gone by now"
+    except OSError as error:
+        done = f"delete it, for it cannot be moved ({error.strerror})"
+    return ConvNovaError(f"{problem}; {done}; run the same command again, which makes it anew")
 
 
 def read_table(

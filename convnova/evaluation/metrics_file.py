@@ -1,25 +1,20 @@
 """The scores of one fine-tuning, `metrics.json`, with checksums of themselves and of the predictions beside them."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from convnova.config.run import Job, RunConfig
 from convnova.errors import ConvNovaError
-from convnova.files import read_json, sha256, write_json
+from convnova.files import moved_aside, read_sealed, seal, sha256, write_json
 from convnova.log import log
 
 METRICS, PREDICTIONS = "metrics.json", "predictions.parquet"
-DAMAGED = ".damaged"
-"""Ending of a file that is no result any more: the workflow makes the result anew."""
 
 
 def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
     """Write `metrics.json` beside the predictions, which are there already."""
-    content = metrics | {"predictions_sha256": sha256(folder / PREDICTIONS)}
-    write_json(folder / METRICS, content | {"sha256": _checksum(content)})
+    write_json(folder / METRICS, seal(metrics | {"predictions_sha256": sha256(folder / PREDICTIONS)}))
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
@@ -29,33 +24,41 @@ def read_metrics(path: Path) -> dict[str, Any]:
         ConvNovaError: it is missing, no JSON object, or not what was written; or the predictions beside it, if they
             are there, are not those that were scored.
     """
-    content = read_json(path)
-    if content.get("sha256") != _checksum(content):
-        raise ConvNovaError(f"{path}: expected scores with their checksum, found others: changed or damaged")
-    predictions = path.with_name(PREDICTIONS)
-    if predictions.is_file() and sha256(predictions) != content["predictions_sha256"]:
+    content, predictions = read_sealed(path), path.with_name(PREDICTIONS)
+    if predictions.is_file() and sha256(predictions) != content.get("predictions_sha256"):
         raise ConvNovaError(f"{predictions}: expected the predictions that {path.name} is of, found others")
     return content
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Read the `metrics.json` of a run.
+
+    Raises:
+        ConvNovaError: as `read_metrics`, or it is of another version. It was moved aside, so that the workflow makes it
+            anew.
+    """
+    try:
+        metrics = read_metrics(path)
+        metrics["provenance"]["settings"]
+    except (KeyError, TypeError) as error:
+        raise moved_aside(path, f"{path}: expected a result of this version") from error
+    except ConvNovaError as error:
+        raise moved_aside(path, error) from error
+    return metrics
 
 
 def metrics_of(config: RunConfig, job: Job) -> dict[str, Any] | None:
     """The scores of a fine-tuning; None, with a log message, if they are missing or of other settings.
 
     Raises:
-        ConvNovaError: they are damaged. They were moved aside, so that the workflow makes them anew.
+        ConvNovaError: as `read_result`.
     """
     path, expected = config.folder(job) / METRICS, config.job_fingerprint(job)
     if not path.is_file():
         log(f"left out: {path}: missing")
         return None
-    try:
-        metrics = read_metrics(path)
-        settings = metrics["provenance"]["settings"]
-    except (ConvNovaError, KeyError, TypeError) as error:
-        aside = path.replace(path.with_name(path.name + DAMAGED))
-        problem = error if isinstance(error, ConvNovaError) else f"{path}: expected a result of this version"
-        raise ConvNovaError(f"{problem}; moved to {aside}: run the same command again, which makes it anew") from error
-    if settings != expected:
+    metrics = read_result(path)
+    if (settings := metrics["provenance"]["settings"]) != expected:
         log(f"left out: {path}: made with other settings (hash {settings}, expected {expected})")
         return None
     return metrics
@@ -78,9 +81,3 @@ def results_of(config: RunConfig, jobs: Iterable[Job]) -> Iterator[tuple[Job, di
             yield job, metrics
     if damaged:
         raise ConvNovaError(" | ".join(damaged))
-
-
-def _checksum(content: dict[str, Any]) -> str:
-    """SHA-256 of all other keys, as JSON says them."""
-    others = {key: value for key, value in json.loads(json.dumps(content)).items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Weights on disk: a safetensors file and, beside it, a JSON that says what they are."""
+"""Weights on disk: a safetensors file and, beside it, a JSON that says what they are, with checksums of both."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,11 +11,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from convnova.errors import ConvNovaError
-from convnova.files import atomic
+from convnova.files import atomic, moved_aside, read_sealed, seal, sha256
 from convnova.log import log
 
-FORM = 1
-"""Version of the JSON beside weights; it rises when code that reads the older form would misread the newer."""
+FORM = 2
+"""Version of the JSON beside weights; it rises when code that reads the older form would misread the newer.
+
+Form 1 has no checksums and is read as it is.
+"""
 
 
 def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
@@ -46,7 +49,7 @@ def save_weights(weights: Mapping[str, Tensor], path: str | Path, about: dict[st
     Args:
         weights: tensors by parameter name.
         path: the safetensors file; the JSON has the same name with the ending `.json`.
-        about: what the JSON says, besides the version of its form.
+        about: what the JSON says, besides the version of its form and the checksums.
 
     Raises:
         ConvNovaError, OSError: the disk is full or cannot be written; the files of before are still there.
@@ -57,8 +60,9 @@ def save_weights(weights: Mapping[str, Tensor], path: str | Path, about: dict[st
             # copies, because the file format refuses tensors that layers share, such as HyenaDNA's sines
             copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()}
             save_file(copies, temporary)
+        content = seal({"form": FORM, **about, "weights_sha256": sha256(temporary)})
         with atomic(path.with_suffix(".json")) as description:
-            description.write_text(json.dumps({"form": FORM, **about}, indent=2) + "\n", encoding="utf-8")
+            description.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
             path.unlink(missing_ok=True)
 
 
@@ -76,12 +80,15 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read weights and the JSON beside them.
 
     Raises:
-        ConvNovaError: one of the two is missing, damaged or of a newer form.
+        ConvNovaError: one of the two is missing, not as it was written, or of a newer form.
     """
     path = Path(path)
     try:
-        weights, about = load_file(path), json.loads(path.with_suffix(".json").read_text())
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        about, checksum = read_sealed(path.with_suffix(".json")), sha256(path)
+        if about.get("weights_sha256", checksum) != checksum:
+            raise ConvNovaError("weights with another checksum")
+        weights = load_file(path)
+    except (OSError, SafetensorError, ConvNovaError) as error:
         raise ConvNovaError(f"{path}: expected weights and a JSON beside them: {error}; train again") from error
     if about.get("form", FORM) > FORM:
         raise ConvNovaError(f"{path}: expected form {FORM} or older, found {about['form']}; install a newer convnova")
@@ -92,9 +99,12 @@ def load_backbone(model: nn.Module, path: str | Path) -> None:
     """Load the backbone of a language model into `model.backbone`; the language model's head is left out.
 
     Raises:
-        ConvNovaError: the file is missing or damaged, or its backbone is another one.
+        ConvNovaError: the file is missing; it is damaged, and was moved aside; or its backbone is another one.
     """
-    weights, _ = load_weights(path)
+    try:
+        weights, _ = load_weights(path)
+    except ConvNovaError as error:
+        raise moved_aside(path, error) from error
     backbone = {name.removeprefix("backbone."): weights[name] for name in weights if not name.startswith("head.")}
     load_strictly(model.backbone, backbone, str(path))
     log(f"backbone from {path}; its language-model head ({len(weights) - len(backbone)} tensors) is not used here")

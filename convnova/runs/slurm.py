@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from convnova.errors import ConvNovaError
+from convnova.evaluation.metrics_file import read_metrics
 from convnova.log import log
 
 PROFILE = "slurm/config.yaml"
@@ -195,10 +196,19 @@ def restore_results(out: Path, fingerprint: str, weights: bool) -> bool:
         weights: whether its weights are among the results.
 
     Returns:
-        Whether there are any.
+        Whether there are any that are as they were written.
     """
     copies, names = out / ".finished" / fingerprint, (KEPT_WEIGHTS if weights else ()) + FINETUNING_RESULTS
     if not all((copies / name).exists() for name in names):
+        return False
+    try:
+        read_metrics(copies / "metrics.json")
+        if weights:
+            from convnova.models.weights import load_weights
+
+            load_weights(copies / "weights.safetensors")
+    except ConvNovaError as error:
+        log(f"{error}; made anew")
         return False
     for name in names:
         os.utime(copies / name)

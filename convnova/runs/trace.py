@@ -17,7 +17,9 @@ from convnova.config.run import Job, RunConfig
 from convnova.config.schema import METRICS, files_of
 from convnova.data import array_file
 from convnova.errors import ConvNovaError
-from convnova.files import read_json, sha256_of_tree
+from convnova.evaluation.metrics_file import METRICS as METRICS_FILE
+from convnova.evaluation.metrics_file import read_metrics
+from convnova.files import read_json, read_sealed, sha256_of_tree
 
 STORAGE_COPIES = ".snakemake"
 """The folder in which Snakemake has copies of a storage's files, as long as a step needs them."""
@@ -126,19 +128,21 @@ def run_of(path: Path) -> Run:
     return Run(Path.cwd(), None)
 
 
-def read_trace(path: Path, run: Run | None = None) -> Trace:
+def read_trace(path: Path, run: Run | None = None, record: dict[str, Any] | None = None) -> Trace:
     """The trace of a result.
 
     Args:
         path: the `metrics.json` of a fine-tuning, or the `weights.json` of a pretraining.
         run: the run that it belongs to, where that is known already.
+        record: the content of the file, where that is read already.
 
     Raises:
-        ConvNovaError: the file is missing or is no such result.
+        ConvNovaError: the file is missing, is no such result, or not as it was written.
     """
-    record, run = read_json(path), run or run_of(path)
+    is_finetuning, run = path.name == METRICS_FILE, run or run_of(path)
+    record = record or (read_metrics if is_finetuning else read_sealed)(path)
     try:
-        is_finetuning, made = path.name == "metrics.json", record["provenance"]
+        made = record["provenance"]
         result = run.relative_path(path if is_finetuning else path.with_name("weights.safetensors"))
         scores, settings = _finetuning(run, record) if is_finetuning else _pretraining(record)
         model = f"{record['architecture']}: {_pairs(record['settings'])}; {record['parameters']:,} parameters"
@@ -210,11 +214,14 @@ def _inputs(run: Run, recorded: dict[str, dict[str, str]], suite: str, task: str
     inputs = []
     for role, entry in recorded.items():
         path = run.root / entry["path"]
-        below, record = [], path.with_suffix(".json")
-        if role == "weights" and path.is_file() and record.is_file():
-            below = _inputs(run, read_json(record)["provenance"]["inputs"], "", "")
-        elif role != "weights":
-            below = _raw_inputs(run, path, _locations(run.config, role, suite, task))
+        try:
+            if role == "weights":
+                below = _inputs(run, read_sealed(path.with_suffix(".json"))["provenance"]["inputs"], "", "")
+            else:
+                made_from = array_file.read_metadata(path).get("inputs", {})
+                below = _raw_inputs(run, made_from, _locations(run.config, role, suite, task))
+        except ConvNovaError:  # it is gone, or not as it was written
+            below = []
         inputs.append(_input(run, role, path, entry["sha256"], inputs=below))
     return inputs
 
@@ -260,12 +267,8 @@ def _locations(config: RunConfig | None, role: str, suite: str, task: str) -> di
     return files
 
 
-def _raw_inputs(run: Run, tokenized: Path, locations: dict[str, Location]) -> list[Input]:
+def _raw_inputs(run: Run, recorded: dict[str, dict[str, str]], locations: dict[str, Location]) -> list[Input]:
     """The raw files, or folders of them, whose checksums a tokenized file has recorded."""
-    try:
-        recorded = array_file.read_metadata(tokenized).get("inputs", {})
-    except ConvNovaError:  # it is gone, or it is no tokenized file
-        return []
     inputs = []
     for role, entry in recorded.items():
         if role in locations:

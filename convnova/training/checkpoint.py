@@ -1,7 +1,7 @@
 """The state of a training under way, on disk: written whole or not at all.
 
-A checkpoint is a folder `step-<n>` with the weights, their JSON and `state.pt` (optimizer and loop). The newest two
-are kept.
+A checkpoint is a folder `step-<n>` with the weights, their JSON and `state.pt` (optimizer and loop). The JSON has the
+checksums of all. The newest two are kept.
 """
 
 import os
@@ -13,9 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from convnova.errors import ConvNovaError
+from convnova.files import sha256
 from convnova.log import log
 from convnova.models.weights import full_disk_refused, load_strictly, load_weights, save_weights
 from convnova.training.optimization import AdamW
+
+STATE = "state.pt"
 
 
 def checkpoint_folder(out: Path, relative_out: str, fingerprint: str) -> Path:
@@ -50,9 +54,10 @@ def save_state(folder: Path, step: int, model: nn.Module, optimizer: AdamW, loop
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
     try:
-        save_weights(model.state_dict(), temporary / "weights.safetensors", {"step": step})
         with full_disk_refused(folder):
-            torch.save({"optimizer": optimizer.state_dict(), "loop": loop}, temporary / "state.pt")
+            torch.save({"optimizer": optimizer.state_dict(), "loop": loop}, temporary / STATE)
+        about = {"step": step, "state_sha256": sha256(temporary / STATE)}
+        save_weights(model.state_dict(), temporary / "weights.safetensors", about)
         target = folder / f"step-{step:09d}"
         shutil.rmtree(target, ignore_errors=True)
         os.rename(temporary, target)
@@ -77,8 +82,10 @@ def load_state(folder: Path, model: nn.Module, optimizer: AdamW) -> dict[str, An
         shutil.rmtree(unfinished, ignore_errors=True)
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
-            weights, _ = load_weights(path / "weights.safetensors")
-            state = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+            weights, about = load_weights(path / "weights.safetensors")
+            if about["form"] > 1 and about["state_sha256"] != sha256(path / STATE):
+                raise ConvNovaError(f"{STATE} with another checksum")
+            state = torch.load(path / STATE, map_location="cpu", weights_only=True)
         except Exception as error:  # whatever a damaged pickle or zip raises
             log(f"{path}: damaged, skipped ({type(error).__name__}: {error})")
             continue

@@ -1,4 +1,5 @@
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -6,15 +7,47 @@ import torch
 from torch import nn
 
 from convnova.errors import ConvNovaError
-from convnova.models.weights import full_disk_refused, load_strictly, load_weights, save_weights
+from convnova.models.weights import full_disk_refused, load_backbone, load_strictly, load_weights, save_weights
 
 
 def test_weights_and_their_json_come_back_as_saved(tmp_path):
     weights = {"w": torch.randn(3, 4).T, "b": torch.tensor([1.5])}
     save_weights(weights, tmp_path / "a/weights.safetensors", {"seed": 7})
     found, about = load_weights(tmp_path / "a/weights.safetensors")
-    assert about == {"form": 1, "seed": 7} and found.keys() == weights.keys()
+    assert about | {"form": 2, "seed": 7} == about and found.keys() == weights.keys()
     assert all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "weights.json"])
+def test_every_bit_that_flips_in_weights_is_noticed_and_a_run_makes_them_anew(tmp_path, file):
+    path = tmp_path / "weights.safetensors"
+    save_weights({"backbone.w": torch.randn(30, 40)}, path, {"settings": {"width": 8}})
+    whole, draw, about = (tmp_path / file).read_bytes(), random.Random(1), load_weights(path)[1]
+    for _ in range(200):
+        content, place = bytearray(whole), draw.randrange(len(whole))
+        content[place] ^= 1 << draw.randrange(8)
+        (tmp_path / file).write_bytes(content)
+        try:
+            same = load_weights(path)[1]
+        except ConvNovaError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+        else:  # a space between two words of the JSON
+            assert file == "weights.json" and same == about
+    content[len(content) // 2] ^= 1
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(ConvNovaError, match="weights.safetensors.damaged; run the same command again"):
+        load_backbone(nn.Module(), path)
+    assert not path.exists() and (tmp_path / "weights.safetensors.damaged").exists()
+    with pytest.raises(ConvNovaError, match="it is gone by now"):
+        load_backbone(nn.Module(), path)
+
+
+def test_weights_of_the_first_form_which_had_no_checksums_are_read(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_weights({"w": torch.ones(2)}, path, {})
+    path.with_suffix(".json").write_text('{"form": 1, "seed": 7}')
+    weights, about = load_weights(path)
+    assert torch.equal(weights["w"], torch.ones(2)) and about == {"form": 1, "seed": 7}
 
 
 def test_weights_that_do_not_fit_are_refused_with_every_name_and_both_shapes():

@@ -4,8 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from convnova.errors import ConvNovaError
+from convnova.evaluation.metrics_file import write_metrics
+from convnova.models.weights import save_weights
 from convnova.runs.slurm import Controller, check_slurm, keep_results, restore_results, sbatch_options
 
 SBATCH = """
@@ -109,14 +112,21 @@ def test_a_controller_that_is_away_is_said_once_and_waited_for(calls, monkeypatc
 @pytest.mark.parametrize("weights", [False, True])
 def test_results_that_snakemake_deleted_are_taken_back_if_settings_and_inputs_are_the_same(tmp_path, weights):
     names = ["log.csv", "metrics.json", "predictions.parquet"] + weights * ["weights.json", "weights.safetensors"]
-    for name in names:
+    for name in ("log.csv", "predictions.parquet"):
         (tmp_path / name).write_text(f"content of {name}")
+    write_metrics(tmp_path, {"mcc": 0.5})
+    if weights:
+        save_weights({"w": torch.ones(2)}, tmp_path / "weights.safetensors", {})
+    contents = {name: (tmp_path / name).read_bytes() for name in names}
     keep_results(tmp_path, "before", weights)
     keep_results(tmp_path, "now", weights)
     for name in names:
         (tmp_path / name).unlink()
     assert not restore_results(tmp_path, "before", weights) and not (tmp_path / "log.csv").exists()
     assert restore_results(tmp_path, "now", weights)
-    assert {name: (tmp_path / name).read_text() for name in names} == {name: f"content of {name}" for name in names}
+    assert {name: (tmp_path / name).read_bytes() for name in names} == contents
     assert sorted(path.name for path in tmp_path.iterdir()) == [".finished", *names]
     assert restore_results(tmp_path, "now", True) == weights, "not where the weights are wanted and were not kept"
+    damaged = tmp_path / names[-1]
+    damaged.write_bytes(contents[names[-1]][:-1] + b"!")
+    assert not restore_results(tmp_path, "now", weights), "or every attempt would take back what is damaged"

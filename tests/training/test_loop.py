@@ -1,5 +1,6 @@
 import math
 import os
+import random
 import re
 import signal
 from pathlib import Path
@@ -13,7 +14,9 @@ from torch import nn
 from convnova.config.hyperparameters import Training
 from convnova.data.batches import Batch
 from convnova.errors import ConvNovaError
+from convnova.training.checkpoint import load_state
 from convnova.training.loop import Interrupted, Trainer
+from convnova.training.optimization import AdamW
 
 SETTINGS = Training(epochs=4, batch_size=8, lr=1e-2, weight_decay=0.1, warmup=0.1, precision="float32")
 IN_BFLOAT16 = SETTINGS.changed({"precision": "bfloat16"})
@@ -125,13 +128,33 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_newest_two_are_kept(tmp_pat
     steps = sorted(path.name for path in (tmp_path / "parts" / "checkpoints").iterdir())
     assert steps == ["step-000000017", "step-000000018"]
     state = tmp_path / "parts" / "checkpoints" / "step-000000018" / "state.pt"
-    state.write_bytes(state.read_bytes()[:100])
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 1
+    state.write_bytes(content)
     (tmp_path / "parts" / "checkpoints" / ".writing-abc").mkdir()
     continued, _ = run(tmp_path / "parts")
     assert torch.equal(weights(continued), weights(whole))
     messages = capsys.readouterr().err
     assert "step-000000018: damaged" in messages and re.search("continuing from .*/step-000000017", messages)
     assert not (tmp_path / "parts" / "checkpoints" / ".writing-abc").exists()
+
+
+@pytest.mark.parametrize("file", ["state.pt", "weights.safetensors"])
+def test_every_bit_that_flips_in_a_checkpoint_is_noticed(tmp_path, file):
+    with pytest.raises(Interrupted):
+        run(tmp_path, StopIn(18), checkpoint_seconds=0)
+    model = network()
+    optimizer = AdamW(model, SETTINGS)
+    older, newer = sorted((tmp_path / "checkpoints").iterdir())
+    whole, draw = (newer / file).read_bytes(), random.Random(1)
+    assert load_state(newer.parent, model, optimizer)["step"] == 18
+    for _ in range(200):
+        content, place = bytearray(whole), draw.randrange(len(whole))
+        content[place] ^= 1 << draw.randrange(8)
+        (newer / file).write_bytes(content)
+        assert load_state(newer.parent, model, optimizer)["step"] == 17
+    (older / file).unlink()
+    assert load_state(newer.parent, model, optimizer) is None
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path):
