@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from pathlib import Path
 
 SECRET = re.compile(
     r"(?<=://)[^/?#\s]*@"
@@ -25,6 +26,14 @@ class ConvNovaError(Exception):
     def __init__(self, message: str):
         half, line = LONGEST_MESSAGE // 2, without_secrets(" ".join(message.splitlines()))
         super().__init__(line if len(line) <= LONGEST_MESSAGE else f"{line[: half - 5]} ... {line[-half:]}")
+
+
+class DamagedFile(ConvNovaError):
+    """Files that are not as they were written. A command moves `paths` aside, so that the workflow makes them anew."""
+
+    def __init__(self, message: str, *paths: str | Path):
+        super().__init__(message)
+        self.paths = paths
 
 
 def nearest(name: str, known: list[str]) -> str:

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import yaml
 
-from convnova.errors import ConvNovaError
+from convnova.errors import ConvNovaError, DamagedFile
 
 if TYPE_CHECKING:
     import pandas
@@ -28,8 +28,8 @@ MOST_DEPTH, MOST_VALUES, MOST_INT = 50, 100_000, 1 << 63
 
 LOCK = ".lock"
 """The file in a folder by which a process holds the folder."""
-DAMAGED = ".damaged"
-"""Ending of a file that is no result any more: the workflow makes the result anew."""
+DAMAGED, OF_A_RUN = ".damaged", ("results/", "resources/")
+"""Ending of a file that is no result any more; folders of files that the workflow makes."""
 
 
 @contextmanager
@@ -151,24 +151,39 @@ def read_sealed(path: str | Path) -> dict[str, Any]:
     """Read a JSON with a checksum of itself; one of form 1 has none.
 
     Raises:
-        ConvNovaError: it is missing, no JSON object, or not what was written.
+        DamagedFile: it is missing, no JSON object, or not what was written.
     """
-    content = read_json(path)
+    try:
+        content = read_json(path)
+    except ConvNovaError as error:
+        raise DamagedFile(str(error), path) from error
     if content.get("form") != 1 and content.get("sha256") != seal(content)["sha256"]:
-        raise ConvNovaError(f"{path}: expected content of its checksum, found other: changed or damaged")
+        raise DamagedFile(f"{path}: expected content of its checksum, found other: changed or damaged", path)
     return content
 
 
-def moved_aside(path: str | Path, problem: object) -> ConvNovaError:
-    """Move a damaged file aside, so that the workflow makes it anew; gives the error to raise, which says so."""
+@contextmanager
+def damaged_moved_aside() -> Iterator[None]:
+    """Move aside what the block finds damaged, where it is of a run in the working directory.
+
+    The workflow makes anew what is not there.
+
+    Raises:
+        ConvNovaError: that of the block; says which files were moved.
+    """
     try:
-        os.replace(path, aside := f"{path}{DAMAGED}")
-        done = f"moved to {aside}"
-    except FileNotFoundError:
-        done = "it is gone by now"
-    except OSError as error:
-        done = f"delete it, for it cannot be moved ({error.strerror})"
-    return ConvNovaError(f"{problem}; {done}; run the same command again, which makes it anew")
+        yield
+    except DamagedFile as error:
+        moved = []
+        for path in error.paths:
+            with suppress(OSError):  # gone by now, or in a folder that cannot be written
+                if os.path.relpath(path).startswith(OF_A_RUN):
+                    os.replace(path, aside := f"{path}{DAMAGED}")
+                    moved.append(aside)
+        if not moved:
+            raise
+        advice = "run the same command again, which makes it anew"
+        raise ConvNovaError(f"{error}; moved to {', '.join(moved)}: {advice}") from error
 
 
 def read_table(
@@ -319,10 +334,31 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def sha256_of_tree(path: str | Path) -> str:
-    """SHA-256 of a file; for a folder, that of the names and hashes of its files, without hidden ones."""
+def sha256_of_tree(path: str | Path, of_file: Callable[[Path], str] = sha256) -> str:
+    """SHA-256 of a file, by `of_file`; for a folder, that of the names and hashes of its files, without hidden ones."""
     if Path(path).is_file():
-        return sha256(path)
+        return of_file(Path(path))
     names = sorted(file.relative_to(path) for file in Path(path).rglob("*") if file.is_file())
     shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    return hashlib.sha256("".join(f"{sha256(Path(path, name))} {name}\n" for name in shown).encode()).hexdigest()
+    return hashlib.sha256("".join(f"{of_file(Path(path, name))} {name}\n" for name in shown).encode()).hexdigest()
+
+
+def lock_of(path: Path) -> Path:
+    """The JSON beside a file of the internet: what came, from where, and when."""
+    return path.with_name(f".{path.name}.lock.json")
+
+
+def sha256_of_raw(path: str | Path) -> str:
+    """SHA-256 of a raw file or a folder of them, as `sha256_of_tree`.
+
+    Raises:
+        DamagedFile: one is not what was recorded when it was fetched.
+    """
+
+    def as_fetched(file: Path) -> str:
+        checksum, record = sha256(file), lock_of(file)
+        if record.is_file() and read_json(record).get("sha256") != checksum:
+            raise DamagedFile(f"{file}: expected the file that was fetched, found another; fetch it again", file)
+        return checksum
+
+    return sha256_of_tree(path, as_fetched)

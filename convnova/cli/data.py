@@ -110,13 +110,14 @@ def run_fetch(config: "RunConfig", options: argparse.Namespace) -> None:
     """`convnova fetch`"""
     from convnova.data.download import fetch, is_url
     from convnova.errors import nearest
+    from convnova.files import lock_of
 
     source = config.sources.get(options.source)
     if source is None or options.file not in source.files:
         known = list(config.sources) if source is None else list(source.files)
         asked = options.source if source is None else options.file
         raise ConvNovaError(f"{options.config}: no {asked!r} among what this run fetches; {nearest(asked, known)}")
-    file, record = source.files[options.file], options.out.parent / f".{options.out.name}.lock.json"
+    file, record = source.files[options.file], lock_of(options.out)
     mirror = config.mirror if config.mirror is None or is_url(config.mirror) else str(config.local_path(config.mirror))
     published = {"sha256": file.sha256, "md5": file.md5, "size": file.size}
     addresses, offline = source.urls(options.file), config.offline

@@ -11,6 +11,7 @@ from pathlib import Path
 from convnova import __version__
 from convnova.cli import data, hub, results, train, use
 from convnova.errors import ConvNovaError, nearest
+from convnova.files import damaged_moved_aside
 from convnova.log import logging_to
 
 GROUPS = {
@@ -68,7 +69,8 @@ def _logged(options: argparse.Namespace) -> int:
     """Run the command; its end is the last line of the log, as far as that can be written."""
     logger = logging.getLogger("convnova")
     try:
-        options.run(options)
+        with damaged_moved_aside():
+            options.run(options)
         return 0
     except BrokenPipeError:
         raise

@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from convnova import __version__
-from convnova.errors import ConvNovaError
+from convnova.errors import ConvNovaError, DamagedFile
 from convnova.files import atomic
 
 DTYPES = {"U8": "<u1", "I8": "<i1", "I32": "<i4", "I64": "<i8", "F32": "<f4"}
@@ -103,7 +103,7 @@ def _read_header(path: Path) -> tuple[dict, int]:
             pass
     except SafetensorError as error:
         message = f"{path}: expected a whole safetensors file: {error}; delete it and make it again"
-        raise ConvNovaError(message) from error
+        raise DamagedFile(message, path) from error
     with path.open("rb") as stream:
         text = stream.read(int.from_bytes(stream.read(8), "little"))
         header, state = json.loads(text), path.stat()
@@ -113,10 +113,8 @@ def _read_header(path: Path) -> tuple[dict, int]:
             while block := stream.read(1 << 20):
                 checksum.update(block)
             if checksum.hexdigest() != stated:
-                found = "another checksum"
-                raise ConvNovaError(
-                    f"{path}: expected a file as it was written, found {found}; delete and make it again"
-                )
+                expected = "expected a file as it was written, found another checksum"
+                raise DamagedFile(f"{path}: {expected}; delete it and make it again", path)
             _checked.add(version)
     return header, 8 + len(text)
 

@@ -15,8 +15,8 @@ from convnova.data import dna
 from convnova.data.array_file import METADATA, ArrayFileWriter, read_arrays, read_metadata
 from convnova.data.fasta import Piece, pieces
 from convnova.data.intervals import Interval, bed_rows, bed_tool, merge, parse_interval
-from convnova.errors import ConvNovaError
-from convnova.files import scratch_folder, sha256
+from convnova.errors import ConvNovaError, DamagedFile
+from convnova.files import scratch_folder, sha256, sha256_of_raw
 from convnova.log import log, progress
 
 GENOME_FILE, INTERVALS_FILE = "genome.safetensors", "intervals.tsv"
@@ -50,6 +50,8 @@ def tokenize_genome(
             or `test` names what is not there, or `bedtools` is missing. Nothing is written then.
     """
     fasta, out = Path(fasta), Path(out)
+    inputs = {"fasta": fasta, "bed": bed} if bed else {"fasta": fasta}
+    hashes = {role: {"name": Path(path).name, "sha256": sha256_of_raw(path)} for role, path in inputs.items()}
     with scratch_folder(out) as temporary:
         with ArrayFileWriter(Path(temporary, GENOME_FILE)) as file:
             letters = _append_chromosomes(fasta, file)
@@ -61,8 +63,6 @@ def tokenize_genome(
             if bed:
                 log(f"{bed}: {len(given):,} intervals" + "".join(f"; {skipped[what]:,} {what}" for what in skipped))
                 _report_overlap(bed, intervals)
-            inputs = {"fasta": fasta, "bed": bed} if bed else {"fasta": fasta}
-            hashes = {role: {"name": Path(path).name, "sha256": sha256(path)} for role, path in inputs.items()}
             rows = ["\t".join(Interval._fields), *("\t".join(map(str, interval)) for interval in intervals)]
             Path(temporary, INTERVALS_FILE).write_text("\n".join(rows) + "\n", encoding="utf-8")
             written = sha256(Path(temporary, INTERVALS_FILE))
@@ -232,7 +232,8 @@ def read_intervals(folder: Path) -> dict[str, list[Interval]]:
     """
     path = Path(folder, INTERVALS_FILE)
     if not path.is_file() or sha256(path) != read_metadata(Path(folder, GENOME_FILE)).get("intervals"):
-        raise ConvNovaError(f"{path}: expected the intervals of the genome beside it, found others; make both again")
+        found = "found others; make both again"
+        raise DamagedFile(f"{path}: expected the intervals of the genome beside it, {found}", path)
     splits: dict[str, list[Interval]] = {}
     for row in Path(folder, INTERVALS_FILE).read_text(encoding="utf-8").splitlines()[1:]:
         chrom, start, end, split = row.split("\t")

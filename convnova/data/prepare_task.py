@@ -17,7 +17,7 @@ from convnova.data.genome import GENOME_FILE, SPLITS, read_genome
 from convnova.data.readers import READERS, SequenceRows, TaskFiles
 from convnova.data.task_dataset import check_metric
 from convnova.errors import ConvNovaError
-from convnova.files import scratch_folder, sha256_of_tree
+from convnova.files import scratch_folder, sha256_of_raw
 from convnova.log import log, progress
 
 
@@ -66,6 +66,7 @@ def tokenize_task(
     for role, path in files.items():
         if not Path(path).exists():
             raise ConvNovaError(f"{path}: expected the file of {role!r}, found nothing; fetch it, or correct its name")
+    inputs = {role: {"name": Path(path).name, "sha256": sha256_of_raw(path)} for role, path in files.items()}
     with scratch_folder(out) as scratch, ArrayFileWriter(out) as file:
         raw = TaskFiles(task, files, scratch, genome, read_genome(genome) if genome else None)
         tallies: dict[str, _Tally] = {}
@@ -81,7 +82,6 @@ def tokenize_task(
         counts = _append_offsets_and_ids(file, tallies, classes or [])
         if task.kind == "classes":
             check_metric(task.metric, counts["test"], files.get("test", out))
-        inputs = {role: {"name": Path(path).name, "sha256": sha256_of_tree(path)} for role, path in files.items()}
         if genome:
             inputs["genome"] = read_metadata(genome / GENOME_FILE)["inputs"]["fasta"]
         splits = {split: _describe(split, tallies[split], task.max_length) for split in SPLITS if split in tallies}

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from convnova.config.run import Job, RunConfig
-from convnova.errors import ConvNovaError
-from convnova.files import moved_aside, read_sealed, seal, sha256, write_json
+from convnova.errors import DamagedFile
+from convnova.files import read_sealed, seal, sha256, write_json
 from convnova.log import log
 
 METRICS, PREDICTIONS = "metrics.json", "predictions.parquet"
@@ -21,44 +21,31 @@ def read_metrics(path: Path) -> dict[str, Any]:
     """Read `metrics.json`.
 
     Raises:
-        ConvNovaError: it is missing, no JSON object, or not what was written; or the predictions beside it, if they
-            are there, are not those that were scored.
+        DamagedFile: it is missing, no JSON object, or not what was written; or the predictions beside it, if they are
+            there, are not those that were scored.
     """
     content, predictions = read_sealed(path), path.with_name(PREDICTIONS)
     if predictions.is_file() and sha256(predictions) != content.get("predictions_sha256"):
-        raise ConvNovaError(f"{predictions}: expected the predictions that {path.name} is of, found others")
+        raise DamagedFile(f"{predictions}: expected the predictions that {path.name} is of, found others", path)
     return content
-
-
-def read_result(path: Path) -> dict[str, Any]:
-    """Read the `metrics.json` of a run.
-
-    Raises:
-        ConvNovaError: as `read_metrics`, or it is of another version. It was moved aside, so that the workflow makes it
-            anew.
-    """
-    try:
-        metrics = read_metrics(path)
-        metrics["provenance"]["settings"]
-    except (KeyError, TypeError) as error:
-        raise moved_aside(path, f"{path}: expected a result of this version") from error
-    except ConvNovaError as error:
-        raise moved_aside(path, error) from error
-    return metrics
 
 
 def metrics_of(config: RunConfig, job: Job) -> dict[str, Any] | None:
     """The scores of a fine-tuning; None, with a log message, if they are missing or of other settings.
 
     Raises:
-        ConvNovaError: as `read_result`.
+        DamagedFile: as `read_metrics`, or it is of another version.
     """
     path, expected = config.folder(job) / METRICS, config.job_fingerprint(job)
     if not path.is_file():
         log(f"left out: {path}: missing")
         return None
-    metrics = read_result(path)
-    if (settings := metrics["provenance"]["settings"]) != expected:
+    metrics = read_metrics(path)
+    try:
+        settings = metrics["provenance"]["settings"]
+    except (KeyError, TypeError) as error:
+        raise DamagedFile(f"{path}: expected a result of this version, found no {error}", path) from error
+    if settings != expected:
         log(f"left out: {path}: made with other settings (hash {settings}, expected {expected})")
         return None
     return metrics
@@ -68,16 +55,16 @@ def results_of(config: RunConfig, jobs: Iterable[Job]) -> Iterator[tuple[Job, di
     """Yield every fine-tuning whose scores are there, are whole and have the settings of the config, with its scores.
 
     Raises:
-        ConvNovaError: at the end, naming all whose scores are damaged; see `metrics_of`.
+        DamagedFile: at the end, naming all whose scores are damaged; see `metrics_of`.
     """
-    damaged = []
+    damaged: list[DamagedFile] = []
     for job in jobs:
         try:
             metrics = metrics_of(config, job)
-        except ConvNovaError as error:
-            damaged.append(str(error))
+        except DamagedFile as error:
+            damaged.append(error)
             continue
         if metrics is not None:
             yield job, metrics
     if damaged:
-        raise ConvNovaError(" | ".join(damaged))
+        raise DamagedFile(" | ".join(map(str, damaged)), *(path for error in damaged for path in error.paths))

@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from convnova.errors import ConvNovaError
-from convnova.files import atomic, moved_aside, read_sealed, seal, sha256
+from convnova.errors import ConvNovaError, DamagedFile
+from convnova.files import atomic, read_sealed, seal, sha256
 from convnova.log import log
 
 FORM = 2
@@ -80,7 +80,7 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read weights and the JSON beside them.
 
     Raises:
-        ConvNovaError: one of the two is missing, not as it was written, or of a newer form.
+        ConvNovaError: they are of a newer form; or a `DamagedFile`: one is missing or not as it was written.
     """
     path = Path(path)
     try:
@@ -89,7 +89,7 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise ConvNovaError("weights with another checksum")
         weights = load_file(path)
     except (OSError, SafetensorError, ConvNovaError) as error:
-        raise ConvNovaError(f"{path}: expected weights and a JSON beside them: {error}; train again") from error
+        raise DamagedFile(f"{path}: expected weights and a JSON beside them: {error}; train again", path) from error
     if about.get("form", FORM) > FORM:
         raise ConvNovaError(f"{path}: expected form {FORM} or older, found {about['form']}; install a newer convnova")
     return weights, about
@@ -99,12 +99,9 @@ def load_backbone(model: nn.Module, path: str | Path) -> None:
     """Load the backbone of a language model into `model.backbone`; the language model's head is left out.
 
     Raises:
-        ConvNovaError: the file is missing; it is damaged, and was moved aside; or its backbone is another one.
+        ConvNovaError: the file is missing or damaged, or its backbone is another one.
     """
-    try:
-        weights, _ = load_weights(path)
-    except ConvNovaError as error:
-        raise moved_aside(path, error) from error
+    weights, _ = load_weights(path)
     backbone = {name.removeprefix("backbone."): weights[name] for name in weights if not name.startswith("head.")}
     load_strictly(model.backbone, backbone, str(path))
     log(f"backbone from {path}; its language-model head ({len(weights) - len(backbone)} tensors) is not used here")

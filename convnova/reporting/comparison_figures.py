@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from convnova.config.run import RunConfig
 from convnova.config.schema import METRIC_TITLES
-from convnova.evaluation.metrics_file import read_result
+from convnova.evaluation.metrics_file import read_metrics
 from convnova.evaluation.model_comparison import PairedOverTasks
 from convnova.reporting import figures
 from convnova.reporting.comparison_tables import means, pairs
@@ -211,7 +211,7 @@ def learning(scores: pd.DataFrame, config: RunConfig) -> Figure:
     for axes, (suite, name, task) in zip(panels, shown, strict=False):
         for run in runs[(runs["suite"] == suite) & (runs["task"] == name)].itertuples(index=False):
             if Path(run.path).is_file():
-                _draw_epochs(axes, read_result(Path(run.path)), **figures.look(config, run.model))
+                _draw_epochs(axes, read_metrics(Path(run.path)), **figures.look(config, run.model))
         axes.set_title(name if len(name) <= TASK_LETTERS else name[: TASK_LETTERS - 1] + "…", loc="left")
         axes.grid(**figures.HAIRLINE)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from convnova.config.load import as_yaml
 from convnova.config.run import Job, RunConfig
-from convnova.evaluation.metrics_file import METRICS, read_result
 from convnova.files import write_text
 from convnova.reporting.audit_table import audit_table, read_audits
 from convnova.reporting.comparison_tables import comparison_tables
@@ -50,16 +49,15 @@ def write_report(config: RunConfig, published: Path, out: Path) -> None:
         out: the HTML file.
 
     Raises:
-        ConvNovaError: the run's `tables/scores.tsv` is missing or does not fit the config; a result in it is gone, or
-            was damaged and moved aside.
+        ConvNovaError: the run's `tables/scores.tsv` is missing or does not fit the config, a result in it is gone
+            or damaged.
     """
     folder, run = config.results, Run(config.local_path("").absolute(), config)
     scores = read_scores(folder / "tables" / "scores.tsv")
     given = (scores, read_published(published), config)
     suites = list(suite_tables(*given))
     keys = set(scores[list(Job._fields)].itertuples(index=False, name=None))
-    results = {job: config.folder(job) / METRICS for job in config.jobs() if tuple(job) in keys}
-    traces = {job: read_trace(path, run, read_result(path)) for job, path in results.items()}
+    traces = {job: read_trace(config.folder(job) / "metrics.json", run) for job in config.jobs() if tuple(job) in keys}
     audit_files = [config.local_path(path) for path in audits(config)]
     figures = {name: [folder / "figures" / f"{name}.{form}" for form in MIME][:3] for name in figure_titles(config)}
     pairs = folder / "tables" / f"{TEST_ROW_TABLE}.tsv"

@@ -19,7 +19,7 @@ from convnova.data import array_file
 from convnova.errors import ConvNovaError
 from convnova.evaluation.metrics_file import METRICS as METRICS_FILE
 from convnova.evaluation.metrics_file import read_metrics
-from convnova.files import read_json, read_sealed, sha256_of_tree
+from convnova.files import lock_of, read_json, read_sealed, sha256_of_tree
 
 STORAGE_COPIES = ".snakemake"
 """The folder in which Snakemake has copies of a storage's files, as long as a step needs them."""
@@ -128,19 +128,18 @@ def run_of(path: Path) -> Run:
     return Run(Path.cwd(), None)
 
 
-def read_trace(path: Path, run: Run | None = None, record: dict[str, Any] | None = None) -> Trace:
+def read_trace(path: Path, run: Run | None = None) -> Trace:
     """The trace of a result.
 
     Args:
         path: the `metrics.json` of a fine-tuning, or the `weights.json` of a pretraining.
         run: the run that it belongs to, where that is known already.
-        record: the content of the file, where that is read already.
 
     Raises:
         ConvNovaError: the file is missing, is no such result, or not as it was written.
     """
     is_finetuning, run = path.name == METRICS_FILE, run or run_of(path)
-    record = record or (read_metrics if is_finetuning else read_sealed)(path)
+    record = read_metrics(path) if is_finetuning else read_sealed(path)
     try:
         made = record["provenance"]
         result = run.relative_path(path if is_finetuning else path.with_name("weights.safetensors"))
@@ -213,15 +212,15 @@ def _inputs(run: Run, recorded: dict[str, dict[str, str]], suite: str, task: str
     """The files that a result was made from, each with those that it was made from itself, down to what was fetched."""
     inputs = []
     for role, entry in recorded.items():
-        path = run.root / entry["path"]
+        path, below = run.root / entry["path"], []
         try:
-            if role == "weights":
-                below = _inputs(run, read_sealed(path.with_suffix(".json"))["provenance"]["inputs"], "", "")
-            else:
+            if role != "weights":
                 made_from = array_file.read_metadata(path).get("inputs", {})
                 below = _raw_inputs(run, made_from, _locations(run.config, role, suite, task))
+            elif path.is_file():
+                below = _inputs(run, read_sealed(path.with_suffix(".json"))["provenance"]["inputs"], "", "")
         except ConvNovaError:  # it is gone, or not as it was written
-            below = []
+            pass
         inputs.append(_input(run, role, path, entry["sha256"], inputs=below))
     return inputs
 
@@ -285,8 +284,7 @@ def _raw_input(run: Run, role: str, name: str, source_name: str | None, recorded
         return _input(run, role, path, recorded, notes=["a file of the user"])
     source = run.config.sources[source_name]
     notes = [f"{source.title}; licence: {source.licence}"]
-    lock = path.parent / f".{path.name}.lock.json"
-    if lock.is_file():
+    if (lock := lock_of(path)).is_file():
         fetched = read_json(lock)
         notes.append(f"fetched from {fetched['url']} at {fetched['time']}, {fetched['size']:,} bytes")
         if fetched["sha256"] != recorded:

@@ -9,6 +9,7 @@ from made_up_scores import CONFIG, write_result
 
 from convnova.errors import ConvNovaError
 from convnova.evaluation.metrics_file import read_metrics, results_of
+from convnova.files import damaged_moved_aside
 
 JOB = next(iter(CONFIG.jobs()))
 
@@ -28,7 +29,7 @@ def test_scores_come_back_as_they_were_written(config, epochs):
 
 
 @pytest.mark.parametrize("file", ["metrics.json", "predictions.parquet"])
-def test_what_a_flipped_bit_made_is_named_and_moved_aside_so_that_the_workflow_makes_it_anew(config, file, capsys):
+def test_what_a_flipped_bit_made_is_named_and_moved_aside(config, file, capsys, monkeypatch):
     """A score of 0.8123 that a bit turns into 0.9123 lies outside its own interval."""
     jobs = list(CONFIG.jobs())[:4]
     first, second, third, fourth = (write_result(config, job, mcc=0.8123, interval=[0.79, 0.83]) for job in jobs)
@@ -38,7 +39,8 @@ def test_what_a_flipped_bit_made_is_named_and_moved_aside_so_that_the_workflow_m
         place = content.index(b"0.8123") + 2 if file == "metrics.json" else len(content) // 2
         (folder / file).write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
     found = []
-    with pytest.raises(ConvNovaError) as error:
+    monkeypatch.chdir(config.local_path(""))
+    with pytest.raises(ConvNovaError) as error, damaged_moved_aside():
         found.extend(job for job, _ in results_of(config, jobs))
     assert found == [jobs[1]] and f"left out: {third}/metrics.json: missing" in capsys.readouterr().err
     for folder in (first, fourth):

@@ -13,6 +13,7 @@ from saved_models import CONVNOVA, architectures, save_language_model, save_pred
 import convnova
 from convnova.data.dna import encode
 from convnova.errors import ConvNovaError
+from convnova.files import seal
 from convnova.models import architecture_module
 from convnova.models.heads import pool_sequence
 
@@ -174,7 +175,7 @@ def test_weights_of_another_network_or_of_a_newer_form_are_refused(tmp_path):
         ({"classes": ["a", "b"]}, "3 outputs and the classes a, b"),
         ({"form": 99}, "99.* newer"),
     ):
-        (tmp_path / "weights.json").write_text(json.dumps(about | changed))
+        (tmp_path / "weights.json").write_text(json.dumps(seal(about | changed)))
         with pytest.raises(ConvNovaError, match=words):
             convnova.load(tmp_path)
 

@@ -10,6 +10,7 @@ from saved_models import CONVNOVA, save_language_model, save_predictor
 import convnova
 from convnova.data.dna import decode, encode, reverse_complement
 from convnova.errors import ConvNovaError
+from convnova.files import seal
 
 LETTERS = "ACGTTGCAGGACGACTNACGATCGACTAGCTTTAGGAC"
 
@@ -148,7 +149,7 @@ def test_a_sequence_that_is_too_long_is_refused_or_cut_as_in_training(tmp_path, 
     with pytest.raises(ConvNovaError, match="at most 90 bases.* 91 in number 1"):
         convnova.load(tmp_path).predict(["A" * 91])
     about = json.loads((tmp_path / "weights.json").read_text())
-    (tmp_path / "weights.json").write_text(json.dumps(about | {"max_length": 20}))
+    (tmp_path / "weights.json").write_text(json.dumps(seal(about | {"max_length": 20})))
     model = convnova.load(tmp_path)
     assert model.predict([LETTERS]).equals(model.predict([LETTERS[:20]]))
     assert "1 sequences longer than 20 bases" in capsys.readouterr().err

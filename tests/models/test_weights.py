@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from convnova.errors import ConvNovaError
-from convnova.models.weights import full_disk_refused, load_backbone, load_strictly, load_weights, save_weights
+from convnova.models.weights import full_disk_refused, load_strictly, load_weights, save_weights
 
 
 def test_weights_and_their_json_come_back_as_saved(tmp_path):
@@ -19,7 +19,7 @@ def test_weights_and_their_json_come_back_as_saved(tmp_path):
 
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "weights.json"])
-def test_every_bit_that_flips_in_weights_is_noticed_and_a_run_makes_them_anew(tmp_path, file):
+def test_every_bit_that_flips_in_weights_is_noticed(tmp_path, file):
     path = tmp_path / "weights.safetensors"
     save_weights({"backbone.w": torch.randn(30, 40)}, path, {"settings": {"width": 8}})
     whole, draw, about = (tmp_path / file).read_bytes(), random.Random(1), load_weights(path)[1]
@@ -33,13 +33,6 @@ def test_every_bit_that_flips_in_weights_is_noticed_and_a_run_makes_them_anew(tm
             assert str(path) in str(error) and "\n" not in str(error)
         else:  # a space between two words of the JSON
             assert file == "weights.json" and same == about
-    content[len(content) // 2] ^= 1
-    (tmp_path / file).write_bytes(content)
-    with pytest.raises(ConvNovaError, match="weights.safetensors.damaged; run the same command again"):
-        load_backbone(nn.Module(), path)
-    assert not path.exists() and (tmp_path / "weights.safetensors.damaged").exists()
-    with pytest.raises(ConvNovaError, match="it is gone by now"):
-        load_backbone(nn.Module(), path)
 
 
 def test_weights_of_the_first_form_which_had_no_checksums_are_read(tmp_path):

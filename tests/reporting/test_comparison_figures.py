@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from made_up_scores import CONFIG, GOLDEN, NT, changed, only, thousand_runs
 
+from convnova.files import seal
 from convnova.reporting.comparison_figures import differences, indistinct, learning, overview, ranks, write_comparisons
 from convnova.reporting.comparison_tables import pairs
 from convnova.reporting.figures import STYLE, look
@@ -108,7 +109,7 @@ def test_curves_are_those_of_the_metrics_files(scores, tmp_path):
         "released": [{"epoch": 1, "score": 0.9, "test": 0.9}],
     }
     for protocol, content in epochs.items():
-        (tmp_path / protocol).write_text(json.dumps({"epochs": content, "best_epoch": len(content)}))
+        (tmp_path / protocol).write_text(json.dumps(seal({"epochs": content, "best_epoch": len(content)})))
     runs = scores[(scores["row"] == "H3") & (scores["model"] == "cnn")]
     runs = runs.assign(path=[str(tmp_path / protocol) for protocol in runs["protocol"]])
     with matplotlib.rc_context(STYLE):

@@ -7,6 +7,7 @@ from small_run import SHARD, TABLE, WEIGHTS, convnova, finish
 
 from convnova.config.run import Job
 from convnova.errors import ConvNovaError
+from convnova.files import seal
 from convnova.runs.explain import explain
 from convnova.runs.trace import read_trace
 
@@ -29,7 +30,7 @@ def test_the_text_has_all_of_the_trace(small):
 
 
 def test_a_real_run_is_not_called_simulated_and_a_file_that_changed_has_a_section(small):
-    Path(METRICS).write_text(json.dumps(json.loads(Path(METRICS).read_text()) | {"simulated": False}))
+    Path(METRICS).write_text(json.dumps(seal(json.loads(Path(METRICS).read_text()) | {"simulated": False})))
     assert "imulated" not in explain([METRICS])
     Path(SHARD).write_bytes(Path(SHARD).read_bytes()[:-1] + b"\1")
     assert explain([METRICS]).splitlines()[-1].startswith(f"  CHANGED   {SHARD}: CHANGED SINCE: its sha256 is now ")
@@ -75,7 +76,7 @@ def test_a_table_alone_lists_its_cells(small):
 
 def test_a_number_made_again_since_the_table_is_said(small):
     metrics = json.loads(Path(METRICS).read_text())
-    Path(METRICS).write_text(json.dumps(metrics | {"mcc": 0.123}))
+    Path(METRICS).write_text(json.dumps(seal(metrics | {"mcc": 0.123})))
     cell = [TABLE, "H3", "convnova", "heldout", "1"]
     assert f"made again since: the table was made when mcc was {metrics['mcc']:.6f}" in explain(cell)
     shutil.rmtree(Path(METRICS).parent)

@@ -9,7 +9,8 @@ from small_run import SHARD, WEIGHTS, convnova
 
 from convnova.config.load import load_config
 from convnova.config.run import Job
-from convnova.errors import ConvNovaError
+from convnova.errors import ConvNovaError, DamagedFile
+from convnova.files import seal, write_json
 from convnova.runs.trace import FileState, Input, Trace, read_trace
 
 JOB = Job("nucleotide_transformer", "H3", "convnova", "heldout", 1)
@@ -96,7 +97,7 @@ def test_a_pretraining_leads_from_its_weights_to_the_genome(small):
 def test_memory_and_energy_are_those_that_were_measured(small):
     metrics = json.loads(METRICS.read_text())
     metrics["provenance"] |= {"peak_gpu_memory_mb": 12345, "joules": {"gpu": 2000}, "dirty": True}
-    METRICS.write_text(json.dumps(metrics | {"groups": {"DHS": {"mcc": 0.25}, "TF": {"mcc": 0.5}}}))
+    write_json(METRICS, seal(metrics | {"groups": {"DHS": {"mcc": 0.25}, "TF": {"mcc": 0.5}}}))
     trace = read_trace(METRICS)
     assert trace.cost[1].endswith(" MB, of the GPU 12,345 MB, energy of the gpu: 2,000 J")
     assert trace.code.endswith("WITH UNCOMMITTED CHANGES")
@@ -123,7 +124,7 @@ def test_files_fetched_again_without_a_checksum_or_in_a_storage(small):
     metrics = json.loads(METRICS.read_text())
     metrics["provenance"]["inputs"]["task"]["sha256"] = ""
     metrics["provenance"]["inputs"]["weights"]["path"] = ".snakemake/storage/weights.safetensors"
-    METRICS.write_text(json.dumps(metrics))
+    write_json(METRICS, seal(metrics))
     trace = read_trace(METRICS)
     assert [file.state for file in trace.inputs] == [FileState.NOT_RECORDED, FileState.STORED]
     assert trace.differences == []
@@ -161,6 +162,9 @@ def test_a_file_of_the_users_own_has_no_address(small):
 
 @pytest.mark.parametrize("path", [METRICS, RECORD])
 def test_a_json_of_another_program_is_an_error(small, path):
-    path.write_text('{"mcc": 0.5}')
+    write_json(path, seal({"mcc": 0.5, "predictions_sha256": json.loads(METRICS.read_text())["predictions_sha256"]}))
     with pytest.raises(ConvNovaError, match=f"{path.name}: expected .* found no 'provenance'"):
+        read_trace(path)
+    path.write_text('{"mcc": 0.5}')
+    with pytest.raises(DamagedFile, match=f"{path.name}: expected .* checksum"):
         read_trace(path)

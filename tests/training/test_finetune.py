@@ -140,7 +140,7 @@ def test_weights_are_kept_by_the_protocols_that_the_config_names_and_change_no_o
     assert not (setting.run(protocol="released") / "weights.safetensors").exists()
     weights, about = load_weights(out / "weights.safetensors")
     result = metrics(out)
-    assert about["form"] == 1 and about.items() >= {key: result[key] for key in result if "sha256" not in key}.items()
+    assert about["form"] == 2 and about.items() >= {key: result[key] for key in result if "sha256" not in key}.items()
     assert (about["classes"], about["max_length"]) == (["0", "1"], 55)
     model = build_predictor(**about["network"])
     model.load_state_dict(weights)

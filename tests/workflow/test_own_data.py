@@ -51,7 +51,7 @@ def test_a_score_that_changed_on_disk_is_in_no_table_and_the_same_command_makes_
     path.write_text(path.read_text().replace(f'"accuracy": {metrics["accuracy"]}', '"accuracy": 0.999'))
     scores.unlink()
     message = run(own, code=1)
-    assert f"{path.relative_to(own)}: expected scores with their checksum" in message and not scores.exists()
+    assert f"{path.relative_to(own)}: expected content of its checksum" in message and not scores.exists()
     run(own)
     again = json.loads(path.read_text())
     assert again["accuracy"] == metrics["accuracy"] and path.with_name("metrics.json.damaged").exists()

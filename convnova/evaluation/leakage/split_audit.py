@@ -18,6 +18,7 @@ from convnova.data.genome import SPLITS, read_genome, read_intervals
 from convnova.data.intervals import overlap_fraction
 from convnova.data.task_dataset import Sequences, TaskDataset, TaskSplit
 from convnova.evaluation.leakage import genome_search, kmer_index
+from convnova.files import sha256_of_raw
 from convnova.log import log
 from convnova.randomness import generator
 
@@ -250,6 +251,8 @@ def in_pretraining(rows: Sequences, pretraining: Pretraining) -> dict[str, Any]:
     lengths = {name: len(tokens) for name, tokens in genome.items()}
     hits, by, count = None, "coordinates", len(rows)
     if pretraining.files:
+        for path in pretraining.files.values():
+            sha256_of_raw(path)
         hits = genome_search.stated_positions(pretraining.read_format, pretraining.files, lengths)
     if hits is None:
         hits, by = genome_search.search(rows, genome), "sequence"
