@@ -143,7 +143,8 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
 def seal(content: dict[str, Any]) -> dict[str, Any]:
     """Add the SHA-256 of all that a JSON says, under `sha256`."""
-    others = {key: value for key, value in json.loads(json.dumps(content)).items() if key != "sha256"}
+    others = json.loads(json.dumps(content))  # as they will be read
+    others.pop("sha256", None)
     return content | {"sha256": hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()}
 
 
