@@ -67,7 +67,9 @@ def models(tmp_path_factory) -> dict[str, Model]:
         if "pool_padding" in options:  # as in the authors' code
             about = json.loads((folder / name / "weights.json").read_text())
             padding = {"to": 60, "counted": True, "left": True}
-            (folder / name / "weights.json").write_text(json.dumps(seal(about | {"padding": padding, "max_length": 60})))
+            (folder / name / "weights.json").write_text(
+                json.dumps(seal(about | {"padding": padding, "max_length": 60}))
+            )
     loaded = {path.name: convnova.load(path, precision="float32") for path in folder.iterdir()}
     network = Network(build_backbone("convnova", CONVNOVA).eval(), "features", Padding(), "float32", None)
     loaded["features"] = Model(
