@@ -1,9 +1,9 @@
 """`kill -9` at random times, to the main process, a job or all of a run: the same command ends with the same tables.
 
-    PYTHONPATH=tests:. python tests/faults/kills.py FOLDER --kills 50 --seed 1 [--config config/config.yaml]
+    PYTHONPATH=tests:. python tests/faults/kills.py FOLDER --kills 50 --seed 1 [--config config/config.yaml --share 0.1]
 
 starts the run again after each kill, as a user does: `snakemake --unlock` where the main process was killed, and then
-the same command. A run that has come to its end is compared and begun anew, until all kills are done. The jobs of a
+the same command. The next kill comes after up to this share of the seconds that an undisturbed run takes. A run that has come to its end is compared and begun anew, until all kills are done. The jobs of a
 main process that was killed alone live on beside its successor. The counts are in docs/reliability.md; a short form is
 in `test_kills.py`.
 """
@@ -108,7 +108,7 @@ STEPS = ("simulate", "fetch", "tokenize-genome", "tokenize-task", "audit", "pret
          "report")  # fmt: skip
 
 
-def attack(folder: Path, content: dict, kills: int, seed: int) -> Counter:
+def attack(folder: Path, content: dict, kills: int, seed: int, share: float = 1) -> Counter:
     """Kill until there were so many kills, and compare every run that came to its end.
 
     Args:
@@ -116,6 +116,7 @@ def attack(folder: Path, content: dict, kills: int, seed: int) -> Counter:
         content: the config.
         kills: how many.
         seed: of the draws.
+        share: of the seconds that an undisturbed run takes, until the next kill at the latest.
 
     Returns:
         How often what was killed, how many runs were compared, and how often a step refused to run beside another.
@@ -123,12 +124,13 @@ def attack(folder: Path, content: dict, kills: int, seed: int) -> Counter:
     whole = Attack(folder / "undisturbed", content, seed)
     began = time.monotonic()
     assert whole.run(None)
-    seconds, expected = time.monotonic() - began, whole.content()
+    seconds, expected = share * (time.monotonic() - began), whole.content()
     struck = Attack(folder / "struck", content, seed)
     counts, idle = struck.counts, 0
     while True:
         left = kills - sum(counts[target] for target in TARGETS)
         ended = struck.run(seconds if left else None)
+        print(f"{time.monotonic() - began:.0f} s, {'ended' if ended else 'went on'}: {dict(counts)}", flush=True)
         idle = 0 if ended or left > kills - sum(counts[target] for target in TARGETS) else idle + 1
         assert idle < MOST_STARTS, "no end"
         if not ended:
@@ -150,11 +152,12 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--share", type=float, default=1)
     parser.add_argument("--config", type=Path, help="default: the small run of the short form")
     options = parser.parse_args()
     content = yaml.safe_load(options.config.read_text()) if options.config else SHORT
     content.setdefault("run", "embedded")
     began = time.monotonic()
-    counts = attack(options.folder.resolve(), content, options.kills, options.seed)
+    counts = attack(options.folder.resolve(), content, options.kills, options.seed, options.share)
     print(f"{time.monotonic() - began:.0f} s: {dict(sorted(counts.items()))}")
     sys.exit(0)
