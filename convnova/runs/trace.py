@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property, lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,10 @@ def read_trace(path: Path, run: Run | None = None) -> Trace:
         model = f"{record['architecture']}: {_pairs(record['settings'])}; {record['parameters']:,} parameters"
         commit = f"commit {made['commit']}" if made["commit"] else "not run from a checkout"
         hardware, (program, _, words) = made["hardware"], made["command"].partition(" ")
+        attempts = made.get("attempts", [])
+        threads = [str(attempt["threads"]) for attempt in attempts] or [str(hardware["threads"])]
+        threads = ", then ".join(number for number, _ in groupby(threads))
+        resumed = f", in {len(attempts)} attempts" if len(attempts) > 1 else ""
         memory = {"peak memory": made["peak_memory_mb"], "of the GPU": made["peak_gpu_memory_mb"]}
         used = [f"{name} {amount:,} MB" for name, amount in memory.items() if amount is not None]
         energy = [f"energy of the {name}: {joules:,} J" for name, joules in made["joules"].items()]
@@ -158,11 +163,11 @@ def read_trace(path: Path, run: Run | None = None) -> Trace:
             settings=[model, *settings],
             inputs=_inputs(run, made["inputs"], record.get("suite", ""), record.get("task", "")),
             code=f"convnova {made['convnova']}, {commit}{', WITH UNCOMMITTED CHANGES' if made['dirty'] else ''}",
-            machine=f"{host}{hardware['processor']}, {hardware['cores']} cores ({hardware['threads']} used), "
+            machine=f"{host}{hardware['processor']}, {hardware['cores']} cores ({threads} used), "
             f"{hardware['memory_gb']} GB, {hardware['gpu'] or 'no GPU'}",
             packages=f"python {made['python']}, {_pairs(made['packages'])}",
             cost=[
-                f"{made['started']}, in {made['seconds']} s of wall time",
+                f"{made['started']}, in {made['seconds']} s of wall time{resumed}",
                 ", ".join([*used, *(energy or ["energy not reported by the machine"])]),
             ],
             commands=[run.snakemake_command(result), f"{Path(program).name} {words}"],

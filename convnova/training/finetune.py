@@ -109,7 +109,7 @@ def finetune(
         "rows": {name: len(rows) for name, rows in splits.items()},
         "seconds": round(history.seconds, 3),
         "per_batch": per_batch(task, labels, predicted, settings.batch_size),
-        "provenance": provenance.describe(history.precision),
+        "provenance": provenance.describe(history.precision, history.attempts),
     }
     fold = seed if protocol == "cv" else None
     write_predictions(out / "predictions.parquet", splits["test"], predicted, provenance.fingerprint, fold)

@@ -74,6 +74,8 @@ class History:
         unlogged: losses of the steps since the last row.
         max_sequences_in_memory: sequences at once that did fit into memory, where more did not.
         precision: `float32` or `bfloat16`, in which the training began and goes on.
+        attempts: `threads` and `seconds` of each process that took part, in order, without what it did after its last
+            checkpoint.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -87,6 +89,7 @@ class History:
     unlogged: list[float] = field(default_factory=list)
     max_sequences_in_memory: int = sys.maxsize
     precision: str = ""
+    attempts: list[dict[str, float]] = field(default_factory=list)
 
 
 class Interrupted(ConvNovaError):
@@ -131,6 +134,11 @@ class Trainer:
         self.autocast = optimization.in_precision(self.history.precision, self.device)
         self.optimizer.fused = self.history.precision == "bfloat16" and self.device.type == "cpu"
         log(f"computing in {self.history.precision}")
+        threads, before = torch.get_num_threads(), {attempt["threads"] for attempt in self.history.attempts}
+        if before - {threads} and self.device.type == "cpu":
+            used = ", ".join(map(str, sorted(before)))
+            log(f"continuing with {threads} threads a training with {used}: the result may differ in rounding")
+        self.history.attempts.append({"threads": threads, "seconds": 0.0})
         self.total = settings.epochs * self.objective.steps_per_epoch
         self.steps_per_row = max(1, self.total // LOG_ROWS)
         self.losses = torch.zeros(self.steps_per_row, device=self.device)
@@ -143,7 +151,8 @@ class Trainer:
         elif not settings.compile:
             self.graphs = Graphs.of(model)
         self.interruptible: Callable = nullcontext
-        self.started, self.log_written = time.monotonic() - self.history.seconds, time.monotonic()
+        self.began = self.log_written = time.monotonic()
+        self.seconds_before = self.history.seconds
 
     def run(self) -> History:
         """Take all steps that are left.
@@ -214,7 +223,8 @@ class Trainer:
         self.losses[history.step % self.steps_per_row] = loss
         history.step += 1
         history.bases += bases
-        history.seconds = time.monotonic() - self.started
+        history.attempts[-1]["seconds"] = seconds = time.monotonic() - self.began
+        history.seconds = self.seconds_before + seconds
         row, epoch = history.step % self.steps_per_row == 0, history.step % self.objective.steps_per_epoch == 0
         if row or epoch or self.device.type == "cpu":  # reading a loss waits for a GPU, so not every step
             self._check_losses()

@@ -73,7 +73,7 @@ def pretrain(
         "best_epoch": history.best_epoch,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "bases": history.bases,
-        "provenance": provenance.describe(history.precision),
+        "provenance": provenance.describe(history.precision, history.attempts),
     }
     save_weights(history.best_weights, out / "weights.safetensors", description)
     shutil.rmtree(trainer.checkpoints, ignore_errors=True)

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -84,8 +85,13 @@ class Provenance:
     started: float = field(default_factory=time.time)
     joules_before: float = field(default_factory=joules)
 
-    def describe(self, precision: str) -> dict[str, Any]:
-        """Everything that a number needs to explain itself, up to now; `precision` is what was computed in."""
+    def describe(self, precision: str, attempts: Sequence[dict[str, float]] = ()) -> dict[str, Any]:
+        """Everything that a number needs to explain itself, up to now.
+
+        Args:
+            precision: what was computed in.
+            attempts: `threads` and `seconds` of each process that took part in a training, this one as the last.
+        """
         import torch
 
         commit, dirty = git_commit()
@@ -103,9 +109,10 @@ class Provenance:
             "hardware": hardware(),
             "precision": precision,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.started)),
-            "seconds": round(time.time() - self.started, 3),
+            "seconds": round(time.time() - self.started + sum(attempt["seconds"] for attempt in attempts[:-1]), 3),
+            "attempts": [attempt | {"seconds": round(attempt["seconds"], 3)} for attempt in attempts],
             "peak_memory_mb": peak_resident() // 10**6,
             "peak_gpu_memory_mb": torch.cuda.max_memory_allocated() // 10**6 if torch.cuda.is_available() else None,
-            # not where the counters are not known, and not where one restarted at 0
-            "joules": {"processors": round(used, 1)} if used >= 0 else {},
+            # not where the counters are not known, one restarted at 0, or earlier attempts used some too
+            "joules": {"processors": round(used, 1)} if used >= 0 and len(attempts) < 2 else {},
         }

@@ -3,8 +3,9 @@
     PYTHONPATH=tests:. python tests/faults/kills.py FOLDER --kills 50 --seed 1 [--config config/config.yaml --share 0.1]
 
 starts the run again after each kill, as a user does: `snakemake --unlock` where the main process was killed, and then
-the same command. The next kill comes after up to this share of the seconds that an undisturbed run takes. A run that has come to its end is compared and begun anew, until all kills are done. The jobs of a
-main process that was killed alone live on beside its successor. The counts are in docs/reliability.md; a short form is
+the same command. The next kill comes after up to this share of the seconds that an undisturbed run takes. A run that
+has come to its end is compared and begun anew, until all kills are done. The jobs of a main process that was killed
+alone live on beside its successor. The counts are in docs/reliability.md; a short form is
 in `test_kills.py`.
 """
 

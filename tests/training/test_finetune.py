@@ -116,6 +116,8 @@ def test_scores_are_scikit_learns_over_all_saved_predictions_and_explain_themsel
     assert result["per_batch"]["batch_size"] == 16 and result["simulated"] is False
     provenance, job = result["provenance"], Job("own", "motif", "convnova_scratch", "heldout", 3)
     assert (provenance["settings"], provenance["hardware"]["threads"]) == (setting.config.job_fingerprint(job), 1)
+    (attempt,) = provenance["attempts"]
+    assert attempt["threads"] == 1 and 0 < attempt["seconds"] < provenance["seconds"]
     task = provenance["inputs"]["task"]
     assert task["path"].endswith("1.safetensors") and len(task["sha256"]) == 64
 

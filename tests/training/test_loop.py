@@ -3,6 +3,8 @@ import os
 import random
 import re
 import signal
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from convnova.errors import ConvNovaError
 from convnova.training.checkpoint import load_state
 from convnova.training.loop import Interrupted, Trainer
 from convnova.training.optimization import AdamW
+from convnova.training.provenance import Provenance
 
 SETTINGS = Training(epochs=4, batch_size=8, lr=1e-2, weight_decay=0.1, warmup=0.1, precision="float32")
 IN_BFLOAT16 = SETTINGS.changed({"precision": "bfloat16"})
@@ -137,6 +140,26 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_newest_two_are_kept(tmp_pat
     messages = capsys.readouterr().err
     assert "step-000000018: damaged" in messages and re.search("continuing from .*/step-000000017", messages)
     assert not (tmp_path / "parts" / "checkpoints" / ".writing-abc").exists()
+
+
+def test_threads_and_seconds_of_all_attempts_are_known_and_other_threads_are_said(tmp_path, capsys, monkeypatch):
+    attempts = ((2, 7), (2, 18), (1, None))
+    for threads, stop in attempts:
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        with pytest.raises(Interrupted) if stop else nullcontext():
+            began = time.monotonic()
+            model = network()
+            trainer = Trainer(model, StopIn(stop) if stop else Regression(), SETTINGS, 5, "test", tmp_path)
+            trainer.run()
+        messages = capsys.readouterr().err
+        assert ("continuing with 1 threads a training with 2: the result may differ" in messages) == (threads == 1)
+        assert 0 < trainer.history.attempts[-1]["seconds"] <= time.monotonic() - began
+    history = trainer.history
+    assert [attempt["threads"] for attempt in history.attempts] == [2, 2, 1]
+    assert sum(attempt["seconds"] for attempt in history.attempts) == pytest.approx(history.seconds)
+    record = Provenance(started=time.time() - 100).describe(history.precision, history.attempts)
+    assert record["seconds"] == pytest.approx(100 + sum(part["seconds"] for part in history.attempts[:2]), abs=0.5)
+    assert [attempt["threads"] for attempt in record["attempts"]] == [2, 2, 1]
 
 
 @pytest.mark.parametrize("file", ["state.pt", "weights.safetensors"])

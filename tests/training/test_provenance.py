@@ -36,6 +36,7 @@ def test_energy_is_the_difference_of_all_processors(tmp_path, monkeypatch, befor
     record = Provenance()
     rapl(tmp_path, *after)
     assert record.describe("float32")["joules"] == joules
+    assert record.describe("float32", 2 * [{"threads": 1, "seconds": 5.0}])["joules"] == {}, "of the last attempt alone"
 
 
 @pytest.fixture
