@@ -24,12 +24,17 @@ def over_tasks(result: PairedOverTasks) -> str:
     """The comparison over tasks: wins, losses, effect and p value, and how small p can be with so few tasks."""
     verdict, p_values = _verdict(result)
     tasks = f"{result.n} task{'s' * (result.n != 1)}"
-    smallest = 2.0 ** (1 - result.n)
+    smallest = smallest_p(result.n)
     few = f"; with {tasks} p cannot be below {smallest:.3g}" if smallest > 1 - LEVEL else ""
     return (
         f"{verdict} over {tasks} ({result.wins} won, {result.losses} lost, mean difference {result.difference:+.3f}, "
         f"rank-biserial correlation {result.effect:+.2f}; Wilcoxon signed-rank {p_values}{few})."
     )
+
+
+def smallest_p(tasks: int) -> float:
+    """The smallest p value that the signed-rank test can give over so many tasks."""
+    return 2.0 ** (1 - tasks)
 
 
 def _verdict(result: Paired) -> tuple[str, str]:

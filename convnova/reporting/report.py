@@ -1,4 +1,4 @@
-"""The first page of a run: what was run, what it says, what is missing, all tables and figures, the origin of numbers.
+"""The first page of a run: its result, all tables and figures, what was run, what is missing, the origin of numbers.
 
 One HTML file that needs nothing from outside, by `templates/report.html`. The same results give the same bytes.
 """
@@ -6,6 +6,8 @@ One HTML file that needs nothing from outside, by `templates/report.html`. The s
 import base64
 from collections.abc import Iterator
 from pathlib import Path
+
+import pandas as pd
 
 from convnova.config.load import as_yaml
 from convnova.config.run import Job, RunConfig
@@ -19,6 +21,7 @@ from convnova.reporting.report_provenance import Traces, data_files, numbers
 from convnova.reporting.scores import read_scores
 from convnova.reporting.suite_tables import suite_tables
 from convnova.reporting.table import SIMULATED, Table
+from convnova.reporting.verdict import caveats, verdict
 from convnova.runs.outputs import (
     TEST_ROW_TABLE,
     audits,
@@ -64,12 +67,16 @@ def write_report(config: RunConfig, published: Path, out: Path) -> None:
     expected = [*audit_files, *(path for paths in figures.values() for path in paths)]
     expected += [pairs] if test_row_tasks(config) else []
     tables = [*suites, *comparison_tables(*given), *_test_row_table(pairs, config)]
+    results = pd.concat([suite.data for suite in suites])
+    over_test_rows = [note for table in tables if table.name == TEST_ROW_TABLE for note in table.notes]
     present = [path for path in audit_files if path.is_file()]
     progress = steps(config)
     page = HTML.get_template("report.html").render(
         config=config,
         config_yaml=as_yaml(config),
         warning=SIMULATED,
+        verdict=verdict(results, scores, over_test_rows, config),
+        caveats=list(caveats(scores, config)),
         overview=_overview(config, traces),
         all_tables=tables,
         audit=audit_table(read_audits(present), simulated=False) if present else None,

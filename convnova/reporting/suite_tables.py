@@ -107,8 +107,10 @@ def suite_table(results: pd.DataFrame, config: RunConfig) -> Table:
     rows, lines_of = config.suites[suite].table_rows, dict(list(results.groupby(["task", "row", "model"])))
     # A column has two heads: the model, and what stands in it.
     lines: list[dict[tuple[str, str], Any]] = []
+    published = not simulated and bool(results["published"].notna().any())
     for row in rows:
-        cells = {title: _cells(lines_of[row.task, row.label, model]) for model, title in config.model_titles.items()}
+        of_row = {title: lines_of[row.task, row.label, model] for model, title in config.model_titles.items()}
+        cells = {title: _cells(known, published) for title, known in of_row.items()}
         lines.append({(title, head): cell for title, of_model in cells.items() for head, cell in of_model})
     fields = receptive_fields(results, config.model_titles)
     lines.append({(title, config.protocols[0]): field for title, field in fields.items()})
@@ -141,8 +143,8 @@ def _paper(results: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
     return pd.DataFrame(lines, pd.MultiIndex.from_tuples(labels, names=["", "task", "metric"]), dtype=object)
 
 
-def _cells(results: pd.DataFrame) -> Iterator[tuple[str, Cell | float]]:
-    """The cells of a row and model by their heads: each protocol, their difference, the published value."""
+def _cells(results: pd.DataFrame, published: bool) -> Iterator[tuple[str, Cell | float]]:
+    """The cells of a row and model by their heads: each protocol, their difference, if wanted the published value."""
     lines = {line.protocol: line for line in results.itertuples()}
     for protocol, line in lines.items():
         note = f"MCC 0 with seed {line.mcc_zero}: predicts one class; train longer or lower the learning rate"
@@ -151,7 +153,7 @@ def _cells(results: pd.DataFrame) -> Iterator[tuple[str, Cell | float]]:
     first = next(iter(lines.values()))
     if {"heldout", "released"} <= lines.keys():
         yield "released - heldout", first.released_minus_heldout
-    if not first.simulated:
+    if published:
         line = lines.get(COMPARISONS[first.suite].protocol, first) if first.suite in COMPARISONS else first
         value = "" if pd.isna(line.published) else mean_and_spread(line.published, line.published_spread)
         text = ", ".join(filter(None, [value, line.verdict.label]))
@@ -209,14 +211,26 @@ def _summary(results: pd.DataFrame, rows: int) -> str:
 
 
 def _comparison(results: pd.DataFrame) -> str:
-    """How many cells agree with the published ones, and the mean difference of those that may be compared."""
+    """How a suite's cells stand to the published ones."""
     if results["simulated"].any():
         return "no comparison with the paper: the genome is simulated"
+    return compared_with_published(results) or "nothing to compare with published numbers"
+
+
+def compared_with_published(results: pd.DataFrame) -> str:
+    """How many cells agree with the published ones, and the mean difference of those that may be compared.
+
+    Args:
+        results: see `suite_results`.
+
+    Returns:
+        A sentence without its full stop; nothing if no cell may be compared.
+    """
     labels = results["verdict"].map(lambda verdict: verdict.label)
     agree, above, below = ((labels == label).sum() for label in ("agrees", "above", "below"))
     judged = results.loc[labels.isin(["agrees", "above", "below"]), "difference"]
     if not len(judged):
-        return "nothing to compare with published numbers"
+        return ""
     return (
         f"of {len(judged)} cells beside published ones {agree} agree, {above} above, {below} below, "
         f"mean difference {signed(judged.mean())}"

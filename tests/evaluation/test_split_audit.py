@@ -36,7 +36,8 @@ def dataset(kind: str = "classes", **splits: list[tuple[str, Any]]) -> TaskDatas
         else:
             labels = np.concatenate(labels).astype(np.int8) if kind == "per_base" else np.array(labels, np.uint8)
         tokenized[split] = TaskSplit(joined.tokens, joined.offsets, labels)
-    header = {"splits": {name: {"others": 7} for name in splits}, "read": {"a": 9}, "skipped": {"lines of a": 1}}
+    of_split = {"others": 7, "longer": 2}
+    header = {"splits": dict.fromkeys(splits, of_split), "read": {"a": 9}, "skipped": {"lines of a": 1}}
     return TaskDataset(Path("task.st"), kind, names, tokenized, header)
 
 
@@ -83,7 +84,7 @@ def test_what_a_split_holds():
     task = dataset(train=train, test=[("ACG", "a"), ("NN", "a"), ("ACGTACGTT", "b")])
     splits = audit(task)["splits"]
     expected = {"rows": 4, "bases": 18, "shortest": 3, "median": 4.5, "longest": 6, "N": 6, "other_letters": 7}
-    expected |= {"rows_with_N": 3, "all_N": 1, "classes": {"a": 1, "b": 3}}
+    expected |= {"longer": 2, "rows_with_N": 3, "all_N": 1, "classes": {"a": 1, "b": 3}}
     assert {key: splits["train"][key] for key in expected} == expected
     expected = {"rows": 3, "median": 3.0, "N": 2, "rows_with_N": 1, "all_N": 1, "classes": {"a": 2, "b": 1}}
     assert {key: splits["test"][key] for key in expected} == expected

@@ -34,7 +34,7 @@ class Page:
     def __init__(self, text: str):
         text = re.sub(r"<(style|script)>.*?</\1>|<(meta|wbr|br|!doctype).*?>", "", text, flags=re.DOTALL)
         tree = ElementTree.fromstring(
-            re.sub("(<(?:img|link)[^>]*)>", r"\1/>", text.replace("<details open>", "<details>"))
+            re.sub("(<(?:img|link|input)[^>]*)>", r"\1/>", text.replace("<details open>", "<details>"))
         )
         self.tags = [(element.tag, element.attrib) for element in tree.iter()]
         self.links = [attributes["href"] for tag, attributes in self.tags if tag == "a"]

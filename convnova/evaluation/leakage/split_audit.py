@@ -123,6 +123,7 @@ def describe(task: TaskDataset, name: str) -> dict[str, Any]:
         "longest": int(lengths.max()),
         "N": int(unknown.sum()),
         "other_letters": task.metadata["splits"][name]["others"],
+        "longer": task.metadata["splits"][name]["longer"],
         "rows_with_N": int(np.count_nonzero(unknown)),
         "all_N": int(np.count_nonzero(unknown == lengths)),
         **_balance(task, split),
