@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from convnova import __version__
-from convnova.cli import data, hub, results, train, use
+from convnova.cli import data, results, train, use
 from convnova.errors import ConvNovaError, nearest
 from convnova.files import damaged_moved_aside
 from convnova.log import logging_to
@@ -101,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--quiet", action="store_true", help="no progress, only errors")
     top.add_argument("--completion", choices=("bash", "zsh", "tcsh"), help="print what completes commands in a shell")
     commands = top.add_subparsers(dest="command", prog="convnova", parser_class=argparse.ArgumentParser)
-    for stage in (use, hub, data, train, results):
+    for stage in (use, data, train, results):
         stage.add_commands(commands)
     if listed_by_argparse := top._subparsers:
         top._action_groups.remove(listed_by_argparse)

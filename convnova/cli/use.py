@@ -1,4 +1,4 @@
-"""The commands that use a trained model: embed, predict, score-variants, mutagenesis. Each is a method of a `Model`."""
+"""The commands that use a trained model, each a method of a `Model`: from embed to export."""
 
 import argparse
 import os
@@ -42,6 +42,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     for each in (predict, variants, mutagenesis):
         each.add_argument("--strands", choices=("forward", "both"), help="default: as the model's scores were made")
 
+    text = "write a model as a folder of the Hugging Face hub"
+    export = _of_model(command(commands, "export", run_export, text))
+    export.add_argument("--hub", type=Path, required=True, metavar="DIR", help="a new or an empty folder")
+
 
 def _command(
     commands: argparse._SubParsersAction,
@@ -52,10 +56,9 @@ def _command(
     forms: str = "FASTA, CSV or TSV with a column sequence, or BED; plain or gzip",
 ) -> argparse.ArgumentParser:
     """Add a command that has a model, a file to read and a file to write."""
-    parser = command(commands, name, run, text)
+    parser = _of_model(command(commands, name, run, text))
     kinds = {"score-variants": (*VCFS, *TABLES), "mutagenesis": (*TABLES, *PICTURES)}.get(name, TABLES)
     several = {"nargs": "+"} if name == "mutagenesis" else {}
-    parser.add_argument("model", metavar="MODEL", help="folder of a run, weights, or a name on the Hugging Face hub")
     parser.add_argument("source", type=Path, metavar=source, help=forms)
     parser.add_argument(
         "--genome", type=Path, metavar="FASTA", required=source == "VCF", help="or the folder of a tokenized genome"
@@ -63,11 +66,17 @@ def _command(
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=", ".join(kinds), **several)
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: a GPU if there is one")
     parser.add_argument("--precision", choices=("float32", "bfloat16", "auto"), help="default: that of the training")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.set_defaults(kinds=kinds)
+    return parser
+
+
+def _of_model(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """A command with the arguments that say which model."""
+    parser.add_argument("model", metavar="MODEL", help="folder of a run, weights, or a name on the Hugging Face hub")
     parser.add_argument("--revision", metavar="COMMIT", help="of a model on the hub; default: the newest")
     text = "YAML with the hyperparameters of a checkpoint of the authors' code"
     parser.add_argument("--settings", type=Path, metavar="FILE", help=text)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.set_defaults(kinds=kinds)
     return parser
 
 
@@ -131,6 +140,15 @@ def run_mutagenesis(options: argparse.Namespace) -> None:
             log(f"{out}: a picture of {len(effects.sequence):,} bases")
         else:
             _write(effects.table(), out)
+
+
+def run_export(options: argparse.Namespace) -> None:
+    """`convnova export`"""
+    from convnova.inference.load import load
+
+    settings = read_yaml(options.settings) if options.settings else None
+    load(options.model, settings, options.revision, device="cpu").export(options.hub)
+    log(f"{options.hub}: written; to give it to others: hf upload NAME {options.hub}")
 
 
 def _load(options: argparse.Namespace) -> "Model":
