@@ -96,19 +96,18 @@ class GatedConvolutionBlock(nn.Module):
         Args:
             x: (B, L, d).
             c: (B, L, d); None where the gate reads x.
-            is_base: (B, L, 1), false at padding.
+            is_base: (B, L, 1), 0 at padding and 1 elsewhere.
         """
-        h = F.gelu(convolve(self.masked(x, self.norm, is_base), self.conv))
+        h = F.gelu(self._convolve(x, self.norm, self.conv, is_base))
         if self.gate == "none":
             x = x + h
         else:
-            g = torch.sigmoid(convolve(self.masked(x if c is None else c, self.gate_norm, is_base), self.gate_conv))
+            g = torch.sigmoid(self._convolve(x if c is None else c, self.gate_norm, self.gate_conv, is_base))
             x, c = x + h + g if self.gate == "sum" else x + h * g, None if c is None else c + g
         return x if self.ffn is None else x + self.ffn(x), c
 
-    def masked(self, x: Tensor, norm: nn.LayerNorm, is_base: Tensor) -> Tensor:
-        """What a convolution reads: zeros at padding."""
-        return norm(F.dropout(x, self.dropout, self.training)) * is_base
+    def _convolve(self, x: Tensor, norm: nn.LayerNorm, conv: nn.Conv1d, is_base: Tensor) -> Tensor:
+        return convolve(norm(F.dropout(x, self.dropout, self.training)) * is_base, conv)
 
 
 class ConvNovaPreTrainedModel(PreTrainedModel):
