@@ -150,7 +150,7 @@ def test_transformers_gives_the_same_numbers_on_batches_with_padding(models, num
     for row, line in enumerate(tokens):
         columns = slice(width - len(line), width) if form == "left" else slice(0, len(line))
         with torch.inference_mode():
-            module, line = model.network.module, torch.from_numpy(line)[None]
+            module, line = model.network.module.eval(), torch.from_numpy(line)[None]
             parts = {HUB_CLASS[kind]: module(line), "last_hidden_state": getattr(module, "backbone", module)(line)}
         for part, expected in parts.items():
             np.testing.assert_allclose(numbers[f"{place}/{part}"][row, columns], expected[0], atol=1e-5, rtol=1e-5)
