@@ -23,9 +23,12 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
     text = "look at your own sequences and write a config for them"
     init = command(commands, "init", "convnova.runs.new_config:write_new_config", text)
-    init.add_argument("train", type=Path, metavar="TRAIN", help="CSV with the columns sequence and label, or FASTA")
+    init.add_argument("train", type=Path, metavar="TRAIN", help="table (CSV, TSV, parquet) or FASTA with labels")
     init.add_argument("test", type=Path, metavar="TEST", help="the same, for the scores")
     init.add_argument("--valid", type=Path, metavar="FILE", help="the same, to choose the epoch")
+    for what in ("sequence", "label"):
+        text = f"of a table; default: one that is named {what}, or alike"
+        init.add_argument(f"--{what}-column", metavar="NAME", help=text)
     init.add_argument("--name", default="mine", help="name of the run; default: mine")
     init.add_argument("--out", type=Path, default=Path("mine.yaml"), metavar="FILE", help="default: mine.yaml")
 

@@ -109,6 +109,8 @@ class _Resolver:
         used = {genome, *(suite.genome for suite in suites.values())} - {None}
         genomes = {name: self.genomes[name] for name in sorted(used)}
         recipes, sources = _recipes(written.get("recipes"), suites, models), self.sources(genomes, suites)
+        if any(suite.source for suite in suites.values()):  # a benchmark, with published scores
+            written.setdefault("protocols", ["heldout", "released"])
         resolved = {"suites": suites, "genome": genome, "genomes": genomes, "models": models}
         return RunConfig.read(written | resolved | {"recipes": recipes, "sources": sources})
 

@@ -72,7 +72,7 @@ class RunConfig(Strict):
     pretrain: Pretraining = Pretraining()
     finetune: Training = Training()
     seeds: list[Annotated[int, Field(ge=0)]] = Field([1, 2, 3], min_length=1)
-    protocols: list[schema.Protocol] = Field(["heldout", "released"], min_length=1)
+    protocols: list[schema.Protocol] = Field(["heldout"], min_length=1)
     keep_weights: list[schema.Protocol] = Field(["heldout"], description="protocols whose fine-tunings keep weights")
     models: dict[Name, Model] = Field(min_length=1)
     suites: dict[Name, Suite] = {}

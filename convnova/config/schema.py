@@ -34,7 +34,9 @@ METRICS = ["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auroc_mean", "a
 """Every score that a result may have; `auroc` of many labels is the median over them, `auroc_mean` the mean."""
 Kind = Literal["classes", "per_base", "multilabel"]
 Strands = Literal["forward", "both"]
-Format = Literal["nucleotide_transformer", "genomic_benchmarks", "bend", "deepsea", "csv", "fasta", "bed", "gff"]
+Format = Literal[
+    "nucleotide_transformer", "genomic_benchmarks", "bend", "deepsea", "csv", "parquet", "fasta", "bed", "gff"
+]
 
 METRICS_OF = {
     "classes": ("mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"),
@@ -43,8 +45,10 @@ METRICS_OF = {
 }
 """Kind of a task to the metrics of its predictions: see `convnova.evaluation.metrics`."""
 
-OWN_FORMATS = ("csv", "fasta", "bed", "gff")
+OWN_FORMATS = ("csv", "parquet", "fasta", "bed", "gff")
 """Formats for a user's own files."""
+
+FORMATS_WITH_COLUMNS = ("csv", "parquet")
 
 INTERVAL_FORMATS = ("bed", "bend", "gff")
 """Formats that hold intervals of a genome in place of sequences."""
@@ -124,6 +128,8 @@ class Task(WithFiles):
     intervals: str | None = None
     labels: str | None = None
     annotation: str | None = None
+    sequence_column: str = Field("sequence", exclude_if=lambda name: name == "sequence")
+    label_column: str = Field("label", exclude_if=lambda name: name == "label")
     groups: dict[str, tuple[int, int]] = Field({}, description="rows of the table: name to first label and one past")
     counts: dict[str, int] = Field({}, description="published number of rows of a split; another number is an error")
     strands: Strands = Field(
@@ -143,6 +149,11 @@ class Task(WithFiles):
         if self.groups and self.metric != "auroc":
             raise ValueError(f"metric = {self.metric}: groups have an AUROC only; take auroc, or leave `groups` out")
         return self
+
+    @property
+    def columns(self) -> tuple[str, str]:
+        """The columns of a table that have the sequences and the labels."""
+        return self.sequence_column, self.label_column
 
     def dataset_fields(self) -> dict[str, Any]:
         """What the tokenized task depends on; the rest concerns training and scoring."""
@@ -183,6 +194,8 @@ class Suite(Strict):
             if task.kind != kind:
                 message = f"tasks.{name}.kind = {task.kind}: format {self.format} holds {kind}; set `kind: {kind}`"
                 raise ValueError(message)
+            if task.columns != Task().columns and self.format not in FORMATS_WITH_COLUMNS:
+                raise ValueError(f"tasks.{name}: format {self.format} has no columns with names; leave them out")
         if self.format in INTERVAL_FORMATS and self.genome is None:
             raise ValueError(f"format {self.format} holds intervals, so expected `genome`, found none")
         return self

@@ -11,9 +11,9 @@ from convnova.data.dna import LETTERS
 from convnova.data.fasta import pieces
 from convnova.data.indexed_fasta import open_genome
 from convnova.data.intervals import bed_header, bed_rows
-from convnova.data.readers.csv import table_rows
+from convnova.data.readers.csv import column_names, table_rows
 from convnova.data.readers.rows import SequenceRows, rows_of_intervals, rows_of_sequences
-from convnova.data.unpack import open_bytes
+from convnova.data.unpack import open_bytes, text_lines
 from convnova.errors import ConvNovaError
 from convnova.log import log
 
@@ -98,7 +98,7 @@ def _records(path: Path) -> Iterator[tuple[bytes, str]]:
 def _table(path: Path) -> Iterator[tuple[str, str]]:
     """Letters and name, or number, of each row of a table."""
     with open_bytes(path) as stream:
-        has_names = b"name" in {word.strip(b'" \r\n') for word in stream.readline().replace(b"\t", b",").split(b",")}
+        has_names = "name" in column_names(str(path), next(text_lines(stream, str(path)), (1, ""))[1])
     with open_bytes(path) as stream:
         columns = ("sequence", "name") if has_names else ("sequence",)
         for row, (_, values) in enumerate(table_rows(stream, str(path), columns, ("label",)), start=1):

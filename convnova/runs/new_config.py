@@ -8,15 +8,20 @@ import numpy as np
 import yaml
 
 from convnova.config.load import load
-from convnova.config.schema import INTERVAL_FORMATS, Format, Task
-from convnova.data.readers import READERS
+from convnova.config.schema import FORMATS_WITH_COLUMNS, INTERVAL_FORMATS, Format, Task
+from convnova.data.readers import READERS, csv, parquet
 from convnova.data.readers.rows import TaskFiles
-from convnova.data.unpack import open_bytes
+from convnova.data.unpack import open_bytes, text_lines
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
 from convnova.log import log
 
 MODELS = ["convnova_scratch", "cnn", "kmers"]
+COLUMNS = {
+    "sequence_column": ("sequence", "seq", "dna", "dna_sequence", "nucleotides"),
+    "label_column": ("label", "class", "target", "category", "y"),
+}
+"""Keys of a task to names of columns, in lower case, that are taken for sequences and for labels."""
 LARGEST_TRIMMED_SHARE = 0.01
 """Longest sequences, as a share of all, that may be cut so that the others need less padding."""
 
@@ -38,18 +43,28 @@ class Split:
     sequences: list[int] = field(default_factory=list)
 
 
-def write_new_config(train: Path, test: Path, valid: Path | None, name: str, out: Path) -> None:
+def write_new_config(
+    train: Path,
+    test: Path,
+    valid: Path | None,
+    name: str,
+    out: Path,
+    sequence_column: str | None = None,
+    label_column: str | None = None,
+) -> None:
     """Look at labelled sequences and write a config that trains and compares three models on them.
 
     Args:
-        train, test: CSV or TSV with the columns `sequence` and `label`, or FASTA with headers `>name|label`; may be
-            gzipped.
+        train, test: a table with a header (columns separated by tabs, commas, semicolons or bars), parquet, or FASTA
+            with headers `>name|label`; tables and FASTA may be gzipped.
         valid: the rows that choose the epoch; default a tenth of train.
         name: name of the run, which is its folder under `results`.
         out: the config, YAML.
+        sequence_column, label_column: which columns those are; default by their names, see `COLUMNS`.
 
     Raises:
-        ConvNovaError: `out` exists, a file is of no known format, or a row cannot be read; names file and row.
+        ConvNovaError: `out` exists, a file is of no known format, a column is not there, or a row cannot be read; names
+            file and row.
     """
     if out.exists():
         raise ConvNovaError(f"{out}: expected no file of this name, found one; name another with --out, or delete it")
@@ -59,13 +74,14 @@ def write_new_config(train: Path, test: Path, valid: Path | None, name: str, out
     if len(set(formats.values())) > 1:
         found = ", ".join(f"{paths[split]} is {form}" for split, form in formats.items())
         raise ConvNovaError(f"expected files of one format, found several: {found}")
-    splits = read_splits(formats["train"], paths)
+    columns = columns_of(train, formats["train"], {"sequence_column": sequence_column, "label_column": label_column})
+    splits = read_splits(formats["train"], paths, columns)
     chosen = longest_read(splits["train"].lengths)
-    task = {split: str(path) for split, path in paths.items()} | {"metric": "mcc", "max_length": chosen}
+    task = {split: str(path) for split, path in paths.items()} | columns | {"metric": "mcc", "max_length": chosen}
     suites = {name: {"format": formats["train"], "tasks": {name: task}}}
     content = {"run": name, "models": MODELS, "protocols": ["heldout"], "seeds": [1, 2, 3], "suites": suites}
     load(content, [], Path("config"))
-    comments = [f"# {line}" for line in what_was_found(splits, chosen)]
+    comments = [f"# {line}" for line in what_was_found(splits, chosen, columns)]
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     write_text(out, "\n".join([*comments, text]))
     for line in [*comments, f"{out}: written; next: snakemake --cores 2 --configfile {out}"]:
@@ -79,30 +95,62 @@ def format_of(path: Path) -> Format:
         ConvNovaError: it begins like neither a FASTA nor a table with a header.
     """
     with open_bytes(path) as stream:
-        first = stream.readline(1 << 16).decode("utf-8-sig", errors="replace").strip()
+        _, first = next(text_lines(stream, str(path)), (1, ""))
     if first.startswith(">"):
         return "fasta"
-    if "sequence" in first.replace(",", "\t").split("\t"):
+    if first.startswith("PAR1"):
+        return "parquet"
+    if csv.separator_of(first) in first:
         return "csv"
     raise ConvNovaError(
-        f"{path}: expected a table with the columns 'sequence' and 'label', or a FASTA with headers '>name|label', "
-        f"found a first line {first[:60]!r}"
+        f"{path}: expected a table with columns of sequences and labels, or a FASTA with headers '>name|label', "
+        f"found a first line {first.strip()[:60]!r}"
     )
 
 
-def read_splits(name: Format, paths: dict[str, Path]) -> dict[str, Split]:
+def columns_of(path: Path, name: Format, asked: dict[str, str | None]) -> dict[str, str]:
+    """The columns of a file that have sequences and labels, where they are others than a task's by default.
+
+    Args:
+        path: the file.
+        name: its format.
+        asked: keys of `COLUMNS` to the column that a user named.
+
+    Raises:
+        ConvNovaError: none is named, and none has a known name; names those that are there.
+    """
+    if name not in FORMATS_WITH_COLUMNS:
+        return {}
+    if name == "parquet":
+        names = parquet.column_names(path)
+    else:
+        with open_bytes(path) as stream:
+            names = csv.column_names(str(path), next(text_lines(stream, str(path)))[1])
+    chosen = {}
+    for key, known in COLUMNS.items():
+        column = asked[key] or next((name for word in known for name in names if name.lower() == word), None)
+        if column is None:
+            option = f"name one with --{key.replace('_', '-')}"
+            raise ConvNovaError(f"{path}: expected a column {known[0]!r}, found {', '.join(names)[:200]}; {option}")
+        if column != known[0]:
+            chosen[key] = column
+    return chosen
+
+
+def read_splits(name: Format, paths: dict[str, Path], columns: dict[str, str]) -> dict[str, Split]:
     """Read every row of the files.
 
     Args:
         name: their format, one that needs no genome.
         paths: split to file.
+        columns: as of `columns_of`.
 
     Raises:
         ConvNovaError: a row cannot be read; names file and row.
     """
     assert name not in INTERVAL_FORMATS
     splits = {split: Split() for split in paths}
-    task = Task(**{split: str(path) for split, path in paths.items()})
+    task = Task(**{split: str(path) for split, path in paths.items()}, **columns)
     for rows in READERS[name](TaskFiles(task, paths, Path("."))):
         split = splits[rows.split]
         split.lengths += rows.lengths.tolist()
@@ -119,9 +167,15 @@ def longest_read(lengths: list[int]) -> int:
     return nearly_longest if longest > 2 * nearly_longest else longest
 
 
-def what_was_found(splits: dict[str, Split], chosen: int) -> list[str]:
-    """Sentences on the files, for the head of the config and for the terminal."""
-    lines = []
+def what_was_found(splits: dict[str, Split], chosen: int, columns: dict[str, str]) -> list[str]:
+    """Sentences on the files, for the head of the config and for the terminal.
+
+    Args:
+        splits: what they hold.
+        chosen: bases that are read of a sequence.
+        columns: as of `columns_of`.
+    """
+    lines = [f"{key.replace('_', ' ')}: {column}" for key, column in columns.items()]
     for name, split in splits.items():
         classes = ", ".join(f"{label}: {rows}" for label, rows in sorted(split.classes.items())[:10])
         shortest, longest = min(split.lengths), max(split.lengths)

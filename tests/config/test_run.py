@@ -23,9 +23,10 @@ def resolved(**changes):
 
 def test_jobs_and_defaults_of_a_small_config():
     config = resolved()
-    assert (config.seeds, config.protocols, config.genome) == ([1, 2, 3], ["heldout", "released"], None)
-    assert len(list(config.jobs())) == 6 and JOB in config.jobs()
+    assert (config.seeds, config.protocols, config.genome) == ([1, 2, 3], ["heldout"], None)
+    assert len(list(config.jobs())) == 3 and JOB in config.jobs()
     assert JOB.folder(config.run) == "results/mine/runs/mine/H3/convnova_scratch/heldout/seed=2"
+    assert resolved(suites=["gue"]).protocols == ["heldout", "released"]
     assert config.task(JOB).metric == "mcc" and not config.models[JOB.model].pretrained
     assert (config.training(JOB).epochs, config.training(JOB).lr) == (20, 1e-3)
     assert config.backbones() == {} and not config.offline and config.pretrain.length == 1024

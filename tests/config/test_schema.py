@@ -32,6 +32,7 @@ def suite(form: str = "csv", **changes) -> dict:
         (Suite, suite("bend", kind="per_base", intervals="a", labels="b"), "bend.* expected `genome`"),
         (Suite, suite(kind="per_base"), "H3.kind = per_base.*csv.*classes"),
         (Suite, suite("deepsea"), "H3.kind = classes.*deepsea.*multilabel"),
+        (Suite, suite("fasta", label_column="y"), "H3.* fasta has no columns"),
         (Suite, {"format": "csv", "tasks": {}}, "tasks = {}.*at least 1"),
         (Suite, suite() | {"folds": 11}, "folds = 11.*10"),
         (Suite, suite() | {"folds": 1}, "folds = 1.*2"),

@@ -3,6 +3,7 @@
 import gzip
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -23,8 +24,8 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def new_config(folder, train="train.csv", test="test.csv", valid=None, name="mine", out="mine.yaml"):
-    write_new_config(folder / train, folder / test, folder / valid if valid else None, name, folder / out)
+def new_config(folder, train="train.csv", test="test.csv", valid=None, name="mine", out="mine.yaml", **columns):
+    write_new_config(folder / train, folder / test, folder / valid if valid else None, name, folder / out, **columns)
     return (folder / out).read_text()
 
 
@@ -45,6 +46,26 @@ def test_formats_are_told_by_how_files_begin(folder):
     assert content["suites"]["mine"]["tasks"]["mine"]["valid"] == str(folder / "test.fa.gz")
     with pytest.raises(ConvNovaError, match=r"train\.csv is csv.*test\.fa\.gz is fasta"):
         new_config(folder, test="test.fa.gz", out="third.yaml")
+
+
+def test_columns_are_found_by_their_names_or_named_by_the_user(folder):
+    table = {"id": ["a", "b"], "DNA": ["ACGT", "TTTTT"], "Target": ["no", "yes"], "fold": [1, 2]}
+    for name in ("train", "test"):
+        pd.DataFrame(table).to_csv(folder / f"{name}.csv", sep=";", index=False)
+        pd.DataFrame(table).to_parquet(folder / f"{name}.parquet")
+    text = new_config(folder)
+    assert "# label column: Target" in text and "no: 1, yes: 1" in text
+    task = load_config(folder / "mine.yaml").suites["mine"].tasks["mine"]
+    assert task.columns == ("DNA", "Target")
+    content = yaml.safe_load(new_config(folder, "train.parquet", "test.parquet", out="b.yaml", label_column="fold"))
+    suite = content["suites"]["mine"]
+    assert (suite["format"], suite["tasks"]["mine"]["label_column"]) == ("parquet", "fold")
+    with pytest.raises(ConvNovaError, match="'classes'.*found id, DNA, Target, fold"):
+        new_config(folder, out="c.yaml", label_column="classes")
+    (folder / "train.csv").write_text("DNA;group\nACGT;1\n")
+    with pytest.raises(ConvNovaError, match="train.csv.*'label'.*found DNA, group.*--label-column"):
+        new_config(folder, out="c.yaml")
+    assert not (folder / "c.yaml").exists()
 
 
 def test_few_sequences_that_are_much_longer_are_cut(folder):

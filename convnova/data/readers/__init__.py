@@ -6,7 +6,17 @@ cannot read, and never holds a whole large file in memory.
 
 from collections.abc import Callable, Iterator
 
-from convnova.data.readers import bed, bend, csv, deepsea, fasta, genomic_benchmarks, gff, nucleotide_transformer
+from convnova.data.readers import (
+    bed,
+    bend,
+    csv,
+    deepsea,
+    fasta,
+    genomic_benchmarks,
+    gff,
+    nucleotide_transformer,
+    parquet,
+)
 from convnova.data.readers.rows import SequenceRows, TaskFiles
 
 READERS: dict[str, Callable[[TaskFiles], Iterator[SequenceRows]]] = {
@@ -16,6 +26,7 @@ READERS: dict[str, Callable[[TaskFiles], Iterator[SequenceRows]]] = {
     "gff": gff.read,
     "deepsea": deepsea.read,
     "csv": csv.read,
+    "parquet": parquet.read,
     "fasta": fasta.read,
     "bed": bed.read,
 }

@@ -1,4 +1,4 @@
-"""Tables with a header, CSV or TSV, plain or gzip: a user's with the columns `sequence` and `label`, and GUE.
+"""Tables with a header, plain or gzip: a user's with a column of sequences and one of labels, and GUE.
 
 GUE: https://github.com/MAGICS-LAB/DNABERT_2 (`train.csv`, `dev.csv`, `test.csv` with this header).
 """
@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Iterator
 from typing import IO
 
-from convnova.data.readers.rows import SequenceRows, TaskFiles, rows_of_sequences
+from convnova.data.readers.rows import COLUMN_ADVICE, SequenceRows, TaskFiles, rows_of_sequences
 from convnova.data.unpack import LINE_BYTES, open_bytes, text_lines
 from convnova.errors import ConvNovaError
 from convnova.log import log
@@ -24,21 +24,44 @@ def read(raw: TaskFiles) -> Iterator[SequenceRows]:
     """
     for split, path in raw.splits():
         with open_bytes(path) as stream:
-            table = table_rows(stream, str(path), ("sequence", "label"))
+            table = table_rows(stream, str(path), raw.task.columns, advice=COLUMN_ADVICE)
             labelled = ((sequence.strip(), label.strip()) for _, (sequence, label) in table)
             yield from rows_of_sequences(split, str(path), labelled)
 
 
+def separator_of(header: str) -> str:
+    """What separates the columns of a table: a tab where its header has one, else what stands in it most often."""
+    return "\t" if "\t" in header else max(",;|", key=header.count)
+
+
+def column_names(file: str, header: str) -> list[str]:
+    """The names of a table's columns.
+
+    Raises:
+        ConvNovaError: a quote is not closed.
+    """
+    return [name.strip() for name in _fields(file, 1, header, separator_of(header))]
+
+
+def _fields(file: str, number: int, line: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=separator, strict=True), [])
+    except csv.Error as error:
+        message = f"expected a row on a line of its own, quotes in pairs: {error}"
+        raise ConvNovaError(f"{file} line {number}: {message}") from error
+
+
 def table_rows(
-    stream: IO[bytes], file: str, needed: tuple[str, ...], known: tuple[str, ...] = ()
+    stream: IO[bytes], file: str, needed: tuple[str, ...], known: tuple[str, ...] = (), advice: str = ""
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a table; its header says what separates its columns.
+    """Yield the rows of a table.
 
     Args:
         stream: the table in bytes.
         file: its name, for messages.
         needed: the columns to read.
         known: further columns; those that are neither needed nor known are named in the log and left out.
+        advice: the end of the message where a needed column is missing.
 
     Returns:
         line number from 1, and the values of the needed columns, of each row.
@@ -49,27 +72,18 @@ def table_rows(
     """
     lines = text_lines(stream, file)
     _, first = next(lines, (1, ""))
-    separator = "\t" if "\t" in first else ","
-
-    def fields(number: int, line: str) -> list[str]:
-        try:
-            return next(csv.reader([line], delimiter=separator, strict=True), [])
-        except csv.Error as error:
-            message = f"expected a row on a line of its own, quotes in pairs: {error}"
-            raise ConvNovaError(f"{file} line {number}: {message}") from error
-
-    header = [name.strip() for name in fields(1, first)]
+    separator, header = separator_of(first), column_names(file, first)
     for name in needed:
         if header.count(name) != 1:
             near = difflib.get_close_matches(name, header, n=1, cutoff=0.5)
             found = ", ".join(header)[:120] or "an empty file"
             hint = f"; is {near[0]!r} the one?" if near and near[0] != name else ""
-            raise ConvNovaError(f"{file}: expected one column {name!r} in the header, found {found}{hint}")
+            raise ConvNovaError(f"{file}: expected one column {name!r} in the header, found {found}{hint}{advice}")
     if extra := sorted(set(header) - {*needed, *known}):
         log(f"{file}: columns skipped: {', '.join(extra)[:200]}")
     columns = [header.index(name) for name in needed]
     for number, line in lines:
-        if row := fields(number, line):
+        if row := _fields(file, number, line, separator):
             if len(row) != len(header):
                 found = f"{len(header)} columns in the header, {len(row)} here"
                 raise ConvNovaError(f"{file} line {number}: expected a table: {found}")

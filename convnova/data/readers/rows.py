@@ -17,6 +17,7 @@ from convnova.errors import ConvNovaError
 LETTERS_A_PIECE, ROWS_A_PIECE = 1 << 24, 1 << 16
 """A piece of rows ends at whichever it reaches first."""
 LABEL_LETTERS = 100
+COLUMN_ADVICE = "; `sequence_column` and `label_column` of the task name others"
 UNDECODED = "\ufffd"
 """What stands for bytes that are no UTF-8."""
 

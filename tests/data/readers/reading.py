@@ -13,11 +13,11 @@ from convnova.errors import ConvNovaError
 GENOME = {"chr1": encode("ACGTTGCANNAAGGCC")[0], "chrM": encode("TTTTCCCC")[0]}
 
 
-def read(name, files, genome=None, scratch=None) -> list[SequenceRows]:
+def read(name, files, genome=None, scratch=None, **task) -> list[SequenceRows]:
     """All that the reader of a format yields."""
     kind = {"bend": "per_base", "deepsea": "multilabel"}.get(name, "classes")
     metric = "auroc" if kind == "multilabel" else "mcc"
-    return list(READERS[name](TaskFiles(Task(kind=kind, metric=metric), files, scratch, genome=genome)))
+    return list(READERS[name](TaskFiles(Task(kind=kind, metric=metric, **task), files, scratch, genome=genome)))
 
 
 def refuse(message, name, files, genome=None, scratch=None) -> None:

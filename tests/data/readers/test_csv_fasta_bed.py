@@ -14,16 +14,36 @@ from convnova.data.readers import rows
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-@pytest.mark.parametrize("separator", [",", "\t"])
+@pytest.mark.parametrize("separator", [",", "\t", ";", "|"])
 def test_tables(tmp_path, capsys, separator, end):
     lines = ["label,note,sequence", "a,x,ACGT", 'b,"y, z",ggR', "", "a,, TTN "]
-    lines = [line.replace("y, z", "y z") for line in lines] if separator == "\t" else lines
+    lines = [line.replace("y, z", "y z") for line in lines] if separator != "," else lines
     text = "\ufeff" + end.join(line.replace(",", separator) for line in lines)
     found = read("csv", {"train": save(tmp_path / "train.csv", text), "test": save(tmp_path / "test.tsv.gz", text)})
     expected = [("ACGT", "a"), ("GGN", "b"), ("TTN", "a")]
     assert spelled(found) == {"train": expected, "test": expected}
     assert [part.others for part in found] == [1, 1]
     assert "train.csv: columns skipped: note" in capsys.readouterr().err
+
+
+COLUMNS = {"sequence_column": "Seq, 5' to 3'", "label_column": "label"}
+
+
+def test_columns_of_other_names_in_a_table_and_in_parquet(tmp_path):
+    rows, table = [("ACGT", "7"), ("GGN", "x")], tmp_path / "a.parquet"
+    text = "label;note;\"Seq, 5' to 3'\"\n7;a;acgt\nx;b;GGN\n"
+    assert spelled(read("csv", {"train": save(tmp_path / "a.txt", text)}, **COLUMNS)) == {"train": rows}
+    sequences, labels = zip(*rows, strict=True)
+    parquet.write_table(pyarrow.table({"task": [1, 2], "label": labels, "Seq, 5' to 3'": sequences}), table)
+    assert spelled(read("parquet", {"train": table}, **COLUMNS)) == {"train": rows}
+
+
+@pytest.mark.parametrize("name", ["csv", "parquet"])
+def test_a_column_that_is_not_there_is_a_line_with_those_that_are(tmp_path, name):
+    path = save(tmp_path / "a.csv", "seq,target\nACGT,1\n")
+    if name == "parquet":
+        parquet.write_table(pyarrow.table({"seq": ["ACGT"], "target": [1]}), path)
+    refuse("a.csv: expected .*sequence.*found seq, target.*`sequence_column`", name, {"train": path})
 
 
 def test_a_real_file_of_gue(shared):

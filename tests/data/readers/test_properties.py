@@ -80,7 +80,7 @@ def as_parquet(rows, path):
     parquet.write_table(
         pyarrow.table({"sequence": pyarrow.array(sequences, pyarrow.large_string()), "label": labels}), path
     )
-    return "nucleotide_transformer", path
+    return "parquet", path
 
 
 @BOUNDED
