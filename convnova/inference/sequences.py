@@ -11,7 +11,7 @@ from convnova.data.dna import LETTERS
 from convnova.data.fasta import pieces
 from convnova.data.indexed_fasta import open_genome
 from convnova.data.intervals import bed_header, bed_rows
-from convnova.data.readers.csv import column_names, table_rows
+from convnova.data.readers.csv import read_header, table_rows
 from convnova.data.readers.rows import SequenceRows, rows_of_intervals, rows_of_sequences
 from convnova.data.unpack import open_bytes, text_lines
 from convnova.errors import ConvNovaError
@@ -98,7 +98,7 @@ def _records(path: Path) -> Iterator[tuple[bytes, str]]:
 def _table(path: Path) -> Iterator[tuple[str, str]]:
     """Letters and name, or number, of each row of a table."""
     with open_bytes(path) as stream:
-        has_names = "name" in column_names(str(path), next(text_lines(stream, str(path)), (1, ""))[1])
+        has_names = "name" in read_header(text_lines(stream, str(path)), str(path))[1]
     with open_bytes(path) as stream:
         columns = ("sequence", "name") if has_names else ("sequence",)
         for row, (_, values) in enumerate(table_rows(stream, str(path), columns, ("label",)), start=1):

@@ -10,6 +10,7 @@ import yaml
 from convnova.config.load import load
 from convnova.config.schema import FORMATS_WITH_COLUMNS, INTERVAL_FORMATS, Format, Task
 from convnova.data.readers import READERS, csv, parquet
+from convnova.data.readers.apart import apart
 from convnova.data.readers.rows import TaskFiles
 from convnova.data.unpack import open_bytes, text_lines
 from convnova.errors import ConvNovaError
@@ -100,7 +101,7 @@ def format_of(path: Path) -> Format:
         return "fasta"
     if first.startswith("PAR1"):
         return "parquet"
-    if csv.separator_of(first) in first:
+    if len(csv.read_header(iter([(1, first)]), str(path))[1]) > 1:
         return "csv"
     raise ConvNovaError(
         f"{path}: expected a table with columns of sequences and labels, or a FASTA with headers '>name|label', "
@@ -122,10 +123,10 @@ def columns_of(path: Path, name: Format, asked: dict[str, str | None]) -> dict[s
     if name not in FORMATS_WITH_COLUMNS:
         return {}
     if name == "parquet":
-        names = parquet.column_names(path)
+        names = list(apart(parquet.column_names, path))
     else:
         with open_bytes(path) as stream:
-            names = csv.column_names(str(path), next(text_lines(stream, str(path)))[1])
+            _, names = csv.read_header(text_lines(stream, str(path)), str(path))
     chosen = {}
     for key, known in COLUMNS.items():
         column = asked[key] or next((name for word in known for name in names if name.lower() == word), None)

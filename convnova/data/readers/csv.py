@@ -29,18 +29,21 @@ def read(raw: TaskFiles) -> Iterator[SequenceRows]:
             yield from rows_of_sequences(split, str(path), labelled)
 
 
-def separator_of(header: str) -> str:
-    """What separates the columns of a table: a tab where its header has one, else what stands in it most often."""
-    return "\t" if "\t" in header else max(",;|", key=header.count)
+def read_header(lines: Iterator[tuple[int, str]], file: str) -> tuple[str, list[str]]:
+    """What separates the columns of a table, and their names.
 
+    A tab does where the header has one, else a comma, semicolon or bar, whichever stands in it most often.
 
-def column_names(file: str, header: str) -> list[str]:
-    """The names of a table's columns.
+    Args:
+        lines: as of `text_lines`; the first is read.
+        file: its name, for messages.
 
     Raises:
         ConvNovaError: a quote is not closed.
     """
-    return [name.strip() for name in _fields(file, 1, header, separator_of(header))]
+    _, first = next(lines, (1, ""))
+    separator = "\t" if "\t" in first else max(",;|", key=first.count)
+    return separator, [name.strip() for name in _fields(file, 1, first, separator)]
 
 
 def _fields(file: str, number: int, line: str, separator: str) -> list[str]:
@@ -71,8 +74,7 @@ def table_rows(
             closed on its line.
     """
     lines = text_lines(stream, file)
-    _, first = next(lines, (1, ""))
-    separator, header = separator_of(first), column_names(file, first)
+    separator, header = read_header(lines, file)
     for name in needed:
         if header.count(name) != 1:
             near = difflib.get_close_matches(name, header, n=1, cutoff=0.5)

@@ -36,16 +36,12 @@ def parquet_rows(path: Path, columns: tuple[str, str], task: str = "") -> Iterat
     return chain.from_iterable(apart(_batches, path, columns, task))
 
 
-def column_names(path: Path) -> list[str]:
-    """The names of a file's columns.
+def column_names(path: Path) -> Iterator[str]:
+    """Yield the names of a file's columns; to be read `apart`.
 
     Raises:
         ConvNovaError: a damaged file.
     """
-    return list(apart(_names, path))
-
-
-def _names(path: Path) -> Iterator[str]:
     from pyarrow import ArrowException, parquet
 
     try:
