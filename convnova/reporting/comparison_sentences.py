@@ -32,6 +32,12 @@ def over_tasks(result: PairedOverTasks) -> str:
     )
 
 
+def over_tasks_briefly(result: PairedOverTasks) -> str:
+    """The same in a line: who is higher, by how much, and the p value that decides."""
+    p = _p(result.p_holm if result.pairs > 1 else result.p)
+    return f"{_verdict(result)[0]} over {result.n} tasks (mean difference {result.difference:+.3f}, {p})."
+
+
 def smallest_p(tasks: int) -> float:
     """The smallest p value that the signed-rank test can give over so many tasks."""
     return 2.0 ** (1 - tasks)
@@ -40,7 +46,10 @@ def smallest_p(tasks: int) -> float:
 def _verdict(result: Paired) -> tuple[str, str]:
     """Which model scores higher, and the p values: the second, adjusted for all pairs if there are several, decides."""
     p_values = (result.p, result.p_holm) if result.pairs > 1 else (result.p,)
-    texts = ["p < 0.001" if p < 0.001 else f"p = {p:.3f}" for p in p_values]
     higher = f"{result.a} scores {'higher' if result.difference > 0 else 'lower'} than {result.b}"
     verdict = f"{result.a} and {result.b} do not differ at the 5% level" if p_values[-1] > 1 - LEVEL else higher
-    return verdict, f", Holm-adjusted over {result.pairs} pairs ".join(texts)
+    return verdict, f", Holm-adjusted over {result.pairs} pairs ".join(map(_p, p_values))
+
+
+def _p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

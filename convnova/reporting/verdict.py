@@ -11,7 +11,7 @@ from convnova.config.run import RunConfig
 from convnova.evaluation.bootstrap import LEVEL
 from convnova.evaluation.model_comparison import PairedOverTasks
 from convnova.reporting.audit_table import NEGLIGIBLE, Audit, percent, read_audits
-from convnova.reporting.comparison_sentences import over_tasks, smallest_p
+from convnova.reporting.comparison_sentences import over_tasks_briefly, smallest_p
 from convnova.reporting.comparison_tables import pairs
 from convnova.reporting.scores import read_scores
 from convnova.reporting.suite_tables import compared_with_published
@@ -43,7 +43,7 @@ def verdict(results: pd.DataFrame, scores: pd.DataFrame, sentences: Sequence[str
     if not config.simulated and (beside := compared_with_published(of_one)):
         return [first, f"{beside[0].upper()}{beside[1:]}."]
     compared = _most_compared(scores, config)
-    return [first, *(map(over_tasks, compared[:1]) if tasks > 1 else sentences[:1])]
+    return [first, *(map(over_tasks_briefly, compared[:1]) if tasks > 1 else sentences[:1])]
 
 
 def caveats(scores: pd.DataFrame, config: RunConfig) -> Iterator[str]:

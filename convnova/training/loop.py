@@ -187,7 +187,8 @@ class Trainer:
             return
         for bases, batch in ahead(self._read, range(history.step, self.total)):
             self.step(batch, bases)
-            bar.update(1, f"loss {history.rows[-1]['loss']:.3f}" if history.rows else "")
+            trained = (f"loss {row['loss']:.3f}" for row in reversed(history.rows) if row["split"] == "train")
+            bar.update(1, next(trained, ""))
             if self._end_of_epoch():
                 return
             if self.processes.sum(torch.tensor(int(signal_state.received))):  # all of them stop, or none

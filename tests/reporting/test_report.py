@@ -1,5 +1,6 @@
 import base64
 import csv
+import itertools
 import json
 import re
 import shutil
@@ -55,6 +56,26 @@ def test_every_link_on_the_page_leads_somewhere_and_nothing_outside_is_needed(pa
         assert attributes.get("src", "data:").startswith("data:") and tag not in ("iframe", "object")
         assert tag != "link" or attributes["href"] == "data:,"
     assert "<script " not in OUT.read_text() and not re.search(r"url\(|@import|fetch\(|XMLHttpRequest", OUT.read_text())
+
+
+def test_heads_go_down_by_one_level_and_pictures_and_fields_have_words(page):
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1 and max(b - a for a, b in itertools.pairwise(levels)) == 1
+    assert all(attributes["alt"] for tag, attributes in page.tags if tag == "img")
+    assert re.search(r"<label>[^<]+<input", OUT.read_text())
+
+
+def test_the_first_screen_is_the_result(page):
+    text = OUT.read_text()
+    order = [
+        'class="bar"',
+        'class="verdict"',
+        "table-nucleotide_transformer",
+        "figure-nucleotide_transformer",
+        "What was run</h2>",
+    ]
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
 
 
 def test_files_to_save_are_those_of_the_run(page):
