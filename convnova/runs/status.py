@@ -160,12 +160,22 @@ def what_failed(config: RunConfig) -> str:
     return "\n".join(f"{step.name}: {step.detail[9:]}\n  log: {step.log}" for step in failed)
 
 
-def where_to_look(config: RunConfig) -> str:
-    """What a finished run made, and where a reader begins."""
-    found = [path for path in ("report.html", "tables", "figures") if (config.results / path).exists()]
-    return "\n".join(
-        [f"{config.run}: done. Begin with the first of these:", *(f"  {config.results / path}" for path in found)]
+def where_to_look(config: RunConfig, seconds: float) -> str:
+    """What a finished run made, how long the command took, and where a reader begins.
+
+    Args:
+        config: of the run.
+        seconds: since the command began.
+    """
+    folder = config.results
+    made = (
+        f"{len([*(folder / kind).glob(form)])} {kind}" for kind, form in (("tables", "*.tsv"), ("figures", "*.svg"))
     )
+    lines = [
+        f"{config.run}: done in {seconds // 60:.0f} min {seconds % 60:.0f} s: {', '.join(made)}. Begin with the first:"
+    ]
+    found = [path for name in ("report.html", "tables", "figures") if (path := folder / name).exists()]
+    return "\n  ".join([*lines, *map(str, found)])
 
 
 def as_json(steps_of: dict[str, list[Step]]) -> str:

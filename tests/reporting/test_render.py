@@ -206,6 +206,27 @@ def test_no_text_runs_or_breaks_the_table_that_it_stands_in(text):
     assert plain("".join(Page(table).texts)).count(plain(text)) >= 9
 
 
+def contrast(one: str, other: str) -> float:
+    """Of two colours #rgb or #rrggbb, by WCAG 2: 1 to 21."""
+    lights = []
+    for colour in (one, other):
+        digits = "".join(2 * digit for digit in colour[1:]) if len(colour) == 4 else colour[1:]
+        parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+    return max(lights) / min(lights)
+
+
+def test_text_stands_out_from_its_ground_by_day_and_by_night(table):
+    assert contrast("#000", "#ffffff") == pytest.approx(21)
+    day, night = (
+        dict(re.findall(r"--(\w+): (#\w+);", style)) for style in re.findall(r":root \{.*?\}", render(table, "html"))
+    )
+    pairs = [("text", "page"), ("text", "shade"), ("link", "page"), ("link", "shade"), ("warn", "page")]
+    for colours in (day, day | night):
+        assert min(contrast(colours[a], colours[b]) for a, b in pairs) >= 4.5
+
+
 @needs_pdflatex
 def test_latex_compiles_and_fits_the_page_whatever_the_texts_and_however_large(table, tmp_path):
     tables = [table, wide(18, 3), wide(36, 8), wide(150, 2), *map(named, HOSTILE)]

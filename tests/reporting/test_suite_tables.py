@@ -2,7 +2,9 @@ import math
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
+from latex import compiled, needs_pdflatex
 from made_up_scores import CONFIG, CP, GB, NT, changed, only, table_texts, thousand_runs
 from sklearn.metrics import matthews_corrcoef
 
@@ -182,3 +184,16 @@ def test_a_thousand_runs_take_seconds(published, paper_numbers, tmp_path):
     assert len(frame) == 1080 and all(render(table, "html") for table in tables)
     write_figures(frame, published, config, tmp_path)
     assert time.process_time() - started < 30
+
+
+@needs_pdflatex
+def test_all_tables_of_a_run_are_one_float_each_within_the_margins(scores, published, tmp_path):
+    """Of three models by two protocols, beside published values, and of eight models."""
+    many, config = thousand_runs()
+    two_more = [many[many["model"] == "model_0"].assign(model=f"model_{i}") for i in (6, 7)]
+    models = {f"model_{i}": {"title": f"Model {i} (from scratch)", "architecture": "cnn"} for i in range(8)}
+    of_eight = (pd.concat([many, *two_more]), published, changed(config, models=models))
+    texts = [render(table, "tex") for given in ((scores, published, CONFIG), of_eight)
+             for table in (*suite_tables(*given), *comparison_tables(*given))]  # fmt: skip
+    assert len(texts) > 10 and {text.count(r"\begin{table*}") for text in texts} == {1}
+    compiled(texts, tmp_path)

@@ -13,7 +13,7 @@ from small_run import CATALOGUE, RUN, SHARD, TABLE, WEIGHTS, convnova, finetune
 from convnova.config.load import load_config
 from convnova.config.run import Job
 from convnova.errors import ConvNovaError
-from convnova.runs.status import STOPPED, as_text, runs, steps
+from convnova.runs.status import STOPPED, as_text, runs, steps, where_to_look
 from convnova.training import loop
 
 JOB = Job("nucleotide_transformer", "H3", "cnn", "released", 2)
@@ -157,3 +157,15 @@ def test_json_has_every_step(small, capsys):
 
 def test_training_says_that_it_was_stopped_in_the_words_looked_for():
     assert STOPPED[1] in inspect.getsource(loop)
+
+
+def test_the_end_of_a_run_says_how_long_it_took_what_was_made_and_where_to_begin(small):
+    (config,) = runs("small")
+    first, *paths = where_to_look(config, 200.4).splitlines()
+    tables, figures = (len(list(Path("results/small").glob(f"{kind}"))) for kind in ("tables/*.tsv", "figures/*.svg"))
+    assert first == f"small: done in 3 min 20 s: {tables} tables, {figures} figures. Begin with the first:"
+    assert (
+        tables > 5
+        and figures > 4
+        and [path.strip() for path in paths][-2:] == ["results/small/tables", "results/small/figures"]
+    )
