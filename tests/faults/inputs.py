@@ -26,8 +26,11 @@ import h5py
 import numpy as np
 import pyarrow
 import scipy.io
+import torch
 from pyarrow import parquet
 
+from convnova.config.hyperparameters import Training
+from convnova.config.load import load_config
 from convnova.config.schema import KINDS, Task
 from convnova.data.array_file import read_metadata
 from convnova.data.genome import GENOME_FILE, read_genome, read_intervals, tokenize_genome
@@ -35,7 +38,12 @@ from convnova.data.prepare_task import tokenize_task
 from convnova.data.readers import apart, bend
 from convnova.data.task_dataset import read_task
 from convnova.errors import ConvNovaError
+from convnova.evaluation.metrics_file import METRICS, PREDICTIONS, read_metrics, write_metrics
+from convnova.models.weights import load_weights, save_weights
+from convnova.training.checkpoint import load_state, save_state
+from convnova.training.optimization import AdamW
 
+CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 SECONDS, SLOW = 5, 60.0
 """Until a library is given up, and that no input may take."""
 DRAW = random.Random(0)
@@ -102,7 +110,39 @@ def forms(folder: Path) -> dict[str, Form]:
     found["tokenized task"] = Form(shard, lambda: (_rows(read_task(shard)), 32), True)
     for name in ("genome.safetensors", "intervals.tsv"):
         found[f"tokenized {name}"] = Form(genome / name, lambda: (_content(genome), 2), True)
-    return found
+    config = folder / "mine.yaml"
+    config.write_bytes((CATALOGUE / "config.yaml").read_bytes())
+    found["config"] = Form(config, lambda: (load_config(config, CATALOGUE).model_dump(mode="json"), 1))
+    return found | _trained(folder)
+
+
+def _trained(folder: Path) -> dict[str, Form]:
+    """What a training writes: weights, checkpoints and scores. Of a checkpoint that is refused the older is taken."""
+    model = torch.nn.Sequential(torch.nn.Linear(30, 40), torch.nn.Linear(40, 1))
+    optimizer = AdamW(model, Training())
+    for step in (1, 2):
+        save_state(folder / "checkpoints", step, model, optimizer, {"step": step, "losses": [0.5] * 50})
+    save_weights(model.state_dict(), folder / "weights.safetensors", {"network": {"width": 8}, "parameters": 1281})
+    (folder / PREDICTIONS).write_bytes((folder / "parquet" / "train.parquet").read_bytes())
+    write_metrics(folder, {"mcc": 0.8123, "interval": [0.79, 0.83], "epochs": [{"epoch": 1, "score": 0.5}]})
+
+    def weights() -> tuple[Any, int]:
+        read, about = load_weights(folder / "weights.safetensors")
+        return ({name: tensor.tolist() for name, tensor in read.items()}, about), 1
+
+    def checkpoint() -> tuple[Any, int]:
+        loop = load_state(folder / "checkpoints", model, optimizer)
+        if loop is None or loop["step"] == 1:
+            raise ConvNovaError("the older checkpoint was taken")
+        return (loop, [parameter.tolist() for parameter in model.parameters()], str(optimizer.state_dict())), 1
+
+    newest = folder / "checkpoints" / "step-000000002"
+    forms = {name: Form(folder / name, weights, True) for name in ("weights.safetensors", "weights.json")}
+    for name in ("state.pt", "weights.safetensors", "weights.json"):
+        forms[f"checkpoint {name}"] = Form(newest / name, checkpoint, True)
+    for name in (METRICS, PREDICTIONS):
+        forms[name] = Form(folder / name, lambda: (read_metrics(folder / METRICS), 1), True)
+    return forms
 
 
 def _reader(read_format: str, files: dict[str, Path], genome: Path | None, out: Path) -> Callable[[], tuple[Any, int]]:
