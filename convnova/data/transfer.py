@@ -279,7 +279,9 @@ class Transfer:
         """The length of the whole file if the answer is its rest from `start` on; otherwise discards what has come."""
         match = re.fullmatch(r"bytes (?:(\d{1,18})-\d+|\*)/(\d{1,18})", response.headers.get("Content-Range", ""))
         is_same = all(response.headers.get(name) in (None, known[name]) for name in VALIDATORS if known.get(name))
-        if match and int(match[1] or match[2]) == start and known["total"] in (None, int(match[2])) and is_same:
+        # After a body that broke off and had no length, an answer without bytes is no proof that the file ends there.
+        is_proof = match and (match[1] or known["total"] or self.checksum)
+        if is_proof and int(match[1] or match[2]) == start and known["total"] in (None, int(match[2])) and is_same:
             self.resumed = True
             return int(match[2])
         self.discard()

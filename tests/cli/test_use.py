@@ -15,6 +15,7 @@ from saved_models import save_language_model, save_predictor
 
 import convnova
 from convnova.cli.main import main
+from convnova.files import seal
 
 FINETUNED = "results/small/runs/nucleotide_transformer/H3/{}/heldout/seed=1"
 MODEL, PRETRAINED = FINETUNED.format("convnova"), "results/small/pretrain/convnova"
@@ -200,7 +201,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(folder, capsys, monkeypatch, w
     save_language_model(folder / "hyena", "hyenadna", {"width": 8, "layers": 1, "length": 500})
     save_predictor(folder / "unfit")
     about = json.loads(Path("unfit/weights.json").read_text())
-    Path("unfit/weights.json").write_text(json.dumps(about | {"classes": ["a", "b"]}))
+    Path("unfit/weights.json").write_text(json.dumps(seal(about | {"classes": ["a", "b"]})))
     assert run(*words.split()) == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and re.search(f"error: .*{named}", err.strip()), err

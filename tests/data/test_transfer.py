@@ -191,6 +191,17 @@ def test_a_damaged_beginning_costs_one_clean_download_and_a_whole_file_is_not_se
     assert out.read_bytes() == BODY and [(one.status, one.sent) for one in server.answers] == answers
 
 
+def test_nothing_beyond_what_broke_off_is_no_proof_of_the_end_where_no_length_was_known(server, out):
+    """A text in chunks that break off, then the answer that the file ends there."""
+    out = out.with_name("table.csv")
+    answers = (
+        lambda handler, body: chunked(handler, body[:300_000], ended=False),
+        lambda handler, body: handler.begin(416, {"Content-Range": "bytes */300000"}),
+    )
+    fetch([server.put("/a", BODY, *answers, well)], out)
+    assert out.read_bytes() == BODY
+
+
 def forms() -> dict[str, bytes]:
     """Files whose own form says where they end."""
     hdf5, new, archive, tar = (io.BytesIO() for _ in range(4))
