@@ -3,37 +3,50 @@
 Who loads it needs PyTorch and `transformers`, and not this package: `templates/modeling_convnova.py` has the model.
 """
 
-import json
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
-from safetensors.torch import save_file
 
 from convnova.config.schema import METRICS
 from convnova.data.dna import IUPAC, LETTERS, PAD
 from convnova.errors import ConvNovaError
 from convnova.files import scratch_folder, write_json
 from convnova.inference.network import Network
-from convnova.models.weights import full_disk_refused
+from convnova.models.weights import save_weights
 
 TEMPLATES, CODE = Path(__file__).with_name("templates"), "modeling_convnova"
-HUB_WEIGHTS, HUB_CONFIG = "model.safetensors", "config.json"
-AUTO_CLASS = {
-    "features": "AutoModel", "masked": "AutoModelForMaskedLM", "classes": "AutoModelForSequenceClassification",
-    "multilabel": "AutoModelForSequenceClassification", "per_base": "AutoModelForTokenClassification",
-}  # fmt: skip
-"""What loads a network, by its kind."""
-HEAD = {"masked": "lm_head", "classes": "classifier", "multilabel": "classifier", "per_base": "classifier"}
-"""Name of the last linear layer there; here it is `head`. Two names, so that no head is taken for another one."""
-PIPELINES = {
-    "AutoModel": "feature-extraction", "AutoModelForMaskedLM": "fill-mask",
-    "AutoModelForSequenceClassification": "text-classification",
-    "AutoModelForTokenClassification": "token-classification",
-}  # fmt: skip
-"""What the hub calls what a model is for."""
+HUB_WEIGHTS = "model.safetensors"
+
+
+class HubForm(NamedTuple):
+    """What a network is on the hub: what loads it, its class, its last linear layer there, and what it is for.
+
+    That layer is `head` here, whatever it predicts. There it has two names, so that no head is taken for another one.
+    """
+
+    loader: str
+    code: str
+    head: str
+    pipeline: str
+
+
+SEQUENCES = HubForm(
+    "AutoModelForSequenceClassification", "ConvNovaForSequenceClassification", "classifier", "text-classification"
+)
+HUB_FORMS = {
+    "features": HubForm("AutoModel", "ConvNovaModel", "", "feature-extraction"),
+    "masked": HubForm("AutoModelForMaskedLM", "ConvNovaForMaskedLM", "lm_head", "fill-mask"),
+    "classes": SEQUENCES,
+    "multilabel": SEQUENCES,
+    "per_base": HubForm(
+        "AutoModelForTokenClassification", "ConvNovaForTokenClassification", "classifier", "token-classification"
+    ),
+}
+"""By the kind of the network."""
 
 
 def export(network: Network, about: dict[str, Any], outputs: list[str], folder: str | Path) -> None:
@@ -53,55 +66,44 @@ def export(network: Network, about: dict[str, Any], outputs: list[str], folder: 
         raise ConvNovaError(f"expected a model of the architecture convnova to export, found {about['architecture']}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConvNovaError(f"{folder}: expected a new or an empty folder, found files; name another one")
-    config = _config(network, about, outputs)
+    config = asdict(getattr(network.module, "backbone", network.module).config)
+    about = about | {"settings": config}  # those of the authors' code have other names
+    weights = {}
+    for name, tensor in network.module.state_dict().items():
+        weights[re.sub(r"^head\.", f"{HUB_FORMS[network.kind].head}.", name)] = tensor
     with scratch_folder(folder) as temporary:
         model = temporary / "model"
-        model.mkdir()
-        weights = {}
-        for name, tensor in network.module.state_dict().items():
-            name = f"{HEAD[network.kind]}.{name.removeprefix('head.')}" if name.startswith("head.") else name
-            weights[name] = tensor.cpu().contiguous()
-        with full_disk_refused(folder):
-            save_file(weights, model / HUB_WEIGHTS, metadata={"format": "pt"})
-        write_json(model / HUB_CONFIG, config)
+        save_weights(weights, model / HUB_WEIGHTS, about)
+        write_json(model / "config.json", config | _hub_config(network, outputs))
         write_json(model / "tokenizer.json", _tokenizer())
         write_json(model / "tokenizer_config.json", _tokenizer_config(network, about))
         shutil.copyfile(TEMPLATES / f"{CODE}.py", model / f"{CODE}.py")
-        (model / "README.md").write_text(_card(network, config), encoding="utf-8")
+        (model / "README.md").write_text(_card(network, about, outputs), encoding="utf-8")
         model.rename(folder)
 
 
-def _config(network: Network, about: dict[str, Any], outputs: list[str]) -> dict[str, Any]:
-    """Settings of the architecture, of the head and of padding, for `transformers`; under `convnova` all of `about`."""
-    module, auto_class = network.module, AUTO_CLASS[network.kind]
-    settings = asdict(getattr(module, "backbone", module).config)
-    loaders = {auto_class, "AutoModel"} | (
-        {"AutoModelForSequenceClassification"} if network.kind == "masked" else set()
-    )
-    classes = {
-        loader: f"{CODE}.ConvNova{loader.removeprefix('Auto').removeprefix('Model') or 'Model'}" for loader in loaders
-    }
+def _hub_config(network: Network, outputs: list[str]) -> dict[str, Any]:
+    """What `transformers` must know besides the settings of the architecture: code, head and padding."""
+    module, form = network.module, HUB_FORMS[network.kind]
+    forms = [HUB_FORMS["features"], form] + ([SEQUENCES] if network.kind == "masked" else [])  # to be fine-tuned
     config = {
         "model_type": "convnova",
-        "architectures": [classes[auto_class].partition(".")[2]],
-        "auto_map": {"AutoConfig": f"{CODE}.ConvNovaConfig", **dict(sorted(classes.items()))},
-        **settings,
+        "architectures": [form.code],
+        "auto_map": {"AutoConfig": f"{CODE}.ConvNovaConfig"} | {each.loader: f"{CODE}.{each.code}" for each in forms},
         "pad_token_id": PAD,
         "padding_is_read": network.padding.counted,
         "pad_to": network.padding.to,
         "pad_left": network.padding.left,
     }
-    if outputs:
-        config |= {
-            "pooling": module.pooling,
-            "head": "linear" if module.convolutions is None else "cnn",
-            "id2label": {str(number): name for number, name in enumerate(outputs)},
-            "label2id": {name: number for number, name in enumerate(outputs)},
-            "problem_type": f"{'multi' if network.kind == 'multilabel' else 'single'}_label_classification",
-        }
-    about = about | {"architecture": "convnova", "settings": settings}
-    # JSON has no infinity
-    return config | {"convnova": json.loads(json.dumps(about), parse_constant=lambda _: None)}
+    if not outputs:
+        return config
+    return config | {
+        "pooling": module.pooling,
+        "head": "linear" if module.convolutions is None else "cnn",
+        "id2label": {str(number): name for number, name in enumerate(outputs)},
+        "label2id": {name: number for number, name in enumerate(outputs)},
+        "problem_type": f"{'multi' if network.kind == 'multilabel' else 'single'}_label_classification",
+    }
 
 
 def _tokenizer() -> dict[str, Any]:
@@ -143,16 +145,15 @@ def _tokenizer_config(network: Network, about: dict[str, Any]) -> dict[str, Any]
     return config | ({"mask_token": "N"} if network.kind == "masked" else {})
 
 
-def _card(network: Network, config: dict[str, Any]) -> str:
+def _card(network: Network, about: dict[str, Any], outputs: list[str]) -> str:
     """The model card, from the provenance of the weights."""
     options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), **options)
     return environment.get_template("model_card.md").render(
-        about=config["convnova"],
+        about=about,
         kind=network.kind,
-        auto_class=AUTO_CLASS[network.kind],
-        pipeline=PIPELINES[AUTO_CLASS[network.kind]],
-        labels=list(config.get("label2id", ())),
+        form=HUB_FORMS[network.kind],
+        labels=outputs,
         metrics=METRICS,
         receptive_field=getattr(network.module, "backbone", network.module).config.receptive_field,
         parameters=sum(parameter.numel() for parameter in network.module.parameters()),

@@ -11,8 +11,7 @@ from torch import nn
 
 from convnova.data.batches import Padding
 from convnova.errors import ConvNovaError
-from convnova.files import read_json
-from convnova.inference.export import HEAD, HUB_CONFIG, HUB_WEIGHTS
+from convnova.inference.export import HUB_WEIGHTS
 from convnova.inference.model import Model
 from convnova.inference.network import Network
 from convnova.models import build_backbone, build_predictor, configure
@@ -66,7 +65,7 @@ def load(
         path = _fetched(str(path), revision)
     module, about = _read(_weights_in(path) if path.is_dir() else path, settings)
     kind = "masked" if isinstance(module, MaskedLanguageModel) else about.get("network", {}).get("kind", "features")
-    padding, longest = Padding(**about.get("padding", {})), about.get("longest")
+    padding, longest = Padding(**about.get("padding", {})), about.pop("longest", None)
     if padding.counted or getattr(module, "fixed_length", None):
         longest = padding.to  # with more padding or less a prediction would be another one
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -79,15 +78,11 @@ def load(
 
 def _read(file: Path, settings: Mapping[str, Any] | None) -> tuple[nn.Module, dict[str, Any]]:
     """The network with its weights, and what is known of it; under `longest` the bases that it can read at most."""
-    if file.suffix != ".safetensors" or not file.with_suffix(".json").is_file() and file.name != HUB_WEIGHTS:
+    if file.suffix != ".safetensors" or not file.with_suffix(".json").is_file():
         return _read_released(file, settings)
+    weights, about = load_weights(file)
     if file.name == HUB_WEIGHTS:
-        weights, about = load_file(file), read_json(file.with_name(HUB_CONFIG)).get("convnova")
-        if about is None:
-            raise ConvNovaError(f"{file.parent}: expected a folder that `convnova export` wrote, found another model")
-        weights = {re.sub(rf"^({'|'.join(HEAD.values())})\.", "head.", name): weights[name] for name in weights}
-    else:
-        weights, about = load_weights(file)
+        weights = {re.sub(r"^(lm_head|classifier)\.", "head.", name): weights[name] for name in weights}
     if "network" in about:
         outputs, classes = about["network"]["outputs"], about.get("classes")
         if classes is not None and len(classes) != outputs:
@@ -151,7 +146,7 @@ def _fetched(name: str, revision: str | None) -> Path:
             f"{name}: expected a folder, found none; to fetch it, pip install huggingface_hub"
         ) from error
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=[HUB_CONFIG, HUB_WEIGHTS]))
+        return Path(snapshot_download(name, revision=revision, allow_patterns="model.*"))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConvNovaError(

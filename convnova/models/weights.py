@@ -59,7 +59,7 @@ def save_weights(weights: Mapping[str, Tensor], path: str | Path, about: dict[st
         with full_disk_refused(path):
             # copies, because the file format refuses tensors that layers share, such as HyenaDNA's sines
             copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()}
-            save_file(copies, temporary)
+            save_file(copies, temporary, metadata={"format": "pt"})  # which transformers asks for
         content = seal({"form": FORM, **about, "weights_sha256": sha256(temporary)})
         with atomic(path.with_suffix(".json")) as description:
             description.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from own_run import ENVIRONMENT
 from saved_models import CONVNOVA, save_language_model, save_predictor
 
 import convnova
@@ -102,6 +104,24 @@ def test_the_folder_is_the_same_model_here(models, name):
         np.testing.assert_array_equal(ours, theirs)
     if name in FINETUNED:
         assert models[name].predict(SEQUENCES).equals(again.predict(SEQUENCES))
+
+
+@pytest.mark.slow
+def test_a_name_on_the_hub_is_that_model(models, tmp_path):
+    """From the cache of the library, as after a download."""
+    pytest.importorskip("huggingface_hub")
+    cache, commit = tmp_path / "hub/models--me--mine", "0" * 40
+    shutil.copytree(hub_folder(models["classes"]), cache / "snapshots" / commit)
+    (cache / "refs").mkdir()
+    (cache / "refs/main").write_text(commit)
+    script = "import convnova; print(convnova.load('me/mine').predict(['ACGT']).iloc[0, 1:].tolist())"
+    environment = ENVIRONMENT | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "hub")}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    expected = models["classes"].predict(["ACGT"]).iloc[0, 1:].tolist()
+    assert ast.literal_eval(done.stdout) == pytest.approx(expected, abs=1e-6), done.stderr
+    (cache / "snapshots" / commit / "model.json").unlink()  # as where others have put a model
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert "expected a JSON beside it" in done.stderr.splitlines()[-1]
 
 
 @pytest.fixture(scope="module", params=["installed", pytest.param("newest", marks=pytest.mark.external)])
@@ -206,6 +226,6 @@ def test_what_cannot_be_exported_is_said_in_a_line_and_leaves_nothing(models, tm
     with pytest.raises(ConvNovaError, match="cnn: expected a new or an empty folder"):
         models["plain"].export(tmp_path / "cnn")
     save_language_model(tmp_path / "large", settings={"width": 64})
-    with full_disk(), pytest.raises(ConvNovaError, match="hub: expected to write it"):
+    with full_disk(), pytest.raises(ConvNovaError, match="model.safetensors: expected to write it"):
         convnova.load(tmp_path / "large").export(tmp_path / "hub")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cnn", "large"]
