@@ -4,9 +4,22 @@ import argparse
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 GENERAL = ("command", "log", "quiet", "completion", "run")
 """Options that are no arguments of a command's function."""
+
+
+class Command(argparse.ArgumentParser):
+    """The parser of a command. One that is verbatim has options for its help, and keeps all words as they are."""
+
+    is_verbatim = False
+
+    def parse_known_args(self, args: list[str], namespace: argparse.Namespace | None = None) -> tuple[Any, list[str]]:
+        """What argparse calls."""
+        if not self.is_verbatim or {"-h", "--help"} & {*args}:
+            return super().parse_known_args(args, namespace)
+        return argparse.Namespace(**self._defaults, words=args), []
 
 
 def command(commands: argparse._SubParsersAction, name: str, run: Callable | str, text: str) -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convnova.bundle import bundled
 from convnova.cli.common import command, command_of_run
 from convnova.errors import ConvNovaError
 
@@ -18,7 +19,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     text = "check a config; print or write it with every default"
     config = command(commands, "config", run_config, text)
     config.add_argument("file", type=Path, help="config file (YAML)")
-    config.add_argument("--catalogue", type=Path, default=Path("config"), metavar="DIR", help="default: config")
+    config.add_argument("--catalogue", type=Path, metavar="DIR", help="default: config here, or the package's")
     config.add_argument("--out", type=Path, metavar="FILE", help="write here; default: print")
 
     text = "look at your own sequences and write a config for them"
@@ -39,7 +40,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
     text = "list what can be fetched: size, licence, address"
     sources = command(commands, "sources", run_sources, text)
-    sources.add_argument("--registry", type=Path, default=Path("config/sources.yaml"), metavar="FILE")
+    sources.add_argument("--registry", type=Path, default=bundled("config/sources.yaml"), metavar="FILE")
     sources.add_argument("--raw", type=Path, default=Path("resources/raw"), metavar="DIR", help="fetched files")
 
     fetch = command_of_run(commands, "fetch", run_fetch, "fetch one file of a source, resumed and checked")

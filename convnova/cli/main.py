@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from convnova import __version__
-from convnova.cli import data, results, train, use
+from convnova.cli import data, results, run, train, use
+from convnova.cli.common import Command
 from convnova.errors import ConvNovaError, nearest
 from convnova.files import damaged_moved_aside
 from convnova.log import logging_to
@@ -100,8 +101,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--log", type=Path, metavar="FILE", help="write progress to FILE as plain lines")
     top.add_argument("--quiet", action="store_true", help="no progress, only errors")
     top.add_argument("--completion", choices=("bash", "zsh", "tcsh"), help="print what completes commands in a shell")
-    commands = top.add_subparsers(dest="command", prog="convnova", parser_class=argparse.ArgumentParser)
-    for stage in (use, data, train, results):
+    commands = top.add_subparsers(dest="command", prog="convnova", parser_class=Command)
+    for stage in (use, run, data, train, results):
         stage.add_commands(commands)
     if listed_by_argparse := top._subparsers:
         top._action_groups.remove(listed_by_argparse)

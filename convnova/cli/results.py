@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convnova.bundle import bundled
 from convnova.cli.common import command, command_of_run
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     figures = command_of_run(commands, "figures", run_figures, "make the figures of a run: PDF, SVG and PNG")
     report = command_of_run(commands, "report", run_report, "make report.html: tables, figures, provenance")
     for each in (tables, figures, report):
-        each.add_argument("--published", type=Path, default=Path("config/published.csv"), metavar="FILE")
+        each.add_argument("--published", type=Path, default=bundled("config/published.csv"), metavar="FILE")
         each.add_argument("--out", type=Path, metavar="DIR", help="default: the run's own folder of results")
 
     text = "every hyperparameter of each model and task, with its source"

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from convnova.bundle import bundled
 from convnova.config import schema
 from convnova.config.data_sources import Source, SourceFile, load_sources
 from convnova.config.hyperparameters import Training, merge_sources
@@ -16,21 +17,21 @@ from convnova.config.strict import ConfigMistake
 from convnova.errors import ConvNovaError, nearest
 from convnova.files import read_yaml, write_text
 
-CATALOGUE = Path("config")
 
-
-def load(written: dict[str, Any], files: list[str] | None = None, catalogue: Path = CATALOGUE) -> RunConfig:
+def load(written: dict[str, Any], files: list[str] | None = None, catalogue: Path | None = None) -> RunConfig:
     """Resolve what a user wrote; a config that `save` wrote is resolved already and comes back as it was.
 
     Args:
         written: the config, as read from YAML; several files already merged.
         files: the files it came from, for messages.
-        catalogue: the folder with `genomes.yaml`, `sources.yaml`, `suites/` and `models/`.
+        catalogue: the folder with `genomes.yaml`, `sources.yaml`, `suites/` and `models/`; default: `config` here, or
+            that of the package.
 
     Raises:
         ConvNovaError: a wrong key or value; names file, key, value and the nearest right one.
     """
     written, files = dict(written), files or []
+    catalogue = catalogue or bundled("config/sources.yaml").parent
     try:
         return RunConfig.read(written) if written.pop("resolved", False) else _Resolver(written, files, catalogue).run()
     except ConfigMistake as error:
@@ -38,15 +39,17 @@ def load(written: dict[str, Any], files: list[str] | None = None, catalogue: Pat
         raise ConvNovaError("; ".join(messages)) from error
 
 
-def load_config(path: str | Path, catalogue: Path = CATALOGUE) -> RunConfig:
+def load_config(path: str | Path, catalogue: Path | None = None) -> RunConfig:
     """Resolve a config file; the other files of a run are looked for beside its `results/<run>/config.yaml`.
+
+    Where the working directory has no `config/`, that of the package is read.
 
     Example:
         >>> config = load_config("config/config.yaml")
         >>> config.run, len(list(config.jobs()))
         ('embedded', 108)
     """
-    path = Path(path)
+    path = bundled(path)
     config = load(read_yaml(path), [str(path)], catalogue)
     return config.rooted_at(path.parents[2]) if path.parts[-3:] == ("results", config.run, "config.yaml") else config
 

@@ -119,7 +119,7 @@ def _listing(run: Run, path: Path, results: pd.DataFrame) -> str:
     for keys, of_cell in cells.items():
         scores = ", ".join(f"{float(row.score):.6f} (seed {row.seed})" for row in of_cell.itertuples())
         lines.append(f"  {' '.join(keys)}: {of_cell['metric'].iloc[0]} {scores}")
-    lines.append(f"  again: {run.snakemake_command(name)}")
+    lines.append(f"  again: {run.run_command(name)}")
     return "\n".join([*lines, f"  a cell: convnova explain {name} {' '.join(next(iter(cells)))}"])
 
 

@@ -85,7 +85,7 @@ def write_new_config(
     comments = [f"# {line}" for line in what_was_found(splits, chosen, columns)]
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     write_text(out, "\n".join([*comments, text]))
-    for line in [*comments, f"{out}: written; next: snakemake --cores 2 --configfile {out}"]:
+    for line in [*comments, f"{out}: written; next: convnova run --cores 2 --configfile {out}"]:
         log(line.removeprefix("# "))
 
 

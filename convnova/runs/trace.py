@@ -54,10 +54,10 @@ class Run:
         absolute = Path(path).absolute()
         return str(absolute.relative_to(self.root)) if absolute.is_relative_to(self.root) else str(path)
 
-    def snakemake_command(self, result: str) -> str:
+    def run_command(self, result: str) -> str:
         """The command that makes a result again, whether it is there or not, after everything that it needs."""
         config = f"results/{self.config.run}/config.yaml" if self.config else "THE_CONFIG_OF_THE_RUN"
-        return shlex.join(["snakemake", "--cores", "all", "--configfile", config, "--force", result])
+        return shlex.join(["convnova", "run", "--cores", "all", "--configfile", config, "--force", result])
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def read_trace(path: Path, run: Run | None = None) -> Trace:
                 f"{made['started']}, in {made['seconds']} s of wall time{resumed}",
                 ", ".join([*used, *(energy or ["energy not reported by the machine"])]),
             ],
-            commands=[run.snakemake_command(result), f"{Path(program).name} {words}"],
+            commands=[run.run_command(result), f"{Path(program).name} {words}"],
         )
     except KeyError as error:
         raise ConvNovaError(f"{path}: expected the JSON of a fine-tuning or a pretraining, found no {error}") from error

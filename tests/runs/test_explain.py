@@ -69,7 +69,7 @@ def test_a_table_alone_lists_its_cells(small):
     ]
     assert f": mcc {json.loads(Path(METRICS).read_text())['mcc']:.6f} (seed 1), " in lines[1]
     assert lines[-2:] == [
-        f"  again: snakemake --cores all --configfile results/small/config.yaml --force {TABLE}",
+        f"  again: convnova run --cores all --configfile results/small/config.yaml --force {TABLE}",
         f"  a cell: convnova explain {TABLE} H3 convnova heldout",
     ]
 

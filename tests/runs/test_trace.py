@@ -73,8 +73,8 @@ def test_its_files_lead_to_the_addresses_that_they_came_from(small):
 
 
 def test_the_commands_make_the_same_number_again(small):
-    before, (by_snakemake, alone) = json.loads(METRICS.read_text()), read_trace(METRICS).commands
-    assert by_snakemake == f"snakemake --cores all --configfile {CONFIG} --force {METRICS}"
+    before, (in_the_run, alone) = json.loads(METRICS.read_text()), read_trace(METRICS).commands
+    assert in_the_run == f"convnova run --cores all --configfile {CONFIG} --force {METRICS}"
     shutil.rmtree(METRICS.parent)
     words = shlex.split(alone)
     assert words[0] == "convnova" and convnova(*words[1:]) == 0

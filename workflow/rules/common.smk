@@ -12,15 +12,13 @@ from convnova.errors import ConvNovaError, nearest
 from convnova.files import read_yaml
 from convnova.runs import outputs, status
 
-RULES = workflow.current_basedir.get_path_or_uri(secret_free=True)
-CATALOGUE = Path(os.path.relpath(f"{RULES}/../../config"))
 FILES = [os.path.relpath(path) for path in workflow.configfiles]
 try:
     # Snakemake has read these files, and of a key that is there twice it keeps the last.
     for file in FILES if workflow.is_main_process else []:
         read_yaml(file)
     # And it makes dates of texts that look like one.
-    RUN = load(json.loads(json.dumps(config, default=str)), FILES, CATALOGUE)
+    RUN = load(json.loads(json.dumps(config, default=str)), FILES, Path(CATALOGUE))
     if workflow.is_main_process:
         from convnova.runs.validate import check_files, disk_for_weights, validate
 
