@@ -17,7 +17,7 @@ from convnova.log import logging_to
 
 GROUPS = {
     "Use a model": ("embed", "predict", "score-variants", "mutagenesis", "export"),
-    "Run": ("init", "config", "run", "simulate"),
+    "Run": ("init", "config", "plan", "run", "simulate"),
     "Look at a run": ("status", "explain", "recipes", "sources"),
     "Steps of the pipeline": (
         "fetch", "tokenize-genome", "training-rows", "tokenize-task", "label-genes", "audit", "pretrain", "finetune",

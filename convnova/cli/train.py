@@ -1,6 +1,7 @@
 """The commands that train or measure a model: pretrain, finetune, cost. They unpack the config of a run."""
 
 import argparse
+import json
 import os
 import platform
 import shutil
@@ -37,6 +38,11 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     finetune.add_argument("--out", type=Path, required=True, metavar="DIR")
     finetune.add_argument("--threads", type=int, default=os.cpu_count())
 
+    text = "estimate time and disk of a run by some steps of each model on this machine"
+    plan = command_of_run(commands, "plan", run_plan, text)
+    plan.add_argument("--cores", type=int, default=os.cpu_count(), metavar="N", help="default: all")
+    plan.add_argument("--json", action="store_true", help="the estimate as JSON")
+
     cost = command_of_run(commands, "cost", run_cost, "measure one model at one length: throughput, memory")
     cost.add_argument("--model", required=True, help="a model of the config")
     cost.add_argument("--length", type=int, required=True, help="bases a sequence")
@@ -66,6 +72,15 @@ def run_finetune(config: "RunConfig", options: argparse.Namespace) -> None:
     load_torch(options.threads)
     with held(options.out):
         finetune_job(config, jobs[options.job], options.dataset, options.out, options.weights)
+
+
+def run_plan(config: "RunConfig", options: argparse.Namespace) -> None:
+    """`convnova plan`"""
+    load_torch(1)  # as the workflow gives a training
+    from convnova.reporting.plan import as_text, plan
+
+    estimate = plan(config, options.cores)
+    print(json.dumps(estimate, indent=2) if options.json else as_text(estimate))
 
 
 def run_cost(config: "RunConfig", options: argparse.Namespace) -> None:
@@ -129,7 +144,7 @@ def finetune_job(config: "RunConfig", job: "Job", dataset: Path, out: Path, weig
     from convnova.data.task_dataset import read_task
     from convnova.models import receptive_field
     from convnova.runs.slurm import keep_results, restore_results
-    from convnova.training.finetune import finetune
+    from convnova.training.finetune import finetune, job_network
 
     inputs = {"task": dataset} | ({"weights": weights} if weights else {})
     provenance, checkpoints = _provenance(config, config.job_fingerprint(job), inputs, out)
@@ -137,7 +152,7 @@ def finetune_job(config: "RunConfig", job: "Job", dataset: Path, out: Path, weig
     if restore_results(out, settings_and_inputs, keep):
         return
     data, task, about = read_task(dataset), config.task(job), config.models[job.model]
-    network = job_network(config, job, data)
+    network = job_network(config, job, data.outputs, data.longest(task.max_length))
     description = {
         **job._asdict(),
         "architecture": about.architecture,
@@ -155,26 +170,6 @@ def finetune_job(config: "RunConfig", job: "Job", dataset: Path, out: Path, weig
     shutil.rmtree(checkpoints.parent, ignore_errors=True)  # those of other settings too
     if "SLURM_JOB_ID" in os.environ:
         keep_results(out, settings_and_inputs, keep)
-
-
-def job_network(config: "RunConfig", job: "Job", data: "TaskDataset") -> dict[str, Any]:
-    """The arguments of `models.build_predictor` for the network of a job.
-
-    Args:
-        config: the run.
-        job: one of `config.jobs()`.
-        data: the tokenized task; gives the number of outputs and the longest sequence.
-    """
-    about, padding = config.models[job.model], config.training(job).of_protocol(job.protocol).padding
-    return {
-        "architecture": about.architecture,
-        "settings": config.settings(job.model, job.suite, job.task),
-        "kind": data.kind,
-        "outputs": data.outputs,
-        "length": data.longest(config.task(job).max_length),
-        **about.model_dump(include={"pooling", "head", "frozen"}),
-        "pool_padding": padding != "masked",
-    }
 
 
 def build_job_model(config: "RunConfig", job: "Job", data: "TaskDataset", weights: Path | None) -> Any:
@@ -195,12 +190,13 @@ def build_job_model(config: "RunConfig", job: "Job", data: "TaskDataset", weight
     """
     from convnova.models import build_predictor, new_model
     from convnova.models.weights import load_backbone
+    from convnova.training.finetune import job_network
 
     pretrained = config.models[job.model].pretrained
     if pretrained != (weights is not None):
         raise ConvNovaError(f"{job.model}: expected {'pretrained' if pretrained else 'no'} weights, found {weights}")
-    network, checkpointing = job_network(config, job, data), config.training(job).checkpointing
-    model = new_model(lambda: build_predictor(**network), job.seed, checkpointing)
+    network = job_network(config, job, data.outputs, data.longest(config.task(job).max_length))
+    model = new_model(lambda: build_predictor(**network), job.seed, config.training(job).checkpointing)
     if weights is not None:
         load_backbone(model, weights)
     return model

@@ -34,3 +34,17 @@ CODING_VS_INTERGENIC = Rows(240, 160)
 GENE_FINDING = Rows(60, 14, 8)
 CHROMATIN_BINS = Rows(75, 30, 8)
 """Bins, each of which gives two rows: the forward strand and its reverse complement."""
+LOCUS = 3000
+"""Bases of a row of gene finding, about."""
+
+ROWS = {
+    "promoter_tata": PROMOTER_TATA,
+    "splice_sites_all": SPLICE_SITES,
+    "enhancers": ENHANCER_ROWS,
+    **dict.fromkeys(("H3", "H4"), MARK_ROWS),
+    "human_nontata_promoters": NONTATA_PROMOTERS,
+    "demo_coding_vs_intergenomic_seqs": CODING_VS_INTERGENIC,
+    "gene_finding": GENE_FINDING,
+    "chromatin_profile": Rows(*(2 * bins for bins in CHROMATIN_BINS)),
+}
+"""Task to its rows, within a few."""

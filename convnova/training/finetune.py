@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnova.config.hyperparameters import Training
+from convnova.config.run import Job, RunConfig
 from convnova.config.schema import Task
 from convnova.data.batches import (
     IGNORE_INDEX,
@@ -119,6 +120,27 @@ def finetune(
     write_metrics(out, metrics)
     shutil.rmtree(trainer.checkpoints, ignore_errors=True)
     return metrics
+
+
+def job_network(config: RunConfig, job: Job, outputs: int, length: int) -> dict[str, Any]:
+    """The arguments of `models.build_predictor` for the network of a job.
+
+    Args:
+        config: the run.
+        job: one of `config.jobs()`.
+        outputs: as of `TaskDataset.outputs`.
+        length: bases of the longest sequence.
+    """
+    about, padding = config.models[job.model], config.training(job).of_protocol(job.protocol).padding
+    return {
+        "architecture": about.architecture,
+        "settings": config.settings(job.model, job.suite, job.task),
+        "kind": config.task(job).kind,
+        "outputs": outputs,
+        "length": length,
+        **about.model_dump(include={"pooling", "head", "frozen"}),
+        "pool_padding": padding != "masked",
+    }
 
 
 def padding_of(model: nn.Module, settings: Training, rows: LabelledSequences) -> Padding:
