@@ -38,7 +38,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     finetune.add_argument("--out", type=Path, required=True, metavar="DIR")
     finetune.add_argument("--threads", type=int, default=os.cpu_count())
 
-    text = "estimate time and disk of a run by some steps of each model on this machine"
+    text = "estimate time and disk of a run by some steps of it"
     plan = command_of_run(commands, "plan", run_plan, text)
     plan.add_argument("--cores", type=int, default=os.cpu_count(), metavar="N", help="default: all")
     plan.add_argument("--json", action="store_true", help="the estimate as JSON")

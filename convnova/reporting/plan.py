@@ -5,14 +5,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
+from convnova.config.hyperparameters import Pretraining, Training
 from convnova.config.run import RunConfig
-from convnova.config.schema import TRAINING_ROWS
+from convnova.config.schema import TRAINING_ROWS, Task
 from convnova.data.readers import READERS, TaskFiles
 from convnova.data.splits import HELD_OUT_SHARE
 from convnova.data.task_dataset import read_task
@@ -197,11 +199,7 @@ def _pretrainings(config: RunConfig, genomes: dict[str, int]) -> Iterator[Traini
         windows = min(settings.windows or everything, everything)
         steps = settings.epochs * -(-windows // settings.batch_size)
         rows = settings.epochs * min(MAX_VALIDATION_WINDOWS, SPLIT_SHARE * everything)
-
-        def probe(architecture=architecture, model_settings=model_settings, settings=settings) -> tuple[Seconds, int]:
-            weights = bytes_of_weights(architecture, model_settings, "classes", 2, settings.length)
-            return probe_pretraining(architecture, model_settings, settings), weights
-
+        probe = partial(_measured_pretraining, architecture, model_settings, settings)
         yield Trainings(name, 1, steps, rows, 1, f"pretraining of {name} for {suite}", probe)
 
 
@@ -223,13 +221,18 @@ def _finetunings(config: RunConfig, sized: dict[tuple[str, str], tuple[Lengths, 
         same = network | settings.model_dump(include=SHAPE) | {"strands": strands, "bases": f"{read.mean():.1e}"}
         if read.min() == read.max():  # no padding
             del same["pool_padding"]
-
-        def probe(network=network, task=task, settings=settings, strands=strands, read=read) -> tuple[Seconds, int]:
-            weights = bytes_of_weights(
-                *(network[key] for key in ("architecture", "settings", "kind", "outputs", "length"))
-            )
-            return probe_finetuning(network, task, settings, strands, read), weights
-
         steps, kept = settings.epochs * -(-train // settings.batch_size), job.protocol in config.keep_weights
-        key = json.dumps(same, sort_keys=True)
+        key, probe = json.dumps(same, sort_keys=True), partial(_measured, network, task, settings, strands, read)
         yield Trainings(job.model, count, steps, rows, count if kept else 0, key, probe)
+
+
+def _measured(
+    network: dict[str, Any], task: Task, settings: Training, strands: str, read: np.ndarray
+) -> tuple[Seconds, int]:
+    weights = bytes_of_weights(*(network[key] for key in ("architecture", "settings", "kind", "outputs", "length")))
+    return probe_finetuning(network, task, settings, strands, read), weights
+
+
+def _measured_pretraining(architecture: str, model: dict[str, Any], settings: Pretraining) -> tuple[Seconds, int]:
+    weights = bytes_of_weights(architecture, model, "classes", 2, settings.length)
+    return probe_pretraining(architecture, model, settings), weights
