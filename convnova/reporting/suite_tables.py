@@ -137,8 +137,9 @@ def _paper(results: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
         blocks["published"] = first.assign(**values)
     lines, labels = [], []
     for block, known in blocks.items():
-        for place, ((task, metric), of_row) in enumerate(known.groupby(["row", "metric"], sort=False)):
-            labels.append(("" if place else block, task, metric))
+        for place, row in enumerate(config.suites[results["suite"].iloc[0]].table_rows):
+            labels.append(("" if place else block, row.label, row.metric_title))
+            of_row = known[(known["task"] == row.task) & (known["row"] == row.label)]
             lines.append({line.title: Cell(_score(line), line.mean, line.best) for line in of_row.itertuples()})
     return pd.DataFrame(lines, pd.MultiIndex.from_tuples(labels, names=["", "task", "metric"]), dtype=object)
 
