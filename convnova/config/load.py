@@ -1,7 +1,7 @@
 """From what a user wrote to a resolved `RunConfig`: names are looked up in the catalogue, mistakes are named."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from convnova.config.strict import ConfigMistake
 from convnova.errors import ConvNovaError, nearest
 from convnova.files import read_yaml, write_text
 
+RESOLVED = {"suites", "genome", "models", "search", "recipes"}
+"""Keys whose values are looked up before the config is read as a whole."""
 
 def load(written: dict[str, Any], files: list[str] | None = None, catalogue: Path | None = None) -> RunConfig:
     """Resolve what a user wrote; a config that `save` wrote is resolved already and comes back as it was.
@@ -28,7 +30,7 @@ def load(written: dict[str, Any], files: list[str] | None = None, catalogue: Pat
             that of the package.
 
     Raises:
-        ConvNovaError: a wrong key or value; names file, key, value and the nearest right one.
+        ConvNovaError: wrong keys or values, all of them: file, key, value and the nearest right one.
     """
     written, files = dict(written), files or []
     catalogue = catalogue or bundled("config/sources.yaml").parent
@@ -82,6 +84,7 @@ class _Resolver:
 
     def __init__(self, written: dict[str, Any], files: list[str], catalogue: Path):
         self.written, self.catalogue = written, catalogue
+        self.mistakes: list[tuple[tuple[str, ...], str]] = []
         self.folder = written.pop("data", None) or ""
         if not isinstance(self.folder, str):
             raise ConfigMistake((("data",), f": expected the folder where paths start, found {self.folder!r}"))
@@ -92,19 +95,33 @@ class _Resolver:
         genomes = read_yaml(catalogue / "genomes.yaml")
         self.genomes = {name: Genome.read(content, "genomes", name) for name, content in genomes.items()}
 
+    def tried(self, step: Callable, *given: Any) -> Any:
+        """The result of a step; None after a mistake, which is kept, so that all of a config are named at once."""
+        try:
+            return step(*given)
+        except ConfigMistake as error:
+            self.mistakes.extend(error.mistakes)
+            return None
+
     def run(self) -> RunConfig:
         """The whole config."""
-        written = self.written
-        suites = {name: self.suite(name, own) for name, own in _mapping(written.get("suites"), "suites").items()}
-        genome = self.genome(written.get("genome"), "genome")
-        if not suites and genome is None and written.get("cost") is None:
+        written, mistakes = self.written, self.mistakes
+        suites = {
+            name: self.tried(self.suite, name, own) for name, own in _mapping(written.get("suites"), "suites").items()
+        }
+        genome = self.tried(self.genome, written.get("genome"), "genome")
+        if not suites and written.get("genome") is None and written.get("cost") is None:
             expected = ": expected suites to fine-tune on, or a genome to pretrain on; found neither"
-            raise ConfigMistake((("suites",), expected))
+            mistakes.append((("suites",), expected))
         default = ["convnova_scratch", "cnn"] if genome is None else ["convnova", "convnova_scratch", "cnn"]
         changes = _mapping(written.get("models", default), "models")
-        changes = {name: ModelChanges.read(content, "models", name) for name, content in changes.items()}
-        _check_tasks(changes, suites)
-        models = {name: self.model(name, changes) for name in changes}
+        changes = {name: self.tried(ModelChanges.read, own, "models", name) for name, own in changes.items()}
+        if all(changes.values()) and all(suites.values()):
+            self.tried(_check_tasks, changes, suites)
+        models = {name: self.tried(self.model, name, changes) for name in changes if changes[name]}
+        if mistakes:
+            self.tried(RunConfig.read, {key: value for key, value in written.items() if key not in RESOLVED})
+            raise ConfigMistake(*(mistake for mistake in mistakes if mistake[0] != ("models",)))
         if written.get("search") is not None:
             search = schema.Search.read(written["search"], "search").changed({"models": list(models)})
             written["search"] = search

@@ -1,11 +1,11 @@
 """The base class of every part of a config, and mistakes in a config: key, value and the nearest right one."""
 
 import re
+from collections.abc import Iterator
 from types import UnionType
 from typing import Any, ClassVar, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from convnova.errors import nearest
 
@@ -17,19 +17,16 @@ class Strict(BaseModel):
     renamed: ClassVar[dict[str, str]] = {}
     """Keys of earlier versions to what is written instead."""
 
-    @model_validator(mode="before")
     @classmethod
     def refuse_unknown_keys(cls, content: Any) -> Any:
-        """The content as it is, if every key of it is known.
+        """A mapping from keys of this part to something else than their values, as it is.
 
         Raises:
-            PydanticCustomError: an unknown key; says what to write instead.
+            ValueError: an unknown key; says what to write instead.
         """
-        known = cls.model_fields
         for key in content if isinstance(content, dict) else ():
-            if key not in known:
-                context = {"key": key, "value": content[key], "advice": cls._advice(str(key))}
-                raise PydanticCustomError("unknown_key", "unknown key; {advice}", context)
+            if key not in cls.model_fields:
+                raise ValueError(f"unknown key {key!r}; {cls._advice(str(key))}")
         return content
 
     @classmethod
@@ -57,7 +54,7 @@ class Strict(BaseModel):
         try:
             return cls.model_validate({} if content is None else content)
         except ValidationError as error:
-            raise ConfigMistake(*(_explain(detail, key) for detail in error.errors())) from error
+            raise ConfigMistake(*(_explain(detail, key, cls) for detail in error.errors())) from error
 
     def values(self) -> dict[str, Any]:
         """The values that are set, without those left at their defaults."""
@@ -76,17 +73,30 @@ class ConfigMistake(Exception):
         self.mistakes = mistakes
 
 
-def _explain(detail: Any, key: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
-    """Path and message of a mistake that pydantic found."""
-    path = (*key, *(str(part) for part in detail["loc"] if part != "[key]"))
+def _explain(detail: Any, key: tuple[str, ...], part: type[Strict]) -> tuple[tuple[str, ...], str]:
+    """Path and message of a mistake that pydantic found in a part that lies at `key`."""
+    path = (*key, *(str(step) for step in detail["loc"] if step != "[key]"))
     value, message = detail["input"], detail["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     if detail["type"] == "missing":
         return path, ": expected this key, found nothing"
     if detail["type"] == "value_error":
         return path, f": {message}" if path else message
-    if detail["type"] == "unknown_key":
-        path, value = (*path, str(detail["ctx"]["key"])), detail["ctx"]["value"]
+    if detail["type"] == "extra_forbidden":
+        *steps, unknown = detail["loc"]
+        for step in steps:
+            part = (
+                next(kind for kind in _kinds(part.model_fields[step].annotation)) if step in part.model_fields else part
+            )
+        message = f"unknown key; {part._advice(str(unknown))}"
     elif detail["type"] == "literal_error":
         message = nearest(value, re.findall("'(.*?)'", detail["ctx"]["expected"]))
     return path, f" = {value!r}: {message}"
+
+
+def _kinds(annotation: Any) -> Iterator[type[Strict]]:
+    """The parts of a config that a field may hold, also in a list or a mapping."""
+    if isinstance(annotation, type) and issubclass(annotation, Strict):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _kinds(inner)

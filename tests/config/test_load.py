@@ -1,6 +1,7 @@
 """From what a user wrote to a resolved run: names looked up, changes merged, files named in messages."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def test_the_run_is_named_after_its_file_and_models_follow_from_the_genome():
         ({"data": 3}, "data: .*folder.*3"),
         ({"mirror": "https://me:secret@host/a"}, "mirror: .*without a password.*netrc"),
         ({"mirror": "https://host/a?api_key=secret"}, "mirror: .*token"),
-        ({"search": {"training": {"rl": [1]}}}, r"search.training.rl = \[1\]: .*'lr'"),
+        ({"search": {"training": {"rl": [1]}}}, "search.training: unknown key 'rl'.*'lr'"),
         ({"recipes": "nowhere"}, "recipes: .*<suite>/<task>/<model>.yaml.*'nowhere'"),
     ],
 )
@@ -64,6 +65,27 @@ def test_a_mistake_is_named_with_file_key_value_and_the_nearest_right_one(tmp_pa
     with pytest.raises(ConvNovaError, match=f"^{path}: {named}") as caught:
         load_config(path, CATALOGUE)
     assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
+
+
+def test_all_mistakes_of_a_config_are_named_at_once(tmp_path):
+    path = tmp_path / "mine.yaml"
+    wrong = {
+        "models": ["cnn", "convnva"],
+        "sedes": [1],
+        "protocols": ["heldot"],
+        "finetune": {"epochs": 0, "lr": "fast"},
+    }
+    path.write_text(yaml.safe_dump(own_config(**wrong) | {"suites": ["nucleotide_transformr"]}))
+    with pytest.raises(ConvNovaError) as caught:
+        load_config(path, CATALOGUE)
+    expected = [
+        "suites.nucleotide_transformr: unknown.*'nucleotide_transformer'", "models.convnva: unknown.*'convnova'",
+        "finetune.epochs = 0: ", "finetune.lr = 'fast': ", "protocols.0 = 'heldot': .*'heldout'", "sedes = .*'seeds'",
+    ]  # fmt: skip
+    found = re.split(rf"; (?={path})", str(caught.value))
+    assert len(found) == len(expected)
+    for line, right in zip(found, expected, strict=True):
+        assert re.match(f"{path}: {right}", line)
 
 
 def test_of_several_files_the_last_with_the_mistake_is_named(tmp_path):

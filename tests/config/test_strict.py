@@ -24,16 +24,17 @@ class Outer(Strict):
 @pytest.mark.parametrize(
     "content, named",
     [
-        ({"cuont": 3}, "a.b.cuont = 3: .*'count'"),
-        ({"zzz": 3}, "a.b.zzz = 3: .*count, form, inner, parts, perhaps"),
-        ({"rate": 3}, "a.b.rate = 3: .*under `inner`"),
-        ({"old": 3}, "a.b.old = 3: .*now `form`"),
+        ({"count": 1, "cuont": 3}, "a.b.cuont = 3: .*'count'"),
+        ({"count": 1, "zzz": 3}, "a.b.zzz = 3: .*count, form, inner, parts, perhaps"),
+        ({"count": 1, "rate": 3}, "a.b.rate = 3: .*under `inner`"),
+        ({"count": 1, "old": 3}, "a.b.old = 3: .*now `form`"),
         ({"count": 1, "inner": {"rat": 2}}, "a.b.inner.rat = 2: .*'rate'"),
         ({"count": 1, "parts": {"x": {"rate": "fast"}}}, "a.b.parts.x.rate = 'fast': .*number"),
         ({"count": 1, "form": "lomg"}, "a.b.form = 'lomg': .*'long'"),
         ({}, "a.b.count: .*nothing"),
         (None, "a.b.count: .*nothing"),
         ([1], r"a.b = \[1\]: .*dictionary"),
+        ({"cuont": 3, "zzz": 3}, "a.b.count: .*nothing; a.b.cuont = 3: .*'count'.*; a.b.zzz = 3: "),
         ({"form": "x", "perhaps": {"rate": []}}, r"a.b.perhaps.rate = \[\]: .*; a.b.form = 'x'.*; a.b.count: "),
     ],
 )
