@@ -20,6 +20,7 @@ from convnova.files import read_yaml, write_text
 RESOLVED = {"suites", "genome", "models", "search", "recipes"}
 """Keys whose values are looked up before the config is read as a whole."""
 
+
 def load(written: dict[str, Any], files: list[str] | None = None, catalogue: Path | None = None) -> RunConfig:
     """Resolve what a user wrote; a config that `save` wrote is resolved already and comes back as it was.
 
