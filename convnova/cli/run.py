@@ -8,6 +8,8 @@ from pathlib import Path
 
 from convnova.bundle import BUNDLE, bundled
 from convnova.cli.common import command
+from convnova.errors import ConvNovaError
+from convnova.files import read_yaml
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -29,11 +31,19 @@ def run_workflow(options: argparse.Namespace) -> None:
 
 
 def snakemake_words(words: list[str]) -> list[str]:
-    """The words of a user, with the package's own Snakefile, and its profile and config where the folder has none."""
+    """The words of a user, with the package's own Snakefile, and its profile and config where the folder has none.
+
+    Raises:
+        ConvNovaError: a config file that is missing or no YAML, or a result in its place.
+    """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--profile", default="")
     parser.add_argument("--configfile", "--configfiles", nargs="+", default=[])
     asked, name = parser.parse_known_args(words)[0], "config.yaml"
+    for config in asked.configfile:  # Snakemake shows tracebacks, and would read a result that follows as a config
+        if re.match("results/|resources/", config):
+            raise ConvNovaError(f"{config}: expected a config after --configfile; name results before it, or after --")
+        read_yaml(bundled(config))
     profile, configs, added = bundled(asked.profile), asked.configfile, ["--snakefile", str(BUNDLE / "Snakefile")]
     if (profile / name).is_file():
         forms = {asked.profile: str(profile), f"--profile={asked.profile}": f"--profile={profile}"}

@@ -7,6 +7,7 @@ import pytest
 from convnova.bundle import BUNDLE
 from convnova.cli.main import main, parser
 from convnova.cli.run import snakemake_words
+from convnova.errors import ConvNovaError
 
 SNAKEFILE = ["--snakefile", str(BUNDLE / "Snakefile")]
 CONFIG, PROFILE = str(BUNDLE / "config/paper.yaml"), str(BUNDLE / "slurm")
@@ -26,6 +27,8 @@ CONFIG, PROFILE = str(BUNDLE / "config/paper.yaml"), str(BUNDLE / "slurm")
 )  # fmt: skip
 def test_the_words_of_a_user_stay_and_what_the_folder_lacks_is_the_packages(tmp_path, monkeypatch, words, expected):
     monkeypatch.chdir(tmp_path)
+    for name in ("mine.yaml", "my.yaml"):
+        Path(name).write_text("run: mine\n")
     options = parser().parse_args(["run", *words.split()])
     assert options.words == words.split() and snakemake_words(options.words) == expected
 
@@ -38,6 +41,21 @@ def test_a_profile_or_config_of_the_folder_comes_first(tmp_path, monkeypatch):
     Path("config").mkdir()
     Path("config/paper.yaml").touch()
     assert snakemake_words(["--profile", "slurm"]) == ["--profile", "slurm", *SNAKEFILE]
+
+
+@pytest.mark.parametrize(
+    "words, named",
+    [
+        (["missing.yaml"], "^missing.yaml: .*found nothing"), (["bad.yaml"], r"^bad.yaml: .*line 1, column \d"),
+        (["good.yaml", "results/x/metrics.json"], "^results/x/metrics.json: .*after --$"),
+    ],
+)  # fmt: skip
+def test_a_config_that_snakemake_would_stumble_over_is_a_line(tmp_path, monkeypatch, words, named):
+    monkeypatch.chdir(tmp_path)
+    Path("bad.yaml").write_text("run: [a\n")
+    Path("good.yaml").write_text("run: a\n")
+    with pytest.raises(ConvNovaError, match=named):
+        snakemake_words(["--configfile", *words, "--cores", "1"])
 
 
 def test_its_help_is_its_own(capsys):
