@@ -18,7 +18,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add them to the command line."""
     text = "check a config; print or write it with every default"
     config = command(commands, "config", run_config, text)
-    config.add_argument("file", type=Path, help="config file (YAML)")
+    config.add_argument("file", type=Path, nargs="?", help="config file (YAML)")
+    config.add_argument("--schema", action="store_true", help="print a JSON Schema of what a config may say instead")
     config.add_argument("--catalogue", type=Path, metavar="DIR", help="default: config here, or the package's")
     config.add_argument("--out", type=Path, metavar="FILE", help="write here; default: print")
 
@@ -88,9 +89,15 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def run_config(options: argparse.Namespace) -> None:
     """`convnova config`"""
+    from convnova.config.editor_schema import editor_schema
     from convnova.config.load import as_yaml, load_config, save
     from convnova.runs.validate import validate
 
+    if options.schema:
+        print(editor_schema(), end="")
+        return
+    if options.file is None:
+        raise ConvNovaError("expected a config file, found none; name one, or ask for --schema")
     config = load_config(options.file, options.catalogue)
     validate(config, [str(options.file)])
     if options.out:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from convnova.config.hyperparameters import Origin, Pretraining, Training
@@ -25,7 +25,7 @@ def _is_name(text: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_is_name)]
-AsText = Annotated[str, BeforeValidator(str)]
+AsText = Annotated[str, BeforeValidator(str), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Protocol = Literal["heldout", "cv", "released"]
 Metric = Literal["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"]
 METRIC_TITLES = {"mcc": "MCC", "f1_macro": "F1 (macro)", "f1_binary": "F1 (class 1)", "accuracy": "accuracy"}

@@ -1,5 +1,6 @@
 """A config for a user's own files: what is in them, and what follows for the run."""
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from convnova.bundle import bundled
 from convnova.config.load import load
 from convnova.config.schema import FORMATS_WITH_COLUMNS, INTERVAL_FORMATS, Format, Task
 from convnova.data.readers import READERS, csv, parquet
@@ -81,11 +83,13 @@ def write_new_config(
     task = {split: str(path) for split, path in paths.items()} | columns | {"metric": "mcc", "max_length": chosen}
     suites = {name: {"format": formats["train"], "tasks": {name: task}}}
     content = {"run": name, "models": MODELS, "protocols": ["heldout"], "seeds": [1, 2, 3], "suites": suites}
-    load(content, [], Path("config"))
+    load(content)
+    schema = os.path.relpath(bundled("config/schema.json"), out.parent)
     comments = [f"# {line}" for line in what_was_found(splits, chosen, columns)]
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    write_text(out, "\n".join([*comments, text]))
-    for line in [*comments, f"{out}: written; next: convnova run --cores 2 --configfile {out}"]:
+    write_text(out, "\n".join([f"# yaml-language-server: $schema={schema}", *comments, text]))
+    plan, run = f"convnova plan --config {out}", f"convnova run --cores 2 --configfile {out}"
+    for line in [*comments, f"{out}: written; how long it takes: {plan}; next: {run}"]:
         log(line.removeprefix("# "))
 
 

@@ -1,8 +1,10 @@
 """`convnova init`: a config for a user's own files."""
 
 import gzip
+import json
 from pathlib import Path
 
+import jsonschema
 import pandas as pd
 import pytest
 import yaml
@@ -31,6 +33,8 @@ def new_config(folder, train="train.csv", test="test.csv", valid=None, name="min
 
 def test_the_config_says_what_was_found_and_can_be_run(folder):
     text = new_config(folder)
+    schema = text.splitlines()[0].removeprefix("# yaml-language-server: $schema=")
+    jsonschema.validate(yaml.safe_load(text), json.loads((folder / schema).read_text()))
     assert "4 sequences of 4 to 8 bases; no: 2, yes: 2" in text
     assert "2 letters" in text and "1 of 2 test sequences" in text and "tenth of train" in text
     task = load_config(folder / "mine.yaml").suites["mine"].tasks["mine"]
