@@ -43,6 +43,8 @@ PROTOCOLS = {
     "cv": "cv\nepoch chosen on a fold of train",
     "released": "released\nepoch chosen on test",
 }
+RIVAL = "0.35"
+"""The grey of a published value that no model of ours has as its own."""
 SIMULATED = "Simulated genome: not comparable with published numbers"
 GREY, SHADE, WARNING = "#5a5a5a", "#f1f3f5", "#9c2f00"
 HAIRLINE = {"color": "#dddddd", "linewidth": 0.5}
@@ -205,11 +207,12 @@ def _draw_panel(axes: Axes, scores: pd.DataFrame, config: RunConfig, suite: str,
         axes.scatter(runs["score"], where, s=9, **style, alpha=0.55, linewidths=0, zorder=3)
         means = runs["score"].groupby(where).mean()
         axes.scatter(means, means.index, s=45, color=style["color"], marker="|", linewidths=1.4, zorder=4)
-        values = {row: reference_of(references, suite, row.label, spec.published) for row in rows}
-        diamonds = [(value.mean, heights[row.task, row.label]) for row, value in values.items() if value]
-        if diamonds:
-            edge = {"facecolors": "none", "edgecolors": style["color"], "linewidths": 0.9}
-            axes.scatter(*zip(*diamonds, strict=True), s=22, marker="D", **edge)
+        for index, row in enumerate(rows):
+            if value := reference_of(references, suite, row.label, spec.published):
+                is_own = value.model == spec.published  # else another model's, the same for all of ours
+                place, colour = (heights[row.task, row.label], style["color"]) if is_own else (index, RIVAL)
+                edge = {"facecolors": "none", "edgecolors": colour, "linewidths": 0.9}
+                axes.scatter(value.mean, place, s=22, marker="D", **edge)
 
 
 def write_pretraining(logs: Mapping[str, Path], simulated: bool, out: Path) -> list[Path]:
