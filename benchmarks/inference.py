@@ -148,7 +148,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
-    parser.add_argument("--rounds", type=int, default=5, help="of starts and of embedding")
+    parser.add_argument("--rounds", type=int, default=5, help="of embedding")
+    parser.add_argument("--starts", type=int, default=3)
     parser.add_argument("--windows", type=int, default=500, help="embedded before and after variants")
     parser.add_argument("--variants", type=int, nargs="*", default=[2000, 4000])
     parser.add_argument("--strands", choices=("forward", "both"), default="forward")
@@ -161,7 +162,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder, results = Path(name), {"threads": asked.threads, "precision": asked.precision, "strands": asked.strands}
         save_models(folder)
-        results["start"] = measure_start(folder, asked.rounds)
+        results["start"] = measure_start(folder, asked.starts)
         print(results["start"], flush=True)
         results["embedding"] = measure_embedding(folder, asked.precision, asked.rounds)
         print(*results["embedding"], sep="\n", flush=True)

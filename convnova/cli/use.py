@@ -23,7 +23,7 @@ TABLES, PICTURES, VCFS = (".parquet", ".csv", ".tsv"), (".png", ".svg", ".pdf"),
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add them to the command line."""
-    embed = _command(commands, "embed", run_embed, "write what a model makes of sequences, before its last layer")
+    embed = _command(commands, "embed", run_embed, "write embeddings of sequences: what the last layer reads")
     embed.add_argument("--per-base", action="store_true", help="a row a base in place of a row a sequence")
 
     predict = _command(commands, "predict", run_predict, "predict classes or labels of sequences by a fine-tuned model")
