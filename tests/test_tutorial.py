@@ -14,7 +14,7 @@ CHECKS = """
 assert importance[inside].mean() > 0.02 > 5 * importance[~inside].mean(), "the planted motifs are what is read"
 assert means[0] < 0.2 and means[-1] > 0.8 and np.corrcoef(counts, means)[0, 1] > 0.8
 assert score[inside].mean() < score[~inside].mean() - 0.05
-assert np.sign(left[classes == "0", 0].mean()) != np.sign(left[classes == "1", 0].mean())
+assert np.sign(vectors[classes == "0", 0].mean()) != np.sign(vectors[classes == "1", 0].mean())
 assert (predictions[model.outputs].idxmax(axis=1) == classes).mean() > 0.9
 assert np.abs(stored - predictions[model.outputs]).max().max() < 1e-6
 """

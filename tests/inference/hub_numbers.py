@@ -31,7 +31,11 @@ def outputs(folder: Path, letters: list[str]) -> dict[str, np.ndarray]:
         "mask": {**right, "input_ids": right["input_ids"].masked_fill(right["attention_mask"] == 0, 0)},
         "left": tokenizer(letters, padding=True, return_tensors="pt"),
     }
-    results = {"length": np.array(float(tokenizer.model_max_length)), "mask": np.array(tokenizer.mask_token_id or -1)}
+    results = {
+        "dilations": np.array(config.dilations),
+        "length": np.array(float(tokenizer.model_max_length)),
+        "mask": np.array(tokenizer.mask_token_id or -1),
+    }
     with torch.no_grad():
         for form, batch in forms.items():
             results |= {f"{form}/{name}": tensor.numpy() for name, tensor in base(**batch).items()}

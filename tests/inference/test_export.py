@@ -38,7 +38,7 @@ PRETRAINED = {
     "one_branch": {"second_branch": "none"},
     "gate_sum": {"gate": "sum"},
     "gate_none": {"gate": "none", "second_branch": "none"},
-    "wide_reach": {"width": 5, "blocks": 8, "dilation_base": 4},
+    "wide_reach": {"width": 5, "blocks": 10},
 }
 FINETUNED = {
     "classes": {},
@@ -179,7 +179,11 @@ def test_transformers_gives_the_same_numbers_on_batches_with_padding(models, num
 
 
 @pytest.mark.slow
-def test_the_tokenizer_cuts_and_masks_as_the_training_did(numbers):
+def test_tokenizer_and_dilations_are_those_of_the_training(models, numbers):
+    for name, model in models.items():
+        ours = getattr(model.network.module, "backbone", model.network.module).config.dilations
+        assert numbers[f"{name}/dilations"].tolist() == ours
+    assert max(numbers["wide_reach/dilations"]) == 1024
     assert numbers["released/length"] == 60 and numbers["classes/length"] > 1e9
     assert numbers["plain/mask"] == 4 and numbers["classes/mask"] == -1
 

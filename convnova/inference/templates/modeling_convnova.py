@@ -62,7 +62,7 @@ class ConvNovaConfig(PretrainedConfig):
         self.width, self.kernel, self.blocks, self.dilation_base = width, kernel, blocks, dilation_base
         self.stacks, self.tail_expansion, self.ffn, self.final_conv = stacks, tail_expansion, ffn, final_conv
         self.second_branch, self.gate, self.dropout = second_branch, gate, dropout
-        self.pooling, self.head, self.vocab_size = pooling, head, LETTERS
+        self.pooling, self.head, self.vocab_size = pooling, head, PAD + 1
         self.padding_is_read, self.pad_to, self.pad_left = padding_is_read, pad_to, pad_left
         super().__init__(pad_token_id=pad_token_id, **others)
 
