@@ -1,6 +1,7 @@
 """The commands on data: configs, sources, tokens of genomes and tasks, labels, training rows, audits."""
 
 import argparse
+import json
 import os
 import re
 from pathlib import Path
@@ -43,6 +44,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     sources = command(commands, "sources", run_sources, text)
     sources.add_argument("--registry", type=Path, default=bundled("config/sources.yaml"), metavar="FILE")
     sources.add_argument("--raw", type=Path, default=Path("resources/raw"), metavar="DIR", help="fetched files")
+    sources.add_argument("--json", action="store_true", help="every file as JSON")
 
     fetch = command_of_run(commands, "fetch", run_fetch, "fetch one file of a source, resumed and checked")
     fetch.add_argument("--source", required=True, help="a name in sources.yaml")
@@ -108,13 +110,23 @@ def run_config(options: argparse.Namespace) -> None:
 
 def run_sources(options: argparse.Namespace) -> None:
     """`convnova sources`"""
+    from tabulate import tabulate
+
     from convnova.config.data_sources import load_sources
 
-    print("source", "file", "size", "licence", "url", "present", sep="\t")
-    for name, source in load_sources(options.registry).items():
-        for file, content in source.files.items():
-            present = (options.raw / name / file).is_file()
-            print(name, file, content.size or "", source.licence, source.urls(file)[0], present, sep="\t")
+    rows = [
+        {
+            "source": name,
+            "file": file,
+            "size": content.size,
+            "licence": source.licence,
+            "url": source.urls(file)[0],
+            "present": (options.raw / name / file).is_file(),
+        }
+        for name, source in load_sources(options.registry).items()
+        for file, content in source.files.items()
+    ]
+    print(json.dumps(rows, indent=2) if options.json else tabulate(rows, "keys", tablefmt="plain"))
 
 
 def run_fetch(config: "RunConfig", options: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """The commands that read a run: its tables, figures, report, recipes, status, and where its numbers come from."""
 
 import argparse
+import json
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     recipes = command_of_run(commands, "recipes", run_recipes, text)
     recipes.add_argument("--task", metavar="SUITE/TASK", help="this one alone")
     recipes.add_argument("--model", metavar="MODEL", help="this one alone")
+    recipes.add_argument("--json", action="store_true", help="value and source of each as JSON")
     recipes.add_argument("--out", type=Path, metavar="DIR", help="write a recipe a task and model here instead")
 
     explain = command(commands, "explain", run_explain, "where a number comes from: settings, code, data, commands")
@@ -80,10 +82,11 @@ def run_figures(config: "RunConfig", options: argparse.Namespace) -> None:
 def run_recipes(config: "RunConfig", options: argparse.Namespace) -> None:
     """`convnova recipes`"""
     from convnova.log import log
-    from convnova.reporting.hyperparameter_table import as_text, write_recipes
+    from convnova.reporting.hyperparameter_table import as_text, hyperparameters, write_recipes
 
     if options.out is None:
-        print(as_text(config, options.task, options.model))
+        found = hyperparameters(config, options.task, options.model)
+        print(json.dumps(found, indent=2) if options.json else as_text(found))
     else:
         log(f"{options.out}: {len(write_recipes(config, options.out, options.task, options.model))} recipes")
 

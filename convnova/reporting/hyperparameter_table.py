@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tabulate import tabulate
 
 from convnova.config.hyperparameters import OUR_DEFAULT, Pretraining
 from convnova.config.run import Job, RunConfig
@@ -20,26 +21,40 @@ Sourced = dict[str, tuple[Any, str]]
 """Hyperparameter to its value and the source of that."""
 
 
-def as_text(config: RunConfig, task: str | None = None, model: str | None = None) -> str:
-    """A paragraph a task and model: each hyperparameter with its value and its source, tab-separated.
+def hyperparameters(config: RunConfig, task: str | None = None, model: str | None = None) -> dict[str, Sourced]:
+    """Every hyperparameter of each task and model, and under `grid` the table of everything that was tried.
 
     Args:
         config: the run.
         task: `suite/task`, for this one alone.
         model: for this one alone.
 
+    Returns:
+        `suite/task model` to its hyperparameters.
+
     Raises:
         ConvNovaError: the run has no such task or model.
     """
-    paragraphs = []
+    found = {}
     for job in _jobs(config, task, model):
         place = f"{job.suite}/{job.task}"
-        lines = [f"{key}\t{value}\t{source}" for key, (value, source) in _all(config, job).items()]
         recipe = config.recipes.get(f"{place}/{job.model}")
-        if recipe and recipe.grid:
-            lines.append(f"grid\t{recipe.grid}\tall that was tried")
-        paragraphs.append("\n".join([f"{place} {job.model}", *lines]))
-    return "\n\n".join(paragraphs)
+        grid = {"grid": (recipe.grid, "all that was tried")} if recipe and recipe.grid else {}
+        found[f"{place} {job.model}"] = _all(config, job) | grid
+    return found
+
+
+def as_text(found: dict[str, Sourced]) -> str:
+    """A table for each task and model."""
+    head = ("hyperparameter", "value", "source")
+    tables = {
+        place: tabulate(
+            [(key, str(value), source) for key, (value, source) in sourced.items()],
+            head, tablefmt="plain", disable_numparse=True,
+        )
+        for place, sourced in found.items()
+    }  # fmt: skip
+    return "\n\n".join(f"{place}\n{table}" for place, table in tables.items())
 
 
 def write_recipes(config: RunConfig, out: Path, task: str | None = None, model: str | None = None) -> list[Path]:

@@ -168,11 +168,13 @@ def test_sources_says_what_would_be_fetched_and_what_is_there(tmp_path, capsys):
     (tmp_path / "s" / "x").mkdir(parents=True)
     (tmp_path / "s" / "x" / "a.gz").write_bytes(b"12345")
     assert main(["sources", "--registry", str(tmp_path / "sources.yaml"), "--raw", str(tmp_path)]) == 0
-    assert [line.split("\t") for line in capsys.readouterr().out.splitlines()] == [
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["source", "file", "size", "licence", "url", "present"],
         ["s", "x/a.gz", "5", "L", url, "True"],
-        ["s", "b.gz", "", "L", url, "False"],
+        ["s", "b.gz", "L", url, "False"],
     ]
+    assert main(["sources", "--registry", str(tmp_path / "sources.yaml"), "--raw", str(tmp_path), "--json"]) == 0
+    assert [(row["size"], row["present"]) for row in json.loads(capsys.readouterr().out)] == [(5, True), (None, False)]
 
 
 @pytest.mark.parametrize(
@@ -281,4 +283,4 @@ def test_results_are_printed(small, capsys):
     assert convnova("explain", f"{JOB.folder('small')}/metrics.json") == 0
     assert capsys.readouterr().out.startswith(f"{JOB.folder('small')}/metrics.json\nSimulated genome: ")
     assert convnova("recipes", "--config", CONFIG, "--model", "cnn") == 0
-    assert "\nweight_decay\t" in capsys.readouterr().out
+    assert "\nweight_decay " in capsys.readouterr().out

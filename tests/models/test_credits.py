@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from convnova.config.load import load
-from convnova.reporting.hyperparameter_table import as_text
+from convnova.reporting.hyperparameter_table import hyperparameters
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 
@@ -103,10 +103,9 @@ def rows() -> list[tuple[str, str, str, str, str, str]]:
         content = yaml.safe_load((CATALOGUE / file).read_text())
         models = content["models"] if isinstance(content["models"], dict) else {}
         config = load({**content, "models": dict.fromkeys(names) | models, "suites": suites}, [], CATALOGUE)
-        for paragraph in as_text(config).split("\n\n"):
-            head, *lines = paragraph.splitlines()
+        for head, sourced in hyperparameters(config).items():
             place, model = head.split(" ")
-            found += [(*place.split("/"), model, *line.split("\t")) for line in lines]
+            found += [(*place.split("/"), model, key, str(value), source) for key, (value, source) in sourced.items()]
     return found
 
 

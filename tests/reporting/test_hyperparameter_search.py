@@ -14,7 +14,7 @@ from convnova.config.load import load, load_config, save
 from convnova.config.run import Job
 from convnova.errors import ConvNovaError
 from convnova.reporting.hyperparameter_search import grid, winners
-from convnova.reporting.hyperparameter_table import as_text
+from convnova.reporting.hyperparameter_table import hyperparameters
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 TASK = {"train": "a.csv", "test": "b.csv"}
@@ -83,7 +83,7 @@ def test_the_command_keeps_the_whole_grid_and_its_recipes_are_read_by_another_ru
     assert training.changed({"source": None}) == config.training(as_searched).changed({"source": None})
     assert training.epochs == 3 and training.source["lr"] == "our search"
     assert later.settings(job.model, "marks", "one") == config.settings(as_searched.model, "marks", "one")
-    assert "grid\tresults/mine/tables/search.tsv\t" in as_text(later)
+    assert hyperparameters(later)["marks/one convnova_scratch"]["grid"][0] == "results/mine/tables/search.tsv"
     bare = load({**CONFIG, "search": None}, [], CATALOGUE)
     assert later.job_fingerprint(job) != bare.job_fingerprint(job) and bare.training(job).lr == 0.5
 

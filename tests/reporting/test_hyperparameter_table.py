@@ -1,5 +1,6 @@
 """Recipes: every hyperparameter has a source, and a wrong recipe is refused."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,21 +10,22 @@ from convnova.cli.main import main
 from convnova.config.load import load
 from convnova.config.run import Job
 from convnova.errors import ConvNovaError
-from convnova.reporting.hyperparameter_table import as_text
+from convnova.reporting.hyperparameter_table import as_text, hyperparameters
 from convnova.runs.validate import validate
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 
 
-def lines_of(text: str) -> dict[str, list[str]]:
-    """Hyperparameter to its value and source, of a printed paragraph."""
-    return {line.split("\t")[0]: line.split("\t")[1:] for line in text.splitlines() if "\t" in line}
+def lines_of(found: dict[str, dict]) -> dict[str, list[str]]:
+    """Hyperparameter to its value, as text, and source, of one task and model."""
+    ((_, sourced),) = found.items()
+    return {key: [str(value), source] for key, (value, source) in sourced.items()}
 
 
 def test_every_value_of_the_papers_run_has_a_source(capsys):
     arguments = ["recipes", "--config", str(CATALOGUE / "paper.yaml"), "--task", "nucleotide_transformer/H3"]
-    assert main([*arguments, "--model", "legnet"]) == 0
-    assert lines_of(capsys.readouterr().out).items() >= {
+    assert main([*arguments, "--model", "legnet", "--json"]) == 0
+    assert lines_of(json.loads(capsys.readouterr().out)).items() >= {
         "lr": ["0.0006", "released code"], "weight_decay": ["1e-05", "released code"],
         "batch_size": ["256", "released code"], "settings.kernel": ["7", "Penzar et al. 2023"],
         "epochs": ["20", "released code of ConvNova"], "patience": ["None", "our default"],
@@ -34,13 +36,20 @@ def test_every_value_of_the_papers_run_has_a_source(capsys):
     content["models"] |= yaml.safe_load((CATALOGUE / "pretrained_by_others.yaml").read_text())["models"]
     content["models"] |= dict.fromkeys(path.stem for path in (CATALOGUE / "models").glob("*.yaml"))
     config = load(content, [], CATALOGUE)
-    lines = as_text(config).splitlines()
-    tasks = sum(len(suite.tasks) for suite in config.suites.values())
-    assert sum(line.startswith("weight_decay\t") for line in lines) == tasks * len(config.models)
-    for line in lines:
-        assert line.count("\t") in (0, 2), line
-        source = line.split("\t")[-1]
+    found = hyperparameters(config)
+    assert len(found) == sum(len(suite.tasks) for suite in config.suites.values()) * len(config.models)
+    assert all("weight_decay" in sourced for sourced in found.values())
+    for source in {source for sourced in found.values() for _, source in sourced.values()}:
         assert source != "default" and not source.startswith(("models.", "suites.", "finetune", "convnova/", "recipe"))
+
+
+def test_the_text_is_a_table_with_a_head_a_task_and_model():
+    text = as_text({"s/t a": {"lr": (0.1, "paper"), "clip": (None, "our default")}, "s/t b": {"lr": (1, "x y")}})
+    assert text.splitlines() == [
+        "s/t a", "hyperparameter    value    source", "lr                0.1      paper",
+        "clip              None     our default",
+        "", "s/t b", "hyperparameter    value    source", "lr                1        x y",
+    ]  # fmt: skip
 
 
 def test_pretraining_the_use_of_a_model_and_what_its_file_leaves_out_have_sources_too():
@@ -56,7 +65,7 @@ def test_pretraining_the_use_of_a_model_and_what_its_file_leaves_out_have_source
         "suites": {"nucleotide_transformer": ["H3"]},
     }
     config = load(content, [], CATALOGUE)
-    sourced = {model: lines_of(as_text(config, model=model)) for model in content["models"]}
+    sourced = {model: lines_of(hyperparameters(config, model=model)) for model in content["models"]}
     bend = "Marin et al. 2024 (BEND)"
     for key, line in {
         "pretrain.epochs": ["400", "paper"], "pretrain.lr": ["0.002", "pretrain"], "frozen": ["True", bend],
@@ -123,8 +132,8 @@ def test_what_the_run_changes_in_a_model_of_the_catalogue_is_not_credited_to_its
             ("caduceus_ph", "strands", ["both", "Schiff et al. 2024"]),
             ("caduceus_ph", "settings.layers", ["Schiff et al. 2024"]),
         ):  # fmt: skip
-            assert lines_of(as_text(config, task, model))[key][-len(line) :] == line
-    weight_decay = lines_of(as_text(config, "nucleotide_transformer/H3", "legnet"))["weight_decay"]
+            assert lines_of(hyperparameters(config, task, model))[key][-len(line) :] == line
+    weight_decay = lines_of(hyperparameters(config, "nucleotide_transformer/H3", "legnet"))["weight_decay"]
     assert weight_decay == ["1e-05", "released code"]
 
 
