@@ -119,9 +119,9 @@ def run_sources(options: argparse.Namespace) -> None:
             "source": name,
             "file": file,
             "size": content.size,
-            "licence": source.licence,
-            "url": source.urls(file)[0],
             "present": (options.raw / name / file).is_file(),
+            "url": source.urls(file)[0],
+            "licence": source.licence,
         }
         for name, source in load_sources(options.registry).items()
         for file, content in source.files.items()

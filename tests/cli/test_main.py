@@ -169,9 +169,9 @@ def test_sources_says_what_would_be_fetched_and_what_is_there(tmp_path, capsys):
     (tmp_path / "s" / "x" / "a.gz").write_bytes(b"12345")
     assert main(["sources", "--registry", str(tmp_path / "sources.yaml"), "--raw", str(tmp_path)]) == 0
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
-        ["source", "file", "size", "licence", "url", "present"],
-        ["s", "x/a.gz", "5", "L", url, "True"],
-        ["s", "b.gz", "L", url, "False"],
+        ["source", "file", "size", "present", "url", "licence"],
+        ["s", "x/a.gz", "5", "True", url, "L"],
+        ["s", "b.gz", "False", url, "L"],
     ]
     assert main(["sources", "--registry", str(tmp_path / "sources.yaml"), "--raw", str(tmp_path), "--json"]) == 0
     assert [(row["size"], row["present"]) for row in json.loads(capsys.readouterr().out)] == [(5, True), (None, False)]

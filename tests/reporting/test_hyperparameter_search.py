@@ -102,7 +102,8 @@ def test_a_candidate_without_all_seeds_does_not_win_and_a_task_without_any_is_an
 
 
 @pytest.mark.parametrize(
-    "values, named", [({"rl": [1]}, "rl .*'lr'"), ({"lr": []}, "lr.* at least 1"), ({"lr": [-1.0]}, "lr = -1.0")]
+    "values, named",
+    [({"rl": [1]}, " unknown key 'rl'.*'lr'"), ({"lr": []}, "lr.* at least 1"), ({"lr": [-1.0]}, "lr = -1.0")],
 )
 def test_a_wrong_grid_is_refused(values, named):
     with pytest.raises(ConvNovaError, match=f"search.training.{named}"):
