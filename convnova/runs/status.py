@@ -20,6 +20,7 @@ from tqdm import tqdm
 from convnova.config.load import load_config
 from convnova.config.run import RunConfig
 from convnova.errors import ConvNovaError, nearest
+from convnova.files import read_sealed
 from convnova.log import log
 from convnova.runs.outputs import kept_weights
 
@@ -105,9 +106,9 @@ def state_of(result: Path, log_file: Path, fingerprint: str, complete: bool = Tr
     """
     if result.is_file() and complete:
         try:
-            used = json.loads(result.read_text(encoding="utf-8"))["provenance"]["settings"]
-        except (ValueError, KeyError, TypeError) as error:
-            return "failed", f"not a result of this version ({type(error).__name__}: {error})"
+            used = read_sealed(result)["provenance"]["settings"]
+        except (ConvNovaError, KeyError, TypeError) as error:
+            return "failed", f"not a result of this version, or changed since ({type(error).__name__}: {error})"
         return ("done", "") if used == fingerprint else ("stale", f"made with other settings (hash {used})")
     if line := last_error(log_file):
         return ("interrupted" if any(word in line for word in STOPPED) else "failed"), line

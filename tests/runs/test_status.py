@@ -114,8 +114,9 @@ def test_results_of_other_settings_are_stale(small):
     assert lines[1].split() == ["suite", "model", "done", "stale"] and lines[3].split()[-1] == "4"
 
 
-def test_a_damaged_result_and_weights_half_written_are_not_done(small):
-    (FOLDER / "metrics.json").write_text('{"mcc": ')
+@pytest.mark.parametrize("content", ['{"mcc": ', '{"mcc": 0.9, "provenance": {"settings": "a"}}', "[" * 100_000])
+def test_a_damaged_result_and_weights_half_written_are_not_done(small, content):
+    (FOLDER / "metrics.json").write_text(content)
     Path(WEIGHTS).unlink()
     found = states()
     assert found[NAME][0] == "failed" and "not a result of this version" in found[NAME][1]
