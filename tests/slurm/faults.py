@@ -166,7 +166,11 @@ def node_daemon_killed(run: Run) -> None:
 def controller_away(run: Run, number: int = signal.SIGTERM) -> None:
     run.job("pretrain")
     run.slurm.stop_controller(number)
-    time.sleep(30)
+    end = time.monotonic() + SECONDS
+    while "slurm: the controller does not answer" not in (run.folder / "main.log").read_text():
+        assert run.main.poll() is None and time.monotonic() < end, "nothing said"
+        time.sleep(0.2)
+    time.sleep(10)
     run.slurm.start_controller()
     run.end()
     said = [line for line in (run.folder / "main.log").read_text().splitlines() if "slurm: the controller" in line]
