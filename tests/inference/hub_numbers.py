@@ -19,7 +19,8 @@ torch.set_num_threads(1)
 def outputs(folder: Path, letters: list[str]) -> dict[str, np.ndarray]:
     """The outputs of the folder's own class and of `AutoModel`."""
     config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
-    tokenizer, known = AutoTokenizer.from_pretrained(folder), {"trust_remote_code": True}
+    known = {"trust_remote_code": True}
+    tokenizer = AutoTokenizer.from_pretrained(folder, **known)
     own = getattr(transformers, [name for name in config.auto_map if config.architectures[0][8:] in name][0])
     model, base = own.from_pretrained(folder, **known).eval(), AutoModel.from_pretrained(folder, **known).eval()
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
@@ -71,7 +72,7 @@ if __name__ == "__main__":
     found = {folder.name: outputs(folder, letters) for folder in sorted(Path(folders).iterdir())}
     arrays = {f"{folder}/{name}": array for folder, part in found.items() for name, array in part.items()}
     try:
-        AutoTokenizer.from_pretrained(next(Path(folders).iterdir()))("ACLGT")
+        AutoTokenizer.from_pretrained(next(Path(folders).iterdir()), trust_remote_code=True)("ACLGT")
         raise SystemExit("a protein was read")
     except Exception as error:
         assert "WordLevel" in str(error), error
