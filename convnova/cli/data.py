@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add them to the command line."""
+    _add_those_before_a_run(commands)
+    _add_steps(commands)
+
+
+def _add_those_before_a_run(commands: argparse._SubParsersAction) -> None:
     text = "check a config; print or write it with every default"
     config = command(commands, "config", run_config, text)
     config.add_argument("file", type=Path, nargs="?", help="config file (YAML)")
@@ -46,6 +51,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     sources.add_argument("--raw", type=Path, default=Path("resources/raw"), metavar="DIR", help="fetched files")
     sources.add_argument("--json", action="store_true", help="every file as JSON")
 
+
+def _add_steps(commands: argparse._SubParsersAction) -> None:
     fetch = command_of_run(commands, "fetch", run_fetch, "fetch one file of a source, resumed and checked")
     fetch.add_argument("--source", required=True, help="a name in sources.yaml")
     fetch.add_argument("--file", required=True, help="one of the source's files")
