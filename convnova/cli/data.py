@@ -15,12 +15,6 @@ if TYPE_CHECKING:
     from convnova.config.run import RunConfig
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
-    """Add them to the command line."""
-    _add_those_before_a_run(commands)
-    _add_steps(commands)
-
-
 def _add_those_before_a_run(commands: argparse._SubParsersAction) -> None:
     text = "check a config; print or write it with every default"
     config = command(commands, "config", run_config, text)
@@ -52,7 +46,10 @@ def _add_those_before_a_run(commands: argparse._SubParsersAction) -> None:
     sources.add_argument("--json", action="store_true", help="every file as JSON")
 
 
-def _add_steps(commands: argparse._SubParsersAction) -> None:
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Add them to the command line."""
+    _add_those_before_a_run(commands)
+
     fetch = command_of_run(commands, "fetch", run_fetch, "fetch one file of a source, resumed and checked")
     fetch.add_argument("--source", required=True, help="a name in sources.yaml")
     fetch.add_argument("--file", required=True, help="one of the source's files")
