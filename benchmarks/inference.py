@@ -152,6 +152,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=3)
     parser.add_argument("--windows", type=int, default=500, help="embedded before and after variants")
     parser.add_argument("--variants", type=int, nargs="*", default=[2000, 4000])
+    parser.add_argument("--models", nargs="*", choices=("masked", "tuned"), default=["masked", "tuned"])
     parser.add_argument("--strands", choices=("forward", "both"), default="forward")
     parser.add_argument("--megabases", type=int, default=300)
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -170,7 +171,7 @@ def main() -> None:
         results["variants"], new = [], multiprocessing.get_context("spawn")
         for count in asked.variants:
             make_variants(folder / "genome.fa", folder / f"{count}.vcf", count)
-            for model in ("masked", "tuned"):
+            for model in asked.models:
                 answers = new.Queue()
                 process = new.Process(target=measure_variants, args=(asked, folder, model, count, answers))
                 process.start()

@@ -40,8 +40,9 @@ def verdict(results: pd.DataFrame, scores: pd.DataFrame, sentences: Sequence[str
         first = f"{of_one['title'].iloc[0]} scores {of_one['mean'].mean():.3f} on average over {_count(tasks, 'task')}."
     else:
         return ["No score is in yet."]
-    if not config.simulated and (beside := compared_with_published(of_one)):
-        return [first, f"{beside[0].upper()}{beside[1:]}."]
+    of_best = of_one[of_one["title"] == wins.index[0]] if len(wins) else of_one
+    if not config.simulated and (beside := compared_with_published(of_best)):
+        return [first, f"Of its {beside.removeprefix('of ')}."]
     compared = _most_compared(scores, config)
     return [first, *(map(over_tasks_briefly, compared[:1]) if tasks > 1 else sentences[:1])]
 

@@ -26,13 +26,12 @@ def test_the_best_model_is_the_one_with_most_tasks_and_protocol_and_pair_are_nam
 def test_of_real_scores_the_second_sentence_counts_the_published_ones(scores, published):
     config = changed(CONFIG, protocols=["released"])
     of_protocol = scores[scores["protocol"] == "released"]
-    labels = [
-        verdict.label for table in suite_tables(of_protocol, published, config) for verdict in table.data["verdict"]
-    ]
-    counts = [labels.count(label) for label in ("agrees", "above", "below")]
-    (second,) = said(of_protocol, published, config)[1:]
-    start = f"Of {sum(counts)} cells beside published ones {counts[0]} agree, {counts[1]} above, {counts[2]} below, "
-    assert sum(counts) and second.startswith(start)
+    first, second = said(of_protocol, published, config)
+    results = pd.concat([table.data for table in suite_tables(of_protocol, published, config)])
+    labels = [verdict.label for verdict in results.loc[results["title"] == first.split(" has ")[0], "verdict"]]
+    agree, above, below = (labels.count(label) for label in ("agrees", "above", "below"))
+    start = f"Of its {agree + above + below} cells beside published ones {agree} agree, {above} above, {below} below, "
+    assert agree + above + below and second.startswith(start)
 
 
 def test_over_one_task_models_are_compared_by_test_rows_and_one_model_has_a_mean(scores, published):
