@@ -155,7 +155,7 @@ class Network:
         Returns:
             float32 (n, outputs).
         """
-        data, results = sequences_of(sequences), {}
+        data, results = sequences_of(sequences), None
         with self.running(self.module):
             for rows in self.batches(data):
                 tokens = collate(data, rows, self.padding).tokens
@@ -168,8 +168,10 @@ class Network:
                     logits = logits[
                         range(len(rows)), [start + at[row] for start, row in zip(starts, rows, strict=True)]
                     ]
-                results |= zip(rows.tolist(), logits.cpu().numpy(), strict=True)
-        return np.stack([results[row] for row in range(len(sequences))])
+                if results is None:  # in one piece: what is kept of each batch would leave holes in memory
+                    results = np.empty((len(sequences), logits.shape[-1]), np.float32)
+                results[rows] = logits.cpu().numpy()
+        return results
 
     def letters(self, sequences: Sequence[np.ndarray], at: Sequence[range], strands: str) -> list[np.ndarray]:
         """Log-probabilities of A, C, G and T at bases that are masked together, of a masked-language model.
