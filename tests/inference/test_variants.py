@@ -1,8 +1,12 @@
 """Scores of variants: those of a plain loop, over everything that a VCF may hold."""
 
 import gzip
+import os
 import re
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,3 +208,31 @@ def test_a_window_that_the_model_cannot_read_is_refused(fasta, tmp_path):
     for window in (61, 1):
         with pytest.raises(ConvNovaError, match=f"window = {window}: expected 2 to 60"):
             model.score_variants(path, fasta, window=window)
+
+
+PEAKS = """
+import sys
+from pathlib import Path
+import convnova
+from convnova.training.devices import keep_freed_memory, peak_resident
+keep_freed_memory()
+model = convnova.load(sys.argv[1])
+for count in (40, 240):
+    lines = [f"chr1\\t{place}\\t.\\tA\\tC\\t.\\t.\\t." for place in range(1000, 1000 + count)]
+    Path("v.vcf").write_text(sys.argv[2] + "\\n".join([*lines, ""]))
+    model.score_variants("v.vcf", "genome.fa", 1024, out="scored.vcf")
+    print(peak_resident())
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_variants(tmp_path, monkeypatch):
+    """Six times as many variants, whose windows have 200 MB of features more, in a process of its own."""
+    monkeypatch.chdir(tmp_path)
+    save_predictor(tmp_path / "model", "convnova", {"width": 128, "kernel": 9})
+    Path("genome.fa").write_text(">chr1\n" + "A" * 5000 + "\n")
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", PEAKS, str(tmp_path / "model"), HEAD]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    first, second = map(int, done.stdout.split())
+    assert second - first < 40e6
