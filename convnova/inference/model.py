@@ -71,8 +71,7 @@ class Model:
         Raises:
             ConvNovaError: sequences that are wrong or too long, or an architecture without features.
         """
-        embeddings = self.network.embeddings(sequences_of(read_sequences(sequences, genome)[1]), per_base)
-        return embeddings if per_base else np.stack(embeddings)
+        return self.network.embeddings(sequences_of(read_sequences(sequences, genome)[1]), per_base)
 
     def predict(
         self, sequences: Any, genome: str | Path | None = None, strands: str | None = None

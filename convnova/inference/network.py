@@ -105,8 +105,8 @@ class Network:
                 bar.update(int(part.lengths.sum()))
         return results
 
-    def embeddings(self, data: LabelledSequences, per_base: bool) -> list[np.ndarray]:
-        """What the last layer reads, float32: of each sequence (width,), or of each of its bases (length, width).
+    def embeddings(self, data: LabelledSequences, per_base: bool) -> np.ndarray | list[np.ndarray]:
+        """What the last layer reads, float32: of sequences (n, width), or of the bases of each (length, width).
 
         Raises:
             ConvNovaError: the architecture has no such features.
@@ -122,8 +122,10 @@ class Network:
             for rows in self.batches(data):
                 tokens = collate(data, rows, self.padding).tokens.to(self.device)
                 features = getattr(module, name)(tokens).float().cpu().numpy()
-                for row, line, length in zip(rows, features, data.lengths[rows], strict=True):
-                    results[row] = line[self.padding.columns(length, len(line))].copy() if per_base else line
+                if not per_base:
+                    results = _in_one_piece(results, rows, features)
+                for row, line, length in zip(rows, features, data.lengths[rows], strict=True) if per_base else ():
+                    results[row] = line[self.padding.columns(length, len(line))].copy()
                 bar.update(int(data.lengths[rows].sum()))
         return results
 
@@ -155,7 +157,7 @@ class Network:
         Returns:
             float32 (n, outputs).
         """
-        data, results = sequences_of(sequences), None
+        data, results = sequences_of(sequences), [None] * len(sequences)
         with self.running(self.module):
             for rows in self.batches(data):
                 tokens = collate(data, rows, self.padding).tokens
@@ -168,9 +170,7 @@ class Network:
                     logits = logits[
                         range(len(rows)), [start + at[row] for start, row in zip(starts, rows, strict=True)]
                     ]
-                if results is None:  # in one piece: what is kept of each batch would leave holes in memory
-                    results = np.empty((len(sequences), logits.shape[-1]), np.float32)
-                results[rows] = logits.cpu().numpy()
+                results = _in_one_piece(results, rows, logits.cpu().numpy())
         return results
 
     def letters(self, sequences: Sequence[np.ndarray], at: Sequence[range], strands: str) -> list[np.ndarray]:
@@ -203,3 +203,10 @@ class Network:
                     values = (values + at_places(opposite, mirrored).flip(-1)) / 2
                 results |= zip(rows.tolist(), (part.cpu().numpy() for part in values.split(counts)), strict=True)
         return [results[row] for row in range(len(sequences))]
+
+
+def _in_one_piece(results: "np.ndarray | list[None]", rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Results (n, width) with those of some rows: arrays that are kept of each batch would leave holes in memory."""
+    results = np.empty((len(results), values.shape[1]), values.dtype) if isinstance(results, list) else results
+    results[rows] = values
+    return results
