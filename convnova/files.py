@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import yaml
 
 from convnova.errors import ConvNovaError, DamagedFile
+from convnova.log import debug
 
 if TYPE_CHECKING:
     import pandas
@@ -43,6 +44,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     with _claimed(path, folder=False) as temporary:
         yield temporary
         temporary.replace(path)
+        debug(f"{path}: written")
 
 
 @contextmanager
@@ -132,6 +134,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
     Raises:
         ConvNovaError: it is missing, or no JSON object.
     """
+    debug(f"{path}: reading JSON")
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -212,6 +215,7 @@ def read_table(
     import pandas as pd
 
     rows: list[list[str]] = []
+    debug(f"{path}: reading a table")
     try:
         with open(path, encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, delimiter=separator, strict=True)
@@ -314,6 +318,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise ConvNovaError(f"{path}: expected a config file, found {'a folder' if path.is_dir() else 'nothing'}")
+    debug(f"{path}: reading YAML")
     try:
         with path.open(encoding="utf-8") as stream:
             content = yaml.load(stream, _Loader)  # a safe one
@@ -331,6 +336,7 @@ def write_json(path: str | Path, content: Any) -> None:
 
 def sha256(path: str | Path) -> str:
     """The hexadecimal SHA-256 of the file's bytes."""
+    debug(f"{path}: computing the checksum")
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

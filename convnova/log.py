@@ -61,6 +61,9 @@ def logging_to(path: str | Path | None) -> Iterator[None]:
 log = _logger.info
 """Print one line with the time of day, to the log file if there is one, else to standard error."""
 
+debug = _logger.debug
+"""The same for what only `--verbose` shows: files that are read and written, what was chosen, how long it took."""
+
 
 class progress(tqdm):  # in lower case, for in use it is a function whose result closes itself, as tqdm's own
     """Show how far work is: a bar on a terminal, elsewhere a line every ten seconds; short work has no line.

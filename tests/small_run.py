@@ -36,7 +36,7 @@ def make() -> RunConfig:
     """Everything from raw files to tables and figures, in the working directory."""
     Path("mine.yaml").write_text(yaml.safe_dump(RUN, sort_keys=False))
     config_file = "results/small/config.yaml"
-    assert convnova("config", "mine.yaml", "--catalogue", str(CATALOGUE), "--out", config_file) == 0
+    assert convnova("config", "--run", "mine.yaml", "--catalogue", str(CATALOGUE), "--out", config_file) == 0
     config = load_config(config_file)
     write_mirror(config)
     with_config = ("--config", config_file)
@@ -71,7 +71,7 @@ def finetune(config: RunConfig, job: Job) -> int:
 
 def finish() -> None:
     """Scores, tables and figures from the fine-tunings that are there."""
-    words = ("--config", "results/small/config.yaml", "--published", str(CATALOGUE / "published.csv"))
+    words = ("--run", "results/small/config.yaml", "--published", str(CATALOGUE / "published.csv"))
     assert convnova("tables", *words, "scores", "test_rows", "comparisons") == 0
     assert convnova("figures", *words) == 0
 

@@ -6,8 +6,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-GENERAL = ("command", "log", "quiet", "completion", "run")
+GENERAL = ("command", "log", "quiet", "verbose", "completion", "function")
 """Options that are no arguments of a command's function."""
+
+WHICH_RUN: dict[str, Any] = {"metavar": "NAME_OR_FILE", "help": "name of a run in results/, or a config file"}
+"""Of the option `--run`, which `config_file` finds."""
 
 
 class Command(argparse.ArgumentParser):
@@ -17,6 +20,8 @@ class Command(argparse.ArgumentParser):
 
     def parse_known_args(self, args: list[str], namespace: argparse.Namespace | None = None) -> tuple[Any, list[str]]:
         """What argparse calls."""
+        if "--run" in self._option_string_actions and any(word.split("=")[0] == "--config" for word in args):
+            self.error("no option --config; say which run by --run NAME_OR_FILE")
         if not self.is_verbatim or {"-h", "--help"} & {*args}:
             return super().parse_known_args(args, namespace)
         return argparse.Namespace(**self._defaults, words=args), []
@@ -38,27 +43,32 @@ def command(commands: argparse._SubParsersAction, name: str, run: Callable | str
         getattr(import_module(module), function)(**arguments)
 
     parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    parser.set_defaults(run=call if isinstance(run, str) else run)
+    parser.set_defaults(function=call if isinstance(run, str) else run)
     return parser
 
 
 def command_of_run(
-    commands: argparse._SubParsersAction, name: str, run: Callable, text: str
+    commands: argparse._SubParsersAction, name: str, run: Callable, text: str, is_step: bool = False
 ) -> argparse.ArgumentParser:
-    """Add a command that needs the config of a run.
+    """Add a command that needs the config of a run, which `--run` names.
 
     Args:
         commands: the commands of the command line.
         name: what a user types.
         run: a function of the config and of the parsed options.
         text: as of `command`.
+        is_step: it makes files that a training or its data need. Such a step names all files that it reads, so the
+            config is one too, by `--config`. (Snakemake would train anew if its line in the workflow were another.)
     """
 
     def call(options: argparse.Namespace) -> None:
-        from convnova.config.load import load_config
+        from convnova.config.load import config_file, load_config
 
-        run(load_config(options.config), options)
+        run(load_config(options.config if is_step else config_file(options.run)), options)
 
     parser = command(commands, name, call, text)
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
+    if is_step:
+        parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="config of the run")
+    else:
+        parser.add_argument("--run", required=True, **WHICH_RUN)
     return parser

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convnova.bundle import bundled
-from convnova.cli.common import command, command_of_run
+from convnova.cli.common import WHICH_RUN, command, command_of_run
 from convnova.errors import ConvNovaError
 
 if TYPE_CHECKING:
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 def _add_those_before_a_run(commands: argparse._SubParsersAction) -> None:
     text = "check a config; print or write it with every default"
     config = command(commands, "config", run_config, text)
-    config.add_argument("file", type=Path, nargs="?", help="config file (YAML)")
-    config.add_argument("--schema", action="store_true", help="print a JSON Schema of what a config may say instead")
+    what = config.add_mutually_exclusive_group(required=True)
+    what.add_argument("--run", **WHICH_RUN)
+    what.add_argument("--schema", action="store_true", help="print a JSON Schema of what a config may say instead")
     config.add_argument("--catalogue", type=Path, metavar="DIR", help="default: config here, or the package's")
     config.add_argument("--out", type=Path, metavar="FILE", help="write here; default: print")
 
@@ -50,7 +51,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add them to the command line."""
     _add_those_before_a_run(commands)
 
-    fetch = command_of_run(commands, "fetch", run_fetch, "fetch one file of a source, resumed and checked")
+    fetch = command_of_run(
+        commands, "fetch", run_fetch, "fetch one file of a source, resumed and checked", is_step=True
+    )
     fetch.add_argument("--source", required=True, help="a name in sources.yaml")
     fetch.add_argument("--file", required=True, help="one of the source's files")
     fetch.add_argument("--out", type=Path, required=True, metavar="FILE")
@@ -65,7 +68,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         genome.add_argument(f"--{split}", action="append", default=[], metavar="CHROMOSOME", help=text)
     genome.add_argument("--out", type=Path, required=True, metavar="DIR")
 
-    task = command_of_run(commands, "tokenize-task", run_tokenize_task, "turn a task's files into a tokenized task")
+    task = command_of_run(
+        commands, "tokenize-task", run_tokenize_task, "turn a task's files into a tokenized task", is_step=True
+    )
     task.add_argument("--task", required=True, metavar="SUITE/TASK")
     task.add_argument("--accept-counts", action="store_true", help="take files whose rows are not as many as published")
     task.add_argument("--out", type=Path, required=True, metavar="FILE")
@@ -79,13 +84,13 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     labels.add_argument("--out", type=Path, required=True, metavar="DIR")
 
     text = "write the training rows of all tasks as a genome"
-    rows = command_of_run(commands, "training-rows", run_training_rows, text)
+    rows = command_of_run(commands, "training-rows", run_training_rows, text, is_step=True)
     rows.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="FASTA; its intervals go to a BED beside it"
     )
 
     text = "count a task's rows, and test rows that occur in training"
-    audit = command_of_run(commands, "audit", run_audit, text)
+    audit = command_of_run(commands, "audit", run_audit, text, is_step=True)
     audit.add_argument("--task", required=True, metavar="SUITE/TASK")
     audit.add_argument("--dataset", type=Path, required=True, metavar="FILE", help="the tokenized task")
     audit.add_argument("--genome", type=Path, metavar="DIR", help="tokenized genome that models are pretrained on")
@@ -96,16 +101,15 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def run_config(options: argparse.Namespace) -> None:
     """`convnova config`"""
     from convnova.config.editor_schema import editor_schema
-    from convnova.config.load import as_yaml, load_config, save
+    from convnova.config.load import as_yaml, config_file, load_config, save
     from convnova.runs.validate import validate
 
     if options.schema:
         print(editor_schema(), end="")
         return
-    if options.file is None:
-        raise ConvNovaError("expected a config file, found none; name one, or ask for --schema")
-    config = load_config(options.file, options.catalogue)
-    validate(config, [str(options.file)])
+    file = config_file(options.run)
+    config = load_config(file, options.catalogue)
+    validate(config, [str(file)])
     if options.out:
         save(config, options.out)
     else:

@@ -3,7 +3,9 @@
 import argparse
 import logging
 import os
+import platform
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +15,8 @@ from convnova.cli import data, results, run, train, use
 from convnova.cli.common import Command
 from convnova.errors import ConvNovaError, nearest
 from convnova.files import damaged_moved_aside
-from convnova.log import logging_to
+from convnova.log import debug, logging_to
+from convnova.training.devices import peak_resident
 
 GROUPS = {
     "Use a model": ("embed", "predict", "score-variants", "mutagenesis", "export"),
@@ -54,7 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if options.log and (rank := int(os.environ.get("RANK", 0))):  # torchrun: a log a process
         options.log = options.log.with_suffix(f".rank{rank}{options.log.suffix}")
-    logging.getLogger("convnova").setLevel(logging.ERROR if options.quiet else logging.INFO)
+    level = logging.DEBUG if options.verbose else logging.ERROR if options.quiet else logging.INFO
+    logging.getLogger("convnova").setLevel(level)
     try:
         with logging_to(options.log):
             return _logged(options)
@@ -68,10 +72,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _logged(options: argparse.Namespace) -> int:
     """Run the command; its end is the last line of the log, as far as that can be written."""
-    logger = logging.getLogger("convnova")
+    logger, began = logging.getLogger("convnova"), time.monotonic()
+    debug(f"convnova {__version__} on Python {platform.python_version()}, in {Path.cwd()}")
     try:
         with damaged_moved_aside():
-            options.run(options)
+            options.function(options)
+        debug(f"{options.command}: {time.monotonic() - began:.2f} s, {peak_resident() / 1e6:,.0f} MB of memory at most")
         return 0
     except BrokenPipeError:
         raise
@@ -93,13 +99,15 @@ def parser() -> argparse.ArgumentParser:
     """The command line: one subcommand a step, in the order of the pipeline."""
     top = _Parser(
         prog="convnova",
-        usage="convnova [--log FILE] [--quiet] COMMAND ...",
+        usage="convnova [--log FILE] [--quiet | --verbose] COMMAND ...",
         description="From the raw genome to the ConvNova paper's comparison tables.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"convnova {__version__}")
     top.add_argument("--log", type=Path, metavar="FILE", help="write progress to FILE as plain lines")
-    top.add_argument("--quiet", action="store_true", help="no progress, only errors")
+    amount = top.add_mutually_exclusive_group()
+    amount.add_argument("--quiet", action="store_true", help="no progress, only errors")
+    amount.add_argument("--verbose", action="store_true", help="progress, files read and written, choices, times")
     top.add_argument("--completion", choices=("bash", "zsh", "tcsh"), help="print what completes commands in a shell")
     commands = top.add_subparsers(dest="command", prog="convnova", parser_class=Command)
     for stage in (use, run, data, train, results):

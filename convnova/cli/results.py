@@ -2,12 +2,13 @@
 
 import argparse
 import json
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convnova.bundle import bundled
-from convnova.cli.common import command, command_of_run
+from convnova.cli.common import WHICH_RUN, command, command_of_run
 
 if TYPE_CHECKING:
     from convnova.config.run import RunConfig
@@ -31,12 +32,13 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     recipes.add_argument("--out", type=Path, metavar="DIR", help="write a recipe a task and model here instead")
 
     explain = command(commands, "explain", run_explain, "where a number comes from: settings, code, data, commands")
-    explain.add_argument(
-        "results", nargs="+", metavar="RESULT", help="metrics.json, weights, or a table and ROW MODEL PROTOCOL SEED"
-    )
+    what = "metrics.json, weights, or a table and ROW MODEL PROTOCOL SEED; of a run also a name that status prints"
+    explain.add_argument("results", nargs="*", metavar="RESULT", help=what)
+    explain.add_argument("--run", **WHICH_RUN | {"help": f"{WHICH_RUN['help']}; without RESULT all its scores"})
+    explain.add_argument("--json", action="store_true", help="all that is known as JSON")
 
     status = command(commands, "status", run_status, "what of the runs is done, running, failed and missing")
-    status.add_argument("--config", metavar="FILE|RUN", help="config or name of a run; default: every run in results/")
+    status.add_argument("--run", **WHICH_RUN | {"help": f"{WHICH_RUN['help']}; default: every run in results/"})
     status.add_argument("--json", action="store_true", help="every step as JSON")
 
 
@@ -100,16 +102,23 @@ def run_report(config: "RunConfig", options: argparse.Namespace) -> None:
 
 def run_explain(options: argparse.Namespace) -> None:
     """`convnova explain`"""
-    from convnova.runs.explain import explain
+    from convnova.config.load import config_file, load_config
+    from convnova.runs.explain import as_text, explain
 
-    print(explain(options.results), end="")
+    answers = explain(options.results, load_config(config_file(options.run)) if options.run else None)
+    if options.json:
+        print(json.dumps([asdict(answer) for answer in answers], indent=2))
+    else:
+        print("\n\n".join(map(as_text, answers)))
 
 
 def run_status(options: argparse.Namespace) -> None:
     """`convnova status`"""
-    from convnova.runs.status import as_json, as_text, runs, steps
+    from convnova.config.load import config_file, load_config
+    from convnova.runs.status import all_runs, as_json, as_text, steps
 
-    found = [(config, steps(config)) for config in runs(options.config)]
+    configs = [load_config(config_file(options.run))] if options.run else all_runs()
+    found = [(config, steps(config)) for config in configs]
     if options.json:
         print(as_json({config.run: of_run for config, of_run in found}))
     else:

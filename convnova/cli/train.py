@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Add them to the command line."""
     text = "pretrain on masked bases; continues where it was stopped"
-    pretrain = command_of_run(commands, "pretrain", run_pretrain, text)
+    pretrain = command_of_run(commands, "pretrain", run_pretrain, text, is_step=True)
     pretrain.add_argument("--backbone", required=True, help="which of the config's pretrainings")
     pretrain.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the tokenized genome")
     pretrain.add_argument("--out", type=Path, required=True, metavar="DIR")
     pretrain.add_argument("--threads", type=int, default=os.cpu_count())
     pretrain.add_argument("--processes", type=int, default=1, metavar="N", help="one a GPU, started by torchrun")
 
-    finetune = command_of_run(commands, "finetune", run_finetune, "train on one task and score it")
+    finetune = command_of_run(commands, "finetune", run_finetune, "train on one task and score it", is_step=True)
     finetune.add_argument("--job", required=True, metavar="SUITE/TASK/MODEL/PROTOCOL/seed=N")
     finetune.add_argument("--dataset", type=Path, required=True, metavar="FILE", help="the tokenized task")
     finetune.add_argument("--weights", type=Path, metavar="FILE", help="pretrained weights, for a pretrained model")
@@ -43,7 +43,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     plan.add_argument("--cores", type=int, default=os.cpu_count(), metavar="N", help="default: all")
     plan.add_argument("--json", action="store_true", help="the estimate as JSON")
 
-    cost = command_of_run(commands, "cost", run_cost, "measure one model at one length: throughput, memory")
+    cost = command_of_run(
+        commands, "cost", run_cost, "measure one model at one length: throughput, memory", is_step=True
+    )
     cost.add_argument("--model", required=True, help="a model of the config")
     cost.add_argument("--length", type=int, required=True, help="bases a sequence")
     cost.add_argument("--out", type=Path, required=True, metavar="FILE")

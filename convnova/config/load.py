@@ -57,6 +57,24 @@ def load_config(path: str | Path, catalogue: Path | None = None) -> RunConfig:
     return config.rooted_at(path.parents[2]) if path.parts[-3:] == ("results", config.run, "config.yaml") else config
 
 
+def config_file(name: str) -> Path:
+    """The config file that a user means: by the name that its run has in `results/`, or by its path.
+
+    Raises:
+        ConvNovaError: neither is there.
+    """
+    known = runs_here()
+    if name not in known and not bundled(name).is_file():
+        advice = nearest(name, list(known)) if known else "there are no runs in results/"
+        raise ConvNovaError(f"{name}: expected the name of a run or a config file, found neither; {advice}")
+    return known.get(name, bundled(name))
+
+
+def runs_here() -> dict[str, Path]:
+    """Name to config of every run below the working directory."""
+    return {path.parent.name: path for path in sorted(Path("results").glob("*/config.yaml"))}
+
+
 def save(config: RunConfig, path: str | Path) -> None:
     """Write the resolved config, so that every later step reads one file and looks nothing up."""
     write_text(path, as_yaml(config))

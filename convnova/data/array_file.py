@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from convnova import __version__
 from convnova.errors import ConvNovaError, DamagedFile
 from convnova.files import atomic
+from convnova.log import debug
 
 DTYPES = {"U8": "<u1", "I8": "<i1", "I32": "<i4", "I64": "<i8", "F32": "<f4"}
 METADATA, UNKNOWN = "__metadata__", b"0" * 64
@@ -98,6 +99,7 @@ def _read_header(path: Path) -> tuple[dict, int]:
     """
     if not path.is_file():
         raise ConvNovaError(f"{path}: expected a tokenized file, found nothing; make it with `convnova tokenize-...`")
+    debug(f"{path}: reading a tokenized file of {path.stat().st_size:,} bytes")
     try:
         with safe_open(path, framework="numpy"):
             pass

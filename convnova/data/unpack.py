@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from convnova.errors import ConvNovaError
+from convnova.log import debug
 
 GZIP_MAGIC = b"\x1f\x8b"
 BUFFER_BYTES = 1 << 17
@@ -94,6 +95,7 @@ def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
     path = Path(path)
     if not path.is_file():
         raise ConvNovaError(f"{path}: expected a file, found {'a folder' if path.is_dir() else 'nothing'}")
+    debug(f"{path}: reading {path.stat().st_size:,} bytes")
     with path.open("rb", buffering=0) as raw, unpacked(raw, str(path), unpack_limit(path)) as stream:
         yield stream
 

@@ -14,6 +14,7 @@ from convnova.errors import ConvNovaError
 from convnova.inference.export import HUB_WEIGHTS
 from convnova.inference.model import Model
 from convnova.inference.network import Network
+from convnova.log import debug
 from convnova.models import build_backbone, build_predictor, configure
 from convnova.models.heads import MaskedLanguageModel
 from convnova.models.released_checkpoint import from_released
@@ -73,6 +74,7 @@ def load(
         raise ConvNovaError(f"device {device}: expected a GPU, found none; leave it out, or use cpu")
     trained_in = about.get("provenance", {}).get("precision", "auto")
     chosen = resolve_precision(precision or trained_in, target)
+    debug(f"{path}: computing in {chosen} on {target}; trained in {trained_in}")
     return Model(Network(module.to(target), kind, padding, chosen, longest), about, str(path))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from convnova.errors import ConvNovaError, DamagedFile
 from convnova.files import atomic, read_sealed, seal, sha256
-from convnova.log import log
+from convnova.log import debug, log
 
 FORM = 2
 """Version of the JSON beside weights; it rises when code that reads the older form would misread the newer.
@@ -83,6 +83,7 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ConvNovaError: they are of a newer form; or a `DamagedFile`: one is missing or not as it was written.
     """
     path = Path(path)
+    debug(f"{path}: reading weights")
     try:
         about, checksum = read_sealed(path.with_suffix(".json")), sha256(path)
         if about.get("weights_sha256", checksum) != checksum:

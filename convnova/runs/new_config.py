@@ -88,7 +88,7 @@ def write_new_config(
     comments = [f"# {line}" for line in what_was_found(splits, chosen, columns)]
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     write_text(out, "\n".join([f"# yaml-language-server: $schema={schema}", *comments, text]))
-    plan, run = f"convnova plan --config {out}", f"convnova run --cores 2 --configfile {out}"
+    plan, run = f"convnova plan --run {out}", f"convnova run --cores 2 --configfile {out}"
     for line in [*comments, f"{out}: written; how long it takes: {plan}; next: {run}"]:
         log(line.removeprefix("# "))
 

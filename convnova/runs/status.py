@@ -17,9 +17,9 @@ from pathlib import Path
 from tabulate import tabulate
 from tqdm import tqdm
 
-from convnova.config.load import load_config
+from convnova.config.load import load_config, runs_here
 from convnova.config.run import RunConfig
-from convnova.errors import ConvNovaError, nearest
+from convnova.errors import ConvNovaError
 from convnova.files import read_sealed
 from convnova.log import log
 from convnova.runs.outputs import kept_weights
@@ -49,22 +49,13 @@ class Step:
     log: str
 
 
-def runs(name: str | None) -> list[RunConfig]:
-    """The configs of one run or of all.
-
-    Args:
-        name: a config file or the name of a run; without it every run under `results` whose config can be read.
+def all_runs() -> list[RunConfig]:
+    """The config of every run under `results/`, as far as it can be read.
 
     Raises:
-        ConvNovaError: no such run, or none at all.
+        ConvNovaError: there is no run.
     """
-    known = {path.parent.name: path for path in sorted(Path("results").glob("*/config.yaml"))}
-    if name is not None:
-        if name not in known and not Path(name).is_file():
-            message = nearest(name, list(known)) if known else "there are no runs in results"
-            raise ConvNovaError(f"{name}: expected a config file or the name of a run; {message}")
-        return [load_config(known.get(name, name))]
-    if not known:
+    if not (known := runs_here()):
         raise ConvNovaError("results: expected runs with a config.yaml each, found none; start one")
     configs = []
     for path in known.values():

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from convnova.errors import ConvNovaError
-from convnova.log import log
+from convnova.log import debug, log
 
 SECONDS_BETWEEN_TRIES = 1.0
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -35,10 +35,12 @@ def load_torch(threads: int) -> None:
         threads: those that torch computes with on a CPU.
     """
     gc.disable()
+    began = time.monotonic()
     import torch
 
     gc.freeze()
     gc.enable()
+    debug(f"torch {torch.__version__} with {threads} threads, imported in {time.monotonic() - began:.2f} s")
     torch.set_num_threads(threads)
     keep_freed_memory()
     if os.environ.get("CONVNOVA_DETERMINISTIC"):
@@ -86,6 +88,7 @@ def take_gpus(count: int = 1) -> list[str]:
         names = locked
     if names:
         os.environ[VISIBLE] = ",".join(names)
+        debug(f"GPUs of this process: {', '.join(names)}")
     return names
 
 

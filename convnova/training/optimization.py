@@ -13,6 +13,7 @@ from torch.optim.adamw import adamw
 
 from convnova.config.hyperparameters import Training
 from convnova.errors import ConvNovaError
+from convnova.log import debug
 
 CPU_BASES = 8192
 """Bases computed together on a CPU; more are no faster."""
@@ -130,7 +131,9 @@ def resolve_precision(precision: str, device: torch.device) -> str:
         return precision
     native_on_cpu = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     native = native_on_cpu if device.type == "cpu" else torch.cuda.get_device_capability(device) >= (8, 0)
-    return "bfloat16" if native else "float32"
+    chosen = "bfloat16" if native else "float32"
+    debug(f"precision auto: {chosen}, for bfloat16 is {'' if native else 'not '}native on this {device.type}")
+    return chosen
 
 
 def in_precision(precision: str, device: torch.device) -> AbstractContextManager:

@@ -7,7 +7,7 @@ from small_run import CATALOGUE, SHARD, WEIGHTS, convnova
 
 from convnova.config.run import Job
 
-OF_RUN = ("--config", "results/small/config.yaml")
+OF_RUN, OF_NAME = ("--config", "results/small/config.yaml"), ("--run", "small")
 PUBLISHED = ("--published", str(CATALOGUE / "published.csv"))
 OF_TASK = (*OF_RUN, "--task", "nucleotide_transformer/H3")
 GENOME, RAW = "resources/small/genomes/hg38", "resources/small/raw"
@@ -29,10 +29,10 @@ CASES = {
     "genome, audit": (f"{GENOME}/genome.safetensors", AUDIT),
     "intervals": (f"{GENOME}/intervals.tsv", PRETRAIN),
     "weights": (WEIGHTS, FINETUNE),
-    "scores, table": (METRICS, ("tables", *OF_RUN, *PUBLISHED, "scores")),
-    "scores, test rows": (METRICS, ("tables", *OF_RUN, *PUBLISHED, "test_rows")),
-    "scores, figures": (METRICS, ("figures", *OF_RUN, *PUBLISHED)),
-    "scores, report": (METRICS, ("report", *OF_RUN, *PUBLISHED, "--out", "results/new.html")),
+    "scores, table": (METRICS, ("tables", *OF_NAME, *PUBLISHED, "scores")),
+    "scores, test rows": (METRICS, ("tables", *OF_NAME, *PUBLISHED, "test_rows")),
+    "scores, figures": (METRICS, ("figures", *OF_NAME, *PUBLISHED)),
+    "scores, report": (METRICS, ("report", *OF_NAME, *PUBLISHED, "--out", "results/new.html")),
     "scores, explain": (METRICS, ("explain", METRICS)),
 }
 

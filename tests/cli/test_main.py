@@ -31,6 +31,17 @@ with held("again"):
 """
 
 
+READS = """
+import sys
+opened = {}
+sys.addaudithook(lambda event, args: event == "open" and opened.update({str(args[0]): args[1]}))
+from convnova.cli.main import main
+code = main(sys.argv[1:])
+print("opened", *(path for path, mode in opened.items() if mode in ("r", "rb")), sep="\\n")
+sys.exit(code)
+"""
+
+
 def raises(error: BaseException):
     """A step in place of a command's own."""
 
@@ -71,7 +82,7 @@ def test_a_shell_completes_commands(capsys):
 
 
 def test_a_reader_that_wants_no_more_is_no_error():
-    command = f"{sys.executable} -m convnova.cli.main recipes --config config/paper.yaml | head -n 1"
+    command = f"{sys.executable} -m convnova.cli.main recipes --run config/paper.yaml | head -n 1"
     done = subprocess.run(command, shell=True, cwd=CATALOGUE.parent, capture_output=True, text=True)
     assert done.stdout.count("\n") == 1 and done.stderr == ""
 
@@ -83,6 +94,29 @@ def test_quiet_keeps_errors_alone(tmp_path, capsys):
     assert main(genome) == 0 and capsys.readouterr().err != ""
     assert main(["--quiet", "explain", "nowhere"]) == 1
     assert capsys.readouterr().err.startswith("convnova explain: error: nowhere")
+
+
+@pytest.mark.parametrize("step", ["explain", "finetune", "tokenize-task"])
+def test_verbose_names_every_file_that_is_read_the_precision_and_the_time(small, step):
+    """What is read is known from Python itself, whose audit hook sees every file that is opened."""
+    files = [f"{role}=resources/small/raw/nucleotide_transformer/H3/{role}.fna" for role in ("train", "test")]
+    words = {
+        "explain": [f"{JOB.folder('small')}/metrics.json"],
+        "finetune": ["--job", JOB.name, "--dataset", SHARD, "--weights", WEIGHTS, "--threads", "1", "--out", "again"],
+        "tokenize-task": ["--task", "nucleotide_transformer/H3", "--out", "a.st", *files],
+    }[step]
+    words += [] if step == "explain" else ["--config", CONFIG]
+    done = subprocess.run([sys.executable, "-c", READS, "--verbose", step, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    opened = [path.removeprefix(f"{Path.cwd()}/") for path in done.stdout.split("opened\n")[1].splitlines()]
+    read = {path for path in opened if path.startswith(("results/", "resources/"))}
+    assert len(read) > 2 and {path for path in read if f"{path}: " not in done.stderr} == set()
+    assert re.search(rf" {step}: [\d.]+ s, [\d,]+ MB of memory at most\n$", done.stderr)
+    if step == "finetune":
+        assert re.search(r" torch \S+ with 1 threads, imported in [\d.]+ s\n", done.stderr)
+        chosen = json.loads(Path("again/metrics.json").read_text())["provenance"]["precision"]
+        assert f" precision auto: {chosen}, for bfloat16 is " in done.stderr
+        assert " again/metrics.json: written\n" in done.stderr
 
 
 def test_the_installed_command_is_this_one():
@@ -150,7 +184,7 @@ def test_every_process_of_a_training_has_its_log(tmp_path, monkeypatch):
 def test_a_config_is_printed_or_written_with_its_defaults_and_a_wrong_one_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text(yaml.safe_dump(RUN))
-    words = ["config", "mine.yaml", "--catalogue", str(CATALOGUE)]
+    words = ["config", "--run", "mine.yaml", "--catalogue", str(CATALOGUE)]
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert yaml.safe_load(printed)["models"]["cnn"]["architecture"] == "cnn"
@@ -192,10 +226,10 @@ def test_sources_says_what_would_be_fetched_and_what_is_there(tmp_path, capsys):
         (f"finetune --config {CONFIG} --job {JOB.name} --dataset {SHARD} --out out", "expected pretrained weights"),
         (f"cost --config {CONFIG} --model cn --length 64 --out out", "model 'cn': did you mean 'cnn'"),
         (f"cost --config {CONFIG} --model cnn --length 0 --out out", "--length 0: expected 1"),
-        (f"recipes --config {CONFIG} --model cn", "did you mean 'cnn'"),
-        (f"recipes --config {CONFIG} --task gue/H3", "nucleotide_transformer/H3"),
-        ("status --config smal", "smal: .*'small'"),
-        ("tables --config nowhere.yaml scores", "nowhere.yaml: expected a config file"),
+        (f"recipes --run {CONFIG} --model cn", "did you mean 'cnn'"),
+        (f"recipes --run {CONFIG} --task gue/H3", "nucleotide_transformer/H3"),
+        ("status --run smal", "smal: .*'small'"),
+        ("tables --run nowhere.yaml scores", "nowhere.yaml: expected the name of a run"),
     ],
 )
 def test_a_wrong_name_is_one_line_that_says_the_right_ones_and_leaves_nothing(small, capsys, words, named):
@@ -203,6 +237,13 @@ def test_a_wrong_name_is_one_line_that_says_the_right_ones_and_leaves_nothing(sm
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and re.search(f"error: .*{named}", err), err
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("words", ["status", "recipes", "plan", "config", "report", "tables scores", "figures"])
+def test_a_run_is_named_by_one_option_which_the_old_one_tells(capsys, words):
+    with pytest.raises(SystemExit) as ended:
+        main([*words.split(), "--config", "mine.yaml"])
+    assert ended.value.code == 2 and "--run NAME_OR_FILE" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_steps_by_hand_make_the_files_of_the_run_again(small):
@@ -221,8 +262,8 @@ def test_steps_by_hand_make_the_files_of_the_run_again(small):
         ("audit", *of_task, "--dataset", SHARD, "--genome", GENOME, "--out", "again/H3.json"),
         ("pretrain", *with_config, "--backbone", "convnova", "--genome", GENOME, *training, "again/pretrain"),
         ("finetune", *with_config, "--job", JOB.name, "--dataset", SHARD, "--weights", WEIGHTS, *training, "again"),
-        ("tables", *with_config, "scores", "comparisons", "test_rows", "--out", "again"),
-        ("recipes", *with_config, "--out", "again/recipes"),
+        ("tables", "--run", "small", "scores", "comparisons", "test_rows", "--out", "again"),
+        ("recipes", "--run", "small", "--out", "again/recipes"),
     ):
         published = ("--published", str(CATALOGUE / "published.csv")) if words[0] == "tables" else ()
         assert convnova(*words, *published) == 0, words
@@ -282,5 +323,5 @@ def test_results_are_printed(small, capsys):
     assert convnova("status") == 0 and "9 of 9 results are in" in capsys.readouterr().out
     assert convnova("explain", f"{JOB.folder('small')}/metrics.json") == 0
     assert capsys.readouterr().out.startswith(f"{JOB.folder('small')}/metrics.json\nSimulated genome: ")
-    assert convnova("recipes", "--config", CONFIG, "--model", "cnn") == 0
+    assert convnova("recipes", "--run", "small", "--model", "cnn") == 0
     assert "\nweight_decay " in capsys.readouterr().out

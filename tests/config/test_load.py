@@ -8,7 +8,7 @@ import pytest
 import yaml
 from own_config import CATALOGUE, OWN, own_config
 
-from convnova.config.load import load, load_config, save
+from convnova.config.load import config_file, load, load_config, save
 from convnova.config.schema import files_of
 from convnova.errors import ConvNovaError
 from convnova.files import read_yaml
@@ -110,6 +110,20 @@ def test_a_resolved_config_comes_back_as_it_was_and_files_are_found_beside_it(tm
         read = load_config(place)
         assert read.rooted_at(Path()) == config and read.results == beside.get(place, Path("results", name))
     assert load(yaml.safe_load(Path("mine.yaml").read_text())) == config
+
+
+def test_a_run_is_meant_by_its_name_or_by_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConvNovaError, match="^mine: .* no runs in results/"):
+        config_file("mine")
+    file = Path("results/mine/config.yaml")
+    save(resolved(run="mine"), file)
+    Path("mine").write_text("a file of the same name")
+    assert config_file("mine") == config_file(str(file)) == file and config_file("./mine") == Path("mine")
+    assert config_file("config/paper.yaml") == CATALOGUE / "paper.yaml"
+    for name in ("min", "min.yaml"):
+        with pytest.raises(ConvNovaError, match=f"^{name}: .* did you mean 'mine'"):
+            config_file(name)
 
 
 def test_a_genome_of_the_users_own_gets_a_name_from_its_file():

@@ -85,7 +85,7 @@ def predict(config, seed):
 def test_scores_with_and_without_the_rows_that_overlap(leaky):
     assert overlapping_bases(read_task(Path("one.st")), read_genome(Path("genome"))).tolist() == SHARED
     predicted = [predict(leaky, seed) for seed in (1, 2)]
-    assert main(["tables", "leakage", "--config", "config.yaml", "--out", "."]) == 0
+    assert main(["tables", "leakage", "--run", "config.yaml", "--out", "."]) == 0
     (row,) = pd.read_csv("tables/leaks.tsv", sep="\t").to_dict("records")
     assert [row[name] for name in ("suite", "task", "model", "metric")] == ["mine", "one", "CNN", "mcc"]
     assert (row["test_rows"], row["placed"], row["leaking"], row["half_leaking"], row["seeds"]) == (10, 9, 5, 2, 2)

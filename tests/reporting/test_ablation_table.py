@@ -59,7 +59,7 @@ def test_a_model_is_compared_to_the_one_that_is_named(run):
 
 def test_the_command_writes_the_table_and_test_scores_are_not_in_it(run):
     _, best = run
-    assert main(["tables", "ablation", "--config", "config.yaml", "--out", "."]) == 0
+    assert main(["tables", "ablation", "--run", "config.yaml", "--out", "."]) == 0
     table = pd.read_csv("tables/study.tsv", sep="\t")
     assert table["model"].tolist() == ["base", "other"] and table["score"].max() < 1
     assert f"\t{table['score'][1]:.6f}\t" in Path("tables/study.tsv").read_text()

@@ -65,7 +65,7 @@ def test_the_winner_has_the_best_mean_of_validation_scores(run):
 
 def test_the_command_keeps_the_whole_grid_and_its_recipes_are_read_by_another_run(run):
     config, _ = run
-    assert main(["tables", "search", "--config", "config.yaml"]) == 0
+    assert main(["tables", "search", "--run", "config.yaml"]) == 0
     table = pd.read_csv("results/mine/tables/search.tsv", sep="\t")
     assert table["receptive field"].eq(193).all() and table["parameters"].eq(12).all()
     assert len(table) == 16 and table["validation score"].max() < 1

@@ -23,14 +23,14 @@ def lines_of(found: dict[str, dict]) -> dict[str, list[str]]:
 
 
 def test_every_value_of_the_papers_run_has_a_source(capsys):
-    arguments = ["recipes", "--config", str(CATALOGUE / "paper.yaml"), "--task", "nucleotide_transformer/H3"]
+    arguments = ["recipes", "--run", str(CATALOGUE / "paper.yaml"), "--task", "nucleotide_transformer/H3"]
     assert main([*arguments, "--model", "legnet", "--json"]) == 0
     assert lines_of(json.loads(capsys.readouterr().out)).items() >= {
         "lr": ["0.0006", "released code"], "weight_decay": ["1e-05", "released code"],
         "batch_size": ["256", "released code"], "settings.kernel": ["7", "Penzar et al. 2023"],
         "epochs": ["20", "released code of ConvNova"], "patience": ["None", "our default"],
     }.items()  # fmt: skip
-    assert main(["recipes", "--config", str(CATALOGUE / "paper.yaml"), "--model", "legnat"]) == 1
+    assert main(["recipes", "--run", str(CATALOGUE / "paper.yaml"), "--model", "legnat"]) == 1
     assert "did you mean 'legnet'" in capsys.readouterr().err
     content = yaml.safe_load((CATALOGUE / "paper.yaml").read_text())
     content["models"] |= yaml.safe_load((CATALOGUE / "pretrained_by_others.yaml").read_text())["models"]
@@ -83,7 +83,7 @@ def test_pretraining_the_use_of_a_model_and_what_its_file_leaves_out_have_source
 def test_a_recipe_a_task_and_model_is_written_and_makes_the_same_run(tmp_path, capsys):
     written = {"models": ["legnet", "cnn"], "suites": {"nucleotide_transformer": ["H3"], "gue": ["H4"]}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(written))
-    arguments = ["recipes", "--config", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "recipes")]
+    arguments = ["recipes", "--run", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "recipes")]
     assert main([*arguments, "--task", "gue/H4", "--model", "cnn"]) == 0
     (alone,) = (tmp_path / "recipes").rglob("*.yaml")
     assert str(alone.relative_to(tmp_path / "recipes")) == "gue/H4/cnn.yaml"

@@ -96,7 +96,7 @@ def test_pairs_have_the_receptive_fields_and_the_provenance_of_their_results(con
 
 def test_the_table_for_reading_is_that_of_the_numbers(config):
     of_classes(config)
-    assert main(["tables", "test_rows", "--config", "config.yaml", "--out", "."]) == 0
+    assert main(["tables", "test_rows", "--run", "config.yaml", "--out", "."]) == 0
     forms = {path.name for path in Path("tables").iterdir()}
     assert forms == {f"items.{form}" for form in ("tsv", "md", "tex", "html")}
     results = read_test_rows(Path("tables/items.tsv"))
@@ -154,7 +154,7 @@ def test_predictions_of_other_rows_are_refused(config):
 
 
 def test_without_two_models_there_is_nothing_to_compare(config, capsys):
-    assert main(["tables", "test_rows", "--config", "config.yaml", "--out", "."]) == 1
+    assert main(["tables", "test_rows", "--run", "config.yaml", "--out", "."]) == 1
     assert "expected predictions of two models for a task, found none" in capsys.readouterr().err
 
 

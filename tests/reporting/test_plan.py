@@ -82,10 +82,10 @@ def test_the_command_prints_a_line_a_model_and_json(folder, capsys):
     (folder / "g.fa").write_text(">1\n" + "ACGT" * 20_000 + "\n")
     content |= {"pretrain": {"length": 100, "batch_size": 8, "epochs": 2}, "finetune": {"epochs": 1}}
     (folder / "mine.yaml").write_text(yaml.safe_dump(content))
-    assert main(["plan", "--config", "mine.yaml", "--cores", "2"]) == 0
+    assert main(["plan", "--run", "mine.yaml", "--cores", "2"]) == 0
     printed = capsys.readouterr().out
     assert all(len(line) <= 80 for line in printed.splitlines())
-    assert main(["plan", "--config", "mine.yaml", "--cores", "2", "--json"]) == 0
+    assert main(["plan", "--run", "mine.yaml", "--cores", "2", "--json"]) == 0
     models = json.loads(capsys.readouterr().out)["models"]
     assert {name: numbers["trainings"] for name, numbers in models.items()} == {
         "convnova": 2, "convnova_scratch": 1, "cnn": 1}  # fmt: skip

@@ -184,7 +184,7 @@ def with_models(*models: str) -> str:
     file = "results/small/config.yaml"
     config = load_config(file)
     save(config.model_copy(update={"models": {name: config.models[name] for name in models}}), Path(file))
-    words = ("--config", file, "--published", str(CATALOGUE / "published.csv"))
+    words = ("--run", file, "--published", str(CATALOGUE / "published.csv"))
     assert convnova("tables", *words, "scores", "comparisons") == convnova("figures", *words) == 0
     return made()
 
@@ -225,7 +225,7 @@ def test_data_that_changed_since_stands_out(small):
 
 
 def test_the_command_writes_it_and_names_what_it_needs(small, capsys):
-    words = ("--config", "results/small/config.yaml", "--published", str(CATALOGUE / "published.csv"))
+    words = ("--run", "results/small/config.yaml", "--published", str(CATALOGUE / "published.csv"))
     assert convnova("report", *words, "--out", "by_hand") == 0
     assert Path("by_hand/report.html").read_text() == made()
     METRICS.unlink()

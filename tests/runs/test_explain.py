@@ -5,14 +5,21 @@ from pathlib import Path
 import pytest
 from small_run import SHARD, TABLE, WEIGHTS, convnova, finish
 
-from convnova.config.run import Job
+from convnova.config.load import load_config
+from convnova.config.run import Job, RunConfig
 from convnova.errors import ConvNovaError
 from convnova.files import seal
-from convnova.runs.explain import explain
+from convnova.runs import explain as explanations
+from convnova.runs.explain import as_text
 from convnova.runs.trace import read_trace
 
 JOB = Job("nucleotide_transformer", "H3", "convnova", "heldout", 1)
 METRICS = f"{JOB.folder('small')}/metrics.json"
+
+
+def explain(words: list[str], run: RunConfig | None = None) -> str:
+    """What the command prints."""
+    return "\n\n".join(map(as_text, explanations.explain(words, run))) + "\n"
 
 
 def test_the_text_has_all_of_the_trace(small):
@@ -83,6 +90,35 @@ def test_a_number_made_again_since_the_table_is_said(small):
     assert "NO LONGER THERE; the table says mcc" in explain(cell)
     finish()
     assert explain(cell[:-1]).count("of wall time") == 1
+
+
+def test_of_a_run_names_are_short_and_without_any_all_scores_are_listed(small, capsys):
+    run = load_config("results/small/config.yaml")
+    assert explain([JOB.name], run) == explain([METRICS])
+    cell = ["H3", "cnn", "heldout"]
+    assert explain(["tables/nucleotide_transformer.tsv", *cell], run) == explain([TABLE, *cell])
+    listed = explain(["results/small/tables/scores.tsv"])
+    assert explain([], run) == listed and listed.count(" (seed ") == 8
+    assert convnova("explain", "--run", "small") == 0 and capsys.readouterr().out == listed
+    with pytest.raises(ConvNovaError, match="--run"):
+        explain([])
+
+
+def test_json_has_all_that_the_text_has(small, capsys):
+    words = [TABLE, "H3", "cnn", "heldout"]
+    assert convnova("explain", "--json", METRICS, TABLE, *words) == 0
+    result, listing, cell = json.loads(capsys.readouterr().out)
+    assert result["record"] == json.loads(Path(METRICS).read_text()) and result["path"] == METRICS
+    assert result["inputs"][0]["path"] == SHARD and result["inputs"][0]["state"] == "unchanged since"
+    found = {(each["row"], each["model"], each["protocol"]): each["scores"] for each in listing["cells"]}
+    assert len(found) == 4 and found["H3", "convnova", "heldout"][0]["path"] == METRICS
+    assert found["H3", "convnova", "heldout"][0]["score"] == result["record"]["mcc"]
+    assert cell["words"] == words[1:] and [score["changed"] for score in cell["scores"]] == ["", ""]
+    assert cell["lines"][0]["seeds"] == "1,2" and cell["scores"][1]["trace"]["record"]["seed"] == 2
+    shutil.rmtree(cell["scores"][0]["path"].removesuffix("metrics.json"))
+    assert convnova("explain", "--json", *words) == 0
+    gone = json.loads(capsys.readouterr().out)[0]["scores"][0]
+    assert gone["trace"] is None and "NO LONGER THERE" in gone["changed"]
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_every_table_for_reading_says_what_it_was_made_from(small):
 
 def test_tables_without_it_say_nothing(small):
     Path("results/small/tables/provenance.tsv").unlink()
-    words = ("comparisons", "--config", "results/small/config.yaml", "--out", "again")
+    words = ("comparisons", "--run", "results/small/config.yaml", "--out", "again")
     assert convnova("tables", *words, "--published", str(CATALOGUE / "published.csv")) == 0
     assert "Made from" not in Path("again/tables/nucleotide_transformer.md").read_text()
     finish()

@@ -13,7 +13,7 @@ from small_run import CATALOGUE, RUN, SHARD, TABLE, WEIGHTS, convnova, finetune
 from convnova.config.load import load_config
 from convnova.config.run import Job
 from convnova.errors import ConvNovaError
-from convnova.runs.status import STOPPED, as_text, runs, steps, where_to_look
+from convnova.runs.status import STOPPED, all_runs, as_text, steps, where_to_look
 from convnova.training import loop
 
 JOB = Job("nucleotide_transformer", "H3", "cnn", "released", 2)
@@ -24,7 +24,7 @@ LOG = Path(f"results/small/logs/finetune/{NAME}.log")
 
 def states() -> dict[str, tuple[str, str]]:
     """Name of each step that is not done, to its state and detail."""
-    (config,) = runs("small")
+    config = load_config("results/small/config.yaml")
     return {step.name: (step.state, step.detail) for step in steps(config) if step.state != "done"}
 
 
@@ -34,7 +34,7 @@ def write_log(text: str, seconds_ago: float = 0) -> None:
 
 
 def test_a_finished_run_is_done(small):
-    (config,) = runs(None)
+    (config,) = all_runs()
     found = steps(config)
     assert len(found) == 1 + 2 * 2 * 2 and {step.state for step in found} == {"done"}
     head, *table, weights = as_text(config, found).splitlines()
@@ -76,7 +76,7 @@ def test_a_training_whose_loss_is_not_finite_is_failed_and_in_no_table(small):
     assert state == "failed" and re.search(r"error: the loss is (nan|inf) at step", detail)
     assert [state for state, _ in states().values()].count("stale") == 3
     assert f"failed: {NAME}: {detail}\n  log: {LOG}" in as_text(config, steps(config))
-    words = ("--config", str(path), "--published", str(CATALOGUE / "published.csv"))
+    words = ("--run", str(path), "--published", str(CATALOGUE / "published.csv"))
     assert convnova("tables", *words, "scores", "comparisons") == 0
     scores = Path("results/small/tables/scores.tsv")
     assert "/convnova/" in scores.read_text() and "/cnn/" not in scores.read_text()
@@ -107,9 +107,10 @@ def test_a_log_without_a_result_tells_by_its_end_and_age(small, last, ago, state
 def test_results_of_other_settings_are_stale(small):
     written = RUN | {"finetune": {"epochs": 2, "batch_size": 16}}
     Path("other.yaml").write_text(yaml.safe_dump(written, sort_keys=False))
-    assert convnova("config", "other.yaml", "--catalogue", str(CATALOGUE), "--out", "results/small/config.yaml") == 0
+    words = ("--run", "other.yaml", "--catalogue", str(CATALOGUE), "--out", "results/small/config.yaml")
+    assert convnova("config", *words) == 0
     assert len(states()) == 8 and {state for state, _ in states().values()} == {"stale"}
-    (config,) = runs("small")
+    config = load_config("results/small/config.yaml")
     lines = as_text(config, steps(config)).splitlines()
     assert lines[1].split() == ["suite", "model", "done", "stale"] and lines[3].split()[-1] == "4"
 
@@ -133,18 +134,17 @@ def test_other_steps_that_failed_are_named(small):
     assert state == "failed" and "hg38.ml.fa.gz" in detail
 
 
-def test_runs_by_name_by_file_and_all(small, capsys):
+def test_one_run_by_name_or_file_and_all(small, capsys):
     shutil.copytree("results/small", "results/other")
-    assert [config.run for config in runs("results/small/config.yaml")] == ["small"]
-    assert len(runs(None)) == 2
-    with pytest.raises(ConvNovaError, match="^smal: .*'small'"):
-        runs("smal")
+    for words in (["--run", "small"], ["--run", "results/small/config.yaml"]):
+        assert convnova("status", *words) == 0 and capsys.readouterr().out.count(" results are in") == 1
+    assert convnova("status") == 0 and capsys.readouterr().out.count(" results are in") == 2
     Path("results/other/config.yaml").write_text("resolved: true\nrun: other\nsedes: [1]\n")
-    assert [config.run for config in runs(None)] == ["small"]
+    assert [config.run for config in all_runs()] == ["small"]
     assert "results/other/config.yaml: passed over: " in capsys.readouterr().err
     shutil.rmtree("results")
     with pytest.raises(ConvNovaError, match="^results: .*config.yaml"):
-        runs(None)
+        all_runs()
 
 
 def test_json_has_every_step(small, capsys):
@@ -161,7 +161,7 @@ def test_training_says_that_it_was_stopped_in_the_words_looked_for():
 
 
 def test_the_end_of_a_run_says_how_long_it_took_what_was_made_and_where_to_begin(small):
-    (config,) = runs("small")
+    config = load_config("results/small/config.yaml")
     first, *paths = where_to_look(config, 200.4).splitlines()
     tables, figures = (len(list(Path("results/small").glob(f"{kind}"))) for kind in ("tables/*.tsv", "figures/*.svg"))
     assert first == f"small: done in 3 min 20 s: {tables} tables, {figures} figures. Begin with the first:"

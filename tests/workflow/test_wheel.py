@@ -65,7 +65,7 @@ def share(run) -> str:
 
 def test_the_catalogue_is_there(run):
     assert "hg38.ml.fa.gz" in run("convnova", "sources")
-    assert len(yaml.safe_load(run("convnova", "config", "config/paper.yaml"))["models"]) > 5
+    assert len(yaml.safe_load(run("convnova", "config", "--run", "config/paper.yaml"))["models"]) > 5
 
 
 def test_run_makes_a_result_of_own_data(run, tmp_path):

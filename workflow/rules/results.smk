@@ -25,7 +25,7 @@ rule scores:
         folder=subpath(output[0], ancestor=2),
         version=RUN.fingerprint(),
     shell:
-        "convnova --log {log:q} {params.command:q} --config {input.config:q} {params.published:q} --out {params.folder:q}"
+        "convnova --log {log:q} {params.command:q} --run {input.config:q} {params.published:q} --out {params.folder:q}"
 
 
 use rule scores as comparisons with:
