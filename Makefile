@@ -47,9 +47,9 @@ lint: .venv/installed-test
 
 # Every package must have one of the hashes of its lock; torch has none there, for its builds differ by machine.
 INSTALL = .venv/bin/pip $(PIP_INSTALL) --quiet --disable-pip-version-check
-.venv/installed: pyproject.toml constraints.txt | .venv/bin/pip
+.venv/installed: pyproject.toml constraints.txt constraints-torch.txt | .venv/bin/pip
 	$(INSTALL) --require-hashes --no-deps -r constraints.txt
-	$(INSTALL) $(shell grep -o 'torch==[0-9.]*' pyproject.toml)
+	$(INSTALL) -r constraints-torch.txt
 	$(INSTALL) --no-deps --no-build-isolation -e .
 	touch $@
 
