@@ -137,17 +137,19 @@ class Backbone(nn.Module):
 
     def _hidden(self, ids: list[list[int]], device: torch.device) -> Tensor:
         """The network's last features of rows padded at the right: (B, T, width)."""
-        longest = max(map(len, ids))
-        inputs = torch.tensor([row + [self.padding] * (longest - len(row)) for row in ids], device=device)
+        longest, gradients = max(map(len, ids)), torch.is_grad_enabled()
         has_head = "For" in type(self.network).__name__  # as in EsmForMaskedLM
         options: dict[str, Any] = {"output_hidden_states": True} if has_head else {}
-        if self.masks:
-            mask = [[1] * len(row) + [0] * (longest - len(row)) for row in ids]
-            options["attention_mask"] = torch.tensor(mask, device=device)
-        try:
-            output = self.network(inputs, **options)
-        except (AttributeError, TypeError) as error:
-            raise _does_not_run(type(self.network).__name__, "runs", error) from error
+        # networks may keep tables from call to call, and training could not use those of inference mode
+        with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+            inputs = torch.tensor([row + [self.padding] * (longest - len(row)) for row in ids], device=device)
+            if self.masks:
+                mask = [[1] * len(row) + [0] * (longest - len(row)) for row in ids]
+                options["attention_mask"] = torch.tensor(mask, device=device)
+            try:
+                output = self.network(inputs, **options)
+            except (AttributeError, TypeError) as error:
+                raise _does_not_run(type(self.network).__name__, "runs", error) from error
         return output.hidden_states[-1] if has_head else output[0]
 
 

@@ -127,6 +127,7 @@ class Trainer:
         model, settings, processes = self.model, self.settings, self.processes
         self.checkpoints = self.checkpoints or self.out / "checkpoints"
         self.device = next(model.parameters()).device
+        model.train()  # all parts: a network of transformers begins without dropout, a frozen one with it
         self.optimizer = optimization.AdamW(model, settings)
         self.history = History(**(load_state(self.checkpoints, model, self.optimizer) or {}))
         precision = optimization.resolve_precision(settings.precision, self.device)

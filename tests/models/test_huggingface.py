@@ -254,6 +254,18 @@ def test_fine_tuning_reaches_the_network_and_frozen_does_not(settings, frozen):
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.backbone.state_dict().items()) == frozen
 
 
+def test_what_a_network_keeps_of_an_evaluation_is_no_hindrance_to_training(settings):
+    """Nucleotide Transformer keeps its tables of rotary positions from call to call, for the length of the last one."""
+    model, tokens = build_predictor("huggingface", settings, "classes", 2, 40), tokens_of("ACGTTGCAAT")
+    model(tokens_of(SEQUENCE))
+    with torch.inference_mode():
+        evaluated = model.eval()(tokens)
+    assert not evaluated.requires_grad
+    model(tokens).sum().backward()
+    assert all(p.grad is not None for p in model.head.parameters())
+    torch.testing.assert_close(model(tokens), evaluated)
+
+
 def test_a_tokenizer_of_overlapping_words_is_refused_before_any_job(tmp_path):
     """A base would lie in several tokens, so neither it nor the mean over a sequence's bases would have one vector."""
     letters(tmp_path, CODE.replace("return list(text)", "return [text[i : i + 3] for i in range(len(text) - 2)]"))

@@ -245,6 +245,21 @@ def test_frozen_embeddings_keep_the_pretrained_weights_and_train_a_head(setting,
     assert all(torch.equal(t, weights[f"backbone.{n}"]) for n, t in trained[-1].backbone.state_dict().items())
 
 
+def test_a_frozen_part_has_no_dropout_from_the_first_step_on(setting, monkeypatch):
+    """So that a training that goes on after a few steps is the undisturbed one."""
+    pretrained(setting.folder)
+    setting.change_model("convnova", frozen=True, settings=SETTINGS | {"dropout": 0.5})
+    modes, loss = [], Classification.loss
+
+    def noting(self, model, batch):
+        modes.append((model.training, any(part.training for part in model.backbone.modules())))
+        return loss(self, model, batch)
+
+    monkeypatch.setattr(Classification, "loss", noting)
+    setting.run("convnova", weights=setting.folder / "weights.safetensors")
+    assert set(modes) == {(True, False)}
+
+
 @pytest.mark.parametrize("protocol", ["heldout", "released"])
 def test_the_mean_over_both_strands_is_the_same_for_the_opposite_strand(setting, protocol):
     """Trained alike, scored on test rows and on their reverse complements."""
