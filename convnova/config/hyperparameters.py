@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
 
 from convnova.config.strict import Strict
 
@@ -10,6 +10,15 @@ Origin = str | dict[str, str]
 """Where values come from, such as `released code`, `Schiff et al. 2024` or `our search`: of all, or key by key."""
 OUR_DEFAULT, RUN_CONFIG = "our default", "run config"
 """Sources of a value that no config sets, and of one that a run config changes."""
+
+
+class Lora(Strict):
+    """Low-rank matrices that are trained beside the layers of a model pretrained by others, which stay as they are."""
+
+    rank: int = Field(ge=1)
+    alpha: float | None = Field(None, gt=0, description="scale of their product times the rank; default twice the rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="of what the matrices read")
+    targets: list[str] = Field([], description="names of linear layers, such as query; default by the architecture")
 
 
 class Training(Strict):
@@ -43,7 +52,14 @@ class Training(Strict):
     )
     patience: int | None = Field(None, ge=1, description="epochs without a better score before stopping")
     reverse_complement: bool = Field(False, description="read each training sequence from a strand drawn at random")
+    lora: Lora | None = Field(None, description="train low-rank matrices and the head, of a model pretrained by others")
     source: Origin | None = Field(None, description="where these values come from; one for all, or key by key")
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_used(self, content: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        """Without `lora`, hashes of settings are those of versions that had none; a config keeps a null that is set."""
+        values = content(self)
+        return {key: values[key] for key in values if key != "lora" or values[key] is not None or info.exclude_unset}
 
     def of_protocol(self, protocol: str) -> Self:
         """The same, with what is left to the protocol decided: `released` does as the authors' code does."""

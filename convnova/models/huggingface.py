@@ -29,6 +29,7 @@ from convnova.data.dna import PAD, decode
 from convnova.errors import ConvNovaError
 from convnova.log import log
 from convnova.models.heads import Predictor
+from convnova.models.lora import adapt
 
 LOADERS = ("AutoModel", "AutoModelForMaskedLM", "AutoModelForCausalLM")
 
@@ -262,7 +263,7 @@ def _does_not_run(what: str, does: str, error: Exception) -> ConvNovaError:
 
 
 def load(config: Config) -> tuple[Any, nn.Module]:
-    """Tokenizer and network.
+    """Tokenizer and network. Weights that the file lacks are the same in every training, whatever its seed.
 
     Raises:
         ConvNovaError: not there, of another form than `loader` expects, or with code that does not run here.
@@ -273,7 +274,9 @@ def load(config: Config) -> tuple[Any, nn.Module]:
         source = _source(config)
         tokenizer = transformers.AutoTokenizer.from_pretrained(config.path, **source)
         network_class = getattr(transformers, config.loader)
-        network, info = network_class.from_pretrained(config.path, output_loading_info=True, **source)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            network, info = network_class.from_pretrained(config.path, output_loading_info=True, **source)
         if info["missing_keys"]:
             _share_again(network, {*info["missing_keys"]})
     except ConvNovaError:
@@ -312,11 +315,16 @@ class TokenPredictor(Predictor):
         kind: `classes`, `multilabel` or `per_base`.
         outputs: classes or labels.
         length: bases of the longest sequence; not needed.
+        lora: the fields of `hyperparameters.Lora`, to train an adapter in place of the network.
         options: those of `heads.Predictor`.
     """
 
-    def __init__(self, config: Config, kind: str, outputs: int, length: int, **options: Any):
+    def __init__(
+        self, config: Config, kind: str, outputs: int, length: int, lora: dict[str, Any] | None = None, **options: Any
+    ):
         super().__init__(Backbone(config), kind, outputs, **options)
+        if lora is not None:
+            adapt(self, **lora)
 
     def pooled(self, tokens: Tensor) -> Tensor:
         """What the last layer reads of a sequence: (B, d)."""

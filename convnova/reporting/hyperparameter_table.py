@@ -121,9 +121,10 @@ def _all(config: RunConfig, job: Job) -> Sourced:
     if hasattr(module, "Backbone"):
         usage |= model.model_dump(include={"frozen", "head", "pooling"})
     training = config.training(job)
+    values = {key: None for key in training.source} | training.model_dump()
     pretraining = config.pretraining(job.model) if model.pretrained else Pretraining(source={})
     return {
-        **{key: (getattr(training, key), source) for key, source in training.source.items()},
+        **{key: (values[key], source) for key, source in training.source.items()},
         **{f"settings.{key}": (value, _source_of_setting(config, job, key)) for key, value in settings.items()},
         **{key: (value, _source_of_use(config, job, key, value)) for key, value in usage.items()},
         **{f"pretrain.{key}": (getattr(pretraining, key), source) for key, source in pretraining.source.items()},

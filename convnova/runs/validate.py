@@ -11,9 +11,10 @@ from typing import Any
 from convnova.config.hyperparameters import Training
 from convnova.config.load import file_with
 from convnova.config.run import Job, RunConfig
-from convnova.config.schema import TRAINING_ROWS
+from convnova.config.schema import TRAINING_ROWS, Model
 from convnova.errors import ConvNovaError
 from convnova.models import architecture_module, bytes_of_weights, configure
+from convnova.models.lora import check_installed
 
 WILDCARD = re.compile(r"\{\s*[.\w]+\s*(,.*)?\}")
 """What Snakemake fills in, wherever it stands in a path: it has no way to say that a brace is meant."""
@@ -76,6 +77,8 @@ def _check_model(config: RunConfig, name: str, suite: str | None) -> None:
         configure(model.architecture, config.settings(name, suite) | pretraining.settings)
         if pretraining.padding is not None:
             raise ConvNovaError(f"pretraining: padding = {pretraining.padding}: windows have no padding; leave it out")
+        _check_lora("pretraining", pretraining, model)
+    _check_lora("training", model.training, model)
     if config.cost and not hasattr(settings, "length"):  # a model that has its length in its settings is built for each
         _check_length("sequences of `cost`", max(config.cost.lengths), settings)
     if hasattr(module, "check"):
@@ -87,6 +90,7 @@ def _check_job(config: RunConfig, job: Job) -> None:
     task, name, architecture = config.task(job), f"{job.suite}/{job.task}", config.models[job.model].architecture
     settings, training = configure(architecture, config.settings(job.model, job.suite, job.task)), config.training(job)
     _check_checkpointing(f"training on {name}", training, architecture)
+    _check_lora(f"training on {name}", training, config.models[job.model])
     if task.kind == "per_base":
         reason = f"labels of {name} are those of bases on one strand"
         if training.reverse_complement:
@@ -103,6 +107,19 @@ def _check_checkpointing(place: str, settings: Training, architecture: str) -> N
     backbone = getattr(architecture_module(architecture), "Backbone", object)
     if settings.checkpointing and "checkpointing" not in vars(backbone):
         raise ConvNovaError(f"{place}: checkpointing = true: {architecture} cannot, as convnova can; leave it out")
+
+
+def _check_lora(place: str, settings: Training, model: Model) -> None:
+    """Whether low-rank matrices can be trained beside the weights of a model, if they shall."""
+    if settings.lora is None:
+        return
+    if model.architecture != "huggingface":
+        raise ConvNovaError(
+            f"{place}: lora: expected a model pretrained by others, found {model.architecture}; leave it out"
+        )
+    if model.frozen:
+        raise ConvNovaError(f"{place}: lora: expected `frozen: false`, found true; leave one of them out")
+    check_installed()
 
 
 def _check_length(sequences: str, length: int | None, settings: Any) -> None:

@@ -44,8 +44,8 @@ def write_cost(name: str, model: Model, length: int, out: Path, fingerprint: str
     """Measure one model at one length and write the result as JSON, in the precision that `auto` chooses here.
 
     The model predicts two classes of random sequences with random weights, neither of which matters to the cost. Its
-    head, pooling, frozen part and strands are those of the config. Where there is too little memory, that is the
-    result, beside what was measured before.
+    head, pooling, frozen part, adapter and strands are those of the config. Where there is too little memory, that is
+    the result, beside what was measured before.
 
     Args:
         name: of the model.
@@ -59,7 +59,7 @@ def write_cost(name: str, model: Model, length: int, out: Path, fingerprint: str
         settings["length"] = length  # the longest sequence that it can read
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = resolve_precision("auto", device)
-    options = model.model_dump(include={"pooling", "head", "frozen"})
+    options = model.model_dump(include={"pooling", "head", "frozen"}) | model.training.model_dump(include={"lora"})
     torch.manual_seed(0)
     network = build_predictor(model.architecture, settings, "classes", 2, length, **options).to(device)
     sequences = max(1, (BASES_ON_GPU if device.type == "cuda" else BASES) // length)

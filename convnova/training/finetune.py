@@ -107,6 +107,7 @@ def finetune(
         "best_epoch": history.best_epoch,
         "epochs": history.evaluations,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "trained_parameters": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         "rows": {name: len(rows) for name, rows in splits.items()},
         "seconds": round(history.seconds, 3),
         "per_batch": per_batch(task, labels, predicted, settings.batch_size),
@@ -131,7 +132,7 @@ def job_network(config: RunConfig, job: Job, outputs: int, length: int) -> dict[
         outputs: as of `TaskDataset.outputs`.
         length: bases of the longest sequence.
     """
-    about, padding = config.models[job.model], config.training(job).of_protocol(job.protocol).padding
+    about, training = config.models[job.model], config.training(job).of_protocol(job.protocol)
     return {
         "architecture": about.architecture,
         "settings": config.settings(job.model, job.suite, job.task),
@@ -139,7 +140,8 @@ def job_network(config: RunConfig, job: Job, outputs: int, length: int) -> dict[
         "outputs": outputs,
         "length": length,
         **about.model_dump(include={"pooling", "head", "frozen"}),
-        "pool_padding": padding != "masked",
+        "pool_padding": training.padding != "masked",
+        **training.model_dump(include={"lora"}),
     }
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import test_huggingface as tiny
+import test_lora
 import torch
 import yaml
 from safetensors.torch import save_file
@@ -75,7 +76,9 @@ CASES = {
 
 
 class Mamba(nn.Module):
-    """For `mamba_ssm`'s: (B, L, d) to the same."""
+    """For `mamba_ssm`'s: (B, L, d) to the same. As there, weights are read past their layers, on the fast path all."""
+
+    use_fast_path = True
 
     def __init__(self, d_model: int, layer_idx: int, device: Any = None, dtype: Any = None):
         super().__init__()
@@ -83,8 +86,9 @@ class Mamba(nn.Module):
         self.direction = caduceus.Direction(2 * d_model, math.ceil(d_model / 16), caduceus.Config())
 
     def forward(self, x: Tensor, inference_params: None = None) -> Tensor:
-        u, z = self.in_proj(x).chunk(2, -1)
-        return self.out_proj(self.direction(u, None) * nn.functional.silu(z))
+        u, z = (x @ self.in_proj.weight.T).chunk(2, -1)
+        y = self.direction(u, None) * nn.functional.silu(z)
+        return y @ self.out_proj.weight.T if self.use_fast_path else self.out_proj(y)
 
 
 class Block(nn.Module):
@@ -197,6 +201,28 @@ def test_gradients_reach_every_weight_that_features_pass_through(made):
     assert all({*name.split(".")} & {*made[0].unused.split()} for name in idle), idle
 
 
+ROW = 2 * (16 + 16)
+"""Weights of an adapter of rank 2 to a layer from 16 to 16 features."""
+ADAPTERS = {
+    "EsmForMaskedLM": 2 * (4 * ROW + 2 * (16 + 64) + 2 * (16 + 32)), "BertModel": 2 * 2 * (16 + 48),
+    "HyenaDNAModel": 2 * (2 * (16 + 48) + ROW), "Caduceus": 2 * 2 * 2 * (32 + 16),
+}  # fmt: skip
+"""By the class. Nucleotide Transformer v2 has a layer for both halves of its gated one; Wqkv and in_proj make three."""
+
+
+def test_an_adapter_is_where_it_should_be_and_learns(made):
+    name = type(made[1]).__name__
+    case = made[-1], ADAPTERS[name]
+    test_lora.test_an_adapter_begins_as_the_identity_and_is_trained_with_the_head_alone(case)
+    test_lora.test_its_state_is_what_was_trained_and_is_enough_to_make_it_again(case)
+    if name != "Caduceus":  # its directions share weights, and each has an adapter: no one product can be added
+        test_lora.test_what_is_learned_is_the_product_beside_weights_that_stay(case)
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_fine_tuning_changes_the_network_unless_it_is_frozen(made, frozen):
     tiny.test_fine_tuning_reaches_the_network_and_frozen_does_not(made[-1], frozen)
+
+
+def test_training_goes_on_after_an_evaluation(made):
+    tiny.test_what_a_network_keeps_of_an_evaluation_is_no_hindrance_to_training(made[-1])

@@ -141,15 +141,15 @@ class TinyTokenizer(PreTrainedTokenizer):
 '''
 
 
-def custom(folder: Path) -> dict:
+def custom(folder: Path, code: str = CODE, model: str = "TinyModel") -> dict:
     """As HyenaDNA and Caduceus: Python code beside the weights."""
     namespace: dict = {"__name__": "tiny_dna_code"}
-    exec(compile(CODE, "tiny_dna_code", "exec"), namespace)
-    namespace["TinyModel"](namespace["TinyConfig"]()).save_pretrained(folder)
+    exec(compile(code, "tiny_dna_code", "exec"), namespace)
+    namespace[model](namespace["TinyConfig"]()).save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
-    config["auto_map"] = {"AutoConfig": "code.TinyConfig", "AutoModel": "code.TinyModel"}
+    config["auto_map"] = {"AutoConfig": "code.TinyConfig", "AutoModel": f"code.{model}"}
     (folder / "config.json").write_text(json.dumps(config))
-    letters(folder)
+    letters(folder, code)
     return {"remote_code": True}
 
 

@@ -22,7 +22,7 @@ def by_others(monkeypatch):
     """The config of the models pretrained by others, beside that of the paper, where these packages are installed."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
-    def config(**installed: str):
+    def config(commented: bool = False, **installed: str):
         versions = {"transformers": "4.55.4", "einops": "0.8.2", "mamba-ssm": "2.2.6", **installed}
 
         def version(name: str) -> str:
@@ -31,16 +31,33 @@ def by_others(monkeypatch):
             return versions[name]
 
         monkeypatch.setattr("convnova.models.huggingface.metadata.version", version)
-        written = [
-            yaml.safe_load((CATALOGUE / f"{name}.yaml").read_text()) for name in ("paper", "pretrained_by_others")
-        ]
-        return load({**written[0], "models": written[1]["models"]}, [], CATALOGUE)
+        paper, others = ((CATALOGUE / f"{name}.yaml").read_text() for name in ("paper", "pretrained_by_others"))
+        if commented:  # the lines of YAML among the comments
+            others = re.sub(r"^  # (?=( *)\w+:)", "  ", others, flags=re.MULTILINE)
+        return load(yaml.safe_load(paper) | {"models": yaml.safe_load(others)["models"]}, [], CATALOGUE)
 
     return config
 
 
 def test_the_models_pretrained_by_others_fit_all_tasks_of_the_paper(by_others):
     validate(by_others())
+
+
+def test_so_do_the_adapters_that_are_commented_out(by_others):
+    pytest.importorskip("peft", reason="the optional package peft is not installed")
+    config, usual = by_others(commented=True), by_others()
+    validate(config)
+    added = [name for name in config.models if name not in usual.models]
+    assert added == ["nucleotide_transformer_v2_lora", "dnabert2_lora"]
+    for job in config.jobs():
+        adapted, training = job.model in added, config.training(job)
+        assert (training.lora is not None) == adapted
+        if adapted:
+            like = job._replace(model=job.model.removesuffix("_lora"))
+            whole = config.training(like)
+            assert config.settings(job.model, job.suite) == config.settings(like.model, like.suite)
+            changed = training.changed({"lora": None, "lr": whole.lr, "source": whole.source})
+            assert changed.model_dump() == whole.model_dump()
 
 
 @pytest.mark.parametrize(
