@@ -202,7 +202,7 @@ def read_table(
     Args:
         path: of a TSV or CSV in UTF-8, whose first line names the columns.
         columns: which it must have.
-        numbers: the columns of numbers, of which cells may be empty.
+        numbers: the columns of numbers, of which cells may be empty; those that are not needed may be missing.
         counts: the columns of whole numbers from 0; all others are text.
         separator: what separates cells.
 
@@ -232,7 +232,7 @@ def read_table(
         found = "a column twice" if twice else f"{', '.join(missing)} missing"
         raise ConvNovaError(f"{path}: expected the columns {', '.join(columns)}; {found}")
     table = pd.DataFrame(rows, columns=header, dtype=object)
-    for column in (*numbers, *counts):
+    for column in (name for name in (*numbers, *counts) if name in header):
         parsed, expected = pd.to_numeric(table[column], errors="coerce").astype(float), "a number"
         wrong = parsed.isna() & (table[column] != "")
         if column in counts:

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,15 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     finetune.add_argument("--out", type=Path, required=True, metavar="DIR")
     finetune.add_argument("--threads", type=int, default=os.cpu_count())
 
+    text = "score a task's variants by a pretrained or a fine-tuned model"
+    variants = command_of_run(commands, "score-task", run_score_task, text, is_step=True)
+    variants.add_argument("--job", required=True, metavar="SUITE/TASK/MODEL/PROTOCOL/seed=N")
+    variants.add_argument("--dataset", type=Path, required=True, metavar="FILE", help="the tokenized task")
+    variants.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the tokenized genome")
+    variants.add_argument("--weights", type=Path, metavar="FILE", help="of the model; the baseline has none")
+    variants.add_argument("--out", type=Path, required=True, metavar="DIR")
+    variants.add_argument("--threads", type=int, default=os.cpu_count())
+
     text = "estimate time and disk of a run by some steps of it"
     plan = command_of_run(commands, "plan", run_plan, text)
     plan.add_argument("--cores", type=int, default=os.cpu_count(), metavar="N", help="default: all")
@@ -68,12 +78,30 @@ def run_pretrain(config: "RunConfig", options: argparse.Namespace) -> None:
 
 def run_finetune(config: "RunConfig", options: argparse.Namespace) -> None:
     """`convnova finetune`"""
-    jobs = {job.name: job for job in config.jobs()}
-    if options.job not in jobs:
-        raise ConvNovaError(f"job {options.job!r} is not in {options.config}; {nearest(options.job, list(jobs)[:12])}")
+    job = _named_job(options, config.trainings())
     load_torch(options.threads)
     with held(options.out):
-        finetune_job(config, jobs[options.job], options.dataset, options.out, options.weights)
+        finetune_job(config, job, options.dataset, options.out, options.weights)
+
+
+def run_score_task(config: "RunConfig", options: argparse.Namespace) -> None:
+    """`convnova score-task`"""
+    job = _named_job(options, set(config.jobs()) - set(config.trainings()))
+    load_torch(options.threads)
+    from convnova.inference.variant_task import score_task
+
+    weights = {"weights": options.weights} if options.weights else {}
+    inputs = {"task": options.dataset, "genome": options.genome / "genome.safetensors", **weights}
+    with held(options.out):
+        provenance, _ = _provenance(config, config.job_fingerprint(job), inputs, options.out)
+        score_task(config, job, options.dataset, options.genome, options.out, options.weights, provenance)
+
+
+def _named_job(options: argparse.Namespace, jobs: "Iterable[Job]") -> "Job":
+    known = {job.name: job for job in jobs}
+    if options.job not in known:
+        raise ConvNovaError(f"job {options.job!r} is not in {options.config}; {nearest(options.job, list(known)[:12])}")
+    return known[options.job]
 
 
 def run_plan(config: "RunConfig", options: argparse.Namespace) -> None:

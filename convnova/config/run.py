@@ -15,9 +15,12 @@ from convnova.config.hyperparameters import OUR_DEFAULT, Pretraining, Training
 from convnova.config.schema import Model, Name, Recipe, Suite, Task, Variant
 from convnova.config.strict import Strict
 
+BASELINE_OF_VARIANTS = "variant_baseline"
+"""The architecture that scores variants, and nothing else, without a network."""
+
 
 class Job(NamedTuple):
-    """One fine-tuning, which gives one score."""
+    """One fine-tuning, or one scoring of a task of variants by a model; it gives one score."""
 
     suite: str
     task: str
@@ -99,6 +102,14 @@ class RunConfig(Strict):
         pretrained = [name for name, model in self.models.items() if model.pretrained]
         if pretrained and self.genome is None:
             raise ValueError(f"models {pretrained} are pretrained, so `genome` must say on what")
+        for suite, task in self._variant_tasks():
+            spec, place = self.suites[suite].tasks[task], f"suites.{suite}.tasks.{task}"
+            asked = tuple((spec.fine_tuned or "").split("/", 1))
+            trained = [(name, other) for name, content in self.suites.items() for other in content.tasks]
+            if spec.fine_tuned and (asked not in trained or asked in self._variant_tasks()):
+                raise ValueError(f"{place}.fine_tuned = {spec.fine_tuned!r}: expected suite/task of this run")
+            if spec.fine_tuned and self.protocol_of_variants not in self.keep_weights:
+                raise ValueError(f"{place}.fine_tuned: expected one of the protocols in keep_weights, found none")
         for place, recipe in self.recipes.items():
             if recipe.settings and place.split("/")[2] in pretrained:
                 raise ValueError(f"recipes.{place}.settings: expected none: its backbone is pretrained for all tasks")
@@ -129,13 +140,49 @@ class RunConfig(Strict):
         return self.local_path(job.folder(self.run))
 
     def jobs(self) -> Iterator[Job]:
-        """Every fine-tuning of the run."""
+        """Every fine-tuning and every scoring of variants of the run."""
         for suite, content in self.suites.items():
-            for task in content.tasks:
-                for model in self.models:
-                    for protocol in self.protocols:
-                        for seed in self.seeds_of(suite, protocol):
+            for task, spec in content.tasks.items():
+                of_variants = spec.kind == "variants"
+                for model, about in self.models.items():
+                    if not self._takes(spec, about):
+                        continue
+                    for protocol in [self.protocol_of_variants] if of_variants else self.protocols:
+                        seeds = self.seeds_of(suite, protocol)
+                        has_one = of_variants and (spec.score != "effect" or about.architecture == BASELINE_OF_VARIANTS)
+                        for seed in seeds[:1] if has_one else seeds:
                             yield Job(suite, task, model, protocol, seed)
+
+    def trainings(self) -> Iterator[Job]:
+        """Every fine-tuning of the run."""
+        return (job for job in self.jobs() if self.task(job).kind != "variants")
+
+    @staticmethod
+    def _takes(task: Task, model: Model) -> bool:
+        """Whether there is a job of a model on a task: not every model can score variants."""
+        is_baseline = model.architecture == BASELINE_OF_VARIANTS
+        if task.kind != "variants":
+            return not is_baseline
+        return is_baseline or task.score == "effect" or model.pretrained and not model.frozen
+
+    def _variant_tasks(self) -> list[tuple[str, str]]:
+        tasks = ((name, task, spec) for name, suite in self.suites.items() for task, spec in suite.tasks.items())
+        return [(name, task) for name, task, spec in tasks if spec.kind == "variants"]
+
+    @property
+    def protocol_of_variants(self) -> schema.Protocol:
+        """The one protocol whose fine-tuned models score variants: the first that keeps weights, if any does."""
+        return next((protocol for protocol in self.protocols if protocol in self.keep_weights), self.protocols[0])
+
+    def fine_tuning_of(self, job: Job) -> Job | None:
+        """The fine-tuning whose model scores the variants of a job, if it is of the score `effect`."""
+        asked = self.task(job).fine_tuned
+        is_baseline = self.models[job.model].architecture == BASELINE_OF_VARIANTS
+        return (
+            job._replace(**dict(zip(("suite", "task"), asked.split("/", 1), strict=True)))
+            if asked and not is_baseline
+            else None
+        )
 
     def seeds_of(self, suite: str, protocol: str) -> list[int]:
         """The seeds of a suite's fine-tunings in a protocol; in `cv` the numbers of the folds."""
@@ -150,6 +197,16 @@ class RunConfig(Strict):
     def model_titles(self) -> dict[str, str]:
         """Model to its title."""
         return {name: model.title for name, model in self.models.items()}
+
+    def titles_on(self, suite: str) -> dict[str, str]:
+        """Model to its title, for the models that have jobs on a suite."""
+        known = {job.model for job in self.jobs() if job.suite == suite}
+        return {name: title for name, title in self.model_titles.items() if name in known}
+
+    def protocols_on(self, suite: str) -> list[schema.Protocol]:
+        """The protocols of a suite's jobs: of variants alone, one."""
+        used = {job.protocol for job in self.jobs() if job.suite == suite}
+        return [protocol for protocol in self.protocols if protocol in used]
 
     @property
     def simulated(self) -> bool:
@@ -216,8 +273,10 @@ class RunConfig(Strict):
             suite: one of its suites.
             task: a task of the suite.
         """
-        usage = self.models[model]
-        own = usage.strands if "strands" in usage.model_fields_set else self.suites[suite].tasks[task].strands
+        usage, spec = self.models[model], self.suites[suite].tasks[task]
+        own = usage.strands if "strands" in usage.model_fields_set else spec.strands
+        if spec.kind == "variants":
+            own = "both" if spec.fine_tuned is None else self.strands(model, *spec.fine_tuned.split("/", 1))
         return usage.suites.get(suite, Variant()).strands or own
 
     def backbone(self, model: str, suite: str | None) -> str:
@@ -252,7 +311,9 @@ class RunConfig(Strict):
     def job_fingerprint(self, job: Job) -> str:
         """The hash of everything in the config that this job's numbers depend on."""
         pretrain = None
-        if self.models[job.model].pretrained:
+        if tuned := self.fine_tuning_of(job):
+            pretrain = self.job_fingerprint(tuned)
+        elif self.models[job.model].pretrained:
             pretrain = self.pretraining_fingerprint(self.backbone(job.model, job.suite))
         model = self.models[job.model].model_dump(include={"architecture", "frozen", "head", "pooling"})
         settings, strands = self.settings(job.model, job.suite, job.task), self.strands(job.model, job.suite, job.task)

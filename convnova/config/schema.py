@@ -27,37 +27,65 @@ def _is_name(text: str) -> str:
 Name = Annotated[str, AfterValidator(_is_name)]
 AsText = Annotated[str, BeforeValidator(str), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Protocol = Literal["heldout", "cv", "released"]
-Metric = Literal["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"]
+Metric = Literal["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc", "auprc_by_chromosome"]
 METRIC_TITLES = {"mcc": "MCC", "f1_macro": "F1 (macro)", "f1_binary": "F1 (class 1)", "accuracy": "accuracy"}
-METRIC_TITLES |= {"auroc": "AUROC", "auprc": "AUPRC"}
-METRICS = ["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auroc_mean", "auprc"]
-"""Every score that a result may have; `auroc` of many labels is the median over them, `auroc_mean` the mean."""
-Kind = Literal["classes", "per_base", "multilabel"]
+METRIC_TITLES |= {"auroc": "AUROC", "auprc": "AUPRC", "auprc_by_chromosome": "AUPRC by chromosome"}
+METRICS = [
+    "mcc",
+    "f1_macro",
+    "f1_binary",
+    "accuracy",
+    "auroc",
+    "auroc_mean",
+    "auprc",
+    "auprc_by_chromosome",
+    "auprc_se",
+]
+"""Every score that a result may have; `auroc` of many labels is the median over them, `auroc_mean` the mean; `auprc_se`
+is the standard error of `auprc_by_chromosome`."""
+Kind = Literal["classes", "per_base", "multilabel", "variants"]
+VariantScore = Literal["minus_llr", "abs_llr", "distance", "effect"]
 Strands = Literal["forward", "both"]
 Format = Literal[
-    "nucleotide_transformer", "genomic_benchmarks", "bend", "deepsea", "csv", "parquet", "fasta", "bed", "gff"
+    "nucleotide_transformer",
+    "genomic_benchmarks",
+    "bend",
+    "deepsea",
+    "csv",
+    "parquet",
+    "fasta",
+    "bed",
+    "gff",
+    "variants",
 ]
 
 METRICS_OF = {
     "classes": ("mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"),
     "per_base": ("mcc", "f1_macro", "accuracy"),
     "multilabel": ("auroc", "auprc"),
+    "variants": ("auprc_by_chromosome", "auprc", "auroc"),
 }
 """Kind of a task to the metrics of its predictions: see `convnova.evaluation.metrics`."""
 
-OWN_FORMATS = ("csv", "parquet", "fasta", "bed", "gff")
+OWN_FORMATS = ("csv", "parquet", "fasta", "bed", "gff", "variants")
 """Formats for a user's own files."""
 
 FORMATS_WITH_COLUMNS = ("csv", "parquet")
 
-INTERVAL_FORMATS = ("bed", "bend", "gff")
-"""Formats that hold intervals of a genome in place of sequences."""
+INTERVAL_FORMATS = ("bed", "bend", "gff", "variants")
+"""Formats that hold places of a genome in place of sequences."""
 
-KINDS = {"bend": "per_base", "gff": "per_base", "deepsea": "multilabel"}
+KINDS = {"bend": "per_base", "gff": "per_base", "deepsea": "multilabel", "variants": "variants"}
 """Formats whose labels are not one class for a sequence."""
 
 FILE_ROLES = ("train", "valid", "test", "archive", "intervals", "labels", "annotation")
-REQUIRED_ROLES = {"bend": ("intervals", "labels"), "gff": ("annotation",), "deepsea": (), "genomic_benchmarks": ()}
+REQUIRED_ROLES = {
+    "bend": ("intervals", "labels"),
+    "gff": ("annotation",),
+    "deepsea": (),
+    "genomic_benchmarks": (),
+    "variants": ("test",),
+}
 """Formats to the files that each task must have; those of other formats must have `train` and `test`."""
 
 FOLDS = 10
@@ -72,6 +100,10 @@ RENAMED_ARCHITECTURES = {"kmers": "kmer_regression"}
 def files_of(name: str, known: Iterable[str]) -> list[str]:
     """The files of a source that a name stands for: the file itself, or for `folder/` every known file below it."""
     return [file for file in known if file.startswith(name)] if name.endswith("/") else [name]
+
+
+def _is_unset(value: Any) -> bool:
+    return value is None
 
 
 class Simulate(Strict):
@@ -129,6 +161,15 @@ class Task(WithFiles):
     labels: str | None = None
     annotation: str | None = None
     sequence_column: str = Field("sequence", exclude_if=lambda name: name == "sequence")
+    score: VariantScore | None = Field(
+        None, description="of variants: what is read off a model; more of it stands for label 1", exclude_if=_is_unset
+    )
+    window: int | None = Field(
+        None, ge=16, description="of variants: bases read around one; default as in training", exclude_if=_is_unset
+    )
+    fine_tuned: str | None = Field(
+        None, description="of score effect: suite/task whose fine-tuned models are asked", exclude_if=_is_unset
+    )
     label_column: str = Field("label", exclude_if=lambda name: name == "label")
     groups: dict[str, tuple[int, int]] = Field({}, description="rows of the table: name to first label and one past")
     counts: dict[str, int] = Field({}, description="published number of rows of a split; another number is an error")
@@ -137,6 +178,13 @@ class Task(WithFiles):
     )
     training: Training = Training()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _variants_have_a_metric(cls, content: Any) -> Any:
+        if isinstance(content, dict) and content.get("kind") == "variants":
+            return {"metric": METRICS_OF["variants"][0], **content}
+        return content
+
     @model_validator(mode="after")
     def _metric_fits_the_labels(self) -> "Task":
         if self.metric not in METRICS_OF[self.kind]:
@@ -144,6 +192,10 @@ class Task(WithFiles):
             raise ValueError(f"metric = {self.metric}: of kind {self.kind}, so expected one of {expected}")
         if self.metric == "f1_binary" and self.classes is not None and len(self.classes) != 2:
             raise ValueError(f"metric = f1_binary: expected two classes, found {len(self.classes)}; take f1_macro")
+        if (self.score is not None) != (self.kind == "variants"):
+            raise ValueError("score: expected one of tasks of kind variants, and of no other")
+        if (self.fine_tuned is not None) != (self.score == "effect"):
+            raise ValueError("fine_tuned: expected suite/task with score: effect, and with no other score")
         if self.groups and self.kind != "multilabel":
             raise ValueError(f"groups: expected kind multilabel, found {self.kind}; leave them out")
         if self.groups and self.metric != "auroc":
@@ -157,7 +209,7 @@ class Task(WithFiles):
 
     def dataset_fields(self) -> dict[str, Any]:
         """What the tokenized task depends on; the rest concerns training and scoring."""
-        return self.model_dump(exclude={"metric", "groups", "training", "strands"})
+        return self.model_dump(exclude={"metric", "groups", "training", "strands", "score", "window", "fine_tuned"})
 
 
 class TableRow(NamedTuple):

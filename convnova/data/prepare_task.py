@@ -87,6 +87,8 @@ def tokenize_task(
         splits = {split: _describe(split, tallies[split], task.max_length) for split in SPLITS if split in tallies}
         file.metadata |= {"kind": task.kind, "classes": classes, "inputs": inputs, "splits": splits}
         file.metadata |= {"read": read, "skipped": raw.skipped}
+        if task.kind == "variants":
+            file.metadata["chromosomes"] = list(raw.genome or ())
         for what, count in raw.skipped.items():
             log(f"{count:,} {what} passed over")
 
@@ -94,9 +96,11 @@ def tokenize_task(
 def _append(file: ArrayFileWriter, tally: _Tally, rows: SequenceRows, task: Task) -> None:
     """Append a piece's tokens, and its labels where these need no list of classes."""
     file.append(f"{rows.split}.tokens", rows.tokens)
+    for name, values in rows.columns.items():
+        file.append(f"{rows.split}.{name}", values)
     tally.lengths.append(rows.lengths)
     tally.others += rows.others
-    if task.kind == "classes":
+    if task.kind in ("classes", "variants"):
         tally.names.append((rows.file, rows.first, rows.labels))
         return
     file.append(f"{rows.split}.labels", rows.labels)
@@ -116,7 +120,8 @@ def _check_counts(task: Task, tallies: dict[str, _Tally], files: Mapping[str, Pa
     """Train and test must be there, and each split as large as published."""
     names = ", ".join(str(path) for path in files.values())
     counts = {split: sum(map(len, tally.lengths)) for split, tally in tallies.items()}
-    for split in ("train", "test", *(role for role in files if role == "valid")):
+    trained = () if task.kind == "variants" else ("train",)
+    for split in (*trained, "test", *(role for role in files if role == "valid")):
         if split not in counts:
             raise ConvNovaError(f"{names}: expected rows of the split {split!r}, found {counts or 'none at all'}")
     if task.kind == "multilabel" and len({tally.label_count for tally in tallies.values()}) > 1:
@@ -136,7 +141,8 @@ def _classes(task: Task, tallies: dict[str, _Tally]) -> list[str] | None:
         return task.classes
     if task.kind == "per_base":
         return [str(number) for number in range(max(tally.label_count for tally in tallies.values()))]
-    names = {str(name) for _, _, names in tallies["train"].names for name in np.unique(names)}
+    first = "test" if task.kind == "variants" else "train"
+    names = {str(name) for _, _, names in tallies[first].names for name in np.unique(names)}
     return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
 
 

@@ -116,6 +116,25 @@ def write_predictions(
         pyarrow.parquet.write_table(table, temporary, compression="zstd")
 
 
+def write_scores_of_rows(path: Path, labels: np.ndarray, scores: np.ndarray, settings: str) -> None:
+    """Write a number a row of the test split as parquet: row, label, score.
+
+    Args:
+        path: of the file.
+        labels: class ids (n,).
+        scores: of each row (n,).
+        settings: hash of the settings that they were made with.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    values = {"row": np.arange(len(labels)), "label": np.asarray(labels), "score": scores.astype(np.float32)}
+    columns = {name: _column(column) for name, column in values.items()}
+    table = pyarrow.table(columns).replace_schema_metadata({"settings": settings})
+    with atomic(path) as temporary:
+        pyarrow.parquet.write_table(table, temporary, compression="zstd")
+
+
 def _column(values: np.ndarray) -> "pyarrow.Array":
     """A numpy array as one of Arrow's, a matrix as lists. `pyarrow.array` would load pandas: 0.7 s."""
     import pyarrow

@@ -140,7 +140,7 @@ class Model:
         """
         if self.network.kind == "features":
             raise ConvNovaError(f"{self.path}: expected a model with a head to score variants with, found none")
-        window, strands = self._window(window), self.strands(strands)
+        window, strands = self.window(window), self.strands(strands)
         names = [LLR] if self.network.kind == "masked" else self.outputs
         scored = scored_lines(self.network, Path(vcf), Path(genome), window, strands, strict)
         if out is None:
@@ -196,8 +196,12 @@ class Model:
         """
         export(self.network, self.about, self.outputs, folder)
 
-    def _window(self, window: int | None) -> int:
-        """Bases around a variant: those asked for, or those of a training sequence."""
+    def window(self, window: int | None) -> int:
+        """Bases around a variant: those asked for, or those of a training sequence.
+
+        Raises:
+            ConvNovaError: fewer than 2, or more than the model can read.
+        """
         about, longest = self.about, self.network.longest
         trained = about.get("network", about.get("pretraining", {})).get("length", DEFAULT_WINDOW)
         window = window or min(trained, longest or trained)

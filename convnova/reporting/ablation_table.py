@@ -38,7 +38,7 @@ def validation_scores(config: RunConfig) -> pd.DataFrame:
     if PROTOCOL not in config.protocols:
         raise ConvNovaError(f"protocols: expected {PROTOCOL}, whose validation rows are no test rows")
     rows = []
-    for job, metrics in results_of(config, (job for job in config.jobs() if job.protocol == PROTOCOL)):
+    for job, metrics in results_of(config, (job for job in config.trainings() if job.protocol == PROTOCOL)):
         score = max(epoch["score"] for epoch in metrics["epochs"])
         bases = metrics["receptive_field"] or math.inf
         rows.append([*job, score, metrics["parameters"], bases, metrics["seconds"]])

@@ -67,7 +67,8 @@ def audit_table(audits: Sequence[Audit], simulated: bool) -> Table:
     """
     sentences = {f"{audit['suite']}/{audit['task']}": " ".join(meaning(audit)) for audit in audits}
     labels = pd.MultiIndex.from_tuples([(audit["task"], audit["suite"]) for audit in audits], names=["task", "suite"])
-    shares = pd.Series([audit["overlap"]["any"] / audit["overlap"]["rows"] for audit in audits], index=list(sentences))
+    overlaps = [audit.get("overlap", {"any": 0, "rows": 1}) for audit in audits]  # of variants there is none
+    shares = pd.Series([overlap["any"] / overlap["rows"] for overlap in overlaps], index=list(sentences))
     most = f"; most in {shares.idxmax()}, {percent(shares.max())} of them" if shares.any() else ""
     return Table(
         name="audit",
@@ -93,14 +94,33 @@ def _numbers(audits: Sequence[Audit]) -> pd.DataFrame:
 
 def _cells(audit: Audit) -> dict[tuple[str, str], Cell | int | None]:
     """The row of a task by the heads over its cells: leaks first, then what is in the splits."""
-    splits, overlap = audit["splits"], audit["overlap"]
-    train, test, across = splits["train"], splits["test"], audit["across"]["test in train"]
-    genome = audit.get("pretraining")
-    other_label = across["equal_other_label"] + (across["reverse_other_label"] or 0)
+    splits, genome = audit["splits"], audit.get("pretraining")
+    test, pretraining = splits["test"], "test rows in pretraining"
     length = " to ".join(f"{length:,}" for length in sorted({test["shortest"], test["longest"]}))
     largest, share = _largest_class(test)
+    return {
+        **(_leaks(audit) if "overlap" in audit else {}),
+        (pretraining, "in the genome"): _part(genome["placed"], genome["rows"]) if genome else None,
+        (pretraining, "read"): _part(genome["read"], genome["rows"]) if genome else None,
+        **{("rows", name): splits[name]["rows"] if name in splits else None for name in ("train", "valid", "test")},
+        ("test rows", "bases"): Cell(length, test["median"]) if "overlap" in audit else None,
+        ("test rows", "largest class"): Cell(f"{largest}: {percent(share)}" if share else "many labels", share),
+        ("test rows", "with N"): _part(test["rows_with_N"], test["rows"]),
+        ("test rows", "all N"): _part(test["all_N"], test["rows"]),
+    }
+
+
+def _leaks(audit: Audit) -> dict[tuple[str, str], Cell | int | None]:
+    """What splits have in common with each other and with themselves, by the heads over the cells."""
+    overlap, across, test, train = (
+        audit["overlap"],
+        audit["across"]["test in train"],
+        audit["splits"]["test"],
+        audit["splits"]["train"],
+    )
+    other_label = across["equal_other_label"] + (across["reverse_other_label"] or 0)
     overlaps, duplicates = "test rows that overlap train", "exact duplicates in train"
-    pretraining, within = "test rows in pretraining", "exact duplicates within a split"
+    within = "exact duplicates within a split"
     return {
         (overlaps, "any"): _part(overlap["any"], overlap["rows"]),
         (overlaps, "near duplicates"): _part(overlap["near_duplicates"], overlap["rows"]),
@@ -108,15 +128,8 @@ def _cells(audit: Audit) -> dict[tuple[str, str], Cell | int | None]:
         (duplicates, "same strand"): _part(across["equal"], test["rows"]),
         (duplicates, "other strand"): _part(across["reverse"], test["rows"]),
         (duplicates, "other label"): _part(other_label, test["rows"]),
-        (pretraining, "in the genome"): _part(genome["placed"], genome["rows"]) if genome else None,
-        (pretraining, "read"): _part(genome["read"], genome["rows"]) if genome else None,
-        **{("rows", name): splits[name]["rows"] if name in splits else None for name in ("train", "valid", "test")},
         (within, "train"): _part(train["equal"] + train["reverse"], train["rows"]),
         (within, "test"): _part(test["equal"] + test["reverse"], test["rows"]),
-        ("test rows", "bases"): Cell(length, test["median"]),
-        ("test rows", "largest class"): Cell(f"{largest}: {percent(share)}" if share else "many labels", share),
-        ("test rows", "with N"): _part(test["rows_with_N"], test["rows"]),
-        ("test rows", "all N"): _part(test["all_N"], test["rows"]),
     }
 
 
@@ -126,11 +139,16 @@ def _part(count: int, rows: int) -> Cell:
 
 def meaning(audit: Audit) -> list[str]:
     """What the numbers of a task mean for its scores, in sentences; the first is about train and test."""
-    test, overlap = audit["splits"]["test"], audit["overlap"]
-    sentences = [_overlap(overlap, test["rows"])]
-    counts = {
-        "stand in train as well, with another label": audit["across"]["test in train"]["equal_other_label"],
-        "stand twice in test with different labels": test["equal_other_label"],
+    test, counts = audit["splits"]["test"], {}
+    if "overlap" in audit:
+        sentences = [_overlap(audit["overlap"], test["rows"])]
+        counts = {
+            "stand in train as well, with another label": audit["across"]["test in train"]["equal_other_label"],
+            "stand twice in test with different labels": test["equal_other_label"],
+        }
+    else:
+        sentences = ["No model is trained on these variants."]
+    counts |= {
         "consist of N alone: a model can know no more of them": test["all_N"],
     }
     sentences += [f"{count:,} of {test['rows']:,} test rows {what}." for what, count in counts.items() if count]

@@ -98,11 +98,11 @@ def overview(scores: pd.DataFrame, config: RunConfig) -> Figure:
     heights = [0.75 + 0.22 * len(suite.table_rows) for suite in config.suites.values()]
     width = figures.WIDE if len(config.models) > FEW_MODELS else figures.NARROW
     figure, panels = _stacked(config, "overview", heights, 4, width)
-    names = [textwrap.fill(name, MODEL_LETTERS) for name in config.model_titles.values()]
     shades = seaborn.light_palette(figures.COLOURS[0], as_cmap=True)
     for axes, (name, suite) in zip(panels, config.suites.items(), strict=True):
         table, rows = means(scores, config, name, main_protocol(config)).astype(float), suite.table_rows
         labels = [figures.row_title(row, rows) for row in rows]
+        names = [textwrap.fill(title, MODEL_LETTERS) for title in config.titles_on(name).values()]
         seaborn.heatmap(
             table.sub(table.max(axis=1), axis=0), vmin=-FAR_BEHIND, vmax=0, cmap=shades, annot=table, fmt=".3f",
             linewidths=1, cbar=False, xticklabels=names, yticklabels=labels, ax=axes,
@@ -121,12 +121,12 @@ def ranks(scores: pd.DataFrame, config: RunConfig) -> Figure:
 
     Over one task nothing is tested, and there is no bar.
     """
-    count, protocol = len(config.models), main_protocol(config)
-    figure, panels = _stacked(config, "ranks", [0.75 + 0.19 * count] * len(config.suites), 3)
+    protocol, models = main_protocol(config), {suite: list(config.titles_on(suite)) for suite in config.suites}
+    figure, panels = _stacked(config, "ranks", [0.75 + 0.19 * len(names) for names in models.values()], 3)
     for axes, suite in zip(panels, config.suites, strict=True):
-        table = means(scores, config, suite, protocol).dropna()
+        table, count = means(scores, config, suite, protocol).dropna(), len(models[suite])
         by_task = table.rank(axis=1, ascending=False)
-        order = list(by_task.mean().sort_values(kind="stable").index) if len(table) else list(config.models)
+        order = list(by_task.mean().sort_values(kind="stable").index) if len(table) else models[suite]
         jitter = np.linspace(-0.22, 0.22, len(table)) if len(table) > 1 else 0.0
         for height, model in enumerate(order):
             style = figures.look(config, model) | FAINT_DOT
@@ -169,11 +169,10 @@ def indistinct(order: list[str], compared: Iterable[PairedOverTasks]) -> list[tu
 
 def differences(scores: pd.DataFrame, config: RunConfig) -> Figure:
     """The first model minus each other one on every task, seed by seed."""
-    first, *others = config.models
     heights = [0.75 + 0.2 * len(suite.table_rows) for suite in config.suites.values()]
-    figure, panels = _stacked(config, "differences", heights, len(others) + 2)
+    figure, panels = _stacked(config, "differences", heights, len(config.models) + 1)
     for axes, (name, suite) in zip(panels, config.suites.items(), strict=True):
-        labels = [row.label for row in suite.table_rows]
+        labels, (first, *others) = [row.label for row in suite.table_rows], config.titles_on(name)
         axes.axvline(0, color=figures.GREY, linewidth=0.8)
         axes.set_yticks(range(len(labels)), labels)
         axes.set(ylim=(len(labels) - 0.5, -0.5), xlabel=f"{config.model_titles[first]} minus the other")
@@ -182,7 +181,7 @@ def differences(scores: pd.DataFrame, config: RunConfig) -> Figure:
         axes.grid(axis="x", **figures.HAIRLINE)
         runs = scores[(scores["suite"] == name) & (scores["protocol"] == main_protocol(config))]
         table = runs.pivot_table(index=["row", "seed"], columns="model", values="score")
-        table = table.reindex(columns=list(config.models)).astype(float)
+        table = table.reindex(columns=[first, *others]).astype(float)
         for number, model in enumerate(others):
             style, shift = figures.look(config, model), (number - (len(others) - 1) / 2) * 0.7 / len(others)
             for row, paired in (table[first] - table[model]).dropna().groupby(level="row"):
@@ -200,7 +199,8 @@ def learning(scores: pd.DataFrame, config: RunConfig) -> Figure:
     runs = scores[scores["protocol"] == protocol].drop_duplicates(["suite", "task", "model", "seed"])
     shown = []
     for suite, content in config.suites.items():
-        shown += [(suite, name, task) for name, task in list(content.tasks.items())[:CURVES]]
+        trained = [(name, task) for name, task in content.tasks.items() if task.kind != "variants"]
+        shown += [(suite, name, task) for name, task in trained[:CURVES]]
     rows = math.ceil(len(shown) / 2)
     height = 0.7 + 1.3 * rows + 0.16 * math.ceil((len(config.models) + 3) / 2)
     title = f"{comparison_titles(config)['learning']}, {protocol}"

@@ -75,8 +75,9 @@ def protocols(scores: pd.DataFrame, config: RunConfig) -> Table:
     """Protocol against protocol, and what choosing the epoch on test and means over batches would have gained."""
     grouped = dict(list(scores.groupby(["suite", "row", "model"])))
     lines = []
+    trained = {job[:3]: None for job in config.trainings()}
     for suite, (model, title) in product(config.suites, config.model_titles.items()):
-        for row in config.suites[suite].table_rows:
+        for row in (row for row in config.suites[suite].table_rows if (suite, row.task, model) in trained):
             runs = grouped.get((suite, row.label, model), scores[:0])
             line = {"task": row.label, "model, metric": f"{title}, {row.metric_title}"}
             for protocol in config.protocols:
@@ -154,4 +155,6 @@ def means(scores: pd.DataFrame, config: RunConfig, suite: str, protocol: str) ->
     """
     runs = scores[(scores["suite"] == suite) & (scores["protocol"] == protocol)]
     table = runs.pivot_table(index="row", columns="model", values="score") if len(runs) else pd.DataFrame()
-    return table.reindex(index=[row.label for row in config.suites[suite].table_rows], columns=list(config.models))
+    return table.reindex(
+        index=[row.label for row in config.suites[suite].table_rows], columns=list(config.titles_on(suite))
+    )

@@ -116,9 +116,10 @@ def look(config: RunConfig, model: str) -> dict[str, Any]:
     return nth_look(list(config.models).index(model))
 
 
-def model_entries(config: RunConfig, **style: Any) -> list[Line2D]:
-    """An entry of a legend for each model."""
-    return [legend_entry(title, **look(config, model), **style) for model, title in config.model_titles.items()]
+def model_entries(config: RunConfig, suite: str | None = None, **style: Any) -> list[Line2D]:
+    """An entry of a legend for each model, or for each that has jobs on a suite."""
+    titles = config.titles_on(suite) if suite else config.model_titles
+    return [legend_entry(title, **look(config, model), **style) for model, title in titles.items()]
 
 
 def row_title(row: TableRow, rows: Sequence[TableRow]) -> str:
@@ -166,23 +167,24 @@ def write_figures(scores: pd.DataFrame, published: pd.DataFrame, config: RunConf
 
 def _suite_figure(scores: pd.DataFrame, config: RunConfig, suite: str, references: References | None) -> Figure:
     """The figure of one suite; without `references` its genome is simulated."""
-    rows, count = config.suites[suite].table_rows, len(config.protocols)
-    entries = model_entries(config)
+    rows, protocols = config.suites[suite].table_rows, config.protocols_on(suite)
+    count = len(protocols)
+    entries, models = model_entries(config, suite), config.titles_on(suite)
     entries += [legend_entry("one seed", markersize=3, alpha=0.55)]
     entries += [legend_entry("mean of seeds", marker="|", markersize=7)]
     comparison = COMPARISONS.get(suite)
-    has_published = any(model.published for model in config.models.values())
+    has_published = any(config.models[model].published for model in models)
     if references is not None and comparison and comparison.table and (has_published or comparison.rival):
         source = f"{comparison.rival}, {comparison.table}" if comparison.rival else comparison.table
         entries.append(legend_entry(f"published ({source})", marker="D", fillstyle="none"))
     columns = 3 if count > 1 else 2
-    row_height = max(0.28, 0.065 * len(config.models) + 0.05)
+    row_height = max(0.28, 0.065 * len(models) + 0.05)
     height = 1.35 + 0.16 * math.ceil(len(entries) / columns) + row_height * len(rows)
     figure = empty_figure(WIDE if count > 1 else NARROW, height, config.suite_titles[suite], references is None)
     panels = figure.subplots(1, count, sharey=True, sharex=True, squeeze=False)[0]
-    for axes, protocol in zip(panels, config.protocols, strict=True):
+    for axes, protocol in zip(panels, protocols, strict=True):
         _draw_panel(axes, scores[scores["protocol"] == protocol], config, suite, references or {})
-        axes.set_title(PROTOCOLS.get(protocol, protocol))
+        axes.set_title(PROTOCOLS.get(protocol, protocol) if config.suites[suite].format != "variants" else "")
         axes.set_xlabel(axis_title(rows))
     panels[0].set_yticks(range(len(rows)), [row_title(row, rows) for row in rows])
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
@@ -198,8 +200,9 @@ def _draw_panel(axes: Axes, scores: pd.DataFrame, config: RunConfig, suite: str,
     axes.tick_params(axis="y", length=0)
     for index in range(0, len(rows), 2):
         axes.axhspan(index - 0.5, index + 0.5, color=SHADE, linewidth=0, zorder=0)
-    for number, (model, spec) in enumerate(config.models.items()):
-        shift = (number - (len(config.models) - 1) / 2) * 0.8 / len(config.models)
+    models = config.titles_on(suite)
+    for number, model in enumerate(models):
+        shift = (number - (len(models) - 1) / 2) * 0.8 / len(models)
         heights = {(row.task, row.label): index + shift for index, row in enumerate(rows)}
         runs = scores[scores["model"] == model]
         where = [heights[key] for key in zip(runs["task"], runs["row"], strict=True)]
@@ -208,8 +211,8 @@ def _draw_panel(axes: Axes, scores: pd.DataFrame, config: RunConfig, suite: str,
         means = runs["score"].groupby(where).mean()
         axes.scatter(means, means.index, s=45, color=style["color"], marker="|", linewidths=1.4, zorder=4)
         for index, row in enumerate(rows):
-            if value := reference_of(references, suite, row.label, spec.published):
-                is_own = value.model == spec.published  # else another model's, the same for all of ours
+            if value := reference_of(references, suite, row.label, config.models[model].published):
+                is_own = value.model == config.models[model].published  # else another model's, the same for all of ours
                 place, colour = (heights[row.task, row.label], style["color"]) if is_own else (index, RIVAL)
                 edge = {"facecolors": "none", "edgecolors": colour, "linewidths": 0.9}
                 axes.scatter(value.mean, place, s=22, marker="D", **edge)

@@ -82,7 +82,7 @@ def plan(config: RunConfig, cores: int) -> dict[str, Any]:
     """
     start_up = time.process_time()  # of Python and its packages: every training has it
     left_out = ["downloads, tokens, audits, tables and figures take time, too"]
-    sized = {place: lengths_of(config, *place) for place in dict.fromkeys(job[:2] for job in config.jobs())}
+    sized = {place: lengths_of(config, *place) for place in dict.fromkeys(job[:2] for job in config.trainings())}
     bases = sum(int(part.sum()) for lengths, _ in sized.values() for part in lengths.values())
     genomes = {name: genome_bases(config, name, bases) for name in config.genomes}
     unknown = [f"{suite}/{task}" for (suite, task), (lengths, _) in sized.items() if not lengths]
@@ -204,7 +204,7 @@ def _pretrainings(config: RunConfig, genomes: dict[str, int]) -> Iterator[Traini
 
 
 def _finetunings(config: RunConfig, sized: dict[tuple[str, str], tuple[Lengths, int]]) -> Iterator[Trainings]:
-    for job in {job[:4]: job for job in config.jobs()}.values():
+    for job in {job[:4]: job for job in config.trainings()}.values():
         lengths, outputs = sized[job[:2]]
         if not lengths or config.models[job.model].architecture == BY_OTHERS:
             continue

@@ -72,6 +72,7 @@ COMPARISONS = {
     "chromatin_profile": Comparison(None, "released"),
     "gene_finding": Comparison(None, "released"),
     "gue": Comparison("DNABERT-2 GUE table", "heldout", rival="DNABERT-2"),
+    "traitgym": Comparison("TraitGym zero-shot", "heldout", rival="Caduceus"),
 }
 """Suite to table. Other papers' tables have other splits and protocols, and never share a row with it."""
 

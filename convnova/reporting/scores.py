@@ -87,7 +87,8 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise ConvNovaError(f"{path}: expected a table of scores, found nothing; make it with `convnova tables scores`")
-    scores = read_table(path, COLUMNS, NUMBERS, ["seed"])
+    needed = [name for name in COLUMNS if name not in METRICS]  # of an earlier version some metrics are missing
+    scores = read_table(path, needed, NUMBERS, ["seed"]).reindex(columns=COLUMNS)
     is_wrong = (scores["score"].abs() > 1) | ~scores["simulated"].isin(["true", "false"])
     if is_wrong.any():
         line, found = is_wrong.idxmax() + 2, scores.loc[is_wrong.idxmax(), ["score", "simulated"]].tolist()

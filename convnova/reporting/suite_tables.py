@@ -4,6 +4,7 @@
 tasks down; across, for each model its protocols, their difference and the published value.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -26,6 +27,14 @@ COLUMNS = [
     "published_table", "published_model", "published_source", "published_confidence", "difference", "tolerance",
     "verdict", "mcc_zero", *[f"{name}_gain" for name in ALTERNATIVE_SCORES], *MEANS, "simulated",
 ]  # fmt: skip
+
+
+VARIANT_SCORES = {
+    "minus_llr": "minus_llr: log P(reference) - log P(alternative) at the masked place",
+    "abs_llr": "abs_llr: the log-likelihood ratio without its sign",
+    "distance": "distance: of the embeddings with either allele",
+    "effect": "effect: how far the outputs of a fine-tuned model move",
+}
 
 
 def suite_tables(scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig) -> Iterator[Table]:
@@ -62,15 +71,16 @@ def suite_results(suite: str, scores: pd.DataFrame, known: References, config: R
     simulated = config.simulated or bool(scores["simulated"].any())
     runs_of = dict(list(scores.sort_values("seed").groupby(["task", "row", "model", "protocol"])))
     lines = []
-    rows, models = config.suites[suite].table_rows, config.model_titles.items()
-    for row, (model, title), protocol in product(rows, models, config.protocols):
+    rows, models = config.suites[suite].table_rows, config.titles_on(suite).items()
+    expected = Counter(job[1:4] for job in config.jobs() if job.suite == suite)
+    for row, (model, title), protocol in product(rows, models, config.protocols_on(suite)):
         runs = runs_of.get((row.task, row.label, model, protocol), scores[:0])
         of_seeds = runs["score"]
         number = None if simulated else reference_of(known, suite, row.label, config.models[model].published)
         verdict, margin = judge_runs(number, suite, protocol, row.metric, runs, of_seeds)
         line = {
             "suite": suite, "task": row.task, "row": row.label, "metric": row.metric, "model": model, "title": title,
-            "protocol": protocol, "n": len(runs), "n_expected": len(config.seeds_of(suite, protocol)),
+            "protocol": protocol, "n": len(runs), "n_expected": expected[row.task, model, protocol],
             "seeds": ",".join(map(str, runs["seed"])), "mcc_zero": ",".join(map(str, runs["seed"][runs["mcc"] == 0])),
             "mean": of_seeds.mean(), "sd": of_seeds.std(),
             "range": float(np.ptp(of_seeds)) if len(runs) > 1 else NAN, **runs[["low", "high", *MEANS]].mean(),
@@ -109,11 +119,11 @@ def suite_table(results: pd.DataFrame, config: RunConfig) -> Table:
     lines: list[dict[tuple[str, str], Any]] = []
     published = not simulated and bool(results["published"].notna().any())
     for row in rows:
-        of_row = {title: lines_of[row.task, row.label, model] for model, title in config.model_titles.items()}
+        of_row = {title: lines_of[row.task, row.label, model] for model, title in config.titles_on(suite).items()}
         cells = {title: _cells(known, published) for title, known in of_row.items()}
         lines.append({(title, head): cell for title, of_model in cells.items() for head, cell in of_model})
-    fields = receptive_fields(results, config.model_titles)
-    lines.append({(title, config.protocols[0]): field for title, field in fields.items()})
+    fields = receptive_fields(results, config.titles_on(suite))
+    lines.append({(title, config.protocols_on(suite)[0]): field for title, field in fields.items()})
     labels = [*((row.label, row.metric_title) for row in rows), ("receptive field", "bp")]
     frame = pd.DataFrame(lines, pd.MultiIndex.from_tuples(labels, names=["task", "metric"]), dtype=object)
     frame.columns = pd.MultiIndex.from_tuples(frame.columns)
@@ -130,14 +140,15 @@ def _score(line: Any) -> str:
 
 def _paper(results: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
     """Means and spreads alone: models across; down, the rows of each protocol and then the published values."""
-    blocks = {protocol: results[results["protocol"] == protocol] for protocol in config.protocols}
+    suite = results["suite"].iloc[0]
+    blocks = {protocol: results[results["protocol"] == protocol] for protocol in config.protocols_on(suite)}
     if results["published"].notna().any():
         first = next(iter(blocks.values()))
         values = {"mean": first["published"], "sd": first["published_spread"], "n": 1, "n_expected": 1, "best": False}
         blocks["published"] = first.assign(**values)
     lines, labels = [], []
     for block, known in blocks.items():
-        for place, row in enumerate(config.suites[results["suite"].iloc[0]].table_rows):
+        for place, row in enumerate(config.suites[suite].table_rows):
             labels.append(("" if place else block, row.label, row.metric_title))
             of_row = known[(known["task"] == row.task) & (known["row"] == row.label)]
             lines.append({line.title: Cell(_score(line), line.mean, line.best) for line in of_row.itertuples()})
@@ -162,7 +173,7 @@ def _cells(results: pd.DataFrame, published: bool) -> Iterator[tuple[str, Cell |
 
 
 def _notes(results: pd.DataFrame) -> Iterator[str]:
-    """Where published numbers come from and how surely; beside the median AUROC of a group of labels its mean."""
+    """Where published numbers come from and how surely; means beside medians, and standard errors."""
     yield from dict.fromkeys(
         f"Published, {line.published_model} ({line.published_confidence}): {line.published_source.split(';')[0]}."
         for line in results.dropna(subset="published").itertuples()
@@ -170,11 +181,19 @@ def _notes(results: pd.DataFrame) -> Iterator[str]:
     for protocol, known in results.dropna(subset="auroc_mean").groupby("protocol", sort=False):
         areas = "; ".join(f"{line.row}, {line.title} {line.auroc_mean:.{DECIMALS}f}" for line in known.itertuples())
         yield f"Mean AUROC over the labels of a group, {protocol}: {areas}."
+    errors = [
+        f"{line.row}, {line.title} {line.auprc_se:.{DECIMALS}f}"
+        for line in results.dropna(subset="auprc_se").itertuples()
+    ]
+    if errors:
+        yield f"Standard error of AUPRC by chromosome, over chromosomes: {'; '.join(errors)}."
 
 
 def _caption(suite: str, simulated: bool, config: RunConfig) -> str:
     """What the table shows, in full sentences."""
-    seeds = config.seeds_of(suite, next((protocol for protocol in config.protocols if protocol != "cv"), "cv"))
+    protocols, tasks = config.protocols_on(suite), config.suites[suite].tasks.values()
+    shown = next((protocol for protocol in protocols if protocol != "cv"), "cv")
+    seeds = sorted({job.seed for job in config.jobs() if job.suite == suite and job.protocol == shown})
     listed, comparison = ", ".join(map(str, seeds)), COMPARISONS.get(suite)
     several = f"Mean ± standard deviation over the seeds {listed}; where one is missing, n says how many there are."
     sentences = [several if len(seeds) > 1 else f"One run, with seed {listed}."]
@@ -184,8 +203,11 @@ def _caption(suite: str, simulated: bool, config: RunConfig) -> str:
         "cv": f"each of {folds} of ten folds of train chooses the epoch; each scores test once.",
         "released": "the epoch is chosen on test, as in the authors' released code.",
     }
-    sentences += [f"{protocol}: {text}" for protocol, text in meanings.items() if protocol in config.protocols]
-    if len(config.models) > 1:
+    if any(task.kind != "variants" for task in tasks):
+        sentences += [f"{protocol}: {text}" for protocol, text in meanings.items() if protocol in protocols]
+    read = dict.fromkeys(VARIANT_SCORES[task.score] for task in tasks if task.score)
+    sentences += [f"What is read off a model of a variant, {'; '.join(read)}."] if read else []
+    if len(config.titles_on(suite)) > 1:
         sentences.append("Bold: the best model of each row and protocol.")
     if not simulated and comparison and comparison.table:
         sentences.append(comparison.caption)

@@ -52,7 +52,7 @@ def extra_table_titles(config: "RunConfig") -> dict[str, str]:
     """Every table of a run besides those of its suites: name to title, in the order in which they are shown."""
     if not config.suites:
         return {}
-    titles = {"protocols": "Protocol against protocol"}
+    titles = {"protocols": "Protocol against protocol"} if any(config.trainings()) else {}
     if len(config.models) > 1:
         titles["comparisons"] = "Pairs of models over tasks"
     for name, table in PAPER_TABLES.items():
@@ -84,7 +84,7 @@ def test_row_tasks(config: "RunConfig") -> list[tuple[str, str]]:
 
 def comparison_titles(config: "RunConfig") -> dict[str, str]:
     """Every figure of all suites together: name to title."""
-    titles = {"learning": "Scores of every epoch"} if config.suites else {}
+    titles = {"learning": "Scores of every epoch"} if any(config.trainings()) else {}
     if config.suites and len(config.models) > 1:
         differences = {"ranks": "Ranks of models over tasks", "differences": "Paired differences of models"}
         return {"overview": "Mean scores of all tasks"} | differences | titles
@@ -174,10 +174,13 @@ def task_words(config: "RunConfig", suite: str, task: str, paths: Mapping[str, S
 
 
 def weights_of(config: "RunConfig", job: "Job") -> dict[str, str]:
-    """The pretrained weights that a fine-tuning starts from, and the JSON beside them; none if it starts from none."""
-    if not config.models[job.model].pretrained:
+    """The weights that a fine-tuning starts from, or variants are scored by, and the JSON beside them; none if none."""
+    if tuned := config.fine_tuning_of(job):
+        folder = tuned.folder(config.run)
+    elif config.models[job.model].pretrained:
+        folder = f"results/{config.run}/pretrain/{config.backbone(job.model, job.suite)}"
+    else:
         return {}
-    folder = f"results/{config.run}/pretrain/{config.backbone(job.model, job.suite)}"
     return {"weights": f"{folder}/weights.safetensors", "about": f"{folder}/weights.json"}
 
 
@@ -189,7 +192,7 @@ def finetuning_files(config: "RunConfig", *names: str, tasks: list[tuple[str, st
 
 def kept_weights(config: "RunConfig") -> list[str]:
     """The weights of every fine-tuning that keeps them."""
-    jobs = [job for job in config.jobs() if job.protocol in config.keep_weights]
+    jobs = [job for job in config.trainings() if job.protocol in config.keep_weights]
     return [f"{job.folder(config.run)}/weights.safetensors" for job in jobs]
 
 

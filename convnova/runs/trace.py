@@ -189,8 +189,12 @@ def _finetuning(run: Run, metrics: dict[str, Any]) -> tuple[list[str], list[str]
     others = [name for name in METRICS if name != metric and metrics.get(name) is not None]
     if others:
         scores.append(f"also {_pairs({name: f'{metrics[name]:.6f}' for name in others})}")
-    chosen_on = "test" if job.protocol == "released" else f"{rows['valid']:,} validation rows"
-    scores.append(f"epoch {metrics['best_epoch']} of {len(metrics['epochs'])}, the best on {chosen_on}")
+    if "training" in metrics:
+        chosen_on = "test" if job.protocol == "released" else f"{rows['valid']:,} validation rows"
+        scores.append(f"epoch {metrics['best_epoch']} of {len(metrics['epochs'])}, the best on {chosen_on}")
+        settings = "training: " + _pairs(metrics["training"])
+    else:
+        settings = f"variants: score {metrics['variant_score']}, {metrics['chromosomes']} chromosomes are scored"
     used, now = metrics["provenance"]["settings"], run.config.job_fingerprint(job) if job in run.jobs else ""
     if run.config is None:
         config_state = "; no config of a run lies beside this result"
@@ -199,7 +203,7 @@ def _finetuning(run: Run, metrics: dict[str, Any]) -> tuple[list[str], list[str]
     else:
         reason = f"its hash is now {now}" if now else "it has no such fine-tuning any more"
         config_state = f"; the run's config {FileState.CHANGED}: {reason}"
-    return scores, ["training: " + _pairs(metrics["training"]), f"hash {used}{config_state}"]
+    return scores, [settings, f"hash {used}{config_state}"]
 
 
 def _pretraining(record: dict[str, Any]) -> tuple[list[str], list[str]]:

@@ -35,7 +35,7 @@ def validate(config: RunConfig, files: list[str] | None = None) -> None:
         for suite in (None, *config.suites):
             with _reported_at(("models", name, *(("suites", suite) if suite in model.suites else ())), files):
                 _check_model(config, name, suite)
-    for job in {job[:3]: job for job in config.jobs()}.values():
+    for job in {job[:3]: job for job in config.trainings()}.values():
         suite, recipe = job.suite, "/".join(job[:3])
         key = ("models", job.model, *(("suites", suite) if suite in config.models[job.model].suites else ()))
         with _reported_at(("recipes", recipe) if recipe in config.recipes else key, files):
@@ -183,7 +183,7 @@ def disk_for_weights(config: RunConfig) -> str:
     A length or a number of classes that the config does not state counts as 500 bases or two classes. The size of
     models that others pretrained is not known before they are fetched, so it is left out.
     """
-    counts = Counter(job[:3] for job in config.jobs() if job.protocol in config.keep_weights)
+    counts = Counter(job[:3] for job in config.trainings() if job.protocol in config.keep_weights)
     of_network: Counter[tuple[str, str, str, int]] = Counter()  # many jobs have the same network, which is built once
     for (suite, task, model), runs in counts.items():
         architecture, spec = config.models[model].architecture, config.suites[suite].tasks[task]

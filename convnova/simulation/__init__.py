@@ -8,6 +8,7 @@ from convnova.files import scratch_folder, sha256
 from convnova.log import log
 from convnova.simulation import file_formats, task_rows
 from convnova.simulation.genome import Genome, make_genome
+from convnova.simulation.variants import variants
 
 BASENJI = "storage.googleapis.com/basenji_barnyard2"
 NUCLEOTIDE_TRANSFORMER = (
@@ -17,6 +18,7 @@ NUCLEOTIDE_TRANSFORMER = (
 GENOMIC_BENCHMARKS = "zenodo.org/records/16605299/files"
 BEND = "sid.erda.dk/share_redirect/f6hdp1zTzh/data/gene_finding"
 DEEPSEA = "deepsea.princeton.edu/media/code"
+TRAITGYM = "huggingface.co/datasets/songlab/TraitGym/resolve/349e9985be8f9be04d13dab52dbc9676bfd0683f"
 CHECKSUMS = "SHA256SUMS"
 
 
@@ -53,5 +55,6 @@ def _write_sources(root: Path, genome: Genome, seed: int) -> None:
         file_formats.write_zip(root / GENOMIC_BENCHMARKS / f"{name}_v0.zip", splits, classes)
     rows = enumerate(task_rows.gene_finding(genome, seed))
     bend.write(root / BEND, ((*region[:3], f"ENST{number:011d}.1", *row) for number, (region, *row) in rows))
+    file_formats.write_variants(root / TRAITGYM / "mendelian_traits_matched_9" / "test.parquet", variants(genome, seed))
     bundle = root / DEEPSEA / "deepsea_train_bundle.v0.9.tar.gz"
     file_formats.write_deepsea(bundle, task_rows.chromatin_bins(genome, seed))

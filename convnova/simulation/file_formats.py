@@ -15,6 +15,7 @@ import scipy.io
 from convnova.data.dna import reverse_complement
 from convnova.simulation.genome import Genome, Region
 from convnova.simulation.task_rows import Bins, Splits
+from convnova.simulation.variants import LabelledVariant
 
 FASTA_WIDTH = 60
 GZIP_LEVEL = 4
@@ -42,6 +43,16 @@ def write_genome(path: Path, genome: Genome) -> None:
             letters = genome.letters(Region(name, 0, len(tokens))).encode()
             lines = (letters[start : start + FASTA_WIDTH] for start in range(0, len(letters), FASTA_WIDTH))
             stream.write(b"\n".join((b">" + name.encode(), *lines, b"")))
+
+
+def write_variants(path: Path, rows: Sequence[LabelledVariant]) -> None:
+    """Write a parquet file with TraitGym's columns that are needed, in a new folder."""
+    import pyarrow
+    from pyarrow import parquet
+
+    path.parent.mkdir(parents=True)
+    columns = dict(zip(LabelledVariant._fields, map(list, zip(*rows, strict=True)), strict=True))
+    parquet.write_table(pyarrow.table(columns), path)
 
 
 def write_fna(folder: Path, splits: Splits) -> None:

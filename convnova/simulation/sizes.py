@@ -34,6 +34,8 @@ CODING_VS_INTERGENIC = Rows(240, 160)
 GENE_FINDING = Rows(60, 14, 8)
 CHROMATIN_BINS = Rows(75, 30, 8)
 """Bins, each of which gives two rows: the forward strand and its reverse complement."""
+CAUSAL_VARIANTS, CONTROLS = 60, 9
+"""Variants in motifs, and controls of each."""
 LOCUS = 3000
 """Bases of a row of gene finding, about."""
 

@@ -76,7 +76,10 @@ def test_no_job_asks_for_more_time_than_the_longest_however_often_it_was_tried(r
 @pytest.mark.parametrize(
     "names, expected",
     [
-        ("config", {"finetune": 108, "finetune_scores": 54, "simulate": 1, "fetch": 17, "test_rows": 1}),
+        (
+            "config",
+            {"finetune": 54, "finetune_scores": 54, "score_task": 2, "simulate": 1, "fetch": 18, "test_rows": 1},
+        ),
         ("paper", {"finetune": 2240, "pretrain": 9, "tokenize_task": 28}),
         ("paper every_model", {"finetune": 3920, "pretrain": 10, "tokenize_task": 28}),
         ("yeast", {"finetune": 264, "fetch": 22, "pretrain": 1, "leakage": 1}),
@@ -86,6 +89,7 @@ def test_no_job_asks_for_more_time_than_the_longest_however_often_it_was_tried(r
         ("as_released", {"finetune_scores": 4 * 26 * 5, "pretrain": 2, "tokenize_task": 26}),
         ("search", {"finetune": 1944, "search": 1, "tokenize_task": 18}),
         ("cost", {"cost": 45, "cost_table": 1}),
+        ("traitgym", {"score_task": 16, "pretrain": 3, "tokenize_task": 4}),
     ],
 )
 def test_the_whole_graph_is_built(tmp_path, names, expected):

@@ -34,6 +34,7 @@ RESULTS = f"results/{RUN.run}"
 RESOURCES = f"resources/{RUN.run}"
 MIRROR = f"{RESOURCES}/mirror"
 GENOME = f"{RESOURCES}/genomes/{RUN.genome}"
+VARIANTS = "|".join(name for name, suite in RUN.suites.items() if suite.format == "variants") or "(?!)"
 FINETUNING = f"{RESULTS}/runs/{{suite}}/{{task}}/{{model}}/{{protocol}}/seed={{seed}}"
 # Every job reads the resolved config. What its numbers depend on is among its params, so the file's age does not count.
 CONFIG = ancient(f"{RESULTS}/config.yaml")

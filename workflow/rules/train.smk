@@ -44,6 +44,7 @@ rule finetune:
     benchmark:
         FINETUNING.replace(f"{RESULTS}/runs", f"{RESULTS}/benchmarks/finetune") + ".tsv"
     wildcard_constraints:
+        suite=f"(?!({VARIANTS})/)[^/]+",
         protocol="|".join(RUN.keep_weights) or "(?!)",
     conda:
         CONDA
@@ -66,7 +67,39 @@ use rule finetune as finetune_scores with:
         predictions=f"{FINETUNING}/predictions.parquet",
         history=f"{FINETUNING}/log.csv",
     wildcard_constraints:
+        suite=f"(?!({VARIANTS})/)[^/]+",
         protocol=f"(?!({'|'.join(RUN.keep_weights)})/)[^/]+",
+
+
+# A task of variants is scored by a model that is trained already.
+rule score_task:
+    input:
+        unpack(lambda w: outputs.weights_of(RUN, job_of(w))),
+        config=CONFIG,
+        dataset=f"{RESOURCES}/tasks/{{suite}}/{{task}}.safetensors",
+        genome=lambda w: outputs.tokenized_genome(RUN, RUN.suites[w.suite].genome),
+    output:
+        metrics=f"{FINETUNING}/metrics.json",
+        predictions=f"{FINETUNING}/predictions.parquet",
+    log:
+        FINETUNING.replace(f"{RESULTS}/runs", f"{RESULTS}/logs/finetune") + ".log",
+    benchmark:
+        FINETUNING.replace(f"{RESULTS}/runs", f"{RESULTS}/benchmarks/finetune") + ".tsv"
+    wildcard_constraints:
+        suite=VARIANTS,
+    conda:
+        CONDA
+    resources:
+        **by_attempt(mb=4000, minutes=120, gpu=1),
+    params:
+        settings=lambda w: RUN.job_fingerprint(job_of(w)),
+        job=lambda w: job_of(w).name,
+        weights=lambda w, input: (["--weights", input.weights] if "weights" in input.keys() else []),
+        genome=subpath(input.genome, parent=True),
+        folder=subpath(output.metrics, parent=True),
+    shell:
+        "convnova --log {log:q} score-task --config {input.config:q} --job {params.job:q} --dataset {input.dataset:q} "
+        "--genome {params.genome:q} {params.weights:q} --out {params.folder:q} --threads {threads:q}"
 
 
 rule cost:

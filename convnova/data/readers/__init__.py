@@ -16,6 +16,7 @@ from convnova.data.readers import (
     gff,
     nucleotide_transformer,
     parquet,
+    variants,
 )
 from convnova.data.readers.rows import SequenceRows, TaskFiles
 
@@ -24,6 +25,7 @@ READERS: dict[str, Callable[[TaskFiles], Iterator[SequenceRows]]] = {
     "genomic_benchmarks": genomic_benchmarks.read,
     "bend": bend.read,
     "gff": gff.read,
+    "variants": variants.read,
     "deepsea": deepsea.read,
     "csv": csv.read,
     "parquet": parquet.read,

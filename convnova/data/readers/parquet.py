@@ -22,12 +22,12 @@ def read(raw: TaskFiles) -> Iterator[SequenceRows]:
         yield from rows_of_sequences(split, str(path), parquet_rows(path, raw.task.columns))
 
 
-def parquet_rows(path: Path, columns: tuple[str, str], task: str = "") -> Iterator[tuple[str, str]]:
-    """Sequence and label of each row.
+def parquet_rows(path: Path, columns: tuple[str, ...], task: str = "") -> Iterator[tuple[str, ...]]:
+    """Some columns of each row as text, such as sequence and label; "" where a value is missing.
 
     Args:
         path: the file.
-        columns: those of the sequences and of the labels.
+        columns: their names.
         task: a column that, where there is one, has the same value in all rows.
 
     Raises:
@@ -50,8 +50,8 @@ def column_names(path: Path) -> Iterator[str]:
         raise ConvNovaError(f"{path}: expected a parquet file: {error}; fetch it again") from error
 
 
-def _batches(path: Path, columns: tuple[str, str], task: str) -> Iterator[list[tuple[str, str]]]:
-    """Sequence and label of each row, some rows at a time."""
+def _batches(path: Path, columns: tuple[str, ...], task: str) -> Iterator[list[tuple[str, ...]]]:
+    """As `parquet_rows`, some rows at a time."""
     import pyarrow
     from pyarrow import parquet
 
@@ -70,8 +70,8 @@ def _batches(path: Path, columns: tuple[str, str], task: str) -> Iterator[list[t
                 tasks.update(map(str, texts.get(task, ())))
                 if len(tasks) > 1:
                     raise ConvNovaError(f"{path}: expected rows of one task, found {', '.join(sorted(tasks))}")
-                pairs = zip(*(texts[name] for name in columns), strict=True)
-                yield [(sequence or "", label or "") for sequence, label in pairs]
+                rows_of_texts = zip(*(texts[name] for name in columns), strict=True)
+                yield [tuple(text or "" for text in row) for row in rows_of_texts]
             if rows != (expected := table.metadata.num_rows):
                 raise ConvNovaError(f"{path}: expected {expected:,} rows, found {rows:,}; fetch it again")
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:

@@ -71,6 +71,7 @@ class SequenceRows:
         labels: for classes, text (n,): the classes' names; for many labels, uint8 (n, labels) of 0 and 1;
             for a label a base, int8 like `tokens`, and a row at a time.
         others: letters that were IUPAC codes or gaps, now N.
+        columns: further numbers of each row (n,), by name; see `convnova.data.readers.variants`.
         file, first: the file that the rows stand in and the number there, from 1, of the first; for messages.
     """
 
@@ -81,6 +82,7 @@ class SequenceRows:
     file: str
     first: int
     others: int = 0
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def rows_of_sequences(split: str, file: str, labelled: Iterable[tuple[str, str]]) -> Iterator[SequenceRows]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from convnova.data.dna import reverse_complement
 from convnova.data.intervals import bed_rows, parse_interval
+from convnova.data.readers.variants import variant_lines
 from convnova.data.task_dataset import Sequences
 from convnova.evaluation.leakage import kmer_index
 from convnova.log import progress
@@ -43,7 +44,10 @@ def stated_positions(read_format: str, files: Mapping[str, Path], lengths: Mappi
     Raises:
         ConvNovaError: an interval that the genome lacks, as `convnova.data.intervals.parse_interval`.
     """
-    if read_format in ("bed", "bend"):
+    if read_format == "variants":
+        variants = ((line, int(line.pos) - 1) for line in variant_lines(files["test"]))
+        lines = (((v.chrom, str(start), str(start + len(v.ref))), v.where) for v, start in variants)
+    elif read_format in ("bed", "bend"):
         path = files["test" if read_format == "bed" else "intervals"]
         lines = ((line, f"{path} line {number}") for number, line in bed_rows(path))
         if read_format == "bend":

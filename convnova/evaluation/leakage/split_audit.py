@@ -70,7 +70,7 @@ def audit(task: TaskDataset, pretraining: Pretraining | None = None) -> dict[str
     Returns:
         splits: split to the results of `describe`, and of `duplicates` within it.
         across: `test in train` and the like to the rows of the first that have exact duplicates in the second.
-        overlap: test rows that overlap train rows; see `overlap`.
+        overlap: test rows that overlap train rows; see `overlap`. Variants have none of these but `describe`.
         read, skipped: rows that were read of each file, and what was passed over, as the tokenized task has them.
         pretraining: if that is given, test rows in each split's intervals; see `in_pretraining`.
 
@@ -78,6 +78,21 @@ def audit(task: TaskDataset, pretraining: Pretraining | None = None) -> dict[str
         ConvNovaError: the tokenized genome is missing, or coordinates do not fit it.
     """
     splits = {name: task.split(name) for name in SPLITS if name in task.splits}
+    result: dict[str, Any] = {"kind": task.kind, "read": task.metadata["read"], "skipped": task.metadata["skipped"]}
+    if task.kind == "variants":
+        result["splits"] = {name: describe(task, name) for name in splits}
+        rows: Sequences = splits["test"]
+    else:
+        rows = _add_leaks(result, task, splits)
+    if pretraining:
+        result["pretraining"] = in_pretraining(rows, pretraining)
+        counts = ", ".join(f"{key} {value}" for key, value in result["pretraining"].items())
+        log(f"test rows in pretraining: {counts}")
+    return result
+
+
+def _add_leaks(result: dict[str, Any], task: TaskDataset, splits: dict[str, TaskSplit]) -> Sequences:
+    """Add to a result what the splits have in common, and return the test rows that were compared."""
     prints = {
         name: Fingerprints(_hashes(sequences(split)), _hashes(sequences(split), reverse=True), _hashes(_labels(split)))
         for name, split in splits.items()
@@ -88,20 +103,13 @@ def audit(task: TaskDataset, pretraining: Pretraining | None = None) -> dict[str
     if len(rows) < len(test):
         log(f"test: {len(rows):,} of {len(test):,} rows, drawn at random, are compared with train")
     equal, reverse, *_ = duplicates(prints["test"], prints["train"])
-    result: dict[str, Any] = {
-        "kind": task.kind,
+    result |= {
         "splits": {name: describe(task, name) | _count(task, duplicates(prints[name])) for name in splits},
         "across": {f"{b} in {a}": _count(task, duplicates(prints[b], prints[a])) for a, b in combinations(prints, 2)},
         "overlap": overlap(rows, sequences(splits["train"]), (equal | reverse)[sampled]),
-        "read": task.metadata["read"],
-        "skipped": task.metadata["skipped"],
     }
     log(f"test: {result['overlap']['any']:,} of {len(rows):,} rows repeat or overlap train rows")
-    if pretraining:
-        result["pretraining"] = in_pretraining(rows, pretraining)
-        counts = ", ".join(f"{key} {value}" for key, value in result["pretraining"].items())
-        log(f"test rows in pretraining: {counts}")
-    return result
+    return rows
 
 
 def describe(task: TaskDataset, name: str) -> dict[str, Any]:
