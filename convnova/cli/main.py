@@ -24,7 +24,7 @@ GROUPS = {
     "Look at a run": ("status", "explain", "recipes", "sources"),
     "Steps of the pipeline": (
         "fetch", "tokenize-genome", "training-rows", "tokenize-task", "label-genes", "audit", "pretrain", "finetune",
-        "cost", "tables", "figures", "report",
+        "score-task", "cost", "tables", "figures", "report",
     ),
 }  # fmt: skip
 """Commands as `convnova --help` lists them."""

@@ -102,14 +102,14 @@ class RunConfig(Strict):
         pretrained = [name for name, model in self.models.items() if model.pretrained]
         if pretrained and self.genome is None:
             raise ValueError(f"models {pretrained} are pretrained, so `genome` must say on what")
-        for suite, task in self._variant_tasks():
-            spec, place = self.suites[suite].tasks[task], f"suites.{suite}.tasks.{task}"
-            asked = tuple((spec.fine_tuned or "").split("/", 1))
-            trained = [(name, other) for name, content in self.suites.items() for other in content.tasks]
-            if spec.fine_tuned and (asked not in trained or asked in self._variant_tasks()):
-                raise ValueError(f"{place}.fine_tuned = {spec.fine_tuned!r}: expected suite/task of this run")
+        tasks = {(name, task): spec for name, suite in self.suites.items() for task, spec in suite.tasks.items()}
+        trained = {"/".join(place) for place, spec in tasks.items() if spec.kind != "variants"}
+        for (suite, task), spec in tasks.items():
+            place = f"suites.{suite}.tasks.{task}.fine_tuned"
+            if spec.fine_tuned and spec.fine_tuned not in trained:
+                raise ValueError(f"{place} = {spec.fine_tuned!r}: expected suite/task of this run")
             if spec.fine_tuned and self.protocol_of_variants not in self.keep_weights:
-                raise ValueError(f"{place}.fine_tuned: expected one of the protocols in keep_weights, found none")
+                raise ValueError(f"{place}: expected one of the protocols in keep_weights, found none")
         for place, recipe in self.recipes.items():
             if recipe.settings and place.split("/")[2] in pretrained:
                 raise ValueError(f"recipes.{place}.settings: expected none: its backbone is pretrained for all tasks")
@@ -164,10 +164,6 @@ class RunConfig(Strict):
         if task.kind != "variants":
             return not is_baseline
         return is_baseline or task.score == "effect" or model.pretrained and not model.frozen
-
-    def _variant_tasks(self) -> list[tuple[str, str]]:
-        tasks = ((name, task, spec) for name, suite in self.suites.items() for task, spec in suite.tasks.items())
-        return [(name, task) for name, task, spec in tasks if spec.kind == "variants"]
 
     @property
     def protocol_of_variants(self) -> schema.Protocol:

@@ -102,10 +102,6 @@ def files_of(name: str, known: Iterable[str]) -> list[str]:
     return [file for file in known if file.startswith(name)] if name.endswith("/") else [name]
 
 
-def _is_unset(value: Any) -> bool:
-    return value is None
-
-
 class Simulate(Strict):
     """The embedded genome, in place of the internet."""
 
@@ -162,13 +158,20 @@ class Task(WithFiles):
     annotation: str | None = None
     sequence_column: str = Field("sequence", exclude_if=lambda name: name == "sequence")
     score: VariantScore | None = Field(
-        None, description="of variants: what is read off a model; more of it stands for label 1", exclude_if=_is_unset
+        None,
+        description="of variants: what is read off a model; more of it stands for label 1",
+        exclude_if=lambda value: value is None,
     )
     window: int | None = Field(
-        None, ge=16, description="of variants: bases read around one; default as in training", exclude_if=_is_unset
+        None,
+        ge=16,
+        description="of variants: bases read around one; default as in training",
+        exclude_if=lambda value: value is None,
     )
     fine_tuned: str | None = Field(
-        None, description="of score effect: suite/task whose fine-tuned models are asked", exclude_if=_is_unset
+        None,
+        description="of score effect: suite/task whose fine-tuned models are asked",
+        exclude_if=lambda value: value is None,
     )
     label_column: str = Field("label", exclude_if=lambda name: name == "label")
     groups: dict[str, tuple[int, int]] = Field({}, description="rows of the table: name to first label and one past")

@@ -76,7 +76,8 @@ def steps(config: RunConfig) -> list[Step]:
         state = state_of(record, log_file, config.pretraining_fingerprint(name), weights.is_file())
         all_steps.append(Step(PRETRAINING, name, f"{PRETRAINING}/{name}", *state, str(record), str(log_file)))
     for job in config.jobs():
-        metrics, log_file = config.folder(job) / "metrics.json", logs / "finetune" / f"{job.name}.log"
+        step = "score_task" if config.task(job).kind == "variants" else "finetune"
+        metrics, log_file = config.folder(job) / "metrics.json", logs / step / f"{job.name}.log"
         state = state_of(metrics, log_file, config.job_fingerprint(job))
         all_steps.append(Step(job.suite, job.model, job.name, *state, str(metrics), str(log_file)))
     known = {step.log for step in all_steps}

@@ -82,9 +82,9 @@ rule score_task:
         metrics=f"{FINETUNING}/metrics.json",
         predictions=f"{FINETUNING}/predictions.parquet",
     log:
-        FINETUNING.replace(f"{RESULTS}/runs", f"{RESULTS}/logs/finetune") + ".log",
+        FINETUNING.replace(f"{RESULTS}/runs", f"{RESULTS}/logs/score_task") + ".log",
     benchmark:
-        FINETUNING.replace(f"{RESULTS}/runs", f"{RESULTS}/benchmarks/finetune") + ".tsv"
+        FINETUNING.replace(f"{RESULTS}/runs", f"{RESULTS}/benchmarks/score_task") + ".tsv"
     wildcard_constraints:
         suite=VARIANTS,
     conda:
