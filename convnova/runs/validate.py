@@ -196,5 +196,5 @@ def disk_for_weights(config: RunConfig) -> str:
         else:
             size += runs * bytes_of_weights(architecture, json.loads(settings), kind, 2, length)
     others = f"; {unknown:,} of them are of models that others pretrained, whose size is not in it" if unknown else ""
-    total = f"{counts.total():,} fine-tunings keep their weights"
-    return f"{total}: about {size / 1e6:,.1f} MB of disk in all{others} (config key keep_weights)" if counts else ""
+    total = f"{counts.total():,} fine-tunings keep weights"
+    return f"{total}: about {size / 1e6:,.1f} MB{others} (config key keep_weights)" if counts else ""

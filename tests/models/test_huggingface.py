@@ -294,7 +294,7 @@ WRONG = [
 
 def with_changes(settings: dict, **changes: object) -> None:
     """Validate a config of the model with some settings changed."""
-    model = {"dnabert2": {"settings": {**settings, "revision": "", **changes}}}
+    model = {"dnabert2": {"settings": {**settings, "revision": "", "needs": "torch", **changes}}}
     validate(load({"suites": {"nucleotide_transformer": ["H3"]}, "models": model}, [], CATALOGUE))
 
 

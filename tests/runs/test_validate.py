@@ -80,4 +80,5 @@ def test_the_disk_for_weights_is_that_of_the_runs_that_keep_them():
     size = sum(tensor.nbytes for network in networks for tensor in network.state_dict().values())
     line = disk_for_weights(config)
     assert line.startswith("6 fine-tunings") and f"about {3 * size / 1e6:,.1f} MB" in line
+    assert len(line) <= 80  # a terminal's width
     assert disk_for_weights(load(content | {"keep_weights": []}, [], CATALOGUE)) == ""
