@@ -59,11 +59,12 @@ class Attack:
 
     def run(self, longest: float | None) -> bool:
         """Start it, and kill something after a random time of up to `longest` seconds; says if it came to its end."""
-        main = self.start()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            main.wait(None if longest is None else self.draw.uniform(0, longest))
-        target = self.draw.choice(TARGETS)
-        struck = main.poll() is None and self.strike(main, target)
+        main, struck = self.start(), False
+        while main.poll() is None and not struck:  # there may have been no job to kill
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                main.wait(None if longest is None else self.draw.uniform(0, longest))
+            target = self.draw.choice(TARGETS)
+            struck = main.poll() is None and self.strike(main, target)
         code = main.wait()
         text = (self.folder / "main.log").read_text()
         assert "Traceback" not in text, text
