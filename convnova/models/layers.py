@@ -5,6 +5,8 @@ is a base, or None where there is no padding; padded positions come out of every
 lies beyond the end of a sequence that was not padded.
 """
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +14,9 @@ from torch import Tensor, nn
 from convnova.data.dna import PAD
 from convnova.errors import ConvNovaError
 from convnova.models.heads import VOCABULARY
+
+# Of an even number of taps, as the CNN per base has. The copy costs little; the line would stand in a run's terminal.
+warnings.filterwarnings("ignore", "Using padding='same' with even kernel lengths", UserWarning)
 
 WIDE = 64
 """Channels from which `linear` is faster by oneDNN."""

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import torch
 
 from convnova.data.dna import PAD
@@ -19,6 +22,13 @@ def test_short_sequences_are_read_at_the_shortest_length_that_leaves_something()
     model = CNN(Config(), outputs=3, length=20).eval()
     assert model.fixed_length == 70
     assert model(torch.full((2, 70), PAD, dtype=torch.uint8)).shape == (2, 3)
+
+
+def test_it_warns_of_nothing():
+    """A warning of PyTorch would stand among the bars of a run; it is given once a process."""
+    script = "import torch; from convnova.models.cnn import *\n"
+    script += "PerBaseCNN(Config(embedding=8), outputs=9)(torch.zeros(2, 70, dtype=torch.uint8))"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stderr == ""
 
 
 def test_an_output_a_base():

@@ -164,6 +164,7 @@ def test_the_end_of_a_run_says_how_long_it_took_what_was_made_and_where_to_begin
     config = load_config("results/small/config.yaml")
     first, *paths = where_to_look(config, 200.4).splitlines()
     tables, figures = (len(list(Path("results/small").glob(f"{kind}"))) for kind in ("tables/*.tsv", "figures/*.svg"))
+    assert max(map(len, [first, *paths])) <= 80
     assert first == f"small: done in 3 min 20 s: {tables} tables, {figures} figures. Begin with the first:"
     assert (
         tables > 5
