@@ -27,7 +27,7 @@ from convnova.data.batches import LabelledSequences, Padding, collate
 from convnova.evaluation.predict import predict
 from convnova.models import build_predictor
 from convnova.training.devices import peak_resident
-from convnova.training.finetune import Classification
+from convnova.training.finetune import Supervised
 from convnova.training.loop import Trainer
 from convnova.training.optimization import sequences_at_once
 
@@ -57,7 +57,7 @@ def rows() -> LabelledSequences:
     return LabelledSequences(tokens, offsets, labels, "per_base", np.arange(ROWS), LONGEST)
 
 
-def objective_of(config: RunConfig, model: str, data: LabelledSequences) -> tuple[torch.nn.Module, Classification]:
+def objective_of(config: RunConfig, model: str, data: LabelledSequences) -> tuple[torch.nn.Module, Supervised]:
     """The network with random weights, and what it is trained for."""
     job, about = Job("gene_finding", "gene_finding", model, "heldout", 1), config.models[model]
     torch.manual_seed(0)
@@ -72,7 +72,7 @@ def objective_of(config: RunConfig, model: str, data: LabelledSequences) -> tupl
     )
     splits = dict.fromkeys(("train", "valid", "test"), data)
     settings = config.training(job)
-    return network, Classification(config.task(job), settings, 1, splits, Padding(network.fixed_length))
+    return network, Supervised(config.task(job), settings, 1, splits, Padding(network.fixed_length))
 
 
 def measure(model: str, sequences: int, epoch: bool) -> dict:

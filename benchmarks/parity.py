@@ -29,7 +29,7 @@ from convnova.data.task_dataset import read_task
 from convnova.models.convnova import Config
 from convnova.models.heads import Predictor
 from convnova.models.released_checkpoint import from_released
-from convnova.training.finetune import Classification, padding_of
+from convnova.training.finetune import Supervised, padding_of
 from convnova.training.loop import Trainer
 
 FIRST_LR = 1e-6
@@ -57,7 +57,7 @@ def main() -> None:
     theirs, head = theirs.double(), nn.Linear(asked.width, data.outputs).double()
     head.load_state_dict(ours.head.state_dict())
     padding = padding_of(ours, settings, splits["test"])
-    objective = Classification(Task(metric="accuracy"), settings, asked.seed, splits, padding)
+    objective = Supervised(Task(metric="accuracy"), settings, asked.seed, splits, padding)
     with tempfile.TemporaryDirectory() as folder:
         history = Trainer(ours, objective, settings, asked.seed, "ours", Path(folder)).run()
     pairs = zip(
@@ -73,9 +73,7 @@ def main() -> None:
         sys.exit(f"expected losses that differ by {LARGEST:.0e} at most, found {largest:.1e}")
 
 
-def released_losses(
-    network: nn.Module, head: nn.Module, objective: Classification, settings: Training
-) -> Iterator[float]:
+def released_losses(network: nn.Module, head: nn.Module, objective: Supervised, settings: Training) -> Iterator[float]:
     """Train the released network as its authors' configs say; yields the loss of each step."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv1d):  # it makes float32 of its letters

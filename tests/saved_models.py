@@ -36,7 +36,8 @@ def stirred(module: torch.nn.Module) -> torch.nn.Module:
 
 def save_predictor(
     folder: Path, architecture: str = "convnova", settings: dict[str, Any] = CONVNOVA, kind: str = "classes",
-    classes: tuple[str, ...] = ("no", "yes", "maybe"), strands: str = "forward", length: int = 100, **options: Any,
+    classes: tuple[str, ...] = ("no", "yes", "maybe"), strands: str = "forward", length: int = 100,
+    numbers: dict[str, Any] | None = None, **options: Any,
 ) -> torch.nn.Module:  # fmt: skip
     """Write a fine-tuned model to `folder` and return the network."""
     network = {"architecture": architecture, "settings": settings, "kind": kind, "outputs": len(classes)}
@@ -50,6 +51,7 @@ def save_predictor(
         "metric": "mcc", "mcc": 0.5, "interval": [0.4, 0.6], "simulated": True, "rows": {"train": 9, "test": 9},
         "training": {"lr": 0.001}, "best_epoch": 2, "provenance": PROVENANCE,
     }  # fmt: skip
+    about |= {"numbers": numbers} if numbers else {}
     save_weights(module.state_dict(), folder / "weights.safetensors", about)
     return module
 

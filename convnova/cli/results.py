@@ -68,6 +68,7 @@ def run_figures(config: "RunConfig", options: argparse.Namespace) -> None:
     """`convnova figures`"""
     from convnova.reporting.comparison_figures import write_comparisons
     from convnova.reporting.figures import write_figures, write_pretraining
+    from convnova.reporting.predicted_figure import write_predicted
     from convnova.reporting.published import read_published
     from convnova.reporting.scores import read_scores
 
@@ -76,6 +77,7 @@ def run_figures(config: "RunConfig", options: argparse.Namespace) -> None:
     scores["path"] = scores["path"].map(config.local_path)
     write_figures(scores, read_published(options.published), config, out / "figures")
     write_comparisons(scores, config, out / "figures")
+    write_predicted(config, out / "figures")
     logs = {name: config.results / "pretrain" / name / "log.csv" for name in config.backbones()}
     if logs:
         write_pretraining(logs, config.simulated, out / "figures")

@@ -187,7 +187,7 @@ def finetune_job(config: "RunConfig", job: "Job", dataset: Path, out: Path, weig
         **job._asdict(),
         "architecture": about.architecture,
         "settings": network["settings"],
-        "receptive_field": receptive_field(about.architecture, network["settings"], task.kind),
+        "receptive_field": receptive_field(about.architecture, network["settings"], task.kind, task.bin_size),
         "frozen": about.frozen,
         "head": about.head,
         "simulated": config.simulated,

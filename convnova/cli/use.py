@@ -108,6 +108,9 @@ def run_predict(options: argparse.Namespace) -> None:
         table["position"] = [range(len(classes)) for classes in table["predicted"]]
         table = table.explode(["position", "predicted"])[["name", "position", "predicted"]]
         table["predicted"] = [model.outputs[number] for number in table["predicted"]]
+    elif model.network.numbers and (size := model.network.numbers.bin_size):  # a row a bin, by its first base
+        table["position"] = [range(0, len(bins) * size, size) for bins in table["predicted"]]
+        table = table.explode(["position", "predicted"])[["name", "position", "predicted"]]
     _write(table, options.out)
 
 

@@ -27,9 +27,21 @@ def _is_name(text: str) -> str:
 Name = Annotated[str, AfterValidator(_is_name)]
 AsText = Annotated[str, BeforeValidator(str), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Protocol = Literal["heldout", "cv", "released"]
-Metric = Literal["mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc", "auprc_by_chromosome"]
+Metric = Literal[
+    "mcc",
+    "f1_macro",
+    "f1_binary",
+    "accuracy",
+    "auroc",
+    "auprc",
+    "auprc_by_chromosome",
+    "pearson",
+    "spearman",
+    "r2",
+]
 METRIC_TITLES = {"mcc": "MCC", "f1_macro": "F1 (macro)", "f1_binary": "F1 (class 1)", "accuracy": "accuracy"}
 METRIC_TITLES |= {"auroc": "AUROC", "auprc": "AUPRC", "auprc_by_chromosome": "AUPRC by chromosome"}
+METRIC_TITLES |= {"pearson": "Pearson r", "spearman": "Spearman rho", "r2": "R2"}
 METRICS = [
     "mcc",
     "f1_macro",
@@ -40,10 +52,14 @@ METRICS = [
     "auprc",
     "auprc_by_chromosome",
     "auprc_se",
+    "pearson",
+    "spearman",
+    "r2",
 ]
 """Every score that a result may have; `auroc` of many labels is the median over them, `auroc_mean` the mean; `auprc_se`
 is the standard error of `auprc_by_chromosome`."""
-Kind = Literal["classes", "per_base", "multilabel", "variants"]
+Kind = Literal["classes", "per_base", "multilabel", "regression", "variants"]
+Loss = Literal["mse", "poisson"]
 VariantScore = Literal["minus_llr", "abs_llr", "distance", "effect"]
 Strands = Literal["forward", "both"]
 Format = Literal[
@@ -56,6 +72,7 @@ Format = Literal[
     "fasta",
     "bed",
     "gff",
+    "bigwig",
     "variants",
 ]
 
@@ -63,29 +80,30 @@ METRICS_OF = {
     "classes": ("mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"),
     "per_base": ("mcc", "f1_macro", "accuracy"),
     "multilabel": ("auroc", "auprc"),
+    "regression": ("pearson", "spearman", "r2"),
     "variants": ("auprc_by_chromosome", "auprc", "auroc"),
 }
 """Kind of a task to the metrics of its predictions: see `convnova.evaluation.metrics`."""
 
-OWN_FORMATS = ("csv", "parquet", "fasta", "bed", "gff", "variants")
+OWN_FORMATS = ("csv", "parquet", "fasta", "bed", "gff", "bigwig", "variants")
 """Formats for a user's own files."""
 
 FORMATS_WITH_COLUMNS = ("csv", "parquet")
 
-INTERVAL_FORMATS = ("bed", "bend", "gff", "variants")
+INTERVAL_FORMATS = ("bed", "bend", "gff", "bigwig", "variants")
 """Formats that hold places of a genome in place of sequences."""
 
-KINDS = {"bend": "per_base", "gff": "per_base", "deepsea": "multilabel", "variants": "variants"}
-"""Formats whose labels are not one class for a sequence."""
+KINDS: dict[str, tuple[Kind, ...]] = {
+    "bend": ("per_base",), "gff": ("per_base",), "deepsea": ("multilabel",), "bigwig": ("regression",),
+    "variants": ("variants",), **dict.fromkeys(("csv", "parquet", "fasta", "bed"), ("classes", "regression")),
+}  # fmt: skip
+"""Formats to the kinds of tasks that they hold, the usual one first; those of other formats are classes."""
 
-FILE_ROLES = ("train", "valid", "test", "archive", "intervals", "labels", "annotation")
+FILE_ROLES = ("train", "valid", "test", "archive", "intervals", "labels", "annotation", "signal")
 REQUIRED_ROLES = {
-    "bend": ("intervals", "labels"),
-    "gff": ("annotation",),
-    "deepsea": (),
-    "genomic_benchmarks": (),
-    "variants": ("test",),
-}
+    "bend": ("intervals", "labels"), "gff": ("annotation",), "deepsea": (), "genomic_benchmarks": (),
+    "variants": ("test",), "bigwig": ("train", "test", "signal"),
+}  # fmt: skip
 """Formats to the files that each task must have; those of other formats must have `train` and `test`."""
 
 FOLDS = 10
@@ -156,6 +174,15 @@ class Task(WithFiles):
     intervals: str | None = None
     labels: str | None = None
     annotation: str | None = None
+    signal: str | None = Field(
+        None, description="bigWig of numbers along the genome", exclude_if=lambda name: name is None
+    )
+    bin_size: int | None = Field(
+        None, ge=1, description="bases of which the mean of `signal` is predicted", exclude_if=lambda size: size is None
+    )
+    loss: Loss = Field(
+        "mse", description="of numbers; poisson: of counts and coverage", exclude_if=lambda loss: loss == "mse"
+    )
     sequence_column: str = Field("sequence", exclude_if=lambda name: name == "sequence")
     score: VariantScore | None = Field(
         None,
@@ -173,7 +200,9 @@ class Task(WithFiles):
         description="of score effect: suite/task whose fine-tuned models are asked",
         exclude_if=lambda value: value is None,
     )
-    label_column: str = Field("label", exclude_if=lambda name: name == "label")
+    label_column: str | Annotated[list[str], Field(min_length=1)] = Field(
+        "label", description="several: of numbers, each of which is predicted", exclude_if=lambda name: name == "label"
+    )
     groups: dict[str, tuple[int, int]] = Field({}, description="rows of the table: name to first label and one past")
     counts: dict[str, int] = Field({}, description="published number of rows of a split; another number is an error")
     strands: Strands = Field(
@@ -183,10 +212,9 @@ class Task(WithFiles):
 
     @model_validator(mode="before")
     @classmethod
-    def _variants_have_a_metric(cls, content: Any) -> Any:
-        if isinstance(content, dict) and content.get("kind") == "variants":
-            return {"metric": METRICS_OF["variants"][0], **content}
-        return content
+    def _some_kinds_have_another_default(cls, content: Any) -> Any:
+        kind = content.get("kind") if isinstance(content, dict) else None
+        return {"metric": METRICS_OF[kind][0], **content} if kind in ("variants", "regression") else content
 
     @model_validator(mode="after")
     def _metric_fits_the_labels(self) -> "Task":
@@ -205,10 +233,21 @@ class Task(WithFiles):
             raise ValueError(f"metric = {self.metric}: groups have an AUROC only; take auroc, or leave `groups` out")
         return self
 
+    @model_validator(mode="after")
+    def _keys_of_numbers_have_numbers(self) -> "Task":
+        of_numbers = {"loss = poisson": self.loss != "mse", "bin_size": self.bin_size is not None}
+        of_numbers["several columns as label_column"] = len(self.columns) > 2
+        if self.kind != "regression" and (wrong := [key for key, is_set in of_numbers.items() if is_set]):
+            raise ValueError(f"{', '.join(wrong)}: expected kind regression, found {self.kind}; leave it out")
+        if len({*self.columns}) < len(self.columns):
+            raise ValueError(f"columns: expected each only once, found {', '.join(self.columns)}")
+        return self
+
     @property
-    def columns(self) -> tuple[str, str]:
+    def columns(self) -> tuple[str, ...]:
         """The columns of a table that have the sequences and the labels."""
-        return self.sequence_column, self.label_column
+        labels = [self.label_column] if isinstance(self.label_column, str) else self.label_column
+        return self.sequence_column, *labels
 
     def dataset_fields(self) -> dict[str, Any]:
         """What the tokenized task depends on; the rest concerns training and scoring."""
@@ -241,14 +280,16 @@ class Suite(Strict):
 
     @model_validator(mode="after")
     def _tasks_fit_the_format(self) -> "Suite":
-        kind = KINDS.get(self.format, "classes")
         for name, task in self.tasks.items():
             required = REQUIRED_ROLES.get(self.format, ("train", "test"))
             if missing := [role for role in required if role not in task.files()]:
                 raise ValueError(f"tasks.{name}: expected the files {', '.join(missing)} too, of format {self.format}")
-            if task.kind != kind:
-                message = f"tasks.{name}.kind = {task.kind}: format {self.format} holds {kind}; set `kind: {kind}`"
-                raise ValueError(message)
+            if task.kind not in (kinds := KINDS.get(self.format, ("classes",))):
+                held, advice = " or ".join(kinds), f"set `kind: {kinds[0]}`"
+                raise ValueError(f"tasks.{name}.kind = {task.kind}: format {self.format} holds {held}; {advice}")
+            if (task.bin_size is None) == (self.format == "bigwig") or self.format != "bigwig" and task.signal:
+                found = f"bin_size = {task.bin_size} and signal = {task.signal}"
+                raise ValueError(f"tasks.{name}: expected both with format bigwig alone, found {self.format}, {found}")
             if task.columns != Task().columns and self.format not in FORMATS_WITH_COLUMNS:
                 raise ValueError(f"tasks.{name}: format {self.format} has no columns with names; leave them out")
         if self.format in INTERVAL_FORMATS and self.genome is None:

@@ -22,7 +22,7 @@ from convnova.errors import ConvNovaError, DamagedFile
 from convnova.files import atomic
 from convnova.log import debug
 
-DTYPES = {"U8": "<u1", "I8": "<i1", "I32": "<i4", "I64": "<i8", "F32": "<f4"}
+DTYPES = {"U8": "<u1", "I8": "<i1", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8"}
 METADATA, UNKNOWN = "__metadata__", b"0" * 64
 """The key of a header that is no tensor; what stands for its checksum while that is computed."""
 DTYPE_NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}

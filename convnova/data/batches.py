@@ -83,7 +83,7 @@ class LabelledSequences:
     Attributes:
         tokens: uint8, all sequences of the split end to end.
         offsets: int64 (n + 1,), where each begins and, last, where the last ends.
-        labels: (n,) class ids; (n, m) 0 or 1; or, a base each, flat like the tokens.
+        labels: (n,) class ids; (n, m) 0 or 1, or numbers; or, a base each, flat like the tokens.
         kind: what the labels are, one of `config.schema.Kind`.
         rows: which rows of the split, int64 (k,).
         max_length: bases that are read of a sequence, at most.
@@ -151,7 +151,7 @@ def collate(data: LabelledSequences, indices: np.ndarray, padding: Padding) -> B
         padding: how they are made equally long.
 
     Returns:
-        tokens (B, L) and targets (B,), (B, m) or, a base each, (B, L).
+        tokens (B, L) and targets (B,), (B, m) or, a base each, (B, L); numbers are float64, to be scaled.
     """
     lengths = data.lengths[indices]
     width = max(padding.to or 0, int(lengths.max()))
@@ -163,7 +163,7 @@ def collate(data: LabelledSequences, indices: np.ndarray, padding: Padding) -> B
         tokens[line, columns] = data.tokens[start : start + length]
         if per_base:
             targets[line, columns] = data.labels[start : start + length]
-    dtype = torch.float32 if data.kind == "multilabel" else torch.int64
+    dtype = {"multilabel": torch.float32, "regression": torch.float64}.get(data.kind, torch.int64)
     count = int(lengths.sum()) if per_base else targets.size
     return Batch(torch.from_numpy(tokens), torch.from_numpy(np.array(targets)).to(dtype), count, rows=name_rows(rows))
 
@@ -206,5 +206,18 @@ def augment_reverse_complement(
     Returns:
         (B, L) uint8.
     """
-    is_opposite = generator(seed, "strand", step).integers(0, 2, (len(lengths), 1)).astype(bool)
-    return torch.where(torch.from_numpy(is_opposite), reverse_complement_batch(tokens, lengths, padding), tokens)
+    is_opposite = opposite_strands(len(lengths), seed, step)
+    return torch.where(is_opposite, reverse_complement_batch(tokens, lengths, padding), tokens)
+
+
+def opposite_strands(count: int, seed: int, step: int) -> torch.Tensor:
+    """Which sequences of a step are read from the opposite strand.
+
+    Args:
+        count: sequences.
+        seed, step: same values, same strands.
+
+    Returns:
+        bool (count, 1).
+    """
+    return torch.from_numpy(generator(seed, "strand", step).integers(0, 2, (count, 1)).astype(bool))

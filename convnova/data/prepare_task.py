@@ -1,7 +1,8 @@
 """A benchmark task as one file of arrays, whatever the form of its files: written once, read by `task_dataset`.
 
 For each split the file holds `<split>.tokens`, all sequences end to end; `<split>.offsets`, where each begins
-and, last, where the last ends; and `<split>.labels`: class ids (n,), 0 and 1 (n, labels), or a class id a base.
+and, last, where the last ends; and `<split>.labels`: class ids (n,), 0 and 1 (n, labels), a class id a base, or
+numbers (n, targets or bins).
 """
 
 from collections import Counter
@@ -15,6 +16,7 @@ from convnova.config.schema import KINDS, Task
 from convnova.data.array_file import ArrayFileWriter, read_metadata
 from convnova.data.genome import GENOME_FILE, SPLITS, read_genome
 from convnova.data.readers import READERS, SequenceRows, TaskFiles
+from convnova.data.readers.rows import refuse_rows
 from convnova.data.task_dataset import check_metric
 from convnova.errors import ConvNovaError
 from convnova.files import scratch_folder, sha256_of_raw
@@ -29,13 +31,15 @@ class _Tally:
         others: letters that were read as N.
         lengths: bases of each row, int64 (n,), of each piece.
         names: file, number of the first row and the classes' names, text (n,), of each piece.
-        label_count: labels a row; for a class id a base, one more than the largest.
+        label_count: labels or numbers a row; for a class id a base, one more than the largest.
+        numbers: least and largest of each target, (2, targets), of each piece; all bins are one target.
     """
 
     others: int = 0
     lengths: list[np.ndarray] = field(default_factory=list)
     names: list[tuple[str, int, np.ndarray]] = field(default_factory=list)
     label_count: int = 0
+    numbers: list[np.ndarray] = field(default_factory=list)
 
 
 def tokenize_task(
@@ -59,10 +63,11 @@ def tokenize_task(
     Raises:
         ConvNovaError: a missing or damaged file, no train or no test rows, a sequence that is empty or
             no DNA, a label that is empty or outside the classes, sizes that do not fit, other counts than
-            published, classes that the task's metric is not defined for.
+            published, classes or numbers that the task's metric is not defined for.
     """
-    if task.kind != (kind := KINDS.get(read_format, "classes")):
-        raise ConvNovaError(f"task: expected kind {kind!r}, which format {read_format!r} holds, found {task.kind!r}")
+    if task.kind not in (kinds := KINDS.get(read_format, ("classes",))):
+        held = " or ".join(map(repr, kinds))
+        raise ConvNovaError(f"task: expected kind {held}, which format {read_format!r} holds, found {task.kind!r}")
     for role, path in files.items():
         if not Path(path).exists():
             raise ConvNovaError(f"{path}: expected the file of {role!r}, found nothing; fetch it, or correct its name")
@@ -82,6 +87,8 @@ def tokenize_task(
         counts = _append_offsets_and_ids(file, tallies, classes or [])
         if task.kind == "classes":
             check_metric(task.metric, counts["test"], files.get("test", out))
+        elif task.kind == "regression":
+            _describe_numbers(tallies, classes or [], files.get("test", out))
         if genome:
             inputs["genome"] = read_metadata(genome / GENOME_FILE)["inputs"]["fasta"]
         splits = {split: _describe(split, tallies[split], task.max_length) for split in SPLITS if split in tallies}
@@ -103,7 +110,11 @@ def _append(file: ArrayFileWriter, tally: _Tally, rows: SequenceRows, task: Task
     if task.kind in ("classes", "variants"):
         tally.names.append((rows.file, rows.first, rows.labels))
         return
+    if task.kind == "regression":
+        _add_numbers(tally, rows, task)
     file.append(f"{rows.split}.labels", rows.labels)
+    if task.kind == "regression":
+        return
     if task.kind == "multilabel":
         tally.label_count = rows.labels.shape[1]
         needed = max([end for _, end in task.groups.values()], default=len(task.classes or ()))
@@ -116,6 +127,37 @@ def _append(file: ArrayFileWriter, tally: _Tally, rows: SequenceRows, task: Task
         raise _unknown_class(rows.file, rows.first, str(label), map(str, range(len(task.classes))))
 
 
+def _add_numbers(tally: _Tally, rows: SequenceRows, task: Task) -> None:
+    """Note what is known of the numbers of a piece."""
+    targets = rows.labels.reshape(-1, 1) if task.bin_size else rows.labels
+    count = tally.label_count or (targets.shape[1] if not task.classes else len(task.classes))
+    if targets.shape[1] != count:
+        found = f"{targets.shape[1]} from row {rows.first} on"
+        raise ConvNovaError(f"{rows.file}: expected {count} numbers a row, found {found}")
+    if task.loss == "poisson":
+        refuse_rows((targets < 0).any(1), rows.file, rows.first, "numbers of 0 or more, for the loss is poisson")
+    tally.label_count = count
+    tally.numbers.append(np.stack([targets.min(0), targets.max(0)]))
+
+
+def _describe_numbers(tallies: dict[str, _Tally], names: list[str], test: Path) -> None:
+    """Log the numbers of each target, and those that are all the same.
+
+    Raises:
+        ConvNovaError: no target has test rows that differ: there is no correlation with any.
+    """
+    for split, tally in tallies.items():
+        pieces = np.stack(tally.numbers)
+        least, largest = pieces[:, 0].min(0), pieces[:, 1].max(0)
+        ranges = list(zip(names, least.tolist(), largest.tolist(), strict=True))
+        log(f"{split}: " + ", ".join(f"{name} from {low:.6g} to {high:.6g}" for name, low, high in ranges))
+        if constant := [name for name, low, high in ranges if low == high]:
+            effect = "no correlation is defined, and it is left out of the mean" if split == "test" else "see why"
+            log(f"warning: {split}: {', '.join(constant)} is the same in all rows; {effect}")
+        if split == "test" and len(constant) == len(names):
+            raise ConvNovaError(f"{test}: expected test rows with different numbers, found all {least[0]:.6g}")
+
+
 def _check_counts(task: Task, tallies: dict[str, _Tally], files: Mapping[str, Path], accept: bool) -> None:
     """Train and test must be there, and each split as large as published."""
     names = ", ".join(str(path) for path in files.values())
@@ -124,7 +166,7 @@ def _check_counts(task: Task, tallies: dict[str, _Tally], files: Mapping[str, Pa
     for split in (*trained, "test", *(role for role in files if role == "valid")):
         if split not in counts:
             raise ConvNovaError(f"{names}: expected rows of the split {split!r}, found {counts or 'none at all'}")
-    if task.kind == "multilabel" and len({tally.label_count for tally in tallies.values()}) > 1:
+    if task.kind in ("multilabel", "regression") and len({tally.label_count for tally in tallies.values()}) > 1:
         labels = {split: tally.label_count for split, tally in tallies.items()}
         raise ConvNovaError(f"{names}: expected as many labels a row in every split, found {labels}")
     for split, expected in task.counts.items():
@@ -136,11 +178,14 @@ def _check_counts(task: Task, tallies: dict[str, _Tally], files: Mapping[str, Pa
 
 
 def _classes(task: Task, tallies: dict[str, _Tally]) -> list[str] | None:
-    """The classes in the order of their ids: the task's own, or those in train, numbers by value."""
+    """The task's own; or the classes in train in the order of their ids, numbers by value; or the names of targets."""
     if task.classes or task.kind == "multilabel":
         return task.classes
     if task.kind == "per_base":
         return [str(number) for number in range(max(tally.label_count for tally in tallies.values()))]
+    if task.kind == "regression":
+        count, names = tallies["train"].label_count, ["signal"] if task.bin_size else [*task.columns[1:]]
+        return names if len(names) == count else [f"target {number}" for number in range(1, count + 1)]
     first = "test" if task.kind == "variants" else "train"
     names = {str(name) for _, _, names in tallies[first].names for name in np.unique(names)}
     return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)

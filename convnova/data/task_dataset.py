@@ -39,7 +39,8 @@ class TaskSplit(Sequences):
     """One split of a task, memory-mapped.
 
     Attributes:
-        labels: class ids, int64 (n,); 0 and 1, uint8 (n, labels); or a class id a base, int8 like `tokens`.
+        labels: class ids, int64 (n,); 0 and 1, uint8 (n, labels); a class id a base, int8 like `tokens`; or numbers,
+            float64 (n, targets or bins).
     """
 
     labels: np.ndarray
@@ -52,7 +53,8 @@ class TaskDataset:
     Attributes:
         path: the file.
         kind: what is predicted, one of `config.schema.Kind`.
-        classes: names in the order of their ids; None for a task of many labels that gives them no names.
+        classes: names in the order of their ids, or of the numbers that are predicted; None for a task of many labels
+            that gives them no names.
         splits: name to rows.
         metadata: what the file says of how it was made.
     """
@@ -75,7 +77,7 @@ class TaskDataset:
 
     @property
     def outputs(self) -> int:
-        """Numbers that a model predicts for a row or a base: the labels, or the classes."""
+        """Numbers that a model predicts for a row, a base or a bin: the labels, the classes, or the targets."""
         return self.split("train").labels.shape[1] if self.kind == "multilabel" else len(self.classes)
 
     def longest(self, max_length: int | None = None) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from convnova.evaluation.correlation import mean_over_targets
 from convnova.evaluation.metrics import CONFUSION_METRICS, check_probabilities, confusion, from_confusion, mean_area
 
 LEVEL = 0.95
@@ -70,6 +71,25 @@ def bootstrap_sequences(
     cells = confusions.reshape(len(confusions), -1)
     drawn = np.concatenate([weights @ cells for weights in resampled_weights(len(cells), resamples, seed)])
     return percentiles(from_confusion(metric, drawn.reshape(-1, *confusions.shape[1:])))
+
+
+def bootstrap_numbers(
+    labels: np.ndarray, predicted: np.ndarray, metric: str, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """95% percentile bootstrap interval, over test rows, of a score of predicted numbers.
+
+    Args:
+        labels: (n, targets, values).
+        predicted: the same.
+        metric: pearson, spearman or r2.
+        resamples: how many times n rows are drawn, each with all its values.
+        seed: of the draws.
+
+    Returns:
+        The lower and the upper end; NaN where no resample has the score.
+    """
+    parts = resampled_weights(len(labels), resamples, seed)
+    return percentiles(np.concatenate([mean_over_targets(metric, labels, predicted, weights) for weights in parts]))
 
 
 def resampled_weights(n: int, resamples: int, seed: int) -> Iterator[np.ndarray]:

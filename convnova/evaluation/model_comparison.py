@@ -11,6 +11,7 @@ import numpy as np
 
 from convnova.errors import ConvNovaError
 from convnova.evaluation.bootstrap import LEVEL, RESAMPLES, WEIGHTS_AT_ONCE, percentiles, resampled_weights
+from convnova.evaluation.correlation import mean_over_targets
 from convnova.evaluation.metrics import CONFUSION_METRICS, check_probabilities, from_confusion, mean_area
 
 
@@ -198,6 +199,40 @@ def paired_over_sequences(
     pair = {"a": names[0], "b": names[1], "metric": metric, "items": "test sequences", "n": n}
     cells = np.concatenate([confusions_a, confusions_b]).swapaxes(0, 1)
     return _by_confusions(pair, np.ones(n, np.int64), cells, resamples, seed)
+
+
+def paired_numbers(
+    labels: np.ndarray,
+    predicted_a: np.ndarray,
+    predicted_b: np.ndarray,
+    metric: str,
+    names: tuple[str, str] = ("A", "B"),
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> PairedOverTestRows:
+    """Compare two models that predict numbers by a paired bootstrap over test rows.
+
+    Args:
+        labels: (n, targets, values).
+        predicted_a: of each seed (seeds, n, targets, values).
+        predicted_b: the same of the other model, with as many seeds.
+        metric: pearson, spearman or r2.
+        names: of the models, for the result.
+        resamples: how many times n rows are drawn.
+        seed: of the draws.
+
+    Returns:
+        The difference of a minus b, its interval and its p value.
+    """
+    n = len(labels)
+    pair = {"a": names[0], "b": names[1], "metric": metric, "items": "test rows", "n": n}
+
+    def scores(weights: np.ndarray) -> np.ndarray:
+        return np.stack(
+            [mean_over_targets(metric, labels, of_seed, weights) for of_seed in (*predicted_a, *predicted_b)], 1
+        )
+
+    return _by_bootstrap(pair, scores, np.ones(n, np.int64), resampled_weights(n, resamples, seed))
 
 
 def _patterns(

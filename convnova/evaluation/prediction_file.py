@@ -29,9 +29,9 @@ class Predictions:
     rows: np.ndarray
     """Rows of the test split (n,)."""
     labels: np.ndarray
-    """Class ids (n,), or of every base (bases,)."""
+    """Class ids (n,), or of every base (bases,); or numbers (n, targets or bins)."""
     predicted: np.ndarray
-    """Probabilities (n, classes), or of every base its most probable class (bases,)."""
+    """Probabilities (n, classes), or of every base its most probable class (bases,); or numbers as labels."""
     lengths: np.ndarray
     """Bases of each row (n,) where every base has a class; else empty."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -54,7 +54,7 @@ def predictions_of(config: RunConfig, job: Job) -> Predictions | None:
 
 
 def read_predictions(path: str | Path) -> Predictions:
-    """Read the predictions of a task with a class a sequence or a class a base.
+    """Read the predictions of a task with a class a sequence, a class a base, or numbers.
 
     Raises:
         ConvNovaError: the file is missing or holds no such predictions.
@@ -68,15 +68,18 @@ def read_predictions(path: str | Path) -> Predictions:
         rows, label = table["row"].to_numpy(), table["label"].combine_chunks()
         has_scores, lengths = "score" in table.column_names, np.empty(0, np.int64)
         predicted = table["score" if has_scores else "predicted"].combine_chunks()
-        values, labels = predicted.flatten().to_numpy(), (label if has_scores else label.flatten()).to_numpy()
+        is_of_lists = pyarrow.types.is_fixed_size_list(label.type) or not has_scores
+        values, labels = predicted.flatten().to_numpy(), (label.flatten() if is_of_lists else label).to_numpy()
         if not has_scores:
             lengths = label.value_lengths().to_numpy()
             if not np.array_equal(lengths, predicted.value_lengths().to_numpy()):
                 raise ValueError("other bases in label than in predicted")
         kinds = "".join(array.dtype.kind for array in (rows, labels, values))
-        if not len(rows) or not re.fullmatch("[iu][iu]f" if has_scores else "[iu][iu][iu]", kinds):
+        expected = ("[iu]ff" if is_of_lists else "[iu][iu]f") if has_scores else "[iu][iu][iu]"
+        if not len(rows) or not re.fullmatch(expected, kinds):
             raise ValueError(f"{len(rows)} rows of types {table.schema.types}")
         values = values.reshape(len(rows), -1) if has_scores else values
+        labels = labels.reshape(values.shape) if has_scores and is_of_lists else labels
         return Predictions(path, rows, labels, values, lengths)
     except (OSError, KeyError, ValueError, AttributeError, pyarrow.ArrowException) as error:
         message = " ".join(str(error).split())[:200]
@@ -88,7 +91,8 @@ def write_predictions(
 ) -> None:
     """Write predictions as parquet, a line a row: row of the split, label or labels, score or scores, any fold.
 
-    Probabilities of many labels are written as 16-bit floats; of a base only its most probable class is.
+    Numbers are in the user's units, lists of targets or bins. Probabilities of many labels are written as 16-bit
+    floats; of a base only its most probable class is.
 
     Args:
         path: of the file.
@@ -107,6 +111,8 @@ def write_predictions(
         columns = {name: pyarrow.ListArray.from_arrays(offsets, _column(values)) for name, values in bases.items()}
     elif data.kind == "multilabel":
         columns = {"label": _column(labels.astype(np.uint8)), "score": _column(predicted.astype(np.float16))}
+    elif data.kind == "regression":
+        columns = {"label": _column(labels), "score": _column(predicted)}
     else:
         columns = {"label": _column(labels), "score": _column(predicted.astype(np.float32))}
     if fold is not None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convnova.config.schema import Task
-from convnova.evaluation import bootstrap, metrics
+from convnova.evaluation import bootstrap, correlation, metrics
 from convnova.randomness import generator
 
 if TYPE_CHECKING:  # it imports torch, which those who read predictions need not wait for
@@ -17,6 +17,7 @@ def labels_of(data: "LabelledSequences") -> np.ndarray:
 
     Returns:
         classes: class ids (n,). multilabel: 0 or 1, (n, labels). per_base: the class of each base, row after row.
+        regression: numbers (n, targets or bins).
     """
     if data.kind != "per_base":
         return np.asarray(data.labels[data.rows])
@@ -42,7 +43,14 @@ def score(task: Task, labels: np.ndarray, predicted: np.ndarray) -> dict[str, An
         return metrics.per_base(labels, predicted)
     if task.kind == "multilabel":
         return metrics.multilabel(labels, predicted, task.groups)
+    if task.kind == "regression":
+        return correlation.regression(values_of_targets(task, labels), values_of_targets(task, predicted))
     return metrics.classification(labels, predicted)
+
+
+def values_of_targets(task: Task, numbers: np.ndarray) -> np.ndarray:
+    """Numbers (..., n, targets or bins) as (..., n, targets, values): bins are values of one target."""
+    return np.expand_dims(numbers, -2 if task.bin_size else -1)
 
 
 def per_batch(task: Task, labels: np.ndarray, predicted: np.ndarray, size: int) -> dict[str, Any] | None:
@@ -90,6 +98,9 @@ def interval(task: Task, data: "LabelledSequences", predicted: np.ndarray) -> li
     labels = labels_of(data)
     if task.kind == "classes":
         ends = bootstrap.bootstrap_interval(labels, predicted, task.metric)
+    elif task.kind == "regression":
+        numbers = (values_of_targets(task, part) for part in (labels, predicted))
+        ends = bootstrap.bootstrap_numbers(*numbers, task.metric)
     else:
         classes = 1 + int(max(labels.max(), predicted.max()))
         confusions = metrics.sequence_confusions(labels, predicted, data.lengths, classes)

@@ -5,7 +5,7 @@ Who loads it needs PyTorch and `transformers`, and not this package: `templates/
 
 import re
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,11 +42,14 @@ HUB_FORMS = {
     "masked": HubForm("AutoModelForMaskedLM", "ConvNovaForMaskedLM", "lm_head", "fill-mask"),
     "classes": SEQUENCES,
     "multilabel": SEQUENCES,
+    "regression": SEQUENCES,
     "per_base": HubForm(
         "AutoModelForTokenClassification", "ConvNovaForTokenClassification", "classifier", "token-classification"
     ),
 }
 """By the kind of the network."""
+PROBLEMS = {"multilabel": "multi_label_classification", "regression": "regression"}
+"""By the kind of the network, as `transformers` calls what its outputs are trained for."""
 
 
 def export(network: Network, about: dict[str, Any], outputs: list[str], folder: str | Path) -> None:
@@ -59,17 +62,26 @@ def export(network: Network, about: dict[str, Any], outputs: list[str], folder: 
         folder: a new or an empty one; it is written whole or not at all.
 
     Raises:
-        ConvNovaError: another architecture than ConvNova, or a folder with files.
+        ConvNovaError: another architecture than ConvNova, a model of bins, or a folder with files.
     """
     folder = Path(folder)
+    numbers = network.numbers
+    if numbers and numbers.bin_size:
+        raise ConvNovaError("expected a model of whole sequences or of single bases to export, found one of bins")
     if about["architecture"] != "convnova":
         raise ConvNovaError(f"expected a model of the architecture convnova to export, found {about['architecture']}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConvNovaError(f"{folder}: expected a new or an empty folder, found files; name another one")
     config = asdict(getattr(network.module, "backbone", network.module).config)
     about = about | {"settings": config}  # those of the authors' code have other names
-    weights = {}
-    for name, tensor in network.module.state_dict().items():
+    weights, state = {}, network.module.state_dict()
+    if numbers:  # there the last layer gives them in the user's units
+        state["head.bias"] = numbers.unscaled(state["head.bias"]).float()
+        if numbers.loss == "mse":
+            state["head.weight"] = state["head.weight"] * state["head.weight"].new_tensor(numbers.scale)[:, None]
+        as_they_are = replace(numbers, mean=[0.0] * len(numbers.mean), scale=[1.0] * len(numbers.scale))
+        about["numbers"] = asdict(as_they_are)
+    for name, tensor in state.items():
         weights[re.sub(r"^head\.", f"{HUB_FORMS[network.kind].head}.", name)] = tensor
     with scratch_folder(folder) as temporary:
         model = temporary / "model"
@@ -102,7 +114,7 @@ def _hub_config(network: Network, outputs: list[str]) -> dict[str, Any]:
         "head": "linear" if module.convolutions is None else "cnn",
         "id2label": {str(number): name for number, name in enumerate(outputs)},
         "label2id": {name: number for number, name in enumerate(outputs)},
-        "problem_type": f"{'multi' if network.kind == 'multilabel' else 'single'}_label_classification",
+        "problem_type": PROBLEMS.get(network.kind, "single_label_classification"),
     }
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from convnova.data.batches import Padding
 from convnova.errors import ConvNovaError
+from convnova.evaluation.predict import Numbers
 from convnova.inference.export import HUB_WEIGHTS
 from convnova.inference.model import Model
 from convnova.inference.network import Network
@@ -75,7 +76,8 @@ def load(
     trained_in = about.get("provenance", {}).get("precision", "auto")
     chosen = resolve_precision(precision or trained_in, target)
     debug(f"{path}: computing in {chosen} on {target}; trained in {trained_in}")
-    return Model(Network(module.to(target), kind, padding, chosen, longest), about, str(path))
+    numbers = Numbers(**about["numbers"]) if "numbers" in about else None
+    return Model(Network(module.to(target), kind, padding, chosen, longest, numbers), about, str(path))
 
 
 def _read(file: Path, settings: Mapping[str, Any] | None) -> tuple[nn.Module, dict[str, Any]]:

@@ -51,7 +51,8 @@ class Model:
 
     @property
     def outputs(self) -> list[str]:
-        """Names of the classes or labels, in the order of the network's outputs; of a masked-language model none."""
+        """Names of the classes, labels or targets, in the order of the network's outputs; of a masked-language model
+        none."""
         count = self.about.get("network", {}).get("outputs", 0)
         return self.about.get("classes") or [f"label {number}" for number in range(count)]
 
@@ -86,8 +87,9 @@ class Model:
                 model's scores were made.
 
         Returns:
-            A row a sequence: `name`, and the probability of each class or label; of a model of bases, in the column
-            `predicted`, the ids of the most probable classes, uint8 (length,).
+            A row a sequence: `name`, and the probability of each class or label, or each number in the units of the
+            training rows; of a model of bases, in the column `predicted`, the ids of the most probable classes, uint8
+            (length,), and of a model of bins there their numbers, float64 (bins,).
 
         Raises:
             ConvNovaError: sequences that are wrong or too long, or a model that was not fine-tuned.
@@ -101,7 +103,7 @@ class Model:
         if cut := sum(len(sequence) > longest for sequence in tokens) if longest else 0:
             log(f"{cut:,} sequences longer than {longest:,} bases are read up to that, as in training")
         results = self.network.probabilities(sequences_of(tokens, longest), self.strands(strands))
-        if self.network.kind == "per_base":
+        if self.network.kind == "per_base" or self.network.numbers and self.network.numbers.bin_size:
             return pandas.DataFrame({"name": names, "predicted": results})
         table = pandas.DataFrame(np.stack(results), columns=self.outputs)
         table.insert(0, "name", names, allow_duplicates=True)
@@ -117,7 +119,8 @@ class Model:
         out: str | Path | None = None,
     ) -> "pandas.DataFrame | None":
         """Scores of the variants of a VCF: of a masked-language model the log-likelihood ratio of the alternative
-        allele and the reference, of a fine-tuned model the change of each class's or label's logit.
+        allele and the reference, of a fine-tuned model the change of each class's or label's logit, of numbers the
+        change of each, or of its natural logarithm where the loss is Poisson's.
 
         Several alternative alleles of a line are scored one by one. An allele is not scored, and counted in the log,
         where the VCF's REF is not what the genome has, where the place is not in the genome, where it is symbolic, or
@@ -158,7 +161,8 @@ class Model:
         strands: str | None = None,
     ) -> Effects:
         """The effect of every substitution in a sequence: of a masked-language model the log-likelihood ratio at the
-        masked base, of a fine-tuned model the change of a class's or label's logit.
+        masked base, of a fine-tuned model the change of a class's or label's logit, or of a number as of
+        `score_variants`.
 
         Args:
             sequence: in letters.

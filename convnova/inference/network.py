@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from convnova.data.batches import LabelledSequences, Padding, collate, reverse_complement_batch
 from convnova.data.masking import MASK
 from convnova.errors import ConvNovaError
-from convnova.evaluation.predict import predict
+from convnova.evaluation.predict import Numbers, predict
 from convnova.log import progress
-from convnova.models.heads import MaskedLanguageModel, Predictor, pool_sequence
+from convnova.models.heads import MaskedLanguageModel, Predictor, pool_bins, pool_sequence
 from convnova.training.optimization import CPU_BASES, in_precision
 
 GPU_BASES = 1 << 18
@@ -41,11 +41,12 @@ class Network:
 
     Attributes:
         module: tokens (B, L) to logits, as `kind` says.
-        kind: `classes`, `multilabel` or `per_base`, as of a task; `masked` for a masked-language model, which gives
-            logits of letters; `features` for a backbone without a head.
+        kind: `classes`, `multilabel`, `per_base` or `regression`, as of a task; `masked` for a masked-language model,
+            which gives logits of letters; `features` for a backbone without a head.
         padding: how sequences are made equally long.
         precision: `float32` or `bfloat16`.
         longest: bases of the longest sequence that it can read; None where there is no limit.
+        numbers: of `regression`, what the outputs are to the numbers of the task.
     """
 
     module: nn.Module
@@ -53,6 +54,7 @@ class Network:
     padding: Padding
     precision: str
     longest: int | None
+    numbers: Numbers | None = None
 
     @property
     def device(self) -> torch.device:
@@ -86,20 +88,28 @@ class Network:
             first += count
 
     def probabilities(self, data: LabelledSequences, strands: str) -> list[np.ndarray]:
-        """What `evaluation.predict` gives, sequence by sequence: of classes or labels (outputs,), or (length,) ids.
+        """What `evaluation.predict` gives, sequence by sequence: of classes, labels or targets (outputs,), of bins
+        (bins,), or (length,) ids.
 
         Args:
             data: the sequences.
             strands: `both` for the mean over a sequence and its reverse complement.
+
+        Raises:
+            ConvNovaError: a sequence that is too long, or of bins one that is no multiple of them.
         """
+        size = self.numbers.bin_size if self.numbers else None
+        if size and len(wrong := np.flatnonzero(data.lengths % size)):
+            found = f"{data.lengths[wrong[0]]:,} bases in number {wrong[0] + 1}"
+            raise ConvNovaError(f"sequences: expected multiples of the bin of {size} bases, found {found}; cut them")
         data = replace(data, kind=self.kind, labels=data.tokens if self.kind == "per_base" else data.labels)
         results: list[Any] = [None] * len(data)
         with in_precision(self.precision, self.device), progress("predicting", int(data.lengths.sum()), "bases") as bar:
             for rows in self.batches(data):
                 part = replace(data, rows=data.rows[rows])
-                predicted = predict(self.module, part, self.padding, len(rows), strands)
-                if self.kind == "per_base":
-                    predicted = np.split(predicted, np.cumsum(part.lengths)[:-1])
+                predicted = predict(self.module, part, self.padding, len(rows), strands, self.numbers)
+                if self.kind == "per_base" or size:
+                    predicted = np.split(predicted.reshape(-1), np.cumsum(part.lengths // (size or 1))[:-1])
                 for row, values in zip(rows, predicted, strict=True):
                     results[row] = values
                 bar.update(int(part.lengths.sum()))
@@ -142,6 +152,8 @@ class Network:
             features = features.float()
             if kind is MaskedLanguageModel:
                 return module.logits(features)
+            if module.bin_size:
+                return pool_bins(module.head(features), module.bin_size)
             if not module.per_base:
                 features = pool_sequence(features, tokens, module.pooling, module.pool_padding)
             return module.head(features)
@@ -149,14 +161,21 @@ class Network:
     def logits(self, sequences: Sequence[np.ndarray], at: Sequence[int], strands: str) -> np.ndarray:
         """Logits of sequences, or of one base of each where the network predicts single bases.
 
+        Those of numbers are in the user's units or, with a Poisson loss, logarithms of such.
+
         Args:
             sequences: uint8 (length,) each.
             at: position of the base.
             strands: `both` for the mean over a sequence and its reverse complement.
 
         Returns:
-            float32 (n, outputs).
+            float32 (n, outputs); of numbers float64.
+
+        Raises:
+            ConvNovaError: the network predicts bins.
         """
+        if self.numbers and self.numbers.bin_size:
+            raise ConvNovaError("expected a model of whole sequences or of single bases for this, found one of bins")
         data, results = sequences_of(sequences), [None] * len(sequences)
         with self.running(self.module):
             for rows in self.batches(data):
@@ -165,6 +184,8 @@ class Network:
                 if strands == "both":
                     opposite = reverse_complement_batch(tokens, data.lengths[rows], self.padding)
                     logits = (logits + self._last_in_float32(opposite.to(self.device))) / 2
+                if self.numbers:
+                    logits = self.numbers.unscaled(logits)
                 if self.kind == "per_base":
                     starts = [self.padding.columns(len(sequences[row]), tokens.shape[1]).start for row in rows]
                     logits = logits[

@@ -62,16 +62,19 @@ def configure(architecture: str, settings: dict[str, Any]) -> Any:
         raise ConvNovaError(f"settings.{error}") from error
 
 
-def receptive_field(architecture: str, settings: dict[str, Any], kind: str) -> int | None:
+def receptive_field(architecture: str, settings: dict[str, Any], kind: str, bin_size: int | None = None) -> int | None:
     """Bases that a prediction sees at most; None for the whole sequence.
 
     Args:
         architecture: name of a module of this package.
         settings: fields of its `Config`.
-        kind: `classes`, `multilabel` or `per_base`.
+        kind: `classes`, `multilabel`, `regression` or `per_base`.
+        bin_size: bases of a bin, where a number a bin is predicted.
     """
     config = configure(architecture, settings)
     per_base = getattr(config, "receptive_field_per_base", config.receptive_field)
+    if bin_size:
+        return None if per_base is None else per_base + bin_size - 1
     return per_base if kind == "per_base" else config.receptive_field
 
 
@@ -135,14 +138,14 @@ def build_predictor(
     Args:
         architecture: name of a module of this package.
         settings: fields of its `Config`.
-        kind: `classes` or `multilabel` for one output vector a sequence, `per_base` for one a base.
-        outputs: classes or labels.
+        kind: `classes`, `multilabel` or `regression` for one output vector a sequence, `per_base` for one a base.
+        outputs: classes, labels or numbers.
         length: bases of the longest sequence.
         options: those of `heads.Predictor`: `pool_padding`, whether the mean over positions counts padding, as the
-            released code does; `pooling`; `head`; `frozen`.
+            released code does; `pooling`; `head`; `frozen`; `bin_size`, for a number a bin.
 
     Returns:
-        tokens (B, L) to logits: (B, outputs), or (B, L, outputs) where `kind` is per_base.
+        tokens (B, L) to logits: (B, outputs), or (B, L, outputs) where `kind` is per_base, or (B, bins).
 
     Example:
         >>> model = build_predictor("convnova", {"width": 16}, "classes", outputs=2, length=8)
@@ -156,7 +159,7 @@ def build_predictor(
     return Predictor(module.Backbone(config), kind, outputs, **options)
 
 
-def bytes_of_weights(*network: Any) -> int:
-    """Size of the weights of `build_predictor(*network)`, without making them."""
+def bytes_of_weights(*network: Any, **options: Any) -> int:
+    """Size of the weights of `build_predictor(*network, **options)`, without making them."""
     with torch.device("meta"):
-        return sum(tensor.nbytes for tensor in build_predictor(*network).state_dict().values())
+        return sum(tensor.nbytes for tensor in build_predictor(*network, **options).state_dict().values())

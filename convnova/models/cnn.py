@@ -3,8 +3,8 @@
 Three convolutions of 8 taps with 16, 8 and 4 channels, each with batch normalisation and pooling by two, and ReLU after
 the first alone; then two linear layers over the flattened rest. It reads sequences of one length: shorter ones are
 padded at the right. Theirs has one output for two classes, with a sigmoid in the network and another one in the loss;
-here each class has an output. Where a task wants a prediction a base, the same convolutions keep the length and a
-linear layer follows; that form is ours.
+here each class has an output. Where a task wants a prediction a base or a bin, the same convolutions keep the length
+and a linear layer follows; that form is ours.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from convnova.data.dna import PAD
-from convnova.models.heads import pool_sequence
+from convnova.models.heads import pool_bins, pool_sequence
 from convnova.models.layers import BatchNorm, Convolution, masked, padding_mask
 
 TAPS = 8
@@ -59,12 +59,13 @@ class CNN(nn.Module):
 
 
 class PerBaseCNN(nn.Module):
-    """The convolutions without pooling, for one output vector a base; padding is masked out."""
+    """The convolutions without pooling, for one output vector a base, or one number a bin; padding is masked out."""
 
     fixed_length = None
 
-    def __init__(self, config: Config, outputs: int):
+    def __init__(self, config: Config, outputs: int, bin_size: int | None = None):
         super().__init__()
+        self.bin_size = bin_size
         self.embedding = nn.Embedding(PAD + 1, config.embedding, padding_idx=PAD)
         sizes = zip((config.embedding, *CHANNELS[:-1]), CHANNELS, strict=True)
         self.convolutions = nn.ModuleList(Convolution(*size, TAPS) for size in sizes)
@@ -72,8 +73,9 @@ class PerBaseCNN(nn.Module):
         self.head = nn.Linear(CHANNELS[-1], outputs)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits (B, L, outputs) of (B, L) tokens."""
-        return self.head(self.features(tokens))
+        """Logits (B, L, outputs) of (B, L) tokens, or (B, bins)."""
+        logits = self.head(self.features(tokens))
+        return pool_bins(logits, self.bin_size) if self.bin_size else logits
 
     def pooled(self, tokens: Tensor) -> Tensor:
         """The mean of the features over a sequence: (B, 4)."""
@@ -89,13 +91,15 @@ class PerBaseCNN(nn.Module):
         return x
 
 
-def predictor(config: Config, kind: str, outputs: int, length: int, **_: Any) -> nn.Module:
+def predictor(config: Config, kind: str, outputs: int, length: int, bin_size: int | None = None, **_: Any) -> nn.Module:
     """The network of a task; it has a head and padding of its own, so the other options do not apply.
 
     Args:
         config: settings.
-        kind: `classes`, `multilabel` or `per_base`.
-        outputs: classes or labels.
+        kind: `classes`, `multilabel`, `regression` or `per_base`.
+        outputs: classes, labels or numbers.
         length: bases of the longest sequence.
+        bin_size: bases of a bin, for one number a bin.
     """
-    return PerBaseCNN(config, outputs) if kind == "per_base" else CNN(config, outputs, length)
+    per_position = kind == "per_base" or bin_size is not None
+    return PerBaseCNN(config, outputs, bin_size) if per_position else CNN(config, outputs, length)

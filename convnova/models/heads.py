@@ -33,26 +33,27 @@ class ConvolutionalHead(nn.Module):
 
 
 class Predictor(nn.Module):
-    """A backbone and a head, over the mean of a sequence's bases or over each base.
+    """A backbone and a head, over the mean of a sequence's bases or over each base, or over the mean of each bin.
 
     Args:
         backbone: tokens to features, with an attribute `width`.
-        kind: `classes` or `multilabel` for one output vector a sequence, `per_base` for one a base.
-        outputs: classes or labels.
+        kind: `classes`, `multilabel` or `regression` for one output vector a sequence, `per_base` for one a base.
+        outputs: classes, labels or numbers.
         pool_padding: count padding in the pooling, as the released code does.
         pooling: `mean` or `max` over positions.
         head: `linear`, or `cnn` for BEND's two convolutions before it.
         frozen: train the head alone; the backbone stays as it is, without dropout.
+        bin_size: of `regression`, bases of a bin, for one number a bin.
     """
 
     fixed_length = None
 
     def __init__(
         self, backbone: nn.Module, kind: str, outputs: int, pool_padding: bool = False, pooling: str = "mean",
-        head: str = "linear", frozen: bool = False,
+        head: str = "linear", frozen: bool = False, bin_size: int | None = None,
     ):  # fmt: skip
         super().__init__()
-        self.backbone, self.per_base = backbone, kind == "per_base"
+        self.backbone, self.per_base, self.bin_size = backbone, kind == "per_base", bin_size
         self.pool_padding, self.pooling, self.frozen = pool_padding, pooling, frozen
         self.halves = 2 if getattr(backbone, "both_strands", False) and not self.per_base else 1
         width = backbone.width // self.halves
@@ -68,7 +69,9 @@ class Predictor(nn.Module):
         return self
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits of (B, L) tokens: (B, outputs), or (B, L, outputs) a base."""
+        """Logits of (B, L) tokens: (B, outputs), or (B, L, outputs) a base, or (B, bins)."""
+        if self.bin_size:
+            return pool_bins(self.head(self.features(tokens)), self.bin_size)
         return self.head(self.features(tokens) if self.per_base else self.pooled(tokens))
 
     def features(self, tokens: Tensor) -> Tensor:
@@ -102,6 +105,19 @@ def pool_sequence(features: Tensor, tokens: Tensor, pooling: str = "mean", pool_
         return features.masked_fill(~is_base, -torch.inf).amax(1)
     is_base = is_base.to(features.dtype)
     return (features * is_base).sum(1) / is_base.sum(1).clamp(min=1)
+
+
+def pool_bins(values: Tensor, bin_size: int) -> Tensor:
+    """The mean over the bases of each bin, of what a linear layer gives: the same as that layer over mean features.
+
+    Args:
+        values: (B, L, 1), of sequences without padding.
+        bin_size: bases of a bin, of which L is a multiple.
+
+    Returns:
+        (B, L / bin_size).
+    """
+    return values.squeeze(-1).unflatten(1, (-1, bin_size)).mean(-1)
 
 
 class MaskedLanguageModel(nn.Module):

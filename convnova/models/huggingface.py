@@ -312,8 +312,8 @@ class TokenPredictor(Predictor):
 
     Args:
         config: settings.
-        kind: `classes`, `multilabel` or `per_base`.
-        outputs: classes or labels.
+        kind: `classes`, `multilabel`, `regression` or `per_base`.
+        outputs: classes, labels or numbers.
         length: bases of the longest sequence; not needed.
         lora: the fields of `hyperparameters.Lora`, to train an adapter in place of the network.
         options: those of `heads.Predictor`.

@@ -1,8 +1,8 @@
-"""Logistic regression on k-mer counts: what can be predicted without any order beyond k bases.
+"""Logistic or linear regression on k-mer counts: what can be predicted without any order beyond k bases.
 
 Each word of k bases has one weight a class, and a prediction is their sum over the words of a sequence: the linear
 layer of a bag of words, trained by the same loop as every other model. Words with an N or over an end do not count.
-Where a task wants a prediction a base, the words in a window around it count; that form is ours.
+Where a task wants a prediction a base or a bin, the words in a window around each base count; that form is ours.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from convnova.data.dna import PAD
 from convnova.errors import ConvNovaError
+from convnova.models.heads import pool_bins
 
 BASES = 4
 LONGEST_WORD = 10
@@ -47,28 +48,33 @@ class Kmers(nn.Module):
 
     Args:
         config: settings.
-        kind: `classes`, `multilabel` or `per_base`.
-        outputs: classes or labels.
+        kind: `classes`, `multilabel`, `regression` or `per_base`.
+        outputs: classes, labels or numbers.
         length: bases of the longest sequence; not needed.
-        options: those of `heads.Predictor`; none applies, for it has a head of its own.
+        bin_size: bases of a bin, for one number a bin.
+        options: those of `heads.Predictor`; no other applies, for it has a head of its own.
     """
 
     fixed_length = None
 
-    def __init__(self, config: Config, kind: str, outputs: int, length: int, **options: object):
+    def __init__(
+        self, config: Config, kind: str, outputs: int, length: int, bin_size: int | None = None, **options: object
+    ):
         super().__init__()
-        self.k, self.window = config.k, config.window if kind == "per_base" else None
+        self.k, self.window = config.k, config.window if bin_size or kind == "per_base" else None
+        self.bin_size = bin_size
         self.weights = nn.Embedding(BASES**config.k + 1, outputs, padding_idx=BASES**config.k)
         self.bias = nn.Parameter(torch.zeros(outputs))
         nn.init.zeros_(self.weights.weight)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits of (B, L) tokens: (B, outputs), or (B, L, outputs) a base."""
+        """Logits of (B, L) tokens: (B, outputs), or (B, L, outputs) a base, or (B, bins)."""
         weights = self.weights(words(tokens, self.k))
         if self.window is None:
             return weights.sum(1) + self.bias
         sums = F.avg_pool1d(weights.transpose(1, 2), self.window, 1, self.window // 2) * self.window
-        return sums.transpose(1, 2) + self.bias
+        logits = sums.transpose(1, 2) + self.bias
+        return pool_bins(logits, self.bin_size) if self.bin_size else logits
 
 
 def words(tokens: Tensor, k: int) -> Tensor:

@@ -125,8 +125,8 @@ def predictor(config: Config, kind: str, outputs: int, length: int, **options: A
 
     Args:
         config: settings.
-        kind: `classes`, `multilabel` or `per_base`.
-        outputs: classes or labels.
+        kind: `classes`, `multilabel`, `regression` or `per_base`.
+        outputs: classes, labels or numbers.
         length: bases of the longest sequence; any will do.
         options: those of `heads.Predictor`.
     """

@@ -86,7 +86,7 @@ def _numbers(audits: Sequence[Audit]) -> pd.DataFrame:
     """Every number of the audits by its path, such as `splits.train.rows`; lists and counts by name are a text each."""
     as_texts = copy.deepcopy(list(audits))
     for part in (part for audit in as_texts for part in (audit, *audit["splits"].values())):
-        for key in {"classes", "read", "skipped"} & part.keys():
+        for key in {"classes", "numbers", "read", "skipped"} & part.keys():
             part[key] = "; ".join(f"{name}={count}" for name, count in part[key].items())
     numbers = pd.json_normalize(as_texts)
     return numbers.map(lambda value: "; ".join(f"{x:g}" for x in value) if isinstance(value, list) else value)
@@ -98,13 +98,14 @@ def _cells(audit: Audit) -> dict[tuple[str, str], Cell | int | None]:
     test, pretraining = splits["test"], "test rows in pretraining"
     length = " to ".join(f"{length:,}" for length in sorted({test["shortest"], test["longest"]}))
     largest, share = _largest_class(test)
+    other = "numbers" if "numbers" in test else "many labels"
     return {
         **(_leaks(audit) if "overlap" in audit else {}),
         (pretraining, "in the genome"): _part(genome["placed"], genome["rows"]) if genome else None,
         (pretraining, "read"): _part(genome["read"], genome["rows"]) if genome else None,
         **{("rows", name): splits[name]["rows"] if name in splits else None for name in ("train", "valid", "test")},
         ("test rows", "bases"): Cell(length, test["median"]) if "overlap" in audit else None,
-        ("test rows", "largest class"): Cell(f"{largest}: {percent(share)}" if share else "many labels", share),
+        ("test rows", "largest class"): Cell(f"{largest}: {percent(share)}" if share else other, share),
         ("test rows", "with N"): _part(test["rows_with_N"], test["rows"]),
         ("test rows", "all N"): _part(test["all_N"], test["rows"]),
     }
@@ -155,6 +156,9 @@ def meaning(audit: Audit) -> list[str]:
     name, share = _largest_class(test)
     if share >= IMBALANCED:
         sentences.append(f"{share:.0%} of the test labels are {name}: always answering that is as often right.")
+    for target, (least, *_, most) in test.get("numbers", {}).items():
+        if least == most:
+            sentences.append(f"{target} is {least:.6g} in all test rows and gives no correlation.")
     if constant := test.get("labels", {}).get("constant"):
         count = test["labels"]["count"]
         sentences.append(f"{constant} of {count} labels are the same in all test rows and give no AUROC.")

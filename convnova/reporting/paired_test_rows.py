@@ -15,17 +15,19 @@ import numpy as np
 import pandas as pd
 
 from convnova.config.run import Job, RunConfig
-from convnova.config.schema import METRIC_TITLES
+from convnova.config.schema import METRIC_TITLES, Task
 from convnova.errors import ConvNovaError
 from convnova.evaluation.bootstrap import LEVEL
 from convnova.evaluation.metrics import RANKING_METRICS, sequence_confusions
 from convnova.evaluation.model_comparison import (
     PairedOverTestRows,
     compare_over_test_rows,
+    paired_numbers,
     paired_over_sequences,
     with_holm,
 )
 from convnova.evaluation.prediction_file import Predictions, predictions_of
+from convnova.evaluation.scoring import values_of_targets
 from convnova.files import read_table
 from convnova.log import log
 from convnova.reporting.comparison_sentences import over_test_rows
@@ -151,14 +153,14 @@ def _pairs(
             )
     if not couples:
         return
-    two_classes = first.predicted.shape[1:] == (2,)
+    two_classes = spec.kind == "classes" and first.predicted.shape[1:] == (2,)
     lacks_a_class = two_classes and np.bincount(first.labels, minlength=2).min() < 2
     if spec.metric in RANKING_METRICS and lacks_a_class:
         log(f"left out: {suite}/{task}, {protocol}: {spec.metric} needs two test rows or more of either class")
         return
     with_auroc = spec.metric != "auroc" and two_classes and not lacks_a_class
-    results = _compare(couples, spec.kind, spec.metric)
-    aurocs = _compare(couples, spec.kind, "auroc") if with_auroc else [None] * len(couples)
+    results = _compare(couples, spec, spec.metric)
+    aurocs = _compare(couples, spec, "auroc") if with_auroc else [None] * len(couples)
     for (a, b), result, auroc in zip(couples, results, aurocs, strict=True):
         line = vars(result) | {"suite": suite, "task": task, "protocol": protocol, "a": a.name, "b": b.name}
         line |= {"metric": spec.metric, "seeds_expected": len(config.seeds_of(suite, protocol))}
@@ -170,15 +172,18 @@ def _pairs(
         yield line | {"sentence": sentence}
 
 
-def _compare(couples: list[tuple[SavedModel, SavedModel]], kind: str, metric: str) -> list[PairedOverTestRows]:
+def _compare(couples: list[tuple[SavedModel, SavedModel]], task: Task, metric: str) -> list[PairedOverTestRows]:
     """Each couple by the seeds that both have; p values are adjusted for one another."""
     results = []
     for a, b in couples:
         seeds = [seed for seed in a.predictions if seed in b.predictions]
         first = a.predictions[seeds[0]]
         of_a, of_b = (np.stack([model.predictions[seed].predicted for seed in seeds]) for model in (a, b))
-        if kind == "classes":
+        if task.kind == "classes":
             result = compare_over_test_rows(first.labels, of_a, of_b, metric, (a.title, b.title), RESAMPLES)
+        elif task.kind == "regression":
+            numbers = (values_of_targets(task, part) for part in (first.labels, of_a, of_b))
+            result = paired_numbers(*numbers, metric, (a.title, b.title), RESAMPLES)
         else:
             classes = 1 + int(max(first.labels.max(), of_a.max(), of_b.max()))
             counts = (

@@ -142,7 +142,7 @@ def as_text(estimate: dict[str, Any]) -> str:
 
 
 def lengths_of(config: RunConfig, suite: str, task: str) -> tuple[Lengths, int]:
-    """Lengths of a task's sequences, and how many classes or labels it has; none where that is not known yet.
+    """Lengths of a task's sequences, and how many classes, labels or targets it has; none where that is not known yet.
 
     Args:
         config: the run.
@@ -158,17 +158,22 @@ def lengths_of(config: RunConfig, suite: str, task: str) -> tuple[Lengths, int]:
     if content.format in READABLE and all(path.is_file() for path in paths.values()):
         lengths: dict[str, list[np.ndarray]] = {}
         labels: set[str] = set()
+        targets = 0
         with progress(f"reading {suite}/{task}", unit="rows") as bar:
             for rows in READERS[content.format](TaskFiles(spec, paths, Path())):
                 lengths.setdefault(rows.split, []).append(rows.lengths)
-                labels.update(rows.labels.tolist())
+                if spec.kind == "regression":
+                    targets = rows.labels.shape[1]
+                else:
+                    labels.update(rows.labels.tolist())
                 bar.update(len(rows.lengths))
-        return {split: np.concatenate(parts) for split, parts in lengths.items()}, len(labels)
+        return {split: np.concatenate(parts) for split, parts in lengths.items()}, targets or len(labels)
     counts = spec.counts
     if config.simulate:
         counts = sizes.ROWS[task]._asdict() if task in sizes.ROWS else {}
     length = sizes.LOCUS if config.simulate and spec.kind == "per_base" else spec.max_length
     outputs = len(spec.classes or ()) or max((end for _, end in spec.groups.values()), default=2)
+    outputs = len(spec.columns) - 1 if spec.kind == "regression" else outputs
     return {split: np.full(count, length) for split, count in counts.items() if count and length}, outputs
 
 
@@ -229,7 +234,8 @@ def _finetunings(config: RunConfig, sized: dict[tuple[str, str], tuple[Lengths, 
 def _measured(
     network: dict[str, Any], task: Task, settings: Training, strands: str, read: np.ndarray
 ) -> tuple[Seconds, int]:
-    weights = bytes_of_weights(*(network[key] for key in ("architecture", "settings", "kind", "outputs", "length")))
+    keys = ("architecture", "settings", "kind", "outputs", "length", "bin_size")
+    weights = bytes_of_weights(**{key: network[key] for key in keys if key in network})
     return probe_finetuning(network, task, settings, strands, read), weights
 
 

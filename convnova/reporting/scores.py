@@ -89,7 +89,8 @@ def read_scores(path: str | Path) -> pd.DataFrame:
         raise ConvNovaError(f"{path}: expected a table of scores, found nothing; make it with `convnova tables scores`")
     needed = [name for name in COLUMNS if name not in METRICS]  # of an earlier version some metrics are missing
     scores = read_table(path, needed, NUMBERS, ["seed"]).reindex(columns=COLUMNS)
-    is_wrong = (scores["score"].abs() > 1) | ~scores["simulated"].isin(["true", "false"])
+    is_below = (scores["score"] < -1) & (scores["metric"] != "r2")  # of predictions worse than the mean R2 has no least
+    is_wrong = (scores["score"] > 1) | is_below | ~scores["simulated"].isin(["true", "false"])
     if is_wrong.any():
         line, found = is_wrong.idxmax() + 2, scores.loc[is_wrong.idxmax(), ["score", "simulated"]].tolist()
         raise ConvNovaError(f"{path}: line {line}: expected a score from -1 to 1, and true or false, found {found}")

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import yaml
 
 from convnova.bundle import bundled
 from convnova.config.load import load
-from convnova.config.schema import FORMATS_WITH_COLUMNS, INTERVAL_FORMATS, Format, Task
+from convnova.config.schema import FORMATS_WITH_COLUMNS, INTERVAL_FORMATS, Format, Kind, Task
 from convnova.data.readers import READERS, csv, parquet
 from convnova.data.readers.apart import apart
 from convnova.data.readers.rows import TaskFiles
@@ -35,13 +36,13 @@ class Split:
 
     Attributes:
         lengths: bases of each sequence.
-        classes: name of a class to its rows.
+        classes: name of a class, or a number, to its rows.
         others: letters that are read as N.
         sequences: hashes of the sequences' tokens, to find repeats.
     """
 
     lengths: list[int] = field(default_factory=list)
-    classes: Counter[str] = field(default_factory=Counter)
+    classes: Counter[str | float] = field(default_factory=Counter)
     others: int = 0
     sequences: list[int] = field(default_factory=list)
 
@@ -56,6 +57,8 @@ def write_new_config(
     label_column: str | None = None,
 ) -> None:
     """Look at labelled sequences and write a config that trains and compares three models on them.
+
+    Where all labels of the training rows are numbers, and some are not whole, the task is a regression.
 
     Args:
         train, test: a table with a header (columns separated by tabs, commas, semicolons or bars), parquet, or FASTA
@@ -79,13 +82,17 @@ def write_new_config(
         raise ConvNovaError(f"expected files of one format, found several: {found}")
     columns = columns_of(train, formats["train"], {"sequence_column": sequence_column, "label_column": label_column})
     splits = read_splits(formats["train"], paths, columns)
-    chosen = longest_read(splits["train"].lengths)
-    task = {split: str(path) for split, path in paths.items()} | columns | {"metric": "mcc", "max_length": chosen}
+    chosen, is_regression = longest_read(splits["train"].lengths), are_real_numbers(splits["train"].classes)
+    if is_regression:
+        splits = read_splits(formats["train"], paths, columns, "regression")
+    task = {split: str(path) for split, path in paths.items()} | columns
+    task |= {"kind": "regression", "metric": "pearson"} if is_regression else {"metric": "mcc"}
+    task["max_length"] = chosen
     suites = {name: {"format": formats["train"], "tasks": {name: task}}}
     content = {"run": name, "models": MODELS, "protocols": ["heldout"], "seeds": [1, 2, 3], "suites": suites}
     load(content)
     schema = os.path.relpath(bundled("config/schema.json"), out.parent)
-    comments = [f"# {line}" for line in what_was_found(splits, chosen, columns)]
+    comments = [f"# {line}" for line in what_was_found(splits, chosen, columns, is_regression)]
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     write_text(out, "\n".join([f"# yaml-language-server: $schema={schema}", *comments, text]))
     plan, run = f"convnova plan --run {out}", f"convnova run --cores 2 --configfile {out}"
@@ -142,24 +149,27 @@ def columns_of(path: Path, name: Format, asked: dict[str, str | None]) -> dict[s
     return chosen
 
 
-def read_splits(name: Format, paths: dict[str, Path], columns: dict[str, str]) -> dict[str, Split]:
+def read_splits(
+    name: Format, paths: dict[str, Path], columns: dict[str, str], kind: Kind = "classes"
+) -> dict[str, Split]:
     """Read every row of the files.
 
     Args:
         name: their format, one that needs no genome.
         paths: split to file.
         columns: as of `columns_of`.
+        kind: what the labels are read as.
 
     Raises:
         ConvNovaError: a row cannot be read; names file and row.
     """
     assert name not in INTERVAL_FORMATS
     splits = {split: Split() for split in paths}
-    task = Task(**{split: str(path) for split, path in paths.items()}, **columns)
+    task = Task(kind=kind, **{split: str(path) for split, path in paths.items()}, **columns)
     for rows in READERS[name](TaskFiles(task, paths, Path("."))):
         split = splits[rows.split]
         split.lengths += rows.lengths.tolist()
-        split.classes.update(rows.labels.tolist())
+        split.classes.update(rows.labels.ravel().tolist())
         split.others += rows.others
         ends = np.cumsum(rows.lengths)
         split.sequences += [hash(part.tobytes()) for part in np.split(rows.tokens, ends[:-1])]
@@ -172,17 +182,33 @@ def longest_read(lengths: list[int]) -> int:
     return nearly_longest if longest > 2 * nearly_longest else longest
 
 
-def what_was_found(splits: dict[str, Split], chosen: int, columns: dict[str, str]) -> list[str]:
+def are_real_numbers(labels: Iterable[str]) -> bool:
+    """Whether labels are numbers of which some are not whole; `0.0` and `1.0` are classes as a table writes them."""
+    try:
+        numbers = np.array([float(label) for label in labels])
+    except ValueError:
+        return False
+    return bool((np.isfinite(numbers) & (numbers % 1 != 0)).any())
+
+
+def what_was_found(
+    splits: dict[str, Split], chosen: int, columns: dict[str, str], is_regression: bool = False
+) -> list[str]:
     """Sentences on the files, for the head of the config and for the terminal.
 
     Args:
         splits: what they hold.
         chosen: bases that are read of a sequence.
         columns: as of `columns_of`.
+        is_regression: whether the labels are numbers to be predicted.
     """
     lines = [f"{key.replace('_', ' ')}: {column}" for key, column in columns.items()]
+    if is_regression:
+        lines.append("the labels are real numbers, so the task is a regression")
     for name, split in splits.items():
         classes = ", ".join(f"{label}: {rows}" for label, rows in sorted(split.classes.items())[:10])
+        if is_regression:
+            classes = f"numbers from {min(split.classes):g} to {max(split.classes):g}"
         shortest, longest = min(split.lengths), max(split.lengths)
         lines.append(f"{name}: {len(split.lengths):,} sequences of {shortest:,} to {longest:,} bases; {classes}")
         if split.others:

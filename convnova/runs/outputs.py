@@ -44,6 +44,9 @@ PAPER_TABLES = {
 TEST_ROW_TABLE, TEST_ROW_TITLE = "items", "Pairs of models over test rows"
 """The table that is made from predictions; the others are made from scores."""
 
+PREDICTED = "predicted"
+"""The figure of tasks of numbers, which is made from predictions."""
+
 LONG_RANGE = ("chromatin_profile", "gene_finding")
 """Suites of the paper's tables 3 and 10."""
 
@@ -79,7 +82,7 @@ def tasks_of_kinds(config: "RunConfig", *kinds: str) -> list[tuple[str, str]]:
 
 def test_row_tasks(config: "RunConfig") -> list[tuple[str, str]]:
     """Suite and name of the tasks whose test rows models are compared on; none if the run has one model."""
-    return tasks_of_kinds(config, "classes", "per_base") if len(config.models) > 1 else []
+    return tasks_of_kinds(config, "classes", "per_base", "regression") if len(config.models) > 1 else []
 
 
 def comparison_titles(config: "RunConfig") -> dict[str, str]:
@@ -93,8 +96,9 @@ def comparison_titles(config: "RunConfig") -> dict[str, str]:
 
 def figure_titles(config: "RunConfig") -> dict[str, str]:
     """Every figure of a run: name to title."""
-    pretraining = {"pretraining": "Pretraining"} if config.backbones() else {}
-    return config.suite_titles | comparison_titles(config) | pretraining
+    others = {PREDICTED: "Predicted against measured"} if tasks_of_kinds(config, "regression") else {}
+    others |= {"pretraining": "Pretraining"} if config.backbones() else {}
+    return config.suite_titles | comparison_titles(config) | others
 
 
 def tokenized_genome(config: "RunConfig", name: str | None = None) -> str:

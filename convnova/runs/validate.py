@@ -91,6 +91,10 @@ def _check_job(config: RunConfig, job: Job) -> None:
     settings, training = configure(architecture, config.settings(job.model, job.suite, job.task)), config.training(job)
     _check_checkpointing(f"training on {name}", training, architecture)
     _check_lora(f"training on {name}", training, config.models[job.model])
+    if task.kind == "regression" and getattr(settings, "softmax", False):
+        raise ConvNovaError(
+            f"settings.softmax = true: {name} asks for numbers, and these would be shares; set it to false"
+        )
     if task.kind == "per_base":
         reason = f"labels of {name} are those of bases on one strand"
         if training.reverse_complement:
@@ -184,17 +188,19 @@ def disk_for_weights(config: RunConfig) -> str:
     models that others pretrained is not known before they are fetched, so it is left out.
     """
     counts = Counter(job[:3] for job in config.trainings() if job.protocol in config.keep_weights)
-    of_network: Counter[tuple[str, str, str, int]] = Counter()  # many jobs have the same network, which is built once
+    # Many jobs have the same network, which is built once.
+    of_network: Counter[tuple[str, str, str, int, int | None]] = Counter()
     for (suite, task, model), runs in counts.items():
         architecture, spec = config.models[model].architecture, config.suites[suite].tasks[task]
         settings, length = config.settings(model, suite, task), spec.max_length or 500
-        of_network[architecture, json.dumps(settings), spec.kind, length if architecture == "cnn" else 0] += runs
+        length = length if architecture == "cnn" else 0
+        of_network[architecture, json.dumps(settings), spec.kind, length, spec.bin_size] += runs
     size, unknown = 0, 0
-    for (architecture, settings, kind, length), runs in of_network.items():
+    for (architecture, settings, kind, length, bin_size), runs in of_network.items():
         if architecture == "huggingface":
             unknown += runs
         else:
-            size += runs * bytes_of_weights(architecture, json.loads(settings), kind, 2, length)
+            size += runs * bytes_of_weights(architecture, json.loads(settings), kind, 2, length, bin_size=bin_size)
     others = f"; {unknown:,} of them are of models that others pretrained, whose size is not in it" if unknown else ""
     total = f"{counts.total():,} fine-tunings keep weights"
     return f"{total}: about {size / 1e6:,.1f} MB{others} (config key keep_weights)" if counts else ""

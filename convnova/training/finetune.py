@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,12 +21,13 @@ from convnova.data.batches import (
     Padding,
     augment_reverse_complement,
     collate,
+    opposite_strands,
     rows_of_step,
 )
 from convnova.data.splits import split_rows
 from convnova.data.task_dataset import TaskDataset, check_metric
 from convnova.evaluation.metrics_file import write_metrics
-from convnova.evaluation.predict import predict
+from convnova.evaluation.predict import Numbers, predict
 from convnova.evaluation.prediction_file import write_predictions
 from convnova.evaluation.scoring import interval, labels_of, per_batch, score
 from convnova.models.weights import load_strictly, save_weights
@@ -90,12 +92,12 @@ def finetune(
         check_metric(task.metric, counts, dataset.path)
     splits = split_rows(dataset, protocol, seed, task.max_length)
     padding = padding_of(model, settings, splits["test"])
-    objective = Classification(task, settings, seed, splits, padding, strands)
+    objective = Supervised(task, settings, seed, splits, padding, strands)
     trainer = Trainer(model, objective, settings, seed, label, out, checkpoints)
     history = trainer.run()
     load_strictly(model, history.best_weights, "the best epoch")
     with in_precision(history.precision, next(model.parameters()).device):
-        predicted = predict(model, splits["test"], padding, objective.evaluation_batch, strands)
+        predicted = predict(model, splits["test"], padding, objective.evaluation_batch, strands, objective.numbers)
     labels = labels_of(splits["test"])
     metrics = {
         **(about or {}),
@@ -117,6 +119,7 @@ def finetune(
     write_predictions(out / "predictions.parquet", splits["test"], predicted, provenance.fingerprint, fold)
     if network is not None:
         use = {"classes": dataset.classes, "max_length": task.max_length, "padding": asdict(padding)}
+        use |= {"numbers": asdict(objective.numbers)} if objective.numbers else {}
         save_weights(history.best_weights, out / "weights.safetensors", {"network": dict(network), **use, **metrics})
     write_metrics(out, metrics)
     shutil.rmtree(trainer.checkpoints, ignore_errors=True)
@@ -142,6 +145,7 @@ def job_network(config: RunConfig, job: Job, outputs: int, length: int) -> dict[
         **about.model_dump(include={"pooling", "head", "frozen"}),
         "pool_padding": training.padding != "masked",
         **training.model_dump(include={"lora"}),
+        **config.task(job).model_dump(include={"bin_size"}),
     }
 
 
@@ -151,28 +155,31 @@ def padding_of(model: nn.Module, settings: Training, rows: LabelledSequences) ->
     Args:
         model: its `fixed_length`, where it has one, is the least length of a batch.
         settings: `padding`, decided (`Training.of_protocol`).
-        rows: with padding that counts, each batch is as long as the longest sequence, except for labels of bases.
+        rows: with padding that counts, each batch is as long as the longest sequence, except for labels of bases and
+            of bins.
 
     Returns:
         Length, letter and side.
     """
     style, length = settings.padding, model.fixed_length
-    if style != "masked" and rows.kind != "per_base":
+    if style != "masked" and rows.kind != "per_base" and not getattr(model, "bin_size", None):
         length = max(length or 0, rows.max_length)
     return Padding(length, counted=style != "masked", left=style == "pooled")
 
 
 @dataclass
-class Classification:
-    """The objective of fine-tuning: cross entropy over classes of sequences or bases, or over independent labels.
+class Supervised:
+    """The objective of fine-tuning: cross entropy over classes of sequences or bases, or over independent labels; of
+    numbers the squared error or the Poisson deviance.
 
     Attributes:
-        task: its kind and metric.
+        task: its kind, metric and loss.
         settings: batch size, micro-batch and whether strands are drawn.
         seed: of the order of rows and of the strands.
         splits: `train`, `valid` and `test`.
         padding: how batches are padded.
         strands: which strands predictions are the mean over.
+        numbers: of a task of numbers, how they are scaled.
     """
 
     task: Task
@@ -181,8 +188,11 @@ class Classification:
     splits: dict[str, LabelledSequences]
     padding: Padding
     strands: str = "forward"
+    numbers: Numbers | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
+        if self.task.kind == "regression":
+            self.numbers = Numbers.of(self.task, labels_of(self.splits["train"]))
         self.steps_per_epoch = -(-len(self.splits["train"]) // self.settings.batch_size)
         longest = max(rows.max_length for rows in self.splits.values())
         fast = max(CPU_BASES // longest, 2 * (self.settings.micro_batch or self.settings.batch_size))
@@ -194,14 +204,23 @@ class Classification:
         data = self.splits["train"]
         rows = rows_of_step(data, self.settings.batch_size, self.seed, epoch, place)
         batch = collate(data, rows, self.padding)
-        if self.settings.reverse_complement:
-            tokens = augment_reverse_complement(batch.tokens, data.lengths[rows], self.padding, self.seed, step)
-            return replace(batch, tokens=tokens)
-        return batch
+        if self.numbers:
+            batch = replace(batch, targets=self.numbers.scaled(batch.targets))
+        if not self.settings.reverse_complement:
+            return batch
+        tokens = augment_reverse_complement(batch.tokens, data.lengths[rows], self.padding, self.seed, step)
+        if self.task.bin_size:  # the first bin of a strand is the last of the other
+            is_opposite = opposite_strands(len(rows), self.seed, step)
+            return replace(batch, tokens=tokens, targets=torch.where(is_opposite, batch.targets.flip(1), batch.targets))
+        return replace(batch, tokens=tokens)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Summed cross entropy, in float32."""
+        """Summed cross entropy or other loss, in float32."""
         logits = model(batch.tokens).float()
+        if self.task.kind == "regression":
+            if self.task.loss == "poisson":
+                return F.poisson_nll_loss(logits, batch.targets, log_input=True, reduction="sum")
+            return F.mse_loss(logits, batch.targets, reduction="sum")
         if self.task.kind == "multilabel":
             return F.binary_cross_entropy_with_logits(logits, batch.targets, reduction="sum")
         return F.cross_entropy(
@@ -219,7 +238,7 @@ class Classification:
         parts = {"score": valid} if test is valid else {"score": valid, "test": test}
         results = {"score": -np.inf}
         for name, data in parts.items():
-            predicted = predict(model, data, self.padding, self.evaluation_batch, self.strands)
+            predicted = predict(model, data, self.padding, self.evaluation_batch, self.strands, self.numbers)
             value = score(self.task, labels_of(data), predicted).get(self.task.metric, np.nan)
             if np.isfinite(value):
                 results[name] = float(value)

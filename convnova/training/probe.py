@@ -19,7 +19,7 @@ from convnova.data.windows import Segment, Windows
 from convnova.evaluation.predict import predict
 from convnova.models import build_backbone, build_predictor, new_model
 from convnova.models.heads import MaskedLanguageModel
-from convnova.training.finetune import Classification, padding_of
+from convnova.training.finetune import Supervised, padding_of
 from convnova.training.loop import Trainer
 from convnova.training.optimization import CPU_BASES, in_precision
 from convnova.training.pretrain import MaskedLanguage
@@ -59,18 +59,19 @@ def probe_finetuning(
     size = max(count, (STEPS + 1) * settings.batch_size)
     lengths = random.choice(lengths, size)
     offsets = np.concatenate([[0], np.cumsum(np.minimum(lengths, network["length"]))])
-    shape = {"per_base": int(offsets[-1]), "multilabel": (size, network["outputs"]), "classes": size}[task.kind]
-    labels = random.integers(0, 2, shape)
-    labels = labels.astype({"per_base": np.int8, "multilabel": np.uint8, "classes": np.int64}[task.kind])
+    columns = network["length"] // task.bin_size if task.bin_size else network["outputs"]
+    shape = {"per_base": int(offsets[-1]), "classes": size}.get(task.kind, (size, columns))
+    dtypes = {"per_base": np.int8, "multilabel": np.uint8, "classes": np.int64, "regression": np.float64}
+    labels = random.integers(0, 2, shape).astype(dtypes[task.kind])
     tokens = random.integers(0, 4, offsets[-1], np.uint8)
     rows = LabelledSequences(tokens, offsets, labels, task.kind, np.arange(size), network["length"])
     some = LabelledSequences(tokens, offsets, labels, task.kind, np.arange(count), network["length"])
     model = new_model(lambda: build_predictor(**network), 1, settings.checkpointing)
     padding = padding_of(model, settings, rows)
-    objective = Classification(task, settings, 1, {"train": rows, "valid": some, "test": some}, padding, strands)
+    objective = Supervised(task, settings, 1, {"train": rows, "valid": some, "test": some}, padding, strands)
 
     def evaluate() -> None:
-        predict(model, some, padding, objective.evaluation_batch, strands)
+        predict(model, some, padding, objective.evaluation_batch, strands, objective.numbers)
 
     return _probe(model, objective, settings, evaluate, count, times)
 

@@ -33,6 +33,32 @@ def suite(form: str = "csv", **changes) -> dict:
         (Suite, suite(kind="per_base"), "H3.kind = per_base.*csv.*classes"),
         (Suite, suite("deepsea"), "H3.kind = classes.*deepsea.*multilabel"),
         (Suite, suite("fasta", label_column="y"), "H3.* fasta has no columns"),
+        (
+            Task,
+            {"kind": "regression", "metric": "mcc"},
+            "mcc: of kind regression.* pearson, spearman, r2",
+        ),
+        (Task, {"metric": "r2"}, "r2: of kind classes"),
+        (Task, {"loss": "poisson"}, "loss = poisson: expected kind regression, found classes"),
+        (Task, {"loss": "l1", "kind": "regression"}, "loss = 'l1'.* mse, poisson"),
+        (Task, {"bin_size": 0, "kind": "regression"}, "bin_size = 0"),
+        (
+            Task,
+            {"label_column": ["a", "b"]},
+            "several columns as label_column: expected kind regression",
+        ),
+        (Task, {"label_column": ["a", "a"], "kind": "regression"}, "each only once, found sequence, a, a"),
+        (Suite, suite(kind="regression", bin_size=8), "H3: expected both with format bigwig alone, found csv"),
+        (Suite, suite(kind="regression", signal="s.bw"), "H3: expected both with format bigwig alone, found csv"),
+        (Suite, suite("bigwig", kind="regression", bin_size=8), "H3.* files signal too"),
+        (
+            Suite,
+            suite("bigwig", kind="regression", signal="s.bw"),
+            "H3: expected both.* bin_size = None and",
+        ),
+        (Suite, suite("bigwig", kind="regression", signal="s.bw", bin_size=8), "bigwig.* expected `genome`"),
+        (Suite, suite("bigwig", signal="s.bw"), "H3.kind = classes: format bigwig holds regression"),
+        (Suite, suite("gff", kind="regression", annotation="a"), "H3.kind = regression: format gff holds per_base"),
         (Suite, {"format": "csv", "tasks": {}}, "tasks = {}.*at least 1"),
         (Suite, suite() | {"folds": 11}, "folds = 11.*10"),
         (Suite, suite() | {"folds": 1}, "folds = 1.*2"),
@@ -80,3 +106,14 @@ def test_every_kind_has_metrics_that_its_predictions_have():
     }
     for kind, values in computed.items():
         assert set(METRICS_OF[kind]) == set(get_args(Metric)) & set(values)
+
+
+def test_a_task_of_numbers_has_a_metric_of_its_own_and_others_keep_their_fingerprint():
+    """What is not set is not written, so results of before keep the hash of their settings."""
+    task = Task.read({"kind": "regression", "label_column": ["a", "b"]})
+    assert (task.metric, task.loss, task.columns) == ("pearson", "mse", ("sequence", "a", "b"))
+    assert Task.read({}).changed({"kind": "regression"}).metric == "pearson"
+    assert not {"loss", "bin_size", "signal", "label_column"} & Task.read({}).model_dump().keys()
+    assert {"loss", "bin_size", "signal"} <= Task(
+        kind="regression", loss="poisson", bin_size=8, signal="s.bw"
+    ).dataset_fields().keys()

@@ -81,7 +81,7 @@ def test_ids_follow_the_config_and_a_class_without_rows_is_reported(tmp_path, ca
         ({"train": [("A", "a"), ("G", "b"), ("T", "c")]}, {"metric": "f1_binary"}, {}, "test.csv.*f1_binary.*3.*macro"),
         ({}, {"metric": "auroc"}, {}, "test.csv: metric = auroc.*two classes"),
         ({}, {"metric": "auprc"}, {}, "test.csv: metric = auprc.*two classes"),
-        ({}, {"kind": "per_base"}, {}, "kind 'classes', which format 'csv' holds, found 'per_base'"),
+        ({}, {"kind": "per_base"}, {}, "kind 'classes' or 'regression', which format 'csv' holds, found 'per_base'"),
         ({}, {}, {"train": "train", "test": "absent"}, "absent.csv: expected the file of 'test', found nothing"),
         ({}, {}, {"train": "train"}, "train.csv: .* 'test', found {'train': 2}"),
         ({}, {}, {"archive": "train"}, "'train', found none at all"),

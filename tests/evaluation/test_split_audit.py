@@ -33,6 +33,8 @@ def dataset(kind: str = "classes", **splits: list[tuple[str, Any]]) -> TaskDatas
         labels = [label for _, label in rows]
         if kind == "classes":
             labels = np.array([names.index(label) for label in labels])
+        elif kind == "regression":
+            labels, names = np.array(labels, float), names[: 1 if len(labels[0]) > 2 else len(labels[0])]
         else:
             labels = np.concatenate(labels).astype(np.int8) if kind == "per_base" else np.array(labels, np.uint8)
         tokenized[split] = TaskSplit(joined.tokens, joined.offsets, labels)
@@ -232,3 +234,18 @@ def test_real_data(shared, name, train, equal, overlap):
     assert result["across"]["test in train"] == duplicates_by_hand(rows["test"], rows["train"], same=False)
     assert result["across"]["test in train"]["equal"] == equal
     assert (result["overlap"]["near_duplicates"], result["overlap"]["shared_run"]) == overlap
+
+
+def test_numbers_are_described_and_bins_of_the_other_strand_are_not_compared():
+    rows = [("ACGTTGCAGGAC", [1.0, -2.0]), ("TTTTCAGCATTA", [4.0, 0.5])]
+    opposite_row = (opposite(rows[0][0]), [1.0, 7.0])
+    found = audit(dataset("regression", train=rows, test=[rows[0], opposite_row]))
+    assert found["splits"]["train"]["numbers"] == {"0": [1.0, 2.5, 1.5, 4.0], "1": [-2.0, -0.75, 1.25, 0.5]}
+    across = found["across"]["test in train"]
+    assert (across["equal"], across["reverse"], across["reverse_other_label"]) == (1, 1, 1)
+    bins = [(sequence, [*numbers, 3.0]) for sequence, numbers in [*rows, opposite_row]]
+    found = audit(dataset("regression", train=bins[:2], test=bins[2:]))
+    assert found["splits"]["train"]["numbers"] == {
+        "0": [-2.0, pytest.approx(np.mean([1, -2, 3, 4, 0.5, 3])), pytest.approx(np.std([1, -2, 3, 4, 0.5, 3])), 4.0]
+    }
+    assert found["across"]["test in train"]["reverse_other_label"] is None

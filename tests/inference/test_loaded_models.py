@@ -35,11 +35,12 @@ def alone(module: torch.nn.Module, sequence: str, fixed_length: int | None) -> t
         return module(line)[0]
 
 
-@pytest.mark.parametrize("kind", ["classes", "multilabel", "per_base"])
+@pytest.mark.parametrize("kind", ["classes", "multilabel", "per_base", "regression"])
 @pytest.mark.parametrize("name", architectures())
 def test_every_architecture_predicts_what_its_network_gives_for_each_sequence_alone(name, kind, tmp_path):
     architecture, settings = architectures()[name]
-    module = save_predictor(tmp_path, architecture, settings, kind)
+    numbers = {"loss": "mse", "mean": [5.0, 0.0, -2.0], "scale": [2.0, 1.0, 30.0], "bin_size": None}
+    module = save_predictor(tmp_path, architecture, settings, kind, numbers=numbers if kind == "regression" else None)
     table = convnova.load(tmp_path).predict(SEQUENCES)
     assert table["name"].tolist() == ["1", "2", "3", "4"]
     for row, sequence in enumerate(SEQUENCES):
@@ -48,7 +49,30 @@ def test_every_architecture_predicts_what_its_network_gives_for_each_sequence_al
             assert table["predicted"][row].tolist() == logits.argmax(-1).tolist()
             continue
         expected = logits.softmax(-1) if kind == "classes" else logits.sigmoid()
+        if kind == "regression":
+            expected = logits * torch.tensor(numbers["scale"]) + torch.tensor(numbers["mean"])
         np.testing.assert_allclose(table.loc[row, ["no", "yes", "maybe"]].tolist(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("strands", ["forward", "both"])
+@pytest.mark.parametrize("name", architectures())
+def test_every_architecture_predicts_bins_of_sequences_that_differ_in_length(name, strands, tmp_path):
+    architecture, settings = architectures()[name]
+    numbers = {"loss": "mse", "mean": [5.0], "scale": [2.0], "bin_size": 10}
+    module = save_predictor(tmp_path, architecture, settings, "regression", ("signal",), numbers=numbers, bin_size=10)
+    sequences = [sequence[:length] for sequence, length in zip([SEQUENCES[3]] * 3, (70, 20, 50), strict=True)]
+    model = convnova.load(tmp_path)
+    table = model.predict(sequences, strands=strands)
+    pairs = str.maketrans("ACGTN", "TGCAN")
+    for row, sequence in enumerate(sequences):
+        expected = alone(module, sequence, None) * 2 + 5
+        if strands == "both":
+            expected = (expected + (alone(module, sequence.translate(pairs)[::-1], None) * 2 + 5).flip(0)) / 2
+        np.testing.assert_allclose(table["predicted"][row], expected, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ConvNovaError, match="multiples of the bin of 10 bases, found 27 bases in number 2"):
+        model.predict(["ACGTACGTAC", SEQUENCES[1]])
+    with pytest.raises(ConvNovaError, match="found one of bins"):
+        model.mutagenesis("ACGTACGTAC")
 
 
 @pytest.mark.parametrize("name", architectures())

@@ -14,7 +14,7 @@ from convnova.models import build_backbone, build_predictor
 from convnova.models.heads import MaskedLanguageModel
 from convnova.simulation.genome import Genome, Region, make_genome
 from convnova.simulation.histone_marks import STATES
-from convnova.training.finetune import Classification
+from convnova.training.finetune import Supervised
 from convnova.training.loop import Trainer
 from convnova.training.pretrain import MaskedLanguage
 
@@ -96,7 +96,7 @@ def test_the_sequence_tells_classes_of_the_embedded_genome(name, embedded, tmp_p
     torch.manual_seed(0)
     model = build_predictor(*TINY.get(name, (name, {})), "classes", 2, WINDOW)
     settings = Training(epochs=2, batch_size=8, lr=1e-2, warmup=0.1, precision="float32")
-    objective = Classification(task, settings, 1, splits, Padding(model.fixed_length))
+    objective = Supervised(task, settings, 1, splits, Padding(model.fixed_length))
     rows = collate(splits["test"], np.arange(len(splits["test"])), objective.padding)
     history = Trainer(model, objective, settings, 1, "test", tmp_path).run()
     assert history.step == 2 * objective.steps_per_epoch

@@ -25,7 +25,7 @@ from convnova.evaluation.metrics_file import read_metrics
 from convnova.models import build_predictor
 from convnova.models.weights import load_strictly
 from convnova.runs.validate import validate
-from convnova.training.finetune import Classification
+from convnova.training.finetune import Supervised
 from convnova.training.loop import Interrupted
 
 pytest.importorskip("peft", reason="the optional package peft is not installed")
@@ -243,7 +243,7 @@ def same_results(one: Path, other: Path) -> bool:
 
 
 def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(tmp_path, monkeypatch, capsys):
-    whole, loss, calls = run(tmp_path, "whole"), Classification.loss, iter(range(1, 10_000))
+    whole, loss, calls = run(tmp_path, "whole"), Supervised.loss, iter(range(1, 10_000))
 
     def stopping(self, model, batch):
         if next(calls) == 7:
@@ -251,7 +251,7 @@ def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(tmp_path, monk
         return loss(self, model, batch)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Classification, "loss", stopping)
+        patched.setattr(Supervised, "loss", stopping)
         with pytest.raises(Interrupted, match="at step 6 of"):
             run(tmp_path, "parts")
     (checkpoint,) = (tmp_path / "parts").glob("checkpoints/*/step-*")
@@ -267,14 +267,14 @@ import os, pathlib, signal, sys
 sys.path[:0] = {folders!r}
 import torch, test_lora
 torch.set_num_threads(1)
-loss, calls = test_lora.Classification.loss, iter(range(1, 10_000))
+loss, calls = test_lora.Supervised.loss, iter(range(1, 10_000))
 
 def dying(self, model, batch):
     if next(calls) == 8:
         os.kill(os.getpid(), signal.SIGKILL)
     return loss(self, model, batch)
 
-test_lora.Classification.loss = dying
+test_lora.Supervised.loss = dying
 test_lora.run(pathlib.Path(sys.argv[1]), "parts")
 """
 

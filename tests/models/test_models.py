@@ -97,6 +97,27 @@ def test_a_padded_batch_gives_what_single_sequences_give(name, kind, head):
         torch.testing.assert_close(same, alone, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", [*TINY, "cnn", "kmer_regression"])
+def test_a_number_a_bin_is_the_head_over_the_mean_features_of_the_bin(name):
+    """Of Caduceus-PS features are the means over both strands; k-mers have none, and a bin is the mean of its bases."""
+    torch.manual_seed(0)
+    build = [*TINY.get(name, (name, {})), "regression", 1, 60]
+    model = stirred(build_predictor(*build, bin_size=20)).double()
+    tokens = random_tokens(2, 60)
+    if name == "kmer_regression":
+        per_base = build_predictor(build[0], build[1], "per_base", 1, 60).double()
+        per_base.load_state_dict(model.state_dict())
+        expected = torch.stack([per_base(tokens)[:, first : first + 20, 0].mean(1) for first in (0, 20, 40)], 1)
+    else:
+        features = model.features(tokens)
+        expected = torch.cat([model.head(features[:, first : first + 20].mean(1)) for first in (0, 20, 40)], 1)
+    torch.testing.assert_close(model(tokens), expected)
+    assert model(tokens).shape == (2, 3) and model(tokens).std() > 1e-6
+    settings = TINY.get(name, (name, {}))
+    if per_base_field := receptive_field(*settings, "per_base"):
+        assert receptive_field(*settings, "regression", 20) == per_base_field + 19
+
+
 @pytest.mark.parametrize("name, kind", [*((name, "classes") for name in TINY), ("cnn", "per_base")])
 def test_padding_is_masked_out_in_training_too(name, kind):
     """Batch normalisation sees bases alone: the width of the padding changes neither outputs nor gradients.

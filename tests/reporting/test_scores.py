@@ -159,3 +159,11 @@ def test_the_folds_of_cross_validation_are_seeds_of_their_own(tmp_path, monkeypa
         ("nucleotide_transformer", "cv"): list(range(1, 11)), ("nucleotide_transformer", "heldout"): [7],
         ("genomic_benchmarks", "cv"): [1, 2, 3, 4, 5], ("genomic_benchmarks", "heldout"): [7],
     }  # fmt: skip
+
+
+def test_r2_may_be_far_below_0_and_no_other_score_below_minus_1(tmp_path):
+    read = read_scores(write(tmp_path / "scores.tsv", one(metric="r2", score=-7.5)))
+    assert read["score"].tolist() == [-7.5]
+    for metric, score in (("pearson", -1.5), ("r2", 1.5)):
+        with pytest.raises(ConvNovaError, match="line 2: expected a score from -1 to 1"):
+            read_scores(write(tmp_path / "scores.tsv", one(metric=metric, score=score)))

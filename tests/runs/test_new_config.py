@@ -72,6 +72,28 @@ def test_columns_are_found_by_their_names_or_named_by_the_user(folder):
     assert not (folder / "c.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [
+        (["0.5", "-1e-3"], "regression"), (["1", "2.25"], "regression"), (["0.0", "1.0"], "classes"),
+        (["0", "17"], "classes"), (["0.5", "high"], "classes"), (["1e3", "nan"], "classes"),
+    ],
+)  # fmt: skip
+def test_labels_that_are_real_numbers_are_predicted_as_such(folder, labels, kind):
+    """Whole numbers may name classes, also as a table of floats writes them."""
+    for name in ("train", "test"):
+        (folder / f"{name}.csv").write_text("".join(["sequence,label\n", *(f"ACGT,{label}\n" for label in labels)]))
+    text = new_config(folder)
+    task = load_config(folder / "mine.yaml").suites["mine"].tasks["mine"]
+    assert (task.kind, task.metric) == (kind, "pearson" if kind == "regression" else "mcc")
+    assert ("so the task is a regression" in text) == (kind == "regression")
+    if labels[0] == "1":
+        assert "# train: 2 sequences of 4 to 4 bases; numbers from 1 to 2.25" in text
+        (folder / "test.csv").write_text("sequence,label\nACGT,0.5\nACGT,high\n")
+        with pytest.raises(ConvNovaError, match="test.csv row 2: expected a number.*'high'"):
+            new_config(folder, out="other.yaml")
+
+
 def test_few_sequences_that_are_much_longer_are_cut(folder):
     rows = ["ACGTA,x"] * 150 + ["ACGTACGTAC,y"] * 150 + ["ACGTA" * 20 + ",y"] * 2
     (folder / "train.csv").write_text("sequence,label\n" + "\n".join(rows) + "\n")

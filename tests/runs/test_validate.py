@@ -28,6 +28,7 @@ DOWN = {"down": {"like": "convnova_scratch", "title": "down", "architecture": "u
         ({"genome": "hg38", "models": {"convnova": {"pretrain": {"settings": {"dropuot": 0.1}}}}}, "models.convnova.settings.dropuot.* 'dropout'"),
         ({"genome": "hg38", "models": {"convnova": {"pretrain": {"padding": "pooled"}}}}, "models.convnova.pretraining.* padding = pooled"),
         ({"genome": "hg38", "models": {"hyenadna": {"pretrain": {"length": 4096}}}}, "models.hyenadna.settings.length = 1024.* 4096"),
+        ({"models": ["legnet_released"], "suites__mine__tasks__H3__kind": "regression"}, "models.legnet_released.settings.softmax = true: mine/H3 asks for numbers"),
         ({"suites": {"a b": {"format": "csv", "tasks": {"t": {"train": "a", "test": "b"}}}}}, "suites.a b = 'a b': expected letters.* digits"),
         ({"models": {"$(x)": {"like": "cnn", "title": "x"}}}, r"models.\$\(x\) = .*: expected letters.* digits"),
         ({"suites": {"nucleotide_transformer": ["enhancers_types"]}, "simulate": {}}, "suites.nucleotide_transformer.tasks.enhancers_types.* promoter_tata"),

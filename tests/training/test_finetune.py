@@ -27,7 +27,7 @@ from convnova.models import build_backbone, build_predictor
 from convnova.models.heads import MaskedLanguageModel
 from convnova.models.weights import load_weights, save_weights
 from convnova.randomness import torch_seed
-from convnova.training.finetune import Classification, finetune, padding_of
+from convnova.training.finetune import Supervised, finetune, padding_of
 from convnova.training.loop import Interrupted
 from convnova.training.optimization import in_precision
 
@@ -185,7 +185,7 @@ def test_the_same_seed_gives_the_same_scores_and_another_does_not(setting):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(precision, tmp_path, monkeypatch, capsys):
     setting = Setting(tmp_path, precision=precision)
-    whole, loss, calls = setting.run(), Classification.loss, itertools.count(1)
+    whole, loss, calls = setting.run(), Supervised.loss, itertools.count(1)
 
     def stopping(self, model, batch):
         if next(calls) == 25:
@@ -193,7 +193,7 @@ def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(precision, tmp
         return loss(self, model, batch)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Classification, "loss", stopping)
+        patched.setattr(Supervised, "loss", stopping)
         with pytest.raises(Interrupted, match="at step 24 of"):
             setting.run()
     setting.runs -= 1  # into the same folder
@@ -249,13 +249,13 @@ def test_a_frozen_part_has_no_dropout_from_the_first_step_on(setting, monkeypatc
     """So that a training that goes on after a few steps is the undisturbed one."""
     pretrained(setting.folder)
     setting.change_model("convnova", frozen=True, settings=SETTINGS | {"dropout": 0.5})
-    modes, loss = [], Classification.loss
+    modes, loss = [], Supervised.loss
 
     def noting(self, model, batch):
         modes.append((model.training, any(part.training for part in model.backbone.modules())))
         return loss(self, model, batch)
 
-    monkeypatch.setattr(Classification, "loss", noting)
+    monkeypatch.setattr(Supervised, "loss", noting)
     setting.run("convnova", weights=setting.folder / "weights.safetensors")
     assert set(modes) == {(True, False)}
 
@@ -287,7 +287,7 @@ def test_the_test_score_of_every_epoch_is_kept_and_that_of_the_chosen_one_is_the
 
 def test_a_score_that_is_not_a_number_is_the_worst_and_is_not_noted_for_the_audit(setting, monkeypatch):
     splits = split_rows(read_task(setting.dataset("a", setting.test)), "heldout", 1, 55)
-    objective = Classification(setting.config.suites["own"].tasks["motif"], Training(), 1, splits, Padding())
+    objective = Supervised(setting.config.suites["own"].tasks["motif"], Training(), 1, splits, Padding())
     monkeypatch.setattr("convnova.training.finetune.predict", lambda *_: None)
     for value, expected in ((0.5, {"score": 0.5, "test": 0.5}), (np.nan, {"score": -np.inf})):
         monkeypatch.setattr("convnova.training.finetune.score", lambda *_, value=value: {"mcc": value})

@@ -50,6 +50,9 @@ use rule scores as figures with:
         metrics=outputs.finetuning_files(RUN, "metrics.json"),
         scores=rules.scores.output,
         published=PUBLISHED,
+        predictions=outputs.finetuning_files(
+            RUN, "predictions.parquet", tasks=outputs.tasks_of_kinds(RUN, "regression")
+        ),
         pretraining=[f"{RESULTS}/pretrain/{backbone}/log.csv" for backbone in RUN.backbones()],
     output:
         figures=report(outputs.figures(RUN), caption="../report/figures.rst", category="Figures"),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from convnova.data.readers import (
     bed,
     bend,
+    bigwig,
     csv,
     deepsea,
     fasta,
@@ -31,5 +32,6 @@ READERS: dict[str, Callable[[TaskFiles], Iterator[SequenceRows]]] = {
     "parquet": parquet.read,
     "fasta": fasta.read,
     "bed": bed.read,
+    "bigwig": bigwig.read,
 }
 """Reader of each `config.schema.Format`."""

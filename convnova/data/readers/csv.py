@@ -25,7 +25,7 @@ def read(raw: TaskFiles) -> Iterator[SequenceRows]:
     for split, path in raw.splits():
         with open_bytes(path) as stream:
             table = table_rows(stream, str(path), raw.task.columns, advice=COLUMN_ADVICE)
-            labelled = ((sequence.strip(), label.strip()) for _, (sequence, label) in table)
+            labelled = ((values[0].strip(), raw.label(*map(str.strip, values[1:]))) for _, values in table)
             yield from rows_of_sequences(split, str(path), labelled)
 
 

@@ -1,4 +1,7 @@
-"""FASTA with the label at the end of the header: `>anything|label`, plain, gzip or bgzip."""
+"""FASTA with the label at the end of the header: `>anything|label`, plain, gzip or bgzip.
+
+So stands a number, or several with blanks between them: `>anything|0.5 -1.2`.
+"""
 
 import itertools
 from collections.abc import Iterator
@@ -16,7 +19,10 @@ def read(raw: TaskFiles) -> Iterator[SequenceRows]:
         ConvNovaError: a header without a label; as `convnova.data.fasta.pieces` and `rows_of_sequences`.
     """
     for split, path in raw.splits():
-        yield from rows_of_sequences(split, str(path), labelled_records(path))
+        records = labelled_records(path)
+        if raw.task.kind == "regression":
+            records = ((sequence, tuple(numbers.split())) for sequence, numbers in records)
+        yield from rows_of_sequences(split, str(path), records)
 
 
 def labelled_records(path: Path) -> Iterator[tuple[str, str]]:

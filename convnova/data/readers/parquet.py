@@ -19,7 +19,8 @@ def read(raw: TaskFiles) -> Iterator[SequenceRows]:
         ConvNovaError: as `parquet_rows` and `rows_of_sequences`.
     """
     for split, path in raw.splits():
-        yield from rows_of_sequences(split, str(path), parquet_rows(path, raw.task.columns))
+        rows = parquet_rows(path, raw.task.columns)
+        yield from rows_of_sequences(split, str(path), ((sequence, raw.label(*labels)) for sequence, *labels in rows))
 
 
 def parquet_rows(path: Path, columns: tuple[str, ...], task: str = "") -> Iterator[tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """What every reader takes and yields: the files of a benchmark task, and its rows, many at a time."""
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ UNDECODED = "\ufffd"
 
 Genome = Mapping[str, np.ndarray]
 """Chromosome to its tokens, uint8 (bases,)."""
+Label = str | tuple[str, ...] | np.ndarray
+"""Of a row: the name of its class; its numbers as text, one a target; or numbers, float64 (bins,)."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class TaskFiles:
         """Split and file, of the files that hold one split each; train first."""
         return [(split, self.files[split]) for split in SPLITS if split in self.files]
 
+    def label(self, *texts: str) -> Label:
+        """What stands in the columns of labels as the task's kind wants it: the name of a class, or numbers."""
+        return texts if self.task.kind == "regression" else texts[0]
+
     def needed_genome(self, file: Path) -> Genome:
         """The genome, which the intervals in `file` need.
 
@@ -69,7 +76,7 @@ class SequenceRows:
         tokens: uint8, all sequences end to end.
         lengths: int64 (n,), bases of each sequence.
         labels: for classes, text (n,): the classes' names; for many labels, uint8 (n, labels) of 0 and 1;
-            for a label a base, int8 like `tokens`, and a row at a time.
+            for a label a base, int8 like `tokens`, and a row at a time; for numbers, float64 (n, targets or bins).
         others: letters that were IUPAC codes or gaps, now N.
         columns: further numbers of each row (n,), by name; see `convnova.data.readers.variants`.
         file, first: the file that the rows stand in and the number there, from 1, of the first; for messages.
@@ -85,20 +92,20 @@ class SequenceRows:
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
-def rows_of_sequences(split: str, file: str, labelled: Iterable[tuple[str, str]]) -> Iterator[SequenceRows]:
+def rows_of_sequences(split: str, file: str, labelled: Iterable[tuple[str, Label]]) -> Iterator[SequenceRows]:
     """Make rows of sequences in letters, a limited number of letters at a time.
 
     Args:
         split: the split that they all belong to.
         file: where they stand, for messages.
-        labelled: sequence and name of its class, of every row.
+        labelled: sequence and label of every row.
 
     Raises:
         ConvNovaError: an empty sequence, a letter that no nucleotide sequence has, or a label that is empty, longer
-            than `LABEL_LETTERS` or not on one line; names the row.
+            than `LABEL_LETTERS` or not on one line, or that should be numbers and is not; names the row.
     """
 
-    def encoded() -> Iterator[tuple[str, np.ndarray, str, int]]:
+    def encoded() -> Iterator[tuple[str, np.ndarray, Label, int]]:
         for row, (sequence, label) in enumerate(labelled, start=1):
             try:
                 tokens, others = dna.encode(sequence)
@@ -107,11 +114,20 @@ def rows_of_sequences(split: str, file: str, labelled: Iterable[tuple[str, str]]
                 raise ConvNovaError(message) from error
             yield f"{file} row {row}", tokens, label, others
 
-    return _in_pieces(split, file, encoded())
+    return rows_in_pieces(split, file, encoded())
 
 
-def _in_pieces(split: str, file: str, rows: Iterable[tuple[str, np.ndarray, str, int]]) -> Iterator[SequenceRows]:
-    """Put rows together; of each its place, tokens, label, and the letters that were read as N."""
+def rows_in_pieces(split: str, file: str, rows: Iterable[tuple[str, np.ndarray, Label, int]]) -> Iterator[SequenceRows]:
+    """Put rows together.
+
+    Args:
+        split: the split that they all belong to.
+        file: where they stand, for messages.
+        rows: of each its place, tokens, label, and the letters that were read as N.
+
+    Raises:
+        ConvNovaError: as `rows_of_sequences`.
+    """
     first, remaining = 1, iter(rows)
     while piece := list(_next_piece(remaining)):
         tokens, labels, others = zip(*piece, strict=True)
@@ -120,20 +136,38 @@ def _in_pieces(split: str, file: str, rows: Iterable[tuple[str, np.ndarray, str,
         first += len(piece)
 
 
-def _next_piece(rows: Iterator[tuple[str, np.ndarray, str, int]]) -> Iterator[tuple[np.ndarray, str, int]]:
+def _next_piece(
+    rows: Iterator[tuple[str, np.ndarray, Label, int]],
+) -> Iterator[tuple[np.ndarray, "str | np.ndarray", int]]:
     """The next rows, without their places, after a check that each has bases and a label."""
-    letters = 0
+    letters, count = 0, None
     for where, tokens, label, others in itertools.islice(rows, ROWS_A_PIECE):
-        if not len(tokens) or not label:
+        if not len(tokens) or not len(label):
             what = "label" if len(tokens) else "sequence"
             raise ConvNovaError(f"{where}: expected a {what}, found none; write one, or leave the row out")
-        if len(label) > LABEL_LETTERS or not label.isprintable() or UNDECODED in label:
+        if isinstance(label, tuple):
+            label = np.array([_number(text, where) for text in label])
+            count = count or len(label)
+            if len(label) != count:
+                raise ConvNovaError(f"{where}: expected as many numbers in every row, found {len(label)} after {count}")
+        elif isinstance(label, str) and (len(label) > LABEL_LETTERS or not label.isprintable() or UNDECODED in label):
             found = f"{len(label):,} letters, {label[:LABEL_LETTERS]!r}"
             raise ConvNovaError(f"{where}: expected a label of at most {LABEL_LETTERS} readable letters, found {found}")
         yield tokens, label, others
         letters += len(tokens)
         if letters >= LETTERS_A_PIECE:
             return
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        number = float(text) if "_" not in text else math.nan  # Python takes 1_000 for a number
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        advice = "correct it, or leave the row out"
+        raise ConvNovaError(f"{where}: expected a number, as 1.5, found {text[:60]!r}; {advice}")
+    return number
 
 
 def refuse_rows(is_wrong: np.ndarray, file: str | Path, first: int, expected: str) -> None:
@@ -150,7 +184,7 @@ def refuse_rows(is_wrong: np.ndarray, file: str | Path, first: int, expected: st
 
 
 def rows_of_intervals(
-    split: str, file: str, genome: Genome, intervals: Iterable[tuple[Sequence[str], str, str, str]]
+    split: str, file: str, genome: Genome, intervals: Iterable[tuple[Sequence[str], str, Label, str]]
 ) -> Iterator[SequenceRows]:
     """Make rows of intervals, cut out of a genome and read in the direction of their strand.
 
@@ -159,7 +193,7 @@ def rows_of_intervals(
         file: where they stand, for messages.
         genome: what they lie on.
         intervals: of each (chromosome, start and end as text), the strand (`+`, `-`, or for forward empty or `.`),
-            the name of its class, and its file and line for messages.
+            its label, and its file and line for messages.
 
     Raises:
         ConvNovaError: an interval that the genome lacks, as `convnova.data.intervals.parse_interval`; a strand that
@@ -167,7 +201,7 @@ def rows_of_intervals(
     """
     lengths = {name: len(tokens) for name, tokens in genome.items()}
 
-    def cut() -> Iterator[tuple[str, np.ndarray, str, int]]:
+    def cut() -> Iterator[tuple[str, np.ndarray, Label, int]]:
         for fields, strand, label, where in intervals:
             chrom, start, end = parse_interval(fields, lengths, where)
             if strand not in ("", ".", "+", "-"):
@@ -175,4 +209,4 @@ def rows_of_intervals(
             tokens = genome[chrom][start:end]
             yield where, dna.reverse_complement(tokens) if strand == "-" else tokens, label, 0
 
-    return _in_pieces(split, file, cut())
+    return rows_in_pieces(split, file, cut())

@@ -47,8 +47,8 @@ def stated_positions(read_format: str, files: Mapping[str, Path], lengths: Mappi
     if read_format == "variants":
         variants = ((line, int(line.pos) - 1) for line in variant_lines(files["test"]))
         lines = (((v.chrom, str(start), str(start + len(v.ref))), v.where) for v, start in variants)
-    elif read_format in ("bed", "bend"):
-        path = files["test" if read_format == "bed" else "intervals"]
+    elif read_format in ("bed", "bend", "bigwig"):
+        path = files["intervals" if read_format == "bend" else "test"]
         lines = ((line, f"{path} line {number}") for number, line in bed_rows(path))
         if read_format == "bend":
             lines = ((line, where) for line, where in lines if line[-1] == "test")

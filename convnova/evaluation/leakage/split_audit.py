@@ -117,7 +117,8 @@ def describe(task: TaskDataset, name: str) -> dict[str, Any]:
 
     Returns:
         among others `classes`: rows of each class or, with a class a base, bases. Or `labels`, of many: how many
-        there are, how many of them no row or every row has, and the least, median and largest share of rows.
+        there are, how many of them no row or every row has, and the least, median and largest share of rows. Or
+        `numbers`: target to its least, mean, standard deviation and largest.
     """
     split = task.split(name)
     lengths = split.lengths
@@ -140,6 +141,10 @@ def describe(task: TaskDataset, name: str) -> dict[str, Any]:
 
 def _balance(task: TaskDataset, split: TaskSplit) -> dict[str, Any]:
     """How often each class, or of many labels the rarest and the most frequent, is there."""
+    if task.kind == "regression":
+        targets = split.labels.reshape(-1, len(task.classes))
+        columns = (targets.min(0), targets.mean(0), targets.std(0), targets.max(0))
+        return {"numbers": dict(zip(task.classes, np.stack(columns, 1).tolist(), strict=True))}
     parts = (piece.tokens for _, piece in kmer_index.pieces(_labels(split)))
     if task.kind != "multilabel":
         counts = sum(np.bincount(part, minlength=len(task.classes)) for part in parts)
@@ -215,10 +220,13 @@ def duplicates(
 
 
 def _count(task: TaskDataset, masks: tuple[np.ndarray, ...]) -> dict[str, int | None]:
-    """The numbers of duplicates. Labels of bases have another order on the other strand and are not compared."""
+    """The numbers of duplicates. Labels of bases and bins are in another order on the other strand: not compared."""
     keys = ("equal", "reverse", "equal_other_label", "reverse_other_label")
     counts: dict[str, int | None] = {key: int(mask.sum()) for key, mask in zip(keys, masks, strict=True)}
-    return counts | {"reverse_other_label": None} if task.kind == "per_base" else counts
+    in_order = task.kind == "per_base"
+    if task.kind == "regression":  # bins, unless there are as many numbers as names
+        in_order = task.splits["train"].labels.shape[1] != task.outputs
+    return counts | {"reverse_other_label": None} if in_order else counts
 
 
 def overlap(rows: Sequences, train: Sequences, exact: np.ndarray) -> dict[str, int]:

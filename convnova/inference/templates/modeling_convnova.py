@@ -253,7 +253,7 @@ class _WithHead(ConvNovaPreTrainedModel):
 
 
 class ConvNovaForSequenceClassification(_WithHead):
-    """Logits of classes, or of independent labels, of a sequence."""
+    """Logits of classes or of independent labels of a sequence, or numbers."""
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
@@ -263,13 +263,14 @@ class ConvNovaForSequenceClassification(_WithHead):
         Args:
             input_ids: (B, L).
             attention_mask: (B, L), 0 where nothing shall be read.
-            labels: (B,) ids of classes, or (B, labels) of 0 and 1.
+            labels: (B,) ids of classes, (B, labels) of 0 and 1, or (B, labels) numbers.
         """
         tokens = padded(input_ids, attention_mask, self.config)
         logits = self.classifier(pool(self.features(tokens), tokens, self.config))
-        several = self.config.problem_type == "multi_label_classification"
-        loss_of = F.binary_cross_entropy_with_logits if several else F.cross_entropy
-        loss = None if labels is None else loss_of(logits, labels.to(logits.dtype) if several else labels)
+        of_floats = {"multi_label_classification": F.binary_cross_entropy_with_logits, "regression": F.mse_loss}
+        loss_of = of_floats.get(self.config.problem_type, F.cross_entropy)
+        labels = labels.to(logits.dtype) if labels is not None and loss_of is not F.cross_entropy else labels
+        loss = None if labels is None else loss_of(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
