@@ -209,8 +209,8 @@ def run_training_rows(config: "RunConfig", options: argparse.Namespace) -> None:
     """`convnova training-rows`"""
     from convnova.data.task_dataset import read_task
     from convnova.evaluation.leakage.unseen_rows import write_unseen_rows
-    from convnova.runs.outputs import tasks_of_kinds, tokenized_task
+    from convnova.runs.outputs import IN_TRAINING_ROWS, tasks_of_kinds, tokenized_task
 
-    tasks = tasks_of_kinds(config, "classes")
+    tasks = tasks_of_kinds(config, *IN_TRAINING_ROWS)
     datasets = {".".join(task): read_task(config.local_path(tokenized_task(config, *task))) for task in tasks}
     write_unseen_rows(datasets, options.out)

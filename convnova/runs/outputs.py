@@ -47,6 +47,9 @@ TEST_ROW_TABLE, TEST_ROW_TITLE = "items", "Pairs of models over test rows"
 PREDICTED = "predicted"
 """The figure of tasks of numbers, which is made from predictions."""
 
+IN_TRAINING_ROWS = ("classes", "regression")
+"""Kinds of the tasks whose training rows make the genome `training_rows`, without what is like a held-out row."""
+
 LONG_RANGE = ("chromatin_profile", "gene_finding")
 """Suites of the paper's tables 3 and 10."""
 

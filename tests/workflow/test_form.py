@@ -189,3 +189,20 @@ def test_a_path_with_a_wrong_name_is_refused_with_the_nearest_right_one(tmp_path
     config = config_file(tmp_path, run="x", genome="hg38", models=models, suites=suites, cost={})
     printed = snakemake(tmp_path, "-n", f"results/x/{path}", "--configfile", config, code=1)
     assert printed.splitlines()[-1].endswith(named) and "Traceback" not in printed
+
+
+def test_held_out_rows_of_numbers_are_kept_from_pretraining_too(tmp_path):
+    """`genome: training_rows` reads every task of sequences."""
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).touch()
+    files = {"train": "a.csv", "test": "b.csv"}
+    suites = {
+        "names": {"format": "csv", "tasks": {"one": files}},
+        "numbers": {"format": "csv", "tasks": {"two": files | {"kind": "regression"}}},
+    }
+    config = tmp_path / "mine.yaml"
+    config.write_text(yaml.safe_dump({"run": "x", "genome": "training_rows", "models": ["convnova"], "suites": suites}))
+    printed = snakemake(tmp_path, "-n", "--configfile", str(config), "-p")
+    command = printed[printed.index("rule training_rows") :]
+    inputs = re.search(r"input: (.*)", command)[1]
+    assert "tasks/names/one.safetensors" in inputs and "tasks/numbers/two.safetensors" in inputs

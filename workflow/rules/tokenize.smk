@@ -51,7 +51,7 @@ rule tokenize_task:
 rule training_rows:
     input:
         config=CONFIG,
-        datasets=[outputs.tokenized_task(RUN, *task) for task in outputs.tasks_of_kinds(RUN, "classes")],
+        datasets=[outputs.tokenized_task(RUN, *task) for task in outputs.tasks_of_kinds(RUN, *outputs.IN_TRAINING_ROWS)],
     output:
         fasta=f"{RESOURCES}/{TRAINING_ROWS}.fa",
         bed=f"{RESOURCES}/{TRAINING_ROWS}.bed",
