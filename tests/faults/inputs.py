@@ -31,7 +31,7 @@ from pyarrow import parquet
 
 from convnova.config.hyperparameters import Training
 from convnova.config.load import load_config
-from convnova.config.schema import KINDS, Task
+from convnova.config.schema import KINDS, METRICS_OF, Task
 from convnova.data.array_file import read_metadata
 from convnova.data.genome import GENOME_FILE, read_genome, read_intervals, tokenize_genome
 from convnova.data.prepare_task import tokenize_task
@@ -92,6 +92,7 @@ def forms(folder: Path) -> dict[str, Form]:
         "tar.gz": ("genomic_benchmarks", {"intervals": _tables(folder / "tables.tar.gz")}, genome),
         "hdf5": ("bend", _gene_finding(folder / "hdf5"), genome),
         "bend.bed": ("bend", _gene_finding(folder / "bend"), genome),
+        "variants": ("variants", {"test": _variants(folder / "variants.tsv")}, genome),
         "gff": ("gff", {"annotation": _gff(folder / "genes.gff")}, genome),
         "mat 5": ("deepsea", _both(folder / "mat5", _mat_5(), ".mat"), None),
         "mat 7.3": ("deepsea", _both(folder / "mat7", _mat_7(), ".mat"), None),
@@ -145,9 +146,19 @@ def _trained(folder: Path) -> dict[str, Form]:
     return forms
 
 
+def _variants(path: Path) -> Path:
+    lines = ["chrom\tpos\tref\talt\tlabel\tmatch_group\n"]
+    for number, pos in enumerate(range(5, 1605, 100)):
+        ref = BASES[pos - 1]
+        lines.append(f"chr1\t{pos}\t{ref}\t{'CGTA'['ACGT'.index(ref)]}\t{number % 2}\tg{number // 2}\n")
+    path.write_text("".join(lines))
+    return path
+
+
 def _reader(read_format: str, files: dict[str, Path], genome: Path | None, out: Path) -> Callable[[], tuple[Any, int]]:
-    kind = KINDS.get(read_format, "classes")
-    task = Task(kind=kind, metric="auroc" if kind == "multilabel" else "mcc", max_length=200)
+    kind = KINDS.get(read_format, ("classes",))[0]
+    only = {"score": "minus_llr"} if kind == "variants" else {"max_length": 200}
+    task = Task(kind=kind, metric=METRICS_OF[kind][0], **only)
 
     def read() -> tuple[Any, int]:
         tokenize_task(task, read_format, files, out, genome)

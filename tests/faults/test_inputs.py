@@ -16,7 +16,7 @@ NAMES = (
     "tar.gz", "hdf5", "bend.bed", "gff", "mat 5", "mat 7.3", "bundle", "coordinates", "tokenized task",
     "tokenized genome.safetensors", "tokenized intervals.tsv", "config", "weights.safetensors", "weights.json",
     "checkpoint state.pt", "checkpoint weights.safetensors", "checkpoint weights.json", "metrics.json",
-    "predictions.parquet",
+    "predictions.parquet", "variants",
 )  # fmt: skip
 
 
