@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from convnova.models.convnova import convolve, convolve_at
 from convnova.models.layers import linear
+from convnova.training.optimization import resolve_precision
 
 SHAPES = [
     (2, 50, 6, 9, 1), (3, 47, 5, 5, 4), (1, 1, 2, 7, 2), (2, 7, 3, 9, 4), (2, 40, 4, 3, 7), (2, 40, 4, 3, 8),
@@ -14,6 +15,8 @@ SHAPES = [
 """Batch, length, channels, taps, dilation."""
 ROUNDING = 2.0**-9
 """The largest relative error of rounding to bfloat16, which has eight bits before it is rounded."""
+SLACK = 1.01 if resolve_precision("auto", torch.device("cpu")) == "bfloat16" else 2.0
+"""Where a processor has no bfloat16, oneDNN rounds parts of a sum too: up to 1.46 times the error, by AVX2."""
 
 
 @pytest.fixture
@@ -55,8 +58,8 @@ def test_values_and_gradients_are_pytorchs(shape):
 @pytest.mark.parametrize("amx", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_in_bfloat16_the_error_is_that_of_rounding_what_goes_in_and_comes_out(shape, amx, monkeypatch):
-    """Sums are exact beside it, so that of a sum of products w h it is at most 2 ROUNDING times the sum of |w h|, and
-    ROUNDING times the result."""
+    """Sums are exact beside it where bfloat16 is native, so that of a sum of products w h it is at most 2 ROUNDING times
+    the sum of |w h|, and ROUNDING times the result."""
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     dilations, real = [], F.conv2d
     monkeypatch.setattr(
@@ -72,7 +75,7 @@ def test_in_bfloat16_the_error_is_that_of_rounding_what_goes_in_and_comes_out(sh
     sums = pytorchs(*magnitudes, dilation)
     dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(torch.bfloat16).double().abs()
     for ours, right, total in zip(found, exact, (sums, *torch.autograd.grad(sums, magnitudes, dy)), strict=True):
-        assert ((ours - right).abs() <= 1.01 * ROUNDING * (2 * total + right.abs()) + 1e-6).all()
+        assert ((ours - right).abs() <= SLACK * ROUNDING * (2 * total + right.abs()) + 1e-6).all()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
