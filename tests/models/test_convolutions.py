@@ -58,7 +58,7 @@ def test_values_and_gradients_are_pytorchs(shape):
 @pytest.mark.parametrize("amx", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_in_bfloat16_the_error_is_that_of_rounding_what_goes_in_and_comes_out(shape, amx, monkeypatch):
-    """Sums are exact beside it where bfloat16 is native, so that of a sum of products w h it is at most 2 ROUNDING times
+    """Sums are exact beside it where bfloat16 is native: of a sum of products w h it is at most 2 ROUNDING times
     the sum of |w h|, and ROUNDING times the result."""
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     dilations, real = [], F.conv2d
