@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from throughput import released_model
+from published_model import released_model
 from torch import nn
 
 from convnova.config.hyperparameters import Training

@@ -20,8 +20,6 @@ as PyTorch makes it. To have both keep it: MALLOC_MMAP_THRESHOLD_=33554432 MALLO
 """
 
 import argparse
-import copy
-import importlib.util
 import json
 import math
 import multiprocessing
@@ -33,11 +31,11 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from published_model import Published, released_model
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -47,8 +45,8 @@ from convnova.config.hyperparameters import Training
 from convnova.data.batches import Batch
 from convnova.models import without_fast_kernels
 from convnova.models.convnova import Backbone, Config
-from convnova.models.heads import VOCABULARY, MaskedLanguageModel
-from convnova.models.layers import Linear, linear
+from convnova.models.heads import MaskedLanguageModel
+from convnova.models.layers import linear
 from convnova.models.released_checkpoint import from_released
 from convnova.training.compute_cost import COUNTED
 from convnova.training.cuda_graphs import SHAPE_MULTIPLE, Graphs
@@ -89,51 +87,6 @@ CASES = {
         Case("long d 256", Config(width=256, kernel=9, ffn=True), 1, 131_072, "pretrain"),
     ],
 }
-
-
-def released_model(path: str, config: Config, with_head: bool) -> nn.Module:
-    """The authors' model of the same settings, from their own file."""
-    spec = importlib.util.spec_from_file_location("released_convnova", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    args = SimpleNamespace(hidden_dim=config.width, num_cnn_stacks=1, dropout=0.0)
-    return module.CNNModel(
-        args, 5, for_representation=not with_head, pretrain=with_head, dilation=config.dilation_base,
-        kernel_size=config.kernel, num_conv1d=config.blocks, d_inner=config.tail_expansion,
-        final_conv=config.final_conv, ffn=config.ffn,
-    )  # fmt: skip
-
-
-class Published(nn.Module):
-    """The published equations with the weights of one of ours: channels first, PyTorch's own layers."""
-
-    def __init__(self, ours: nn.Module):
-        super().__init__()
-        ours = copy.deepcopy(ours)
-        self.head = ours.head if isinstance(ours, MaskedLanguageModel) else nn.Identity()
-        self.ours = ours.backbone if isinstance(ours, MaskedLanguageModel) else ours
-        for layer in self.modules():
-            if isinstance(layer, Linear):
-                layer.__class__ = nn.Linear
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, L) tokens to (B, L, d) features, or (B, L, 5) logits."""
-        ours, letters = self.ours, F.one_hot(tokens, VOCABULARY).float().transpose(1, 2)
-        x = F.gelu(F.conv1d(letters, ours.stem.weight, ours.stem.bias, padding="same"))
-        complement = letters[:, [3, 2, 1, 0, 4]]
-        c = F.gelu(F.conv1d(complement, ours.second_stem.weight, ours.second_stem.bias, padding="same"))
-        for block in ours.blocks:
-            convolved = []
-            for inputs, norm, conv in ((x, block.norm, block.conv), (c, block.gate_norm, block.gate_conv)):
-                normed = norm(inputs.transpose(1, 2)).transpose(1, 2)
-                convolved.append(F.conv1d(normed, conv.weight, conv.bias, padding="same", dilation=block.dilation))
-            gate = torch.sigmoid(convolved[1])
-            x, c = x + F.gelu(convolved[0]) * gate, c + gate
-            if block.ffn is not None:
-                x = x + block.ffn(x.transpose(1, 2)).transpose(1, 2)
-        x = x.transpose(1, 2)
-        x = x + ours.tail(x)
-        return self.head(x if ours.final_conv is None else ours.final_conv(x))
 
 
 class Entrant(NamedTuple):

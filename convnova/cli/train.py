@@ -117,6 +117,10 @@ def run_cost(config: "RunConfig", options: argparse.Namespace) -> None:
     """`convnova cost`"""
     if options.model not in config.models:
         raise ConvNovaError(f"model {options.model!r}: {nearest(options.model, list(config.models))}")
+    from convnova.config.run import BASELINE_OF_VARIANTS
+
+    if config.models[options.model].architecture == BASELINE_OF_VARIANTS:
+        raise ConvNovaError(f"model {options.model!r}: expected a network, found a regression that scores variants")
     if options.length < 1:
         raise ConvNovaError(f"--length {options.length}: expected 1 or more")
     load_torch(options.threads)

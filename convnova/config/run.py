@@ -90,6 +90,13 @@ class RunConfig(Strict):
             values = getattr(self, key)
             if len(set(values)) != len(values):
                 raise ValueError(f"{key} = {values}: each only once")
+        for name, suite in self.suites.items():
+            values = suite.protocols or []
+            if len(set(values)) != len(values) or not set(values) <= set(self.protocols):
+                known = ", ".join(self.protocols)
+                raise ValueError(
+                    f"suites.{name}.protocols = {values}: expected some of this run's ({known}), each once"
+                )
         if unknown := sorted(set(self.local) - set(self.sources)):
             known = ", ".join(self.sources) or "none"
             raise ValueError(f"local: expected sources of this run ({known}), found {', '.join(unknown)}")
@@ -108,8 +115,11 @@ class RunConfig(Strict):
             place = f"suites.{suite}.tasks.{task}.fine_tuned"
             if spec.fine_tuned and spec.fine_tuned not in trained:
                 raise ValueError(f"{place} = {spec.fine_tuned!r}: expected suite/task of this run")
-            if spec.fine_tuned and self.protocol_of_variants not in self.keep_weights:
+            protocol = self.protocol_of_variants
+            if spec.fine_tuned and protocol not in self.keep_weights:
                 raise ValueError(f"{place}: expected one of the protocols in keep_weights, found none")
+            if spec.fine_tuned and protocol not in self.protocols_on(spec.fine_tuned.split("/")[0]):
+                raise ValueError(f"{place} = {spec.fine_tuned!r}: expected a suite with the protocol {protocol}")
         for place, recipe in self.recipes.items():
             if recipe.settings and place.split("/")[2] in pretrained:
                 raise ValueError(f"recipes.{place}.settings: expected none: its backbone is pretrained for all tasks")
@@ -147,7 +157,8 @@ class RunConfig(Strict):
                 for model, about in self.models.items():
                     if not self._takes(spec, about):
                         continue
-                    for protocol in [self.protocol_of_variants] if of_variants else self.protocols:
+                    protocols = [self.protocol_of_variants] if of_variants else content.protocols or self.protocols
+                    for protocol in protocols:
                         seeds = self.seeds_of(suite, protocol)
                         has_one = of_variants and (spec.score != "effect" or about.architecture == BASELINE_OF_VARIANTS)
                         for seed in seeds[:1] if has_one else seeds:
@@ -166,6 +177,11 @@ class RunConfig(Strict):
         return is_baseline or task.score == "effect" or model.pretrained and not model.frozen
 
     @property
+    def main_protocol(self) -> schema.Protocol:
+        """The protocol by which models are compared: one that does not look at test, if there is one."""
+        return next((name for name in ("heldout", "cv") if name in self.protocols), self.protocols[0])
+
+    @property
     def protocol_of_variants(self) -> schema.Protocol:
         """The one protocol whose fine-tuned models score variants: the first that keeps weights, if any does."""
         return next((protocol for protocol in self.protocols if protocol in self.keep_weights), self.protocols[0])
@@ -174,11 +190,10 @@ class RunConfig(Strict):
         """The fine-tuning whose model scores the variants of a job, if it is of the score `effect`."""
         asked = self.task(job).fine_tuned
         is_baseline = self.models[job.model].architecture == BASELINE_OF_VARIANTS
-        return (
-            job._replace(**dict(zip(("suite", "task"), asked.split("/", 1), strict=True)))
-            if asked and not is_baseline
-            else None
-        )
+        if asked is None or is_baseline:
+            return None
+        suite, task = asked.split("/", 1)
+        return job._replace(suite=suite, task=task)
 
     def seeds_of(self, suite: str, protocol: str) -> list[int]:
         """The seeds of a suite's fine-tunings in a protocol; in `cv` the numbers of the folds."""
@@ -200,7 +215,7 @@ class RunConfig(Strict):
         return {name: title for name, title in self.model_titles.items() if name in known}
 
     def protocols_on(self, suite: str) -> list[schema.Protocol]:
-        """The protocols of a suite's jobs: of variants alone, one."""
+        """The protocols of a suite's jobs, in the run's order: of variants alone, one."""
         used = {job.protocol for job in self.jobs() if job.suite == suite}
         return [protocol for protocol in self.protocols if protocol in used]
 

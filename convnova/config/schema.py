@@ -28,34 +28,15 @@ Name = Annotated[str, AfterValidator(_is_name)]
 AsText = Annotated[str, BeforeValidator(str), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Protocol = Literal["heldout", "cv", "released"]
 Metric = Literal[
-    "mcc",
-    "f1_macro",
-    "f1_binary",
-    "accuracy",
-    "auroc",
-    "auprc",
-    "auprc_by_chromosome",
-    "pearson",
-    "spearman",
-    "r2",
-]
+    "mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc", "auprc_by_chromosome", "pearson", "spearman", "r2",
+]  # fmt: skip
 METRIC_TITLES = {"mcc": "MCC", "f1_macro": "F1 (macro)", "f1_binary": "F1 (class 1)", "accuracy": "accuracy"}
 METRIC_TITLES |= {"auroc": "AUROC", "auprc": "AUPRC", "auprc_by_chromosome": "AUPRC by chromosome"}
 METRIC_TITLES |= {"pearson": "Pearson r", "spearman": "Spearman rho", "r2": "R2"}
 METRICS = [
-    "mcc",
-    "f1_macro",
-    "f1_binary",
-    "accuracy",
-    "auroc",
-    "auroc_mean",
-    "auprc",
-    "auprc_by_chromosome",
-    "auprc_se",
-    "pearson",
-    "spearman",
-    "r2",
-]
+    "mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auroc_mean", "auprc", "auprc_by_chromosome", "auprc_se",
+    "pearson", "spearman", "r2",
+]  # fmt: skip
 """Every score that a result may have; `auroc` of many labels is the median over them, `auroc_mean` the mean; `auprc_se`
 is the standard error of `auprc_by_chromosome`."""
 Kind = Literal["classes", "per_base", "multilabel", "regression", "variants"]
@@ -63,18 +44,9 @@ Loss = Literal["mse", "poisson"]
 VariantScore = Literal["minus_llr", "abs_llr", "distance", "effect"]
 Strands = Literal["forward", "both"]
 Format = Literal[
-    "nucleotide_transformer",
-    "genomic_benchmarks",
-    "bend",
-    "deepsea",
-    "csv",
-    "parquet",
-    "fasta",
-    "bed",
-    "gff",
-    "bigwig",
-    "variants",
-]
+    "nucleotide_transformer", "genomic_benchmarks", "bend", "deepsea", "csv", "parquet", "fasta", "bed", "gff",
+    "bigwig", "variants",
+]  # fmt: skip
 
 METRICS_OF = {
     "classes": ("mcc", "f1_macro", "f1_binary", "accuracy", "auroc", "auprc"),
@@ -274,6 +246,12 @@ class Suite(Strict):
     format: Format
     source: str | None = Field(None, description="where the files come from; default paths of the user's own")
     genome: Name | None = Field(None, description="the genome that intervals point into")
+    protocols: list[Protocol] | None = Field(
+        None,
+        min_length=1,
+        description="those of the run's that this suite has; default all",
+        exclude_if=lambda p: not p,
+    )
     folds: int = Field(FOLDS, ge=2, le=FOLDS, description="how many of the ten folds `cv` runs")
     tasks: dict[Name, Task] = Field(min_length=1)
     training: Training = Training()

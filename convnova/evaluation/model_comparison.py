@@ -170,8 +170,7 @@ def compare_over_test_rows(
     def areas(weights: np.ndarray) -> np.ndarray:
         return np.stack([mean_area(labels, of_seed, metric, weights) for of_seed in (*a, *b)], 1)
 
-    n = len(labels)
-    return _by_bootstrap(pair, areas, np.ones(n, np.int64), resampled_weights(n, resamples, seed))
+    return _over_rows(pair, areas, resamples, seed)
 
 
 def paired_over_sequences(
@@ -224,15 +223,14 @@ def paired_numbers(
     Returns:
         The difference of a minus b, its interval and its p value.
     """
-    n = len(labels)
-    pair = {"a": names[0], "b": names[1], "metric": metric, "items": "test rows", "n": n}
+    pair = {"a": names[0], "b": names[1], "metric": metric, "items": "test rows", "n": len(labels)}
 
     def scores(weights: np.ndarray) -> np.ndarray:
         return np.stack(
             [mean_over_targets(metric, labels, of_seed, weights) for of_seed in (*predicted_a, *predicted_b)], 1
         )
 
-    return _by_bootstrap(pair, scores, np.ones(n, np.int64), resampled_weights(n, resamples, seed))
+    return _over_rows(pair, scores, resamples, seed)
 
 
 def _patterns(
@@ -272,6 +270,14 @@ def _by_confusions(
     at_once = max(1, WEIGHTS_AT_ONCE // max(flat.shape))
     sizes = (min(at_once, resamples - start) for start in range(0, resamples, at_once))
     return _by_bootstrap(pair, scores, counts, (generator.multinomial(n, counts / n, size) for size in sizes))
+
+
+def _over_rows(
+    pair: dict[str, Any], scores: Callable[[np.ndarray], np.ndarray], resamples: int, seed: int
+) -> PairedOverTestRows:
+    """Paired bootstrap over test rows, of each of which there is one; as of `_by_bootstrap`."""
+    n = pair["n"]
+    return _by_bootstrap(pair, scores, np.ones(n, np.int64), resampled_weights(n, resamples, seed))
 
 
 def _by_bootstrap(

@@ -102,49 +102,43 @@ def write_predictions(
         fold: of cross-validation, if there are folds.
     """
     import pyarrow
-    import pyarrow.parquet
 
     labels = labels_of(data)
     if data.kind == "per_base":
-        offsets = _column(np.concatenate([[0], np.cumsum(data.lengths)]).astype(np.int32))
+        offsets = column(np.concatenate([[0], np.cumsum(data.lengths)]).astype(np.int32))
         bases = {"label": labels.astype(np.uint8), "predicted": predicted}
-        columns = {name: pyarrow.ListArray.from_arrays(offsets, _column(values)) for name, values in bases.items()}
+        columns = {name: pyarrow.ListArray.from_arrays(offsets, column(values)) for name, values in bases.items()}
     elif data.kind == "multilabel":
-        columns = {"label": _column(labels.astype(np.uint8)), "score": _column(predicted.astype(np.float16))}
+        columns = {"label": column(labels.astype(np.uint8)), "score": column(predicted.astype(np.float16))}
     elif data.kind == "regression":
-        columns = {"label": _column(labels), "score": _column(predicted)}
+        columns = {"label": column(labels), "score": column(predicted)}
     else:
-        columns = {"label": _column(labels), "score": _column(predicted.astype(np.float32))}
+        columns = {"label": column(labels), "score": column(predicted.astype(np.float32))}
     if fold is not None:
-        columns["fold"] = _column(np.full(len(data), fold, np.int8))
-    table = pyarrow.table({"row": _column(data.rows), **columns}).replace_schema_metadata({"settings": settings})
-    with atomic(path) as temporary:
-        pyarrow.parquet.write_table(table, temporary, compression="zstd")
+        columns["fold"] = column(np.full(len(data), fold, np.int8))
+    write_columns(path, {"row": column(data.rows), **columns}, settings)
 
 
-def write_scores_of_rows(path: Path, labels: np.ndarray, scores: np.ndarray, settings: str) -> None:
-    """Write a number a row of the test split as parquet: row, label, score.
+def write_columns(path: Path, columns: Mapping[str, "pyarrow.Array"], settings: str) -> None:
+    """Write columns of equal length as parquet.
 
     Args:
         path: of the file.
-        labels: class ids (n,).
-        scores: of each row (n,).
+        columns: by name, as of `column`.
         settings: hash of the settings that they were made with.
     """
     import pyarrow
     import pyarrow.parquet
 
-    values = {"row": np.arange(len(labels)), "label": np.asarray(labels), "score": scores.astype(np.float32)}
-    columns = {name: _column(column) for name, column in values.items()}
-    table = pyarrow.table(columns).replace_schema_metadata({"settings": settings})
+    table = pyarrow.table(dict(columns)).replace_schema_metadata({"settings": settings})
     with atomic(path) as temporary:
         pyarrow.parquet.write_table(table, temporary, compression="zstd")
 
 
-def _column(values: np.ndarray) -> "pyarrow.Array":
+def column(values: np.ndarray) -> "pyarrow.Array":
     """A numpy array as one of Arrow's, a matrix as lists. `pyarrow.array` would load pandas: 0.7 s."""
     import pyarrow
 
     kind, buffer = pyarrow.from_numpy_dtype(values.dtype), pyarrow.py_buffer(np.ascontiguousarray(values))
-    column = pyarrow.Array.from_buffers(kind, values.size, [None, buffer])
-    return column if values.ndim == 1 else pyarrow.FixedSizeListArray.from_arrays(column, values.shape[1])
+    flat = pyarrow.Array.from_buffers(kind, values.size, [None, buffer])
+    return flat if values.ndim == 1 else pyarrow.FixedSizeListArray.from_arrays(flat, values.shape[1])

@@ -4,8 +4,8 @@
     abs_llr     the same without its sign, where it is not known which allele is the rarer one
     distance    Euclidean, between the embeddings of all bases of the two windows; behind an insertion or deletion a
                 base is compared with the one that took its place
-    effect      how far the outputs of a fine-tuned model move: the length of the change of its logits, of classes
-                without what they change together, which probabilities do not see
+    effect      how far the outputs of a fine-tuned model move: the length of the change of its numbers or logits, of
+                classes without what they change together, which probabilities do not see
 
 Each is the mean over both strands, except the outputs of a task that is predicted from one.
 """
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from convnova.config.run import BASELINE_OF_VARIANTS, Job, RunConfig
+from convnova.config.schema import METRICS_OF
 from convnova.data.array_file import read_arrays, read_metadata
 from convnova.data.dna import N, decode, reverse_complement
 from convnova.data.indexed_fasta import open_genome
@@ -26,7 +27,7 @@ from convnova.data.vcf import Variant
 from convnova.errors import ConvNovaError
 from convnova.evaluation import variant_metrics
 from convnova.evaluation.metrics_file import PREDICTIONS, write_metrics
-from convnova.evaluation.prediction_file import write_scores_of_rows
+from convnova.evaluation.prediction_file import column, write_columns
 from convnova.inference.load import load
 from convnova.inference.model import Model
 from convnova.inference.network import sequences_of
@@ -161,7 +162,9 @@ def score_task(
         "seconds": round(time.monotonic() - began, 3),
         "provenance": provenance.describe(precision, []),
     }
-    write_scores_of_rows(out / PREDICTIONS, rows.labels, scores, provenance.fingerprint)
+    columns = {"row": np.arange(len(scores)), "label": np.asarray(rows.labels), "score": scores.astype(np.float32)}
+    columns = {name: column(values) for name, values in columns.items()}
+    write_columns(out / PREDICTIONS, columns, provenance.fingerprint)
     write_metrics(out, metrics)
     log(f"{job.name}: {task.metric} {metrics.get(task.metric, float('nan')):.4f} of {len(scores):,} variants")
     return metrics
@@ -182,9 +185,10 @@ def by_model(model: Model, rows: Variants, genome: Path, score: str, window: int
         ConvNovaError: a score that a model of this kind does not give, or a window that it cannot read.
     """
     network, window, parts = model.network, model.window(window), []
-    needed = {"minus_llr": ("masked",), "abs_llr": ("masked",), "effect": ("classes", "multilabel", "per_base")}
-    if network.kind not in needed.get(score, (network.kind,)):
-        raise ConvNovaError(f"{model.path}: expected a model of kind {needed[score]} for {score}, found {network.kind}")
+    needed = {"minus_llr": ["masked"], "abs_llr": ["masked"], "effect": list(METRICS_OF)}.get(score, [network.kind])
+    if network.kind not in needed:
+        expected = " or ".join(needed)
+        raise ConvNovaError(f"{model.path}: expected a model of kind {expected} for {score}, found {network.kind}")
     with progress(score, len(rows.labels), "variants") as bar:
         for pairs in rows.windows(genome, window):
             if score == "distance":
@@ -192,7 +196,8 @@ def by_model(model: Model, rows: Variants, genome: Path, score: str, window: int
             else:
                 change = differences(network, pairs, strands)
                 if score == "effect":
-                    centre = change.mean(axis=1, keepdims=True) if network.kind != "multilabel" else 0
+                    together = network.kind in ("classes", "per_base")
+                    centre = change.mean(axis=1, keepdims=True) if together else 0
                     parts.append(np.linalg.norm(change - centre, axis=1))
                 else:
                     parts.append(-change[:, 0] if score == "minus_llr" else np.abs(change[:, 0]))

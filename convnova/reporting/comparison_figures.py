@@ -65,11 +65,6 @@ def write_comparisons(scores: pd.DataFrame, config: RunConfig, out: Path) -> lis
     return written
 
 
-def main_protocol(config: RunConfig) -> str:
-    """The protocol by which models are compared: one that does not look at test, if there is one."""
-    return next((name for name in ("heldout", "cv") if name in config.protocols), config.protocols[0])
-
-
 def _stacked(
     config: RunConfig, name: str, heights: list[float], legend: int, width: float = figures.NARROW
 ) -> tuple[Figure, list[Axes]]:
@@ -83,7 +78,7 @@ def _stacked(
         width: in inches.
     """
     height = 0.5 + 0.16 * math.ceil(legend / 2) + sum(heights)
-    title = f"{comparison_titles(config)[name]}, {main_protocol(config)}"
+    title = f"{comparison_titles(config)[name]}, {config.main_protocol}"
     figure = figures.empty_figure(width, height, title, config.simulated)
     panels = figure.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for axes, title in zip(panels, config.suite_titles.values(), strict=True):
@@ -100,7 +95,7 @@ def overview(scores: pd.DataFrame, config: RunConfig) -> Figure:
     figure, panels = _stacked(config, "overview", heights, 4, width)
     shades = seaborn.light_palette(figures.COLOURS[0], as_cmap=True)
     for axes, (name, suite) in zip(panels, config.suites.items(), strict=True):
-        table, rows = means(scores, config, name, main_protocol(config)).astype(float), suite.table_rows
+        table, rows = means(scores, config, name, config.main_protocol).astype(float), suite.table_rows
         labels = [figures.row_title(row, rows) for row in rows]
         names = [textwrap.fill(title, MODEL_LETTERS) for title in config.titles_on(name).values()]
         seaborn.heatmap(
@@ -121,7 +116,7 @@ def ranks(scores: pd.DataFrame, config: RunConfig) -> Figure:
 
     Over one task nothing is tested, and there is no bar.
     """
-    protocol, models = main_protocol(config), {suite: list(config.titles_on(suite)) for suite in config.suites}
+    protocol, models = config.main_protocol, {suite: list(config.titles_on(suite)) for suite in config.suites}
     figure, panels = _stacked(config, "ranks", [0.75 + 0.19 * len(names) for names in models.values()], 3)
     for axes, suite in zip(panels, config.suites, strict=True):
         table, count = means(scores, config, suite, protocol).dropna(), len(models[suite])
@@ -179,7 +174,7 @@ def differences(scores: pd.DataFrame, config: RunConfig) -> Figure:
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.grid(axis="x", **figures.HAIRLINE)
-        runs = scores[(scores["suite"] == name) & (scores["protocol"] == main_protocol(config))]
+        runs = scores[(scores["suite"] == name) & (scores["protocol"] == config.main_protocol)]
         table = runs.pivot_table(index=["row", "seed"], columns="model", values="score")
         table = table.reindex(columns=[first, *others]).astype(float)
         for number, model in enumerate(others):
@@ -195,7 +190,7 @@ def differences(scores: pd.DataFrame, config: RunConfig) -> Figure:
 
 def learning(scores: pd.DataFrame, config: RunConfig) -> Figure:
     """Score of every epoch, a line a seed: on the rows that choose the epoch, and dashed on test."""
-    protocol = main_protocol(config)
+    protocol = config.main_protocol
     runs = scores[scores["protocol"] == protocol].drop_duplicates(["suite", "task", "model", "seed"])
     shown = []
     for suite, content in config.suites.items():

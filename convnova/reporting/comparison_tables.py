@@ -105,7 +105,7 @@ def protocols(scores: pd.DataFrame, config: RunConfig) -> Table:
 def comparisons(scores: pd.DataFrame, config: RunConfig) -> Table:
     """Every pair of models over the tasks of a suite, by each protocol."""
     lines, notes = [], []
-    for suite, protocol in product(config.suites, config.protocols):
+    for suite, protocol in dict.fromkeys((job.suite, job.protocol) for job in config.jobs()):
         fields = receptive_fields(scores[scores["suite"] == suite], config.model_titles)
         for pair in pairs(scores, config, suite, protocol):
             place = f"{config.suite_titles[suite]}, {protocol}"

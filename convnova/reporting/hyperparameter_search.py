@@ -5,7 +5,6 @@ A candidate's score on a task is the mean over seeds of the best epoch's validat
 recipe, the whole grid as a table beside it.
 """
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from convnova.files import write_text
 from convnova.reporting.ablation_table import PROTOCOL, validation_scores
 from convnova.reporting.render import write
 from convnova.reporting.table import Table, receptive_field, score_cell
+from convnova.runs import outputs
 
 TABLE = "search"
 
@@ -50,9 +50,8 @@ def grid(config: RunConfig) -> pd.DataFrame:
     if (search := config.search) is None:
         raise ConvNovaError("search: expected values to try, found none in the config")
     scores = validation_scores(config)
-    tasks = [(suite, task) for suite, content in config.suites.items() for task in content.tasks]
     rows = []
-    for (suite, task), model in itertools.product(tasks, search.models):
+    for suite, task, model in outputs.recipes(config):
         for candidate, values in search.candidates(model).items():
             runs = scores[(scores[["suite", "task", "model"]] == [suite, task, candidate]).all(axis=1)]
             row = {"suite": suite, "task": task, "model": model, "candidate": candidate}

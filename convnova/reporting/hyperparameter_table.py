@@ -3,7 +3,6 @@
 It is printed as text, or written as recipes, which another run reads.
 """
 
-import itertools
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -94,13 +93,15 @@ def write_recipes(config: RunConfig, out: Path, task: str | None = None, model: 
 
 
 def _jobs(config: RunConfig, task: str | None, model: str | None) -> list[Job]:
-    """A job of every task and model of the run, or of those that are named."""
-    tasks = [f"{suite}/{name}" for suite, content in config.suites.items() for name in content.tasks]
-    for what, name, known in (("task", task, tasks), ("model", model, list(config.models))):
+    """The first fine-tuning of every task and model of the run, or of those that are named."""
+    first: dict[tuple[str, str], Job] = {}
+    for job in config.trainings():
+        first.setdefault((f"{job.suite}/{job.task}", job.model), job)
+    tasks, models = ({key[part]: None for key in first} for part in (0, 1))
+    for what, name, known in (("task", task, tasks), ("model", model, models)):
         if name is not None and name not in known:
-            raise ConvNovaError(f"{what} {name!r}: {nearest(name, known)}")
-    pairs = itertools.product([task] if task else tasks, [model] if model else config.models)
-    return [Job(*place.split("/"), name, config.protocols[0], config.seeds[0]) for place, name in pairs]
+            raise ConvNovaError(f"{what} {name!r}: {nearest(name, list(known))}")
+    return [job for (on, by), job in first.items() if task in (None, on) and model in (None, by)]
 
 
 def _all(config: RunConfig, job: Job) -> Sourced:

@@ -147,7 +147,7 @@ def _long_range(scores: pd.DataFrame, config: RunConfig) -> Parts:
     runs_of = dict(list(scores.sort_values("seed").groupby(["suite", "row", "model", "protocol"])))
     lines, last = [], []
     for suite in (suite for suite in LONG_RANGE if suite in config.suites):
-        for row, protocol in product(config.suites[suite].table_rows, config.protocols):
+        for row, protocol in product(config.suites[suite].table_rows, config.protocols_on(suite)):
             line = {"task": row.label, "metric": row.metric_title, "protocol": protocol}
             for model, title in config.model_titles.items():
                 runs = runs_of.get((suite, row.label, model, protocol), scores[:0])
@@ -193,7 +193,7 @@ def _ablations(scores: pd.DataFrame, config: RunConfig) -> Parts:
             size = runs["parameters"].mean()
             line[f"{suite_title}: parameters"] = Cell(f"{size / 1e6:.3g}M", size) if len(runs) else None
             line[f"{suite_title}: receptive field"] = receptive_field(runs["receptive_field"])
-            for protocol in config.protocols:
+            for protocol in config.protocols_on(suite):
                 of_rows = runs[runs["protocol"] == protocol].groupby("row")["score"].mean()
                 line[f"{suite_title}: {protocol}"] = of_rows.mean() if len(of_rows) else None
         lines.append(line)

@@ -16,7 +16,6 @@ from convnova.evaluation.correlation import by_target
 from convnova.evaluation.prediction_file import Predictions, predictions_of
 from convnova.evaluation.scoring import values_of_targets
 from convnova.reporting import figures
-from convnova.reporting.comparison_figures import main_protocol
 from convnova.runs.outputs import PREDICTED, figure_titles, tasks_of_kinds
 
 MOST_MODELS = 5
@@ -52,7 +51,7 @@ def write_predicted(config: RunConfig, out: Path) -> list[Path]:
     columns, title = max(len(panels) for _, panels in rows), figure_titles(config)[PREDICTED]
     size = max(figures.NARROW, 0.4 + WIDTH * columns), 0.4 + HEIGHT * len(rows)
     with matplotlib.rc_context(figures.STYLE):
-        figure = figures.empty_figure(*size, f"{title}, {main_protocol(config)}, one seed", config.simulated)
+        figure = figures.empty_figure(*size, f"{title}, {config.main_protocol}, one seed", config.simulated)
         places = figure.subplots(len(rows), columns, squeeze=False, sharex="row", sharey="row")
         for line, (name, panels) in zip(places, rows, strict=True):
             values = np.concatenate([numbers for pair in panels.values() for numbers in pair])
@@ -68,7 +67,7 @@ def write_predicted(config: RunConfig, out: Path) -> list[Path]:
 
 def _rows(config: RunConfig, suite: str, task: str) -> Iterator[tuple[str, Panels]]:
     """Name and panels of each target of a task, of which there are predictions."""
-    spec, protocol = config.suites[suite].tasks[task], main_protocol(config)
+    spec, protocol = config.suites[suite].tasks[task], config.main_protocol
     known: dict[str, Predictions] = {}
     for model in config.models:
         jobs = (Job(suite, task, model, protocol, seed) for seed in config.seeds_of(suite, protocol))

@@ -30,7 +30,7 @@ def verdict(results: pd.DataFrame, scores: pd.DataFrame, sentences: Sequence[str
         sentences: of comparisons over test rows; the first is taken where there is one task alone.
         config: of the run.
     """
-    of_one = results[(results["protocol"] == main_protocol(config)) & results["n"].gt(0)]
+    of_one = results[(results["protocol"] == config.main_protocol) & results["n"].gt(0)]
     tasks = len(of_one.drop_duplicates(["suite", "row"]))
     wins = of_one.loc[of_one["best"], "title"].value_counts()
     if len(wins):
@@ -95,14 +95,9 @@ def of_audits(audits: Sequence[Audit]) -> Iterator[str]:
             yield f"{what}: {named}."
 
 
-def main_protocol(config: RunConfig) -> str:
-    """The protocol that the verdict is about: heldout where the run has it."""
-    return "heldout" if "heldout" in config.protocols else config.protocols[0]
-
-
 def _most_compared(scores: pd.DataFrame, config: RunConfig) -> list[PairedOverTasks]:
     """The pairs of models of the suite that compares them over most tasks."""
-    found = (pairs(scores, config, suite, main_protocol(config)) for suite in config.suites)
+    found = (pairs(scores, config, suite, config.main_protocol) for suite in config.suites)
     return max(found, key=lambda compared: compared[0].n if compared else 0)
 
 

@@ -7,6 +7,7 @@ asks here.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from convnova.config.run import BASELINE_OF_VARIANTS
 from convnova.config.schema import TRAINING_ROWS, files_of
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def extra_table_titles(config: "RunConfig") -> dict[str, str]:
     if len(config.models) > 1:
         titles["comparisons"] = "Pairs of models over tasks"
     for name, table in PAPER_TABLES.items():
-        if table.suite in config.suites and table.protocol in config.protocols:
+        if table.protocol in config.protocols_on(table.suite):
             titles[name] = f"{table.published}, and ours by {table.protocol}"
     if not config.suites.keys().isdisjoint(LONG_RANGE):
         titles["convnova_tables_3_10"] = "ConvNova Tables 3 and 10: long range"
@@ -222,16 +223,23 @@ def audits(config: "RunConfig") -> list[str]:
 
 
 def costs(config: "RunConfig") -> list[str]:
-    """The measured cost of every model at every length."""
+    """The measured cost of every network at every length."""
+    networks = [name for name, model in config.models.items() if model.architecture != BASELINE_OF_VARIANTS]
     lengths = config.cost.lengths if config.cost else []
-    return [f"results/{config.run}/cost/{model}/{length}.json" for model in config.models for length in lengths]
+    return [f"results/{config.run}/cost/{model}/{length}.json" for model in networks for length in lengths]
 
 
-def recipes(config: "RunConfig") -> list[str]:
-    """What a search finds: a recipe for each task and model."""
-    models = config.search.models if config.search else []
-    tasks = tasks_of_kinds(config)
-    return [f"results/{config.run}/recipes/{suite}/{task}/{model}.yaml" for suite, task in tasks for model in models]
+def recipes(config: "RunConfig") -> dict[tuple[str, str, str], str]:
+    """What a search finds: (suite, task, model) to a recipe, for each model and task that it is trained on."""
+    trained, search = {job[:3] for job in config.trainings()}, config.search
+    models = {model: next(iter(search.candidates(model))) for model in search.models} if search else {}
+    places = [
+        (*task, model)
+        for task in tasks_of_kinds(config)
+        for model, candidate in models.items()
+        if (*task, candidate) in trained
+    ]
+    return {place: f"results/{config.run}/recipes/{'/'.join(place)}.yaml" for place in places}
 
 
 def final_files(config: "RunConfig") -> list[str]:

@@ -32,6 +32,18 @@ def test_jobs_and_defaults_of_a_small_config():
     assert config.backbones() == {} and not config.offline and config.pretrain.length == 1024
 
 
+def test_a_suite_may_leave_out_protocols_of_the_run():
+    suites = {"mine": own_config()["suites"]["mine"], "other": own_config()["suites"]["mine"]}
+    suites["other"]["protocols"] = ["heldout"]
+    config = resolved(suites=suites, protocols=["released", "heldout"])
+    assert [config.protocols_on(suite) for suite in suites] == [["released", "heldout"], ["heldout"]]
+    assert config.main_protocol == "heldout" and len(list(config.jobs())) == 6 + 3
+    assert resolved(protocols=["released", "cv"]).main_protocol == "cv"
+    for wrong in (["cv"], ["heldout", "heldout"]):
+        with pytest.raises(ConvNovaError, match="suites.other.protocols = .*: expected some of this run's"):
+            resolved(suites=suites | {"other": suites["other"] | {"protocols": wrong}})
+
+
 @pytest.mark.parametrize("is_asked", [False, True])
 def test_a_result_names_its_machine_only_if_that_is_asked_for(is_asked):
     provenance, _ = _provenance(resolved(host=is_asked), "hash", {}, Path("out"))

@@ -122,6 +122,17 @@ def test_scores_are_those_of_a_plain_loop(folder, tmp_path, score):
             variant_task.by_model(model, rows, folder / "genome", "effect", WINDOW, "both")
 
 
+def test_the_effect_on_numbers_is_the_change_of_all_of_them_in_the_users_units(folder, tmp_path):
+    numbers = {"mean": [1.0, -2.0], "scale": [3.0, 0.5], "loss": "mse"}
+    save_predictor(tmp_path, kind="regression", classes=("a", "b"), numbers=numbers, length=WINDOW)
+    model, rows = convnova.load(tmp_path), variant_task.read_variants(folder / "task.safetensors")
+    scores = variant_task.by_model(model, rows, folder / "genome", "effect", WINDOW, "forward")
+    for score, variant in zip(scores, VARIANTS, strict=True):
+        with torch.inference_mode():
+            moved = change(model.network.module, windows(*variant[:4], reverse=False)) * numbers["scale"]
+        assert score == pytest.approx(np.sqrt((moved**2).sum()), abs=1e-5)
+
+
 def test_a_job_writes_scores_and_predictions(folder, tmp_path):
     suite = {
         "format": "variants",

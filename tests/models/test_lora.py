@@ -14,6 +14,7 @@ import test_huggingface as tiny
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
+from stopping import stopped
 
 import convnova
 from convnova.cli.train import finetune_job
@@ -25,8 +26,6 @@ from convnova.evaluation.metrics_file import read_metrics
 from convnova.models import build_predictor
 from convnova.models.weights import load_strictly
 from convnova.runs.validate import validate
-from convnova.training.finetune import Supervised
-from convnova.training.loop import Interrupted
 
 pytest.importorskip("peft", reason="the optional package peft is not installed")
 
@@ -243,17 +242,8 @@ def same_results(one: Path, other: Path) -> bool:
 
 
 def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(tmp_path, monkeypatch, capsys):
-    whole, loss, calls = run(tmp_path, "whole"), Supervised.loss, iter(range(1, 10_000))
-
-    def stopping(self, model, batch):
-        if next(calls) == 7:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return loss(self, model, batch)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Supervised, "loss", stopping)
-        with pytest.raises(Interrupted, match="at step 6 of"):
-            run(tmp_path, "parts")
+    whole = run(tmp_path, "whole")
+    stopped(monkeypatch, 6, lambda: run(tmp_path, "parts"))
     (checkpoint,) = (tmp_path / "parts").glob("checkpoints/*/step-*")
     # the adapter, the head, their two averages each, and those of the best epoch; not the network
     size = sum(file.stat().st_size for file in checkpoint.iterdir())
@@ -266,15 +256,16 @@ KILLED = """
 import os, pathlib, signal, sys
 sys.path[:0] = {folders!r}
 import torch, test_lora
+from convnova.training.finetune import Supervised
 torch.set_num_threads(1)
-loss, calls = test_lora.Supervised.loss, iter(range(1, 10_000))
+loss, calls = Supervised.loss, iter(range(1, 10_000))
 
 def dying(self, model, batch):
     if next(calls) == 8:
         os.kill(os.getpid(), signal.SIGKILL)
     return loss(self, model, batch)
 
-test_lora.Supervised.loss = dying
+Supervised.loss = dying
 test_lora.run(pathlib.Path(sys.argv[1]), "parts")
 """
 

@@ -2,7 +2,9 @@
 
 import pytest
 from made_up_scores import CONFIG, CP, GB, NT, changed, only
+from own_config import CATALOGUE, own_config
 
+from convnova.config.load import load
 from convnova.runs import outputs
 from convnova.runs.outputs import comparison_titles, extra_table_titles, figure_titles
 
@@ -36,3 +38,13 @@ def test_figures_are_one_a_suite_and_those_of_all_suites():
     assert figure_titles(CONFIG)[GB] == "Genomic Benchmarks"
     pretrained = {"title": "ConvNova", "architecture": "convnova", "pretrained": True}
     assert "pretraining" in figure_titles(changed(CONFIG, models={"convnova": pretrained}, genome="hg38"))
+
+
+def test_what_scores_variants_alone_has_no_cost_and_no_recipe():
+    models = {"convnova_scratch": None, "variant_baseline": None}
+    content = own_config(models=models, cost={"lengths": [64]}, search={"training": {"lr": [0.1, 0.2]}})
+    config = load(content | {"suites": content["suites"] | {"traitgym": None}}, [], CATALOGUE)
+    assert {"variant_baseline--lr-0.1"} < {job.model for job in config.jobs() if job.suite == "traitgym"}
+    names = [f"convnova_scratch--lr-{lr}" for lr in (0.1, 0.2)]
+    assert [path.split("/")[3] for path in outputs.costs(config)] == names
+    assert list(outputs.recipes(config)) == [("mine", "H3", "convnova_scratch")]

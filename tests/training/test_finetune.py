@@ -1,8 +1,5 @@
-import itertools
 import json
-import os
 import re
-import signal
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +9,7 @@ import pyarrow.parquet
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, roc_auc_score
+from stopping import stopped
 
 from convnova.cli.train import finetune_job
 from convnova.config.hyperparameters import Training
@@ -28,7 +26,6 @@ from convnova.models.heads import MaskedLanguageModel
 from convnova.models.weights import load_weights, save_weights
 from convnova.randomness import torch_seed
 from convnova.training.finetune import Supervised, finetune, padding_of
-from convnova.training.loop import Interrupted
 from convnova.training.optimization import in_precision
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
@@ -185,17 +182,8 @@ def test_the_same_seed_gives_the_same_scores_and_another_does_not(setting):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(precision, tmp_path, monkeypatch, capsys):
     setting = Setting(tmp_path, precision=precision)
-    whole, loss, calls = setting.run(), Supervised.loss, itertools.count(1)
-
-    def stopping(self, model, batch):
-        if next(calls) == 25:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return loss(self, model, batch)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Supervised, "loss", stopping)
-        with pytest.raises(Interrupted, match="at step 24 of"):
-            setting.run()
+    whole = setting.run()
+    stopped(monkeypatch, 24, setting.run)
     setting.runs -= 1  # into the same folder
     parts = setting.run()
     assert np.array_equal(predictions(parts)[2], predictions(whole)[2])

@@ -1,8 +1,5 @@
 """Fine-tuning on numbers: what it learns, in which units it predicts, how it is stopped and resumed."""
 
-import itertools
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import torch
 from scipy.stats import pearsonr, spearmanr
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
+from stopping import stopped
 
 import convnova
 from convnova.cli.train import finetune_job
@@ -26,7 +24,6 @@ from convnova.data.prepare_task import tokenize_task
 from convnova.evaluation.metrics_file import METRICS, read_metrics
 from convnova.evaluation.predict import Numbers, predict
 from convnova.training.finetune import Supervised
-from convnova.training.loop import Interrupted
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 MOTIF, PLACES = "TGACTCA", (3, 16, 29, 42)
@@ -134,17 +131,8 @@ def test_counts_are_learned_with_a_poisson_loss_and_are_never_negative(tmp_path)
 
 def test_stopped_and_continued_is_bit_for_bit_the_undisturbed_run(tmp_path, monkeypatch):
     setting = Setting(tmp_path, epochs=2)
-    whole, loss, calls = setting.run(), Supervised.loss, itertools.count(1)
-
-    def stopping(self, model, batch):
-        if next(calls) == 25:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return loss(self, model, batch)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Supervised, "loss", stopping)
-        with pytest.raises(Interrupted, match="at step 24 of"):
-            setting.run()
+    whole = setting.run()
+    stopped(monkeypatch, 24, setting.run)
     setting.runs -= 1  # into the same folder
     parts = setting.run()
     np.testing.assert_array_equal(predictions(parts)[1], predictions(whole)[1])

@@ -96,7 +96,7 @@ use rule scores as ablation with:
 use rule scores as search with:
     output:
         tables=report(outputs.tables(RUN, "search"), category="Search"),
-        recipes=outputs.recipes(RUN),
+        recipes=list(outputs.recipes(RUN).values()),
     log:
         f"{RESULTS}/logs/search.log",
     benchmark:
