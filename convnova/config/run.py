@@ -1,6 +1,7 @@
 """A run, resolved: its fine-tunings and pretrainings, their settings, and the paths of their files."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,29 +153,33 @@ class RunConfig(Strict):
     def jobs(self) -> Iterator[Job]:
         """Every fine-tuning and every scoring of variants of the run."""
         for suite, content in self.suites.items():
-            for task, spec in content.tasks.items():
-                of_variants = spec.kind == "variants"
-                for model, about in self.models.items():
-                    if not self._takes(spec, about):
-                        continue
-                    protocols = [self.protocol_of_variants] if of_variants else content.protocols or self.protocols
-                    for protocol in protocols:
-                        seeds = self.seeds_of(suite, protocol)
-                        has_one = of_variants and (spec.score != "effect" or about.architecture == BASELINE_OF_VARIANTS)
-                        for seed in seeds[:1] if has_one else seeds:
-                            yield Job(suite, task, model, protocol, seed)
+            for place in itertools.product([suite], content.tasks, self.models, self.protocols):
+                for seed in self.seeds_on(*place):
+                    yield Job(*place, seed)
 
     def trainings(self) -> Iterator[Job]:
         """Every fine-tuning of the run."""
         return (job for job in self.jobs() if self.task(job).kind != "variants")
 
-    @staticmethod
-    def _takes(task: Task, model: Model) -> bool:
-        """Whether there is a job of a model on a task: not every model can score variants."""
-        is_baseline = model.architecture == BASELINE_OF_VARIANTS
-        if task.kind != "variants":
-            return not is_baseline
-        return is_baseline or task.score == "effect" or model.pretrained and not model.frozen
+    def seeds_on(self, suite: str, task: str, model: str, protocol: str) -> list[int]:
+        """The seeds of a model's jobs on a task; none where there are none, as not every model can score variants.
+
+        Args:
+            suite: one of the run's.
+            task: a task of the suite.
+            model: one of the run's.
+            protocol: one of the run's, which the suite may leave out.
+        """
+        spec, about, seeds = self.suites[suite].tasks[task], self.models[model], self.seeds_of(suite, protocol)
+        is_baseline = about.architecture == BASELINE_OF_VARIANTS
+        if spec.kind != "variants":
+            has_jobs = protocol in (self.suites[suite].protocols or self.protocols) and not is_baseline
+        elif spec.score == "effect" and not is_baseline:
+            has_jobs = protocol == self.protocol_of_variants
+        else:  # the seed is only a name
+            has_jobs = protocol == self.protocol_of_variants and (is_baseline or about.pretrained and not about.frozen)
+            seeds = seeds[:1]
+        return seeds if has_jobs else []
 
     @property
     def main_protocol(self) -> schema.Protocol:

@@ -70,7 +70,7 @@ def _rows(config: RunConfig, suite: str, task: str) -> Iterator[tuple[str, Panel
     spec, protocol = config.suites[suite].tasks[task], config.main_protocol
     known: dict[str, Predictions] = {}
     for model in config.models:
-        jobs = (Job(suite, task, model, protocol, seed) for seed in config.seeds_of(suite, protocol))
+        jobs = (Job(suite, task, model, protocol, seed) for seed in config.seeds_on(suite, task, model, protocol))
         if saved := next(filter(None, (predictions_of(config, job) for job in jobs)), None):
             known[model] = saved
     validation = {model: max(epoch["score"] for epoch in saved.metrics["epochs"]) for model, saved in known.items()}

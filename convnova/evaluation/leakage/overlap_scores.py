@@ -60,7 +60,8 @@ def overlap_scores(config: RunConfig, genome: Path, datasets: Mapping[tuple[str,
         log("{suite}/{task}: {leaking:,} of {placed:,} test rows with a place overlap training rows".format(**of_task))
         for model, content in config.models.items():
             for protocol in config.protocols:
-                jobs = [Job(suite, task, model, protocol, seed) for seed in config.seeds_of(suite, protocol)]
+                seeds = config.seeds_on(suite, task, model, protocol)
+                jobs = [Job(suite, task, model, protocol, seed) for seed in seeds]
                 predictions = list(filter(None, (predictions_of(config, job) for job in jobs)))
                 if predictions:
                     scores = pd.DataFrame([_scores(of_seed, shared, of_task["metric"]) for of_seed in predictions])
