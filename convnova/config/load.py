@@ -50,7 +50,7 @@ def load_config(path: str | Path, catalogue: Path | None = None) -> RunConfig:
     Example:
         >>> config = load_config("config/config.yaml")
         >>> config.run, len(list(config.jobs()))
-        ('embedded', 110)
+        ('embedded', 62)
     """
     path = bundled(path)
     config = load(read_yaml(path), [str(path)], catalogue)

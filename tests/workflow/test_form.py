@@ -78,7 +78,7 @@ def test_no_job_asks_for_more_time_than_the_longest_however_often_it_was_tried(r
     [
         (
             "config",
-            {"finetune": 60, "finetune_scores": 12, "score_task": 2, "simulate": 1, "fetch": 18, "test_rows": 1},
+            {"finetune": 60, "finetune_scores": 12, "score_task": 2, "simulate": 1, "fetch": 16, "test_rows": 1},
         ),
         ("paper", {"finetune": 2240, "pretrain": 9, "tokenize_task": 28}),
         ("paper every_model", {"finetune": 3920, "pretrain": 10, "tokenize_task": 28}),

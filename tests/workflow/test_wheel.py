@@ -13,7 +13,7 @@ from commands import ROOT, jobs
 from own_run import PIPED, own_data
 
 pytestmark = pytest.mark.slow
-EMBEDDED = {"finetune": 60, "finetune_scores": 12, "score_task": 2, "simulate": 1, "fetch": 18}
+EMBEDDED = {"finetune": 60, "finetune_scores": 12, "score_task": 2, "simulate": 1, "fetch": 16}
 MODULE = """
 module convnova:
     snakefile: "{share}/workflow/Snakefile"{config}
