@@ -233,9 +233,12 @@ def over_memory(run: Run) -> None:
 
 
 def over_time(run: Run) -> None:
-    """The one minute it has passes while the training is held; Slurm wakes and ends it, the next attempt goes on."""
-    run.job("pretrain")
-    run.at_step()
+    """The one minute it has passes while the training is held, and Slurm ends it; the next attempt goes on.
+
+    Slurm's SIGTERM ends the job's own Snakemake too, and then Slurm kills what is left of the job: a training may have no
+    time to write a checkpoint, so there is one before.
+    """
+    run.at_checkpoint()
     os.kill(workflow.processes(run.folder, "pretrain")[0], signal.SIGSTOP)
 
 
@@ -262,7 +265,7 @@ def full_disk(run: Run) -> None:
 
 def read_only(run: Run) -> None:
     """The main process is stopped by Ctrl-C after pretraining; then the results cannot be written, then they can."""
-    while "3 of 8 steps" not in (run.folder / "main.log").read_text():
+    while "(Rule: pretrain)" not in (run.folder / "main.log").read_text():
         assert run.main.poll() is None, "ended too early"
         time.sleep(0.1)
     run.main.send_signal(signal.SIGINT)
