@@ -235,8 +235,8 @@ def over_memory(run: Run) -> None:
 def over_time(run: Run) -> None:
     """The one minute it has passes while the training is held, and Slurm ends it; the next attempt goes on.
 
-    Slurm's SIGTERM ends the job's own Snakemake too, and then Slurm kills what is left of the job: a training may have no
-    time to write a checkpoint, so there is one before.
+    Slurm's SIGTERM ends the job's own Snakemake too, and then Slurm kills what is left of the job: a training may have
+    no time to write a checkpoint, so there is one before.
     """
     run.at_checkpoint()
     os.kill(workflow.processes(run.folder, "pretrain")[0], signal.SIGSTOP)
