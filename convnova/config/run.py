@@ -94,10 +94,7 @@ class RunConfig(Strict):
         for name, suite in self.suites.items():
             values = suite.protocols or []
             if len(set(values)) != len(values) or not set(values) <= set(self.protocols):
-                known = ", ".join(self.protocols)
-                raise ValueError(
-                    f"suites.{name}.protocols = {values}: expected some of this run's ({known}), each once"
-                )
+                raise ValueError(f"suites.{name}.protocols = {values}: expected some of {self.protocols}, each once")
         if unknown := sorted(set(self.local) - set(self.sources)):
             known = ", ".join(self.sources) or "none"
             raise ValueError(f"local: expected sources of this run ({known}), found {', '.join(unknown)}")

@@ -247,10 +247,7 @@ class Suite(Strict):
     source: str | None = Field(None, description="where the files come from; default paths of the user's own")
     genome: Name | None = Field(None, description="the genome that intervals point into")
     protocols: list[Protocol] | None = Field(
-        None,
-        min_length=1,
-        description="those of the run's that this suite has; default all",
-        exclude_if=lambda p: not p,
+        None, min_length=1, description="some of the run's; default all", exclude_if=lambda names: names is None
     )
     folds: int = Field(FOLDS, ge=2, le=FOLDS, description="how many of the ten folds `cv` runs")
     tasks: dict[Name, Task] = Field(min_length=1)

@@ -6,7 +6,7 @@ from typing import Any
 
 from convnova.config.run import Job, RunConfig
 from convnova.errors import DamagedFile
-from convnova.files import read_sealed, seal, sha256, write_json
+from convnova.files import DAMAGED, read_sealed, seal, sha256, write_json
 from convnova.log import log
 
 METRICS, PREDICTIONS = "metrics.json", "predictions.parquet"
@@ -34,9 +34,11 @@ def metrics_of(config: RunConfig, job: Job) -> dict[str, Any] | None:
     """The scores of a fine-tuning; None, with a log message, if they are missing or of other settings.
 
     Raises:
-        DamagedFile: as `read_metrics`, or it is of another version.
+        DamagedFile: as `read_metrics`, it is of another version, or another step has moved it aside.
     """
     path, expected = config.folder(job) / METRICS, config.job_fingerprint(job)
+    if not path.is_file() and (aside := Path(f"{path}{DAMAGED}")).exists():  # steps that read it run side by side
+        raise DamagedFile(f"{path}: was damaged and moved to {aside}: run the workflow again, which makes it anew")
     if not path.is_file():
         log(f"left out: {path}: missing")
         return None

@@ -185,7 +185,8 @@ def by_model(model: Model, rows: Variants, genome: Path, score: str, window: int
         ConvNovaError: a score that a model of this kind does not give, or a window that it cannot read.
     """
     network, window, parts = model.network, model.window(window), []
-    needed = {"minus_llr": ["masked"], "abs_llr": ["masked"], "effect": list(METRICS_OF)}.get(score, [network.kind])
+    trained = [kind for kind in METRICS_OF if kind != "variants"]
+    needed = {"minus_llr": ["masked"], "abs_llr": ["masked"], "effect": trained}.get(score, [network.kind])
     if network.kind not in needed:
         expected = " or ".join(needed)
         raise ConvNovaError(f"{model.path}: expected a model of kind {expected} for {score}, found {network.kind}")

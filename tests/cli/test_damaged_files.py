@@ -49,3 +49,12 @@ def test_it_is_named_in_a_line_and_moved_aside_and_nothing_is_made_of_it(small, 
     assert file in line and f"moved to {file}.damaged: run the same command again" in line
     assert not Path(file).exists() and Path(f"{file}.damaged").read_bytes() == content
     assert not any(path.is_file() for path in Path("results").rglob("new*"))
+
+
+@pytest.mark.parametrize("table", ["scores", "test_rows"])
+def test_a_score_that_another_step_has_just_moved_aside_is_not_merely_missing(small, capsys, table):
+    Path(METRICS).rename(f"{METRICS}.damaged")
+    tables = {path: path.read_bytes() for path in Path("results/small/tables").iterdir()}
+    assert convnova("tables", *OF_NAME, *PUBLISHED, table) == 1
+    assert f"error: {METRICS}: was damaged and moved to {METRICS}.damaged" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path("results/small/tables").iterdir()} == tables

@@ -40,7 +40,7 @@ def test_a_suite_may_leave_out_protocols_of_the_run():
     assert config.main_protocol == "heldout" and len(list(config.jobs())) == 6 + 3
     assert resolved(protocols=["released", "cv"]).main_protocol == "cv"
     for wrong in (["cv"], ["heldout", "heldout"]):
-        with pytest.raises(ConvNovaError, match="suites.other.protocols = .*: expected some of this run's"):
+        with pytest.raises(ConvNovaError, match="suites.other.protocols = .*: expected some of .'heldout'., each once"):
             resolved(suites=suites | {"other": suites["other"] | {"protocols": wrong}})
 
 

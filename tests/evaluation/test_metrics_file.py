@@ -47,7 +47,11 @@ def test_what_a_flipped_bit_made_is_named_and_moved_aside(config, file, capsys, 
         assert str(folder / file) in str(error.value) and str(folder / "metrics.json.damaged") in str(error.value)
         assert not (folder / "metrics.json").exists() and (folder / "metrics.json.damaged").exists()
     assert "\n" not in str(error.value)
-    assert [job for job, _ in results_of(config, jobs)] == [jobs[1]]
+    with pytest.raises(ConvNovaError, match="metrics.json: was damaged and moved to .*run the workflow again"):
+        list(results_of(config, jobs))
+    for job in (jobs[0], jobs[3]):
+        write_result(config, job, mcc=0.8123)
+    assert [job for job, _ in results_of(config, jobs)] == [jobs[0], jobs[1], jobs[3]]
 
 
 @settings(
