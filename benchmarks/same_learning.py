@@ -13,11 +13,12 @@ and, for scale, the standard deviation of the score over seeds in float32.
 """
 
 import argparse
-import csv
 import json
 import statistics
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from scipy.stats import t as student
@@ -99,21 +100,18 @@ def paired(scores: dict[str, list[float]]) -> dict[str, object]:
 
 
 def draw(work: Path, seeds: range, file: Path) -> None:
-    """Training losses by step: thin lines for the seeds, a thick one for their mean."""
+    """Training losses, a running mean over a fortieth of the steps: thin lines for the seeds, a thick one for all."""
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     for panel, name in zip(figure.subplots(1, len(LABELS)), LABELS, strict=True):
         for precision in PRECISIONS:
             curves = []
             for seed in seeds:
-                with open(work / precision / name / str(seed) / "log.csv") as stream:
-                    rows = [row for row in csv.DictReader(stream) if row["split"] == "train"]
-                curves.append([float(row["loss"]) for row in rows])
-            steps = [int(row["step"]) for row in rows]
-            for curve in curves:
-                panel.plot(steps, curve, color=COLOURS[precision], linewidth=0.4, alpha=0.4)
-            mean = [statistics.mean(values) for values in zip(*curves, strict=True)]
+                table = pd.read_csv(work / precision / name / str(seed) / "log.csv").query("split == 'train'")
+                curves.append(table["loss"].rolling(max(1, len(table) // 40), center=True).mean().to_numpy())
+                panel.plot(table["step"], curves[-1], color=COLOURS[precision], linewidth=0.5, alpha=0.5)
             dashes = "--" if precision == "bfloat16" else "-"
-            panel.plot(steps, mean, dashes, color=COLOURS[precision], linewidth=1.6, label=precision)
+            mean = np.mean(curves, axis=0)
+            panel.plot(table["step"], mean, dashes, color=COLOURS[precision], linewidth=1.8, label=precision)
         panel.set(title=LABELS[name].split(",")[0], xlabel="step", ylabel="training loss (nats)")
     figure.axes[0].legend(frameon=False)
     figure.savefig(file, dpi=150)
