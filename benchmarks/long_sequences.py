@@ -99,7 +99,7 @@ def measure(model: str, sequences: int, epoch: bool) -> dict:
                 found["bases"], found["loss"] = history.bases, round(history.rows[-2]["loss"], 3)
             else:
                 trainer.step(batch, batch.tokens.numel())
-                found["at_once"] = sequences_at_once(settings, batch.tokens, device)
+                found["at_once"] = sequences_at_once(settings, batch.tokens, device, trainer.history.precision)
                 found["loss"] = round(trainer.losses[0].item(), 3)
 
     def evaluation() -> None:

@@ -159,14 +159,17 @@ def entrants(case: Case, released: str | None, device: str) -> list[Entrant]:
 
     first = (lambda part: features(theirs((part, None) if with_head else part))) if released else theirs
     plain = without_fast_kernels(ours)
-    parts = -(-case.batch // sequences_at_once(Training(), tokens, torch.device(device)))
+    parts, parts_in_bfloat16 = (
+        -(-case.batch // sequences_at_once(Training(), tokens, torch.device(device), precision))
+        for precision in ("float32", "bfloat16")
+    )
     found = [
         Entrant("released" if released else "published", step(theirs, first, False)),
         Entrant("plain, float32", step(plain, plain, False)),
         Entrant("fast, float32", step(ours, ours, with_head, parts)),
     ]
     if device == "cpu":
-        return [*found, Entrant(FAST, step(ours, in_bfloat16(ours), with_head, parts))]
+        return [*found, Entrant(FAST, step(ours, in_bfloat16(ours), with_head, parts_in_bfloat16))]
     for name, model in {"plain, bfloat16": plain, COMPILED: torch.compile(plain)}.items():
         found.append(Entrant(name, step(model, in_bfloat16(model), False)))
     if case.mode == "infer":

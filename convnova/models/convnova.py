@@ -27,7 +27,7 @@ from convnova.data.dna import PAD
 from convnova.errors import ConvNovaError
 from convnova.models.heads import VOCABULARY
 from convnova.models.kernels import hopper
-from convnova.models.layers import Linear, check_positive, linear
+from convnova.models.layers import Linear, check_positive, linear, split_windows
 
 STEM_KERNEL = 9
 LARGEST_DILATION = 1024
@@ -35,6 +35,8 @@ SECOND_BRANCHES = ("complement", "reverse_complement", "none")
 GATES = ("product", "sum", "none")
 CPU_ACTIVATION = 1 << 21
 """Numbers of one activation when predicting on a CPU: few enough for its caches, and for malloc to reuse the memory."""
+LONG_ROW = 16
+"""Dilation from which `convolve` turns a sequence into an image of rows of so many bases."""
 GPU_POSITIONS = 1 << 20
 """Bases that a GPU predicts at once."""
 
@@ -135,7 +137,10 @@ class GatedConvolutionBlock(nn.Module):
             x = x + h
         else:
             gate = torch.sigmoid(self._convolve(gate_input, self.gate_norm, self.gate_conv, is_base, positions))
-            x = x + h + gate if self.gate == "sum" else torch.addcmul(x, h, gate)
+            if self.gate == "sum":
+                x = x + h + gate
+            else:  # the gradient of addcmul passes twice more over memory
+                x = x + h * gate if torch.is_grad_enabled() else torch.addcmul(x, h, gate)
         if self.ffn is not None:
             x = x + self.ffn(x)
         return x, None if last else c + gate
@@ -165,19 +170,30 @@ def convolve(h: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> Tensor:
     Returns:
         (B, L, d_out).
     """
-    length, parts = h.shape[1], dilation if dilation > 1 and _by_amx(h) else 1
-    split = F.pad(h, (0, 0, 0, -length % parts)).unflatten(1, (-1, parts)).transpose(1, 2).flatten(0, 1)
-    image, dilation = split.unsqueeze(1).permute(0, 3, 1, 2), dilation // parts  # (B parts, d_in, 1, L / parts)
-    zeros = dilation * (weight.shape[2] // 2)
-    y = F.conv2d(image, weight.unsqueeze(2), bias, padding=(0, zeros), dilation=(1, dilation))
-    y = y.permute(0, 2, 3, 1).squeeze(1).unflatten(0, (-1, parts))  # (B, parts, L / parts, d_out)
+    length, half = h.shape[1], weight.shape[2] // 2
+    if dilation == 1 or not _slow_gradient(h):
+        row = weight.unsqueeze(2)
+        return _convolve_image(h.unsqueeze(1), row, bias, (0, dilation * half), (1, dilation)).squeeze(1)
+    rows = split_windows(h, dilation, 0)  # (B, L / dilation, dilation, d_in)
+    if dilation >= LONG_ROW:
+        return _convolve_image(rows, weight.unsqueeze(3), bias, (half, 0)).flatten(1, 2)[:, :length]
+    sequences = rows.transpose(1, 2)
+    y = convolve(sequences.flatten(0, 1), weight, bias, 1).view(*sequences.shape[:3], -1)
     return y.transpose(1, 2).flatten(1, 2)[:, :length]
 
 
-def _by_amx(h: Tensor) -> bool:
-    """Whether a convolution of h is computed in bfloat16 by oneDNN with AMX tiles."""
-    in_bfloat16 = h.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
-    return in_bfloat16 and torch.cpu._is_amx_tile_supported()
+def _convolve_image(
+    image: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, int], dilation: tuple[int, int] = (1, 1)
+) -> Tensor:
+    """Convolve (B, H, W, d_in) with weight (d_out, d_in, k_H, k_W): (B, H, W, d_out)."""
+    y = F.conv2d(image.permute(0, 3, 1, 2), weight, bias, padding=padding, dilation=dilation)
+    return y.permute(0, 2, 3, 1)
+
+
+def _slow_gradient(h: Tensor) -> bool:
+    """Whether a gradient of dilated weights will be asked of oneDNN in bfloat16 with AMX tiles."""
+    on_cpu = h.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+    return on_cpu and torch.is_grad_enabled() and torch.cpu._is_amx_tile_supported()
 
 
 def convolve_at(h: Tensor, weight: Tensor, bias: Tensor, dilation: int, positions: Tensor) -> Tensor:

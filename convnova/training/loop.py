@@ -241,7 +241,7 @@ class Trainer:
         history, model = self.history, self.parallel_model
         rank = () if self.processes.first else (self.processes.rank,)
         dropout_seed = torch_seed(self.seed, "dropout", history.step, *rank)
-        at_once = optimization.sequences_at_once(self.settings, batch.tokens, self.device)
+        at_once = optimization.sequences_at_once(self.settings, batch.tokens, self.device, history.precision)
         at_once = min(at_once, history.max_sequences_in_memory)
         while True:
             # torch.manual_seed does the same in 0.2 ms: it formats a traceback for each kind of device that is missing

@@ -16,7 +16,7 @@ from convnova.errors import ConvNovaError
 from convnova.log import debug
 
 CPU_BASES = 8192
-"""Bases computed together on a CPU; more are no faster."""
+"""Bases computed together on a CPU in float32; more are no faster. In bfloat16 it is twice as many."""
 RELEASED_FIRST_LR = 1e-6
 EPS = 1e-8
 """Adam's term for numerical stability, as in PyTorch."""
@@ -104,7 +104,7 @@ def learning_rate(step: int, total: int, settings: Training) -> float:
     return settings.lr * (settings.final_lr + (1 - settings.final_lr) * (1 + math.cos(math.pi * progress)) / 2)
 
 
-def sequences_at_once(settings: Training, tokens: Tensor, device: torch.device) -> int:
+def sequences_at_once(settings: Training, tokens: Tensor, device: torch.device, precision: str = "float32") -> int:
     """How many sequences of a step to compute together, before memory is known to be short.
 
     Args:
@@ -112,13 +112,15 @@ def sequences_at_once(settings: Training, tokens: Tensor, device: torch.device) 
         tokens: (B, L), the batch of the step.
         device: a CPU computes large batches in equal parts of CPU_BASES / 2 to CPU_BASES bases, with less memory and
             no slower.
+        precision: in `bfloat16` a CPU's parts are twice as large, in the same memory.
 
     Returns:
         Sequences, 1 to B.
     """
     count, length = tokens.shape
-    small = device.type == "cuda" or count * length < CPU_BASES
-    parts = 1 if small else max(2, math.ceil(count / max(1, CPU_BASES // length)))
+    most = CPU_BASES if precision == "float32" else 2 * CPU_BASES
+    small = device.type == "cuda" or count * length < most
+    parts = 1 if small else max(2, math.ceil(count / max(1, most // length)))
     return min(count, settings.micro_batch or math.ceil(count / parts))
 
 

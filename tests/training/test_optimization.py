@@ -169,3 +169,6 @@ def test_large_batches_go_in_equal_parts_on_a_cpu(count, length, at_once):
     assert sequences_at_once(Training(), tokens, torch.device("cpu")) == at_once
     assert sequences_at_once(Training(micro_batch=3), tokens, torch.device("cpu")) == min(count, 3)
     assert sequences_at_once(Training(), tokens, torch.device("cuda")) == count
+    assert sequences_at_once(Training(), torch.empty(count, length // 2), torch.device("cpu")) == sequences_at_once(
+        Training(), tokens, torch.device("cpu"), "bfloat16"
+    )
