@@ -16,7 +16,7 @@ from convnova.errors import ConvNovaError
 from convnova.log import debug
 
 CPU_BASES = 8192
-"""Bases computed together on a CPU in float32; more are no faster. In bfloat16 it is twice as many."""
+"""Bases computed together on a CPU in float32; more are no faster. In bfloat16 it is half as many again."""
 RELEASED_FIRST_LR = 1e-6
 EPS = 1e-8
 """Adam's term for numerical stability, as in PyTorch."""
@@ -112,13 +112,13 @@ def sequences_at_once(settings: Training, tokens: Tensor, device: torch.device, 
         tokens: (B, L), the batch of the step.
         device: a CPU computes large batches in equal parts of CPU_BASES / 2 to CPU_BASES bases, with less memory and
             no slower.
-        precision: in `bfloat16` a CPU's parts are twice as large, in the same memory.
+        precision: in `bfloat16` a CPU's parts are half as large again, which takes less memory than in float32.
 
     Returns:
         Sequences, 1 to B.
     """
     count, length = tokens.shape
-    most = CPU_BASES if precision == "float32" else 2 * CPU_BASES
+    most = CPU_BASES if precision == "float32" else 3 * CPU_BASES // 2
     small = device.type == "cuda" or count * length < most
     parts = 1 if small else max(2, math.ceil(count / max(1, most // length)))
     return min(count, settings.micro_batch or math.ceil(count / parts))

@@ -169,6 +169,9 @@ def test_large_batches_go_in_equal_parts_on_a_cpu(count, length, at_once):
     assert sequences_at_once(Training(), tokens, torch.device("cpu")) == at_once
     assert sequences_at_once(Training(micro_batch=3), tokens, torch.device("cpu")) == min(count, 3)
     assert sequences_at_once(Training(), tokens, torch.device("cuda")) == count
-    assert sequences_at_once(Training(), torch.empty(count, length // 2), torch.device("cpu")) == sequences_at_once(
-        Training(), tokens, torch.device("cpu"), "bfloat16"
-    )
+
+
+@pytest.mark.parametrize("count, length, at_once", [(23, 512, 23), (24, 512, 12), (64, 500, 22), (64, 14_000, 1)])
+def test_in_bfloat16_the_parts_are_half_as_large_again(count, length, at_once):
+    tokens = torch.empty(count, length)
+    assert sequences_at_once(Training(), tokens, torch.device("cpu"), "bfloat16") == at_once
