@@ -139,8 +139,10 @@ class GatedConvolutionBlock(nn.Module):
             gate = torch.sigmoid(self._convolve(gate_input, self.gate_norm, self.gate_conv, is_base, positions))
             if self.gate == "sum":
                 x = x + h + gate
-            else:  # the gradient of addcmul passes twice more over memory
-                x = x + h * gate if torch.is_grad_enabled() else torch.addcmul(x, h, gate)
+            elif torch.is_grad_enabled() and h.dtype == torch.bfloat16:
+                x = x + h * gate  # the gradient of addcmul passes twice more over memory
+            else:
+                x = torch.addcmul(x, h, gate)
         if self.ffn is not None:
             x = x + self.ffn(x)
         return x, None if last else c + gate
@@ -158,8 +160,9 @@ class GatedConvolutionBlock(nn.Module):
 def convolve(h: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> Tensor:
     """Convolve along L with zeros outside, keeping the length; channels stay last in memory.
 
-    For AMX in bfloat16, oneDNN has no fast gradient of dilated weights (524 ms where 16 are enough). There every
-    `dilation`-th position goes to a sequence of its own, which is convolved without dilation.
+    For AMX in bfloat16, oneDNN has no fast gradient of dilated weights (524 ms where 16 are enough). There a sequence
+    becomes an image with rows of `dilation` positions, whose columns are convolved without dilation. Where rows are
+    short, the image is turned first, for that is slow too (24 ms where 11 are enough).
 
     Args:
         h: (B, L, d_in).
@@ -170,30 +173,17 @@ def convolve(h: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> Tensor:
     Returns:
         (B, L, d_out).
     """
-    length, half = h.shape[1], weight.shape[2] // 2
-    if dilation == 1 or not _slow_gradient(h):
-        row = weight.unsqueeze(2)
-        return _convolve_image(h.unsqueeze(1), row, bias, (0, dilation * half), (1, dilation)).squeeze(1)
-    rows = split_windows(h, dilation, 0)  # (B, L / dilation, dilation, d_in)
-    if dilation >= LONG_ROW:
-        return _convolve_image(rows, weight.unsqueeze(3), bias, (half, 0)).flatten(1, 2)[:, :length]
-    sequences = rows.transpose(1, 2)
-    y = convolve(sequences.flatten(0, 1), weight, bias, 1).view(*sequences.shape[:3], -1)
-    return y.transpose(1, 2).flatten(1, 2)[:, :length]
-
-
-def _convolve_image(
-    image: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, int], dilation: tuple[int, int] = (1, 1)
-) -> Tensor:
-    """Convolve (B, H, W, d_in) with weight (d_out, d_in, k_H, k_W): (B, H, W, d_out)."""
-    y = F.conv2d(image.permute(0, 3, 1, 2), weight, bias, padding=padding, dilation=dilation)
-    return y.permute(0, 2, 3, 1)
-
-
-def _slow_gradient(h: Tensor) -> bool:
-    """Whether a gradient of dilated weights will be asked of oneDNN in bfloat16 with AMX tiles."""
-    on_cpu = h.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
-    return on_cpu and torch.is_grad_enabled() and torch.cpu._is_amx_tile_supported()
+    in_bfloat16 = h.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+    slow = in_bfloat16 and torch.is_grad_enabled() and torch.cpu._is_amx_tile_supported()
+    parts, half = dilation if slow else 1, weight.shape[2] // 2
+    as_rows, step = parts >= LONG_ROW, dilation // parts
+    image = h.unsqueeze(1) if parts == 1 else split_windows(h, parts, 0)  # (B, 1, L, d) or (B, L / parts, parts, d)
+    if 1 < parts < LONG_ROW:
+        image = image.transpose(1, 2)
+    image, weight = image.permute(0, 3, 1, 2), weight.unsqueeze(3 if as_rows else 2)
+    padding = (half, 0) if as_rows else (0, step * half)
+    y = F.conv2d(image, weight, bias, padding=padding, dilation=step).permute(0, 2, 3, 1)
+    return (y if as_rows else y.transpose(1, 2)).flatten(1, 2)[:, : h.shape[1]]
 
 
 def convolve_at(h: Tensor, weight: Tensor, bias: Tensor, dilation: int, positions: Tensor) -> Tensor:

@@ -121,16 +121,10 @@ def plan(config: RunConfig, cores: int) -> dict[str, Any]:
 def as_text(estimate: dict[str, Any]) -> str:
     """What `plan` returns as a table with a line a model, and sentences."""
     total = {name: sum(row[name] for row in estimate["models"].values()) for name in ("trainings", "steps", "weights")}
-    rows = [
-        [
-            name,
-            row["trainings"],
-            f"{row['steps']:,}",
-            str(timedelta(seconds=round(row["seconds"]))),
-            f"{row['weights'] / 1e6:,.1f}",
-        ]
-        for name, row in (estimate["models"] | {"all": total | {"seconds": estimate["seconds"]}}).items()
-    ]
+    rows = []
+    for name, row in (estimate["models"] | {"all": total | {"seconds": estimate["seconds"]}}).items():
+        took = timedelta(seconds=round(row["seconds"]))
+        rows.append([name, row["trainings"], f"{row['steps']:,}", took, f"{row['weights'] / 1e6:,.1f}"])
     head = ["model", "trainings", "steps", "h:min:s", "MB of weights"]
     until = timedelta(seconds=round(estimate["seconds_until_done"]))
     return "\n".join([

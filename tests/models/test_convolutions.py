@@ -10,7 +10,7 @@ from convnova.training.optimization import resolve_precision
 
 SHAPES = [
     (2, 50, 6, 9, 1), (3, 47, 5, 5, 4), (1, 1, 2, 7, 2), (2, 7, 3, 9, 4), (2, 40, 4, 3, 7), (2, 40, 4, 3, 8),
-    (1, 100, 4, 9, 16), (2, 5, 3, 5, 16),
+    (1, 100, 4, 9, 16), (2, 5, 3, 5, 16), (2, 128, 4, 5, 16), (1, 70, 3, 9, 64),
 ]  # fmt: skip
 """Batch, length, channels, taps, dilation."""
 ROUNDING = 2.0**-9
@@ -37,6 +37,15 @@ def pytorchs(h, weight, bias, dilation):
     return F.conv1d(h.mT.double(), weight.double(), bias.double(), padding="same", dilation=dilation).mT
 
 
+def dilations_asked(monkeypatch) -> list[int]:
+    """What PyTorch's convolutions are asked for from here on."""
+    dilations, real = [], F.conv2d
+    monkeypatch.setattr(
+        F, "conv2d", lambda *given, **named: dilations.append(named["dilation"]) or real(*given, **named)
+    )
+    return dilations
+
+
 def values_and_gradients(y: torch.Tensor, leaves: list[torch.Tensor]) -> list[torch.Tensor]:
     dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(torch.bfloat16)
     return [y.detach(), *torch.autograd.grad(y, leaves, dy.to(y.dtype))]
@@ -61,21 +70,30 @@ def test_in_bfloat16_the_error_is_that_of_rounding_what_goes_in_and_comes_out(sh
     """Sums are exact beside it where bfloat16 is native: of a sum of products w h it is at most 2 ROUNDING times
     the sum of |w h|, and ROUNDING times the result."""
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    dilations, real = [], F.conv2d
-    monkeypatch.setattr(
-        F, "conv2d", lambda *given, **named: dilations.append(named["dilation"]) or real(*given, **named)
-    )
+    dilations = dilations_asked(monkeypatch)
     *sizes, dilation = shape
     leaves = random_convolution(*sizes)
     with torch.autocast("cpu", torch.bfloat16):
         y = convolve(*leaves, dilation)
-    assert y.dtype == torch.bfloat16 and dilations == [(1, 1 if amx else dilation)]
+    assert y.dtype == torch.bfloat16 and dilations == [1 if amx else dilation]
     found, exact = (values_and_gradients(each, leaves) for each in (y, pytorchs(*leaves, dilation)))
     magnitudes = [leaf.detach().abs().requires_grad_() for leaf in leaves]
     sums = pytorchs(*magnitudes, dilation)
     dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(torch.bfloat16).double().abs()
     for ours, right, total in zip(found, exact, (sums, *torch.autograd.grad(sums, magnitudes, dy)), strict=True):
         assert ((ours - right).abs() <= SLACK * ROUNDING * (2 * total + right.abs()) + 1e-6).all()
+
+
+def test_where_no_gradient_follows_nothing_is_rearranged(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    leaves = random_convolution(2, 128, 4, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        trained = convolve(*leaves, 16)
+        with torch.inference_mode():
+            dilations = dilations_asked(monkeypatch)
+            predicted = convolve(*leaves, 16)
+    assert dilations == [16]
+    torch.testing.assert_close(predicted, trained.detach(), atol=2 * ROUNDING, rtol=2 * ROUNDING)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
