@@ -293,7 +293,9 @@ class Model(Strict):
     title: str
     architecture: Name
     pretrained: bool = False
-    pooling: Literal["mean", "max"] = Field("mean", description="over a sequence's bases, before the linear head")
+    pooling: Literal["mean", "max", "mean_max"] = Field(
+        "mean", description="over a sequence's bases, before the linear head; mean_max: both, side by side"
+    )
     settings: dict[str, Any] = {}
     frozen: bool = Field(False, description="train the head alone, on the embeddings as they are")
     head: Literal["linear", "cnn"] = Field("linear", description="cnn: BEND's two convolutions before the linear layer")

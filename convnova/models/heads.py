@@ -13,6 +13,9 @@ VOCABULARY = len(LETTERS)
 """What a base can be: A C G T N."""
 CNN_WIDTH = 64
 """Channels of BEND's convolutional head."""
+POOLINGS = {"mean": 1, "max": 1, "mean_max": 2}
+"""How the bases of a sequence are pooled: the mean or largest value of each feature, or both side by side; and how many
+values of each feature come out."""
 
 
 class ConvolutionalHead(nn.Module):
@@ -40,7 +43,7 @@ class Predictor(nn.Module):
         kind: `classes`, `multilabel` or `regression` for one output vector a sequence, `per_base` for one a base.
         outputs: classes, labels or numbers.
         pool_padding: count padding in the pooling, as the released code does.
-        pooling: `mean` or `max` over positions.
+        pooling: over positions, of `POOLINGS`.
         head: `linear`, or `cnn` for BEND's two convolutions before it.
         frozen: train the head alone; the backbone stays as it is, without dropout.
         bin_size: of `regression`, bases of a bin, for one number a bin.
@@ -58,7 +61,8 @@ class Predictor(nn.Module):
         self.halves = 2 if getattr(backbone, "both_strands", False) and not self.per_base else 1
         width = backbone.width // self.halves
         self.convolutions = ConvolutionalHead(width) if head == "cnn" else None
-        self.head = nn.Linear(CNN_WIDTH if head == "cnn" else width, outputs)
+        values = 1 if self.per_base or bin_size else POOLINGS[pooling]
+        self.head = nn.Linear(values * (CNN_WIDTH if head == "cnn" else width), outputs)
         if frozen:
             backbone.requires_grad_(False)  # so that no graph of it is kept, either
 
@@ -82,22 +86,24 @@ class Predictor(nn.Module):
         return features if self.convolutions is None else self.convolutions(features, tokens)
 
     def pooled(self, tokens: Tensor) -> Tensor:
-        """What the last layer reads of a sequence: (B, d)."""
+        """What the last layer reads of a sequence: (B, d), or (B, 2 d)."""
         return pool_sequence(self.features(tokens), tokens, self.pooling, self.pool_padding)
 
 
 def pool_sequence(features: Tensor, tokens: Tensor, pooling: str = "mean", pool_padding: bool = False) -> Tensor:
-    """Mean or largest value of each feature over the positions of a sequence.
+    """Mean or largest value of each feature over the positions of a sequence, or both.
 
     Args:
         features: (B, L, d).
         tokens: (B, L), which say where padding is.
-        pooling: `mean` or `max`.
+        pooling: of `POOLINGS`.
         pool_padding: count padding too.
 
     Returns:
-        (B, d).
+        (B, d), or (B, 2 d) of `mean_max`, the means first.
     """
+    if pooling == "mean_max":
+        return torch.cat([pool_sequence(features, tokens, each, pool_padding) for each in ("mean", "max")], 1)
     if pool_padding:
         return features.mean(1) if pooling == "mean" else features.amax(1)
     is_base = (tokens != PAD).unsqueeze(-1)

@@ -45,6 +45,7 @@ FINETUNED = {
     "classes": {},
     "classes_full": {"settings": CONVNOVA | FULL},
     "maximum": {"pooling": "max"},
+    "mean_and_maximum": {"pooling": "mean_max"},
     "convolutional_head": {"head": "cnn", "frozen": True},
     "labels": {"kind": "multilabel"},
     "bases": {"kind": "per_base"},

@@ -44,7 +44,7 @@ class ConvNovaConfig(PretrainedConfig):
         second_branch: what it reads: the `complement`, the `reverse_complement`, or `none`: the gate reads x.
         gate: `product`; `sum`, x + GELU(...) + g; or `none`, one branch without gates.
         dropout: share of the blocks' inputs set to zero in training.
-        pooling: `mean` or `max` over the positions of a sequence.
+        pooling: `mean` or `max` over the positions of a sequence, or `mean_max`, both side by side.
         head: of classification: `linear`, or `cnn` for two convolutions before it.
         padding_is_read: padding is read as N and pooled, as in the authors' code.
         pad_to: with `padding_is_read`, positions that sequences are padded to.
@@ -181,20 +181,20 @@ def reverse(tokens: Tensor) -> Tensor:
 
 
 def pool(features: Tensor, tokens: Tensor, config: ConvNovaConfig) -> Tensor:
-    """Mean or largest value of each feature over the bases of a sequence.
+    """Mean or largest value of each feature over the bases of a sequence, or both.
 
     Args:
         features: (B, L, d).
         tokens: (B, L), which say where padding is.
-        config: says which of the two.
+        config: says which.
 
     Returns:
-        (B, d).
+        (B, d), or (B, 2 d) of both.
     """
     is_base = (tokens != PAD).unsqueeze(-1)
-    if config.pooling == "max":
-        return features.masked_fill(~is_base, -torch.inf).amax(1)
-    return (features * is_base).sum(1) / is_base.sum(1).clamp(min=1)
+    mean = (features * is_base).sum(1) / is_base.sum(1).clamp(min=1)
+    largest = features.masked_fill(~is_base, -torch.inf).amax(1)
+    return {"mean": mean, "max": largest, "mean_max": torch.cat([mean, largest], 1)}[config.pooling]
 
 
 class ConvNovaForMaskedLM(ConvNovaPreTrainedModel):
@@ -239,11 +239,14 @@ class ConvolutionalHead(nn.Module):
 class _WithHead(ConvNovaPreTrainedModel):
     """A backbone, the convolutions of the head where it has some, and its linear layer."""
 
+    pools = True
+
     def __init__(self, config: ConvNovaConfig):
         super().__init__(config)
         self.backbone, convolutional = ConvNovaModel(config), config.head == "cnn"
         self.convolutions = ConvolutionalHead(config.width) if convolutional else None
-        self.classifier = nn.Linear(HEAD_WIDTH if convolutional else config.width, config.num_labels)
+        values = 2 if config.pooling == "mean_max" and self.pools else 1
+        self.classifier = nn.Linear(values * (HEAD_WIDTH if convolutional else config.width), config.num_labels)
         self.post_init()
 
     def features(self, tokens: Tensor) -> Tensor:
@@ -276,6 +279,8 @@ class ConvNovaForSequenceClassification(_WithHead):
 
 class ConvNovaForTokenClassification(_WithHead):
     """Logits of classes of every base."""
+
+    pools = False
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
