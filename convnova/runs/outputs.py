@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from convnova.config.run import BASELINE_OF_VARIANTS
-from convnova.config.schema import TRAINING_ROWS, files_of
+from convnova.config.schema import files_of
 
 if TYPE_CHECKING:
     from convnova.config.run import Job, RunConfig
@@ -249,7 +249,7 @@ def final_files(config: "RunConfig") -> list[str]:
     wanted = ["audit"]
     if config.search:  # nobody should choose among candidates by tables of test scores
         wanted.append("search")
-    if config.genome not in (None, TRAINING_ROWS) and not config.simulate and tasks_of_kinds(config, "classes"):
+    if not config.simulate and tasks_of_kinds(config, "classes"):
         wanted.append("leaks")
     if config.ablation:
         wanted.append("study")

@@ -126,7 +126,6 @@ use rule test_rows as leakage with:
         config=CONFIG,
         predictions=outputs.finetuning_files(RUN, "predictions.parquet"),
         datasets=[outputs.tokenized_task(RUN, *task) for task in outputs.tasks_of_kinds(RUN, "classes")],
-        genome=f"{GENOME}/genome.safetensors",
     output:
         tables=report(outputs.tables(RUN, "leaks"), category="Audit"),
     log:
