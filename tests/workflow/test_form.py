@@ -113,10 +113,10 @@ def test_the_profile_for_slurm_verbatim_builds_the_graph_of_the_paper(tmp_path):
         ("yeast_local", {"finetune": 120, "pretrain": 1, "tokenize_genome": 2, "tokenize_task": 5, "leakage": 1}),
         ("yeast_search", {"finetune": 32, "search": 1, "tokenize_task": 2}),
         ("yeast_study", {"finetune": 96, "pretrain": 3, "tokenize_genome": 1, "tokenize_task": 2, "ablation": 1}),
-        ("gue_local", {"finetune": 9 * 3 * 3, "tokenize_task": 9}),
+        ("gue_local", {"finetune": 9 * 4 * 3, "tokenize_task": 9, "leakage": 1}),
         ("rivals", {"finetune": 2 * 8 * 3, "tokenize_task": 2}),
         ("ablation_models gue_ablations", {"finetune": 18 * 3 * 3, "tokenize_task": 3, "ablation": 1}),
-        ("gue_search", {"finetune": 3 * 8, "tokenize_task": 3, "ablation": 1}),
+        ("gue_search", {"finetune": 3 * 9, "tokenize_task": 3, "ablation": 1}),
     ],
 )
 def test_the_runs_on_files_of_ones_own(tmp_path, names, expected):
@@ -133,12 +133,12 @@ def test_the_runs_on_files_of_ones_own(tmp_path, names, expected):
 
 def test_gue_whole_is_fetched(tmp_path):
     counts = jobs(snakemake(tmp_path, "-n", "--configfile", str(ROOT / "config/gue.yaml")))
-    assert (counts["finetune"], counts["tokenize_task"], counts["fetch"]) == (28 * 7 * 3, 28, 28 * 3)
+    assert (counts["finetune"], counts["tokenize_task"], counts["fetch"]) == (28 * 8 * 3, 28, 28 * 3)
     assert (counts["training_rows"], counts["tokenize_genome"], counts["pretrain"]) == (
         1,
         1,
         1,
-    ) and "leakage" not in counts
+    ) and counts["leakage"] == 1
 
 
 def test_yeast_with_the_split_of_gue(tmp_path):
