@@ -76,11 +76,10 @@ def _scores(predictions: Predictions, leaks: np.ndarray, metric: str) -> dict[st
         raise ConvNovaError(
             f"{predictions.path}: expected predictions of {len(leaks)} test rows, found {len(rows)}; run it again"
         )
-    result = {}
-    for name, part in (("score", np.full(len(rows), True)), ("clean", ~leaks), ("leaking_score", leaks)):
+    result, clean = {}, ~leaks
+    for name, part in (("score", np.full(len(rows), True)), ("clean", clean), ("leaking_score", leaks)):
         # Without two classes there is nothing to tell apart: not a number.
         scored = len(np.unique(labels[part])) > 1
         result[name] = float(metrics.classification(labels[part], scores[part])[metric]) if scored else np.nan
-    none, clean = (np.nan, np.nan), ~leaks
-    low, high = bootstrap.bootstrap_interval(labels[clean], scores[clean], metric) if clean.any() else none
+    low, high = bootstrap.bootstrap_interval(labels[clean], scores[clean], metric) if clean.any() else (np.nan, np.nan)
     return result | {"clean_low": low, "clean_high": high}
