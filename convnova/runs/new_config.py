@@ -20,7 +20,7 @@ from convnova.errors import ConvNovaError
 from convnova.files import write_text
 from convnova.log import log
 
-MODELS = ["convnova_scratch", "cnn", "kmers"]
+MODELS = ["convnova_mean_max", "cnn", "kmers"]
 COLUMNS = {
     "sequence_column": ("sequence", "seq", "dna", "dna_sequence", "nucleotides"),
     "label_column": ("label", "class", "target", "category", "y"),
