@@ -110,7 +110,7 @@ def _hub_config(network: Network, outputs: list[str]) -> dict[str, Any]:
     if not outputs:
         return config
     return config | {
-        "pooling": module.pooling,
+        "pooling": "mean" if network.kind == "per_base" else module.pooling,  # bases are not pooled
         "head": "linear" if module.convolutions is None else "cnn",
         "id2label": {str(number): name for number, name in enumerate(outputs)},
         "label2id": {name: number for number, name in enumerate(outputs)},

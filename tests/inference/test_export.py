@@ -49,6 +49,7 @@ FINETUNED = {
     "convolutional_head": {"head": "cnn", "frozen": True},
     "labels": {"kind": "multilabel"},
     "bases": {"kind": "per_base"},
+    "bases_mean_and_maximum": {"kind": "per_base", "pooling": "mean_max"},
     "bases_convolutional_head": {"kind": "per_base", "head": "cnn"},
     "numbers": {"kind": "regression", "numbers": NUMBERS},
     "counts": {"kind": "regression", "numbers": NUMBERS | {"loss": "poisson"}},

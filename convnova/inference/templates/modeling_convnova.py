@@ -193,8 +193,10 @@ def pool(features: Tensor, tokens: Tensor, config: ConvNovaConfig) -> Tensor:
     """
     is_base = (tokens != PAD).unsqueeze(-1)
     mean = (features * is_base).sum(1) / is_base.sum(1).clamp(min=1)
+    if config.pooling == "mean":
+        return mean
     largest = features.masked_fill(~is_base, -torch.inf).amax(1)
-    return {"mean": mean, "max": largest, "mean_max": torch.cat([mean, largest], 1)}[config.pooling]
+    return largest if config.pooling == "max" else torch.cat([mean, largest], 1)
 
 
 class ConvNovaForMaskedLM(ConvNovaPreTrainedModel):
@@ -239,13 +241,11 @@ class ConvolutionalHead(nn.Module):
 class _WithHead(ConvNovaPreTrainedModel):
     """A backbone, the convolutions of the head where it has some, and its linear layer."""
 
-    pools = True
-
     def __init__(self, config: ConvNovaConfig):
         super().__init__(config)
         self.backbone, convolutional = ConvNovaModel(config), config.head == "cnn"
         self.convolutions = ConvolutionalHead(config.width) if convolutional else None
-        values = 2 if config.pooling == "mean_max" and self.pools else 1
+        values = 2 if config.pooling == "mean_max" else 1
         self.classifier = nn.Linear(values * (HEAD_WIDTH if convolutional else config.width), config.num_labels)
         self.post_init()
 
@@ -279,8 +279,6 @@ class ConvNovaForSequenceClassification(_WithHead):
 
 class ConvNovaForTokenClassification(_WithHead):
     """Logits of classes of every base."""
-
-    pools = False
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
