@@ -2,8 +2,8 @@
 
     h_t = exp(delta_t A) h_(t-1) + delta_t B_t u_t          y_t = C_t h_t + D u_t
 
-A step is the pair (a, b) of h -> a h + b, and two steps in a row are one: (a', b') after (a, b) is (a' a, a' b + b').
-So a segment of T steps takes log2(T) rounds, each over all positions at once, and no quotient that could overflow.
+One position after the other, each for all channels and states at once. Rounds over all positions, log2(T) of them,
+read and write five times as much: on a CPU a training step of 128 x 300 took 2.8 times as long that way.
 """
 
 import torch
@@ -16,7 +16,7 @@ except ImportError:
     selective_scan_fn = None
 
 SEGMENT = 32
-"""Positions scanned at once; between segments only the state is kept for the backward pass."""
+"""Positions whose states are in memory at once; between segments only the state is kept for the backward pass."""
 
 
 def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
@@ -111,9 +111,9 @@ class Recurrence(torch.autograd.Function):
             b: (B, T, ...).
             first: (B, ...), the state h_0.
         """
-        states = b.clone()
-        states[:, 0].addcmul_(a[:, 0], first)
-        _scan(a.clone(), states)
+        states, state = torch.empty_like(b), first
+        for t in range(b.shape[1]):
+            state = torch.addcmul(b[:, t], a[:, t], state, out=states[:, t])
         ctx.save_for_backward(a, states, first)
         return states
 
@@ -122,21 +122,8 @@ class Recurrence(torch.autograd.Function):
     def backward(ctx, dstates):
         """The gradient of h_t is itself a recurrence, from the last to the first: g_t = dh_t + a_(t+1) g_(t+1)."""
         a, states, first = ctx.saved_tensors
-        later = torch.cat([torch.zeros_like(a[:, :1]), a[:, 1:].flip(1)], 1)
-        gradient = dstates.flip(1)
-        _scan(later, gradient)
-        gradient = gradient.flip(1)
+        gradient = dstates.clone()
+        for t in reversed(range(gradient.shape[1] - 1)):
+            gradient[:, t].addcmul_(a[:, t + 1], gradient[:, t + 1])
         earlier = torch.cat([first.unsqueeze(1), states[:, :-1]], 1)
         return gradient * earlier, gradient, gradient[:, 0] * a[:, 0]
-
-
-def _scan(a: Tensor, b: Tensor) -> None:
-    """Turn b into the states of the recurrence, in place, by steps of one, two, four, ...; a is overwritten.
-
-    After each round a position holds the step from `reach` positions before it to itself.
-    """
-    reach = 1
-    while reach < b.shape[1]:
-        b[:, reach:] += a[:, reach:] * b[:, :-reach]
-        a[:, reach:] = a[:, reach:] * a[:, :-reach]
-        reach *= 2
