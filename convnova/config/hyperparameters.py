@@ -51,15 +51,18 @@ class Training(Strict):
         None, description="masked: does not count; pooled: N at the left that counts; default as the protocol says"
     )
     patience: int | None = Field(None, ge=1, description="epochs without a better score before stopping")
+    average_epochs: float | None = Field(
+        None, gt=0, description="score and keep an average of the weights that forgets over so many epochs"
+    )
     reverse_complement: bool = Field(False, description="read each training sequence from a strand drawn at random")
     lora: Lora | None = Field(None, description="train low-rank matrices and the head, of a model pretrained by others")
     source: Origin | None = Field(None, description="where these values come from; one for all, or key by key")
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, content: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
-        """Without `lora`, hashes of settings are those of versions that had none; a config keeps a null that is set."""
-        values = content(self)
-        return {key: values[key] for key in values if key != "lora" or values[key] is not None or info.exclude_unset}
+        """Without these, hashes of settings are those of versions that had none; a config keeps a null that is set."""
+        later, values = ("lora", "average_epochs"), content(self)
+        return {key: values[key] for key in values if key not in later or values[key] is not None or info.exclude_unset}
 
     def of_protocol(self, protocol: str) -> Self:
         """The same, with what is left to the protocol decided: `released` does as the authors' code does."""

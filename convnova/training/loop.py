@@ -27,6 +27,7 @@ from convnova.files import write_text
 from convnova.log import log, progress
 from convnova.randomness import torch_seed
 from convnova.training import optimization
+from convnova.training.average import exchange, update_average
 from convnova.training.checkpoint import load_state, save_state
 from convnova.training.cuda_graphs import SHAPE_MULTIPLE, Graphs
 from convnova.training.devices import peak_resident
@@ -67,7 +68,8 @@ class History:
         evaluations: `epoch` and the results of `Objective.evaluate`, one an epoch.
         best_epoch: the epoch with the best score, from 1.
         best_score: its score.
-        best_weights: the model's weights after it.
+        best_weights: the model's weights after it, or their average.
+        average: of the weights so far, with `average_epochs`.
         step: steps taken.
         bases: read so far.
         seconds: trained so far, over all parts of a training that was stopped.
@@ -83,6 +85,7 @@ class History:
     best_epoch: int = 0
     best_score: float = -math.inf
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
     step: int = 0
     bases: int = 0
     seconds: float = 0.0
@@ -130,11 +133,11 @@ class Trainer:
         model.train()  # all parts: a network of transformers begins without dropout, a frozen one with it
         self.optimizer = optimization.AdamW(model, settings)
         self.history = History(**(load_state(self.checkpoints, model, self.optimizer) or {}))
+        self.history.average = {name: tensor.to(self.device) for name, tensor in self.history.average.items()}
         precision = optimization.resolve_precision(settings.precision, self.device)
         self.history.precision = self.history.precision or precision  # a training goes on as it began
         self.autocast = optimization.in_precision(self.history.precision, self.device)
         self.optimizer.fused = self.history.precision == "bfloat16" and self.device.type == "cpu"
-        log(f"computing in {self.history.precision}")
         threads, before = torch.get_num_threads(), {attempt["threads"] for attempt in self.history.attempts}
         if before - {threads} and self.device.type == "cpu":
             used = ", ".join(map(str, sorted(before)))
@@ -166,6 +169,7 @@ class Trainer:
             Interrupted: SIGTERM, SIGUSR1 or SIGINT (Ctrl-C) came; a checkpoint is written.
         """
         history = self.history
+        log(f"computing in {history.precision}")
         with progress(self.label, self.total, "steps", history.step) as bar, catch_signals() as signal_state:
             # Several processes must stop at the same step, and neither the compiler nor a GPU may be interrupted.
             if self.processes.world == 1 and self.device.type == "cpu" and not self.settings.compile:
@@ -224,6 +228,9 @@ class Trainer:
         self.optimizer.step(optimization.learning_rate(history.step, self.total, self.settings))
         self.losses[history.step % self.steps_per_row] = loss
         history.step += 1
+        if self.settings.average_epochs is not None:
+            memory = self.settings.average_epochs * self.objective.steps_per_epoch
+            update_average(history.average, self.model, history.step, memory)
         history.bases += bases
         history.attempts[-1]["seconds"] = seconds = time.monotonic() - self.began
         history.seconds = self.seconds_before + seconds
@@ -306,12 +313,16 @@ class Trainer:
         if steps_beyond or len(history.evaluations) == epoch:
             return False
         self.model.eval()
-        with self.interruptible(), torch.inference_mode(), self.autocast:
-            result = self.processes.from_first(lambda: self.objective.evaluate(self.model))
-        history.evaluations.append({"epoch": epoch, **result})
-        if result["score"] > history.best_score:
-            history.best_score, history.best_epoch = result["score"], epoch
-            history.best_weights = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+        exchange(self.model, history.average)
+        try:
+            with self.interruptible(), torch.inference_mode(), self.autocast:
+                result = self.processes.from_first(lambda: self.objective.evaluate(self.model))
+            history.evaluations.append({"epoch": epoch, **result})
+            if result["score"] > history.best_score:
+                history.best_score, history.best_epoch = result["score"], epoch
+                history.best_weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        finally:
+            exchange(self.model, history.average)
         log(f"epoch {epoch}: " + ", ".join(f"{name} {value:.4f}" for name, value in result.items()))
         self.log_written = -math.inf
         self._log("valid", result.get("loss", math.nan))

@@ -1,6 +1,5 @@
 """How long a training takes on this machine, from a few of its steps on made-up sequences."""
 
-import logging
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -106,18 +105,12 @@ def _probe(
     model: nn.Module, objective: Any, settings: Training, evaluate: Callable[[], Any], rows: int, times: float
 ) -> Seconds:
     """Time steps, each a part of a whole one that has it so many times, and `evaluate`, which reads so many rows."""
-    logger = logging.getLogger("convnova")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # a probe is no training, which would say its precision
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = Trainer(model, objective, settings, 1, "probe", Path(folder))
-            steps = [_seconds(trainer.device, _step, trainer, number) for number in range(STEPS + 1)]
-            model.eval()
-            with torch.inference_mode(), in_precision(trainer.history.precision, trainer.device):
-                evaluations = [_seconds(trainer.device, evaluate) for _ in range(2)]
-    finally:
-        logger.setLevel(level)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(model, objective, settings, 1, "probe", Path(folder))
+        steps = [_seconds(trainer.device, _step, trainer, number) for number in range(STEPS + 1)]
+        model.eval()
+        with torch.inference_mode(), in_precision(trainer.history.precision, trainer.device):
+            evaluations = [_seconds(trainer.device, evaluate) for _ in range(2)]
     return Seconds(times * min(steps[1:]), min(evaluations) / rows)  # the first of each warms up
 
 

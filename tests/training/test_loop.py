@@ -23,6 +23,7 @@ from convnova.training.provenance import Provenance
 
 SETTINGS = Training(epochs=4, batch_size=8, lr=1e-2, weight_decay=0.1, warmup=0.1, precision="float32")
 IN_BFLOAT16 = SETTINGS.changed({"precision": "bfloat16"})
+AVERAGED = SETTINGS.changed({"average_epochs": 0.4})
 
 
 class Regression:
@@ -57,7 +58,10 @@ def network(dropout: float = 0.3) -> nn.Module:
     return nn.Sequential(nn.Linear(3, 16), nn.Dropout(dropout), nn.Linear(16, 1))
 
 
-@pytest.fixture(params=[(SETTINGS, 500), (IN_BFLOAT16, 13)], ids=["float32", "bfloat16, log every third step"])
+@pytest.fixture(
+    params=[(SETTINGS, 500), (IN_BFLOAT16, 13), (AVERAGED, 500)],
+    ids=["float32", "bfloat16, log every third step", "averaged"],
+)
 def settings(request, monkeypatch):
     monkeypatch.setattr("convnova.training.loop.LOG_ROWS", request.param[1])
     return request.param[0]
@@ -107,7 +111,7 @@ def test_stopped_by_a_signal_and_continued_is_bit_for_bit_the_undisturbed_run(tm
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 4])
-def test_stopped_in_an_evaluation_and_continued_it_is_made_once(tmp_path, epoch, capsys):
+def test_stopped_in_an_evaluation_and_continued_it_is_made_once(tmp_path, epoch, settings, capsys):
     class StopInEvaluation(Regression):
         evaluated = 0
 
@@ -117,10 +121,10 @@ def test_stopped_in_an_evaluation_and_continued_it_is_made_once(tmp_path, epoch,
                 os.kill(os.getpid(), signal.SIGTERM)
             return super().evaluate(model)
 
-    whole = run(tmp_path / "whole")
+    whole = run(tmp_path / "whole", settings=settings)
     with pytest.raises(Interrupted, match=f"stopped by a signal at step {10 * epoch} of 40"):
-        run(tmp_path / "parts", StopInEvaluation())
-    assert_same(run(tmp_path / "parts"), whole)
+        run(tmp_path / "parts", StopInEvaluation(), settings)
+    assert_same(run(tmp_path / "parts", settings=settings), whole)
     assert re.search(f"continuing from .*step-{10 * epoch:09d}", capsys.readouterr().err)
 
 
