@@ -122,18 +122,11 @@ def run_sources(options: argparse.Namespace) -> None:
 
     from convnova.config.data_sources import load_sources
 
-    rows = [
-        {
-            "source": name,
-            "file": file,
-            "size": content.size,
-            "present": (options.raw / name / file).is_file(),
-            "url": source.urls(file)[0],
-            "licence": source.licence,
-        }
-        for name, source in load_sources(options.registry).items()
-        for file, content in source.files.items()
-    ]
+    rows = []
+    for name, source in load_sources(options.registry).items():
+        for file, content in source.files.items():
+            row = {"source": name, "file": file, "size": content.size, "present": (options.raw / name / file).is_file()}
+            rows.append(row | {"url": source.urls(file)[0], "licence": source.licence})
     print(json.dumps(rows, indent=2) if options.json else tabulate(rows, "keys", tablefmt="plain"))
 
 

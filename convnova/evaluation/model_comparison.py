@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, combinations
 from statistics import NormalDist
 from typing import Any, TypeVar
@@ -37,7 +38,7 @@ class PairedOverTestRows(Paired):
 
     metric: str
     test: str
-    items: str
+    unit: str
     """What was drawn: test rows, or test sequences whose bases have classes."""
     seeds: int
     higher: int
@@ -155,7 +156,7 @@ def compare_over_test_rows(
         raise ConvNovaError(f"expected scores of the same seeds and classes, found {a.shape} and {b.shape}")
     predicted_a, predicted_b = a.argmax(-1), b.argmax(-1)
     right_a, right_b = predicted_a == labels, predicted_b == labels
-    pair = {"a": names[0], "b": names[1], "metric": metric, "items": "test rows", "n": len(labels)}
+    pair = {"a": names[0], "b": names[1], "metric": metric, "unit": "test rows", "n": len(labels)}
     pair["only_a"] = float((right_a & ~right_b).sum(1).mean())
     pair["only_b"] = float((right_b & ~right_a).sum(1).mean())
     if metric == "auroc" and a.shape[2] == 2:
@@ -166,10 +167,7 @@ def compare_over_test_rows(
         return PairedOverTestRows(**pair, test="DeLong", low=difference - reach, high=difference + reach, p=p)
     if metric in CONFUSION_METRICS:
         return _by_confusions(pair, *_patterns(labels, predicted_a, predicted_b, a.shape[2]), resamples, seed)
-
-    def areas(weights: np.ndarray) -> np.ndarray:
-        return np.stack([mean_area(labels, of_seed, metric, weights) for of_seed in (*a, *b)], 1)
-
+    areas = [partial(mean_area, labels, of_seed, metric) for of_seed in (*a, *b)]
     return _over_rows(pair, areas, resamples, seed)
 
 
@@ -195,7 +193,7 @@ def paired_over_sequences(
         The difference of a minus b, its interval and its p value.
     """
     n = confusions_a.shape[1]
-    pair = {"a": names[0], "b": names[1], "metric": metric, "items": "test sequences", "n": n}
+    pair = {"a": names[0], "b": names[1], "metric": metric, "unit": "test sequences", "n": n}
     cells = np.concatenate([confusions_a, confusions_b]).swapaxes(0, 1)
     return _by_confusions(pair, np.ones(n, np.int64), cells, resamples, seed)
 
@@ -223,13 +221,8 @@ def paired_numbers(
     Returns:
         The difference of a minus b, its interval and its p value.
     """
-    pair = {"a": names[0], "b": names[1], "metric": metric, "items": "test rows", "n": len(labels)}
-
-    def scores(weights: np.ndarray) -> np.ndarray:
-        return np.stack(
-            [mean_over_targets(metric, labels, of_seed, weights) for of_seed in (*predicted_a, *predicted_b)], 1
-        )
-
+    pair = {"a": names[0], "b": names[1], "metric": metric, "unit": "test rows", "n": len(labels)}
+    scores = [partial(mean_over_targets, metric, labels, of_seed) for of_seed in (*predicted_a, *predicted_b)]
     return _over_rows(pair, scores, resamples, seed)
 
 
@@ -273,11 +266,11 @@ def _by_confusions(
 
 
 def _over_rows(
-    pair: dict[str, Any], scores: Callable[[np.ndarray], np.ndarray], resamples: int, seed: int
+    pair: dict[str, Any], scores: list[Callable[[np.ndarray], np.ndarray]], resamples: int, seed: int
 ) -> PairedOverTestRows:
-    """Paired bootstrap over test rows, of each of which there is one; as of `_by_bootstrap`."""
-    n = pair["n"]
-    return _by_bootstrap(pair, scores, np.ones(n, np.int64), resampled_weights(n, resamples, seed))
+    """Paired bootstrap over test rows, of each of which there is one, by a score for each seed of a, then of b."""
+    n, together = pair["n"], lambda weights: np.stack([score(weights) for score in scores], 1)
+    return _by_bootstrap(pair, together, np.ones(n, np.int64), resampled_weights(n, resamples, seed))
 
 
 def _by_bootstrap(

@@ -15,7 +15,7 @@ def over_test_rows(result: PairedOverTestRows) -> str:
         only_a, only_b = (f"{count:.1f}".removesuffix(".0") for count in (result.only_a, result.only_b))
         alone = f"; right alone: {result.a} on {only_a}, {result.b} on {only_b}"
     return (
-        f"{verdict} on {result.n:,} {result.items} ({result.metric} difference {result.difference:+.3f}{seeds}, "
+        f"{verdict} on {result.n:,} {result.unit} ({result.metric} difference {result.difference:+.3f}{seeds}, "
         f"95% interval {result.low:+.3f} to {result.high:+.3f}; {result.test} {p_values}{alone})."
     )
 

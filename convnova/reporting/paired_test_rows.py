@@ -40,12 +40,12 @@ RESAMPLES = 5000
 """Enough that p can be below 5% after Holm's adjustment over 100 pairs."""
 
 COLUMNS = [
-    "suite", "task", "protocol", "metric", "a", "b", "items", "n", "seeds", "seeds_expected", "higher", "difference",
+    "suite", "task", "protocol", "metric", "a", "b", "unit", "n", "seeds", "seeds_expected", "higher", "difference",
     "low", "high", "test", "p", "p_holm", "pairs", "only_a", "only_b", "auroc_difference", "auroc_low", "auroc_high",
     "auroc_p", "auroc_p_holm", "receptive_fields", "sentence",
 ]  # fmt: skip
 COUNTS = ["n", "seeds", "seeds_expected", "higher", "pairs"]
-TEXTS = ["suite", "task", "protocol", "metric", "a", "b", "items", "test", "receptive_fields", "sentence"]
+TEXTS = ["suite", "task", "protocol", "metric", "a", "b", "unit", "test", "receptive_fields", "sentence"]
 CAPTION = (
     "Difference of the mean scores over the seeds that both models have, on the same test rows: paired bootstrap "
     f"({RESAMPLES:,} draws of rows, each for all seeds at once; of whole sequences where bases are labelled), and "
@@ -56,7 +56,7 @@ CAPTION = (
 
 
 def write_test_rows(config: RunConfig, out: Path) -> None:
-    """Write `tables/items.tsv`, `.md`, `.tex` and `.html` to the folder `out`; errors as of `compare_test_rows`."""
+    """Write `tables/test_rows.tsv`, `.md`, `.tex` and `.html` to the folder `out`; errors as of `compare_test_rows`."""
     write(compare_test_rows(config), out / "tables")
 
 

@@ -89,7 +89,7 @@ def write_report(config: RunConfig, published: Path, out: Path) -> None:
         figures=figure_titles(config),
         images={name: paths[0] for name, paths in figures.items() if paths[0].is_file()},
         figure_files=figures,
-        data_uri=_data_uri,
+        data_uri=lambda path: f"data:{MIME[path.suffix[1:]]};base64,{base64.b64encode(path.read_bytes()).decode()}",
         largest_download=LARGEST_DOWNLOAD,
         numbers={table.title: list(numbers(table, traces, config)) for table in suites},
         data=data_files(traces, config),
@@ -146,8 +146,3 @@ def _overview(config: RunConfig, traces: Traces) -> dict[str, list[str]]:
         line = f"{len(weights):,} fine-tuned models, {size:,.1f} MB; convnova.load reads them, such as {weights[0]}"
         terms["weights"] = [line]
     return terms
-
-
-def _data_uri(path: Path) -> str:
-    """An address that holds the file itself."""
-    return f"data:{MIME[path.suffix[1:]]};base64,{base64.b64encode(path.read_bytes()).decode()}"

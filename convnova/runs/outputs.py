@@ -42,7 +42,7 @@ PAPER_TABLES = {
     "janusdna_table_2": PaperTable("JanusDNA Table 2", "nucleotide_transformer", "cv", "f1_binary"),
     "dnabert2_gue_table": PaperTable("DNABERT-2 GUE table", "gue", "heldout", "f1_macro"),
 }
-TEST_ROW_TABLE, TEST_ROW_TITLE = "items", "Pairs of models over test rows"
+TEST_ROW_TABLE, TEST_ROW_TITLE = "test_rows", "Pairs of models over test rows"
 """The table that is made from predictions; the others are made from scores."""
 
 PREDICTED = "predicted"

@@ -273,7 +273,7 @@ def test_steps_by_hand_make_the_files_of_the_run_again(small):
         f"{GENOME}/genome.safetensors": "genome.safetensors", f"{GENOME}/intervals.tsv": "intervals.tsv",
         f"{run}/audit/nucleotide_transformer/H3.json": "H3.json",
         f"{JOB.folder('small')}/predictions.parquet": "predictions.parquet",
-        **{f"{run}/tables/{name}.md": f"tables/{name}.md" for name in ("nucleotide_transformer", "items")},
+        **{f"{run}/tables/{name}.md": f"tables/{name}.md" for name in ("nucleotide_transformer", "test_rows")},
     }.items():  # fmt: skip
         assert sha256(path) == sha256(f"again/{again}"), again
     assert len(list(Path("again/recipes").rglob("*.yaml"))) == 2

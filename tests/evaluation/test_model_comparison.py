@@ -117,7 +117,7 @@ def test_a_better_model_is_seen_over_rows(metric, classes):
     assert result.difference == pytest.approx(known, abs=1e-12)
     assert 0 < result.low <= known <= result.high and result.p < 0.01
     assert result.only_a == ((better.argmax(1) == labels) & (worse.argmax(1) != labels)).sum()
-    assert (result.n, result.seeds, result.pairs, result.items) == (1500, 1, 1, "test rows")
+    assert (result.n, result.seeds, result.pairs, result.unit) == (1500, 1, 1, "test rows")
     assert result.test == ("DeLong" if metric == "auroc" and classes == 2 else "paired bootstrap")
 
 

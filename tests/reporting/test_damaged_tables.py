@@ -38,7 +38,7 @@ PAIR |= {"a": "convnova", "b": "cnn", "metric": "mcc"}
 READERS = {
     "scores.tsv": ((GOLDEN / "scores.tsv").read_bytes(), read_scores),
     "published.csv": ((GOLDEN / "published.csv").read_bytes(), read_published),
-    "items.tsv": (tsv_of(COLUMNS, PAIR, PAIR), lambda path: pair_table(read_test_rows(path), CONFIG)),
+    "test_rows.tsv": (tsv_of(COLUMNS, PAIR, PAIR), lambda path: pair_table(read_test_rows(path), CONFIG)),
     "provenance.tsv": (
         provenance_frame({job: MADE for job in list(CONFIG.jobs())[:2]}).to_csv(sep="\t", index=False).encode(),
         lambda path: provenance_sentence(CONFIG, read_provenance(path)),

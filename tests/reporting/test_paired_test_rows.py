@@ -98,8 +98,8 @@ def test_the_table_for_reading_is_that_of_the_numbers(config):
     of_classes(config)
     assert main(["tables", "test_rows", "--run", "config.yaml", "--out", "."]) == 0
     forms = {path.name for path in Path("tables").iterdir()}
-    assert forms == {f"items.{form}" for form in ("tsv", "md", "tex", "html")}
-    results = read_test_rows(Path("tables/items.tsv"))
+    assert forms == {f"test_rows.{form}" for form in ("tsv", "md", "tex", "html")}
+    results = read_test_rows(Path("tables/test_rows.tsv"))
     table = pair_table(results, config)
     first, row = layout(table).rows[0], results.iloc[0]
     assert [cell.text for cell in first[:8]] == [
@@ -111,15 +111,15 @@ def test_the_table_for_reading_is_that_of_the_numbers(config):
     assert list(table.notes) == results["sentence"].tolist()
     different = (results["p_holm"] <= 0.05).sum()
     assert table.summary.startswith(f"{different} of 3 pairs differ")
-    Path("tables/items.tsv").write_text("suite\ttask\n")
-    with pytest.raises(ConvNovaError, match="items.tsv: expected the columns .*protocol"):
-        read_test_rows(Path("tables/items.tsv"))
+    Path("tables/test_rows.tsv").write_text("suite\ttask\n")
+    with pytest.raises(ConvNovaError, match="test_rows.tsv: expected the columns .*protocol"):
+        read_test_rows(Path("tables/test_rows.tsv"))
 
 
 def test_bases_are_pooled_and_sequences_drawn(config):
     predicted = of_bases(config)
     table = compare_test_rows(config).data
-    assert set(table["task"]) == {"bases"} and set(table["items"]) == {"test sequences"} and set(table["n"]) == {20}
+    assert set(table["task"]) == {"bases"} and set(table["unit"]) == {"test sequences"} and set(table["n"]) == {20}
     mccs = {key: matthews_corrcoef(predicted["labels"], ids) for key, ids in predicted.items() if key != "labels"}
     gaps = [mccs["convnova_scratch", seed] - mccs["cnn", seed] for seed in (1, 2)]
     assert table["difference"][0] == pytest.approx(np.mean(gaps), abs=1e-6)

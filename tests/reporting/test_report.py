@@ -84,7 +84,7 @@ def test_files_to_save_are_those_of_the_run(page):
     figures = {f"{name}.{form}" for name in names for form in ("svg", "pdf", "png")}
     tables = {
         "nucleotide_transformer.tsv", "protocols.tsv", "comparisons.tsv", "convnova_table_1.tsv",
-        "convnova_table_9.tsv", "convnova_ablations.tsv", "items.tsv",
+        "convnova_table_9.tsv", "convnova_ablations.tsv", "test_rows.tsv",
     }  # fmt: skip
     assert set(saved) == figures | tables
     for name, address in saved.items():
@@ -166,16 +166,16 @@ def test_what_is_missing_is_named_with_its_error(small):
     Path(f"results/small/logs/finetune/{never_begun}.log").unlink()
     finish()
     Path("results/small/figures/pretraining.svg").unlink()
-    Path("results/small/tables/items.tsv").unlink()
+    Path("results/small/tables/test_rows.tsv").unlink()
     page = Page(made())
     text = OUT.read_text()
     assert f"<li>{never_begun}</li>" in text
     assert "7 of 9 results of the config (fine-tunings and pretrainings) are in." in text
     assert "(n=1 of 2)" in page.texts["nucleotide_transformer.4"]
     assert "12:00:09 error: the loss is &lt;nan&gt;" in text and str(log) in text
-    for path in ("figures/pretraining.svg", "tables/items.tsv", "audit/nucleotide_transformer/H3.json"):
+    for path in ("figures/pretraining.svg", "tables/test_rows.tsv", "audit/nucleotide_transformer/H3.json"):
         assert f"<code>results/small/{path}</code> is not there" in text
-    assert "There is no audit yet." in text and not {"figure-pretraining", "table-items"} & set(page.texts)
+    assert "There is no audit yet." in text and not {"figure-pretraining", "table-test_rows"} & set(page.texts)
     assert {unquote(link[1:]) for link in page.links if link.startswith("#")} <= set(page.texts)
 
 
@@ -194,23 +194,23 @@ def test_a_model_taken_out_of_the_config_leaves_a_page_that_names_what_is_left(s
     page, text = Page(with_models("convnova")), OUT.read_text()
     (paragraph,) = re.findall("<p>Left from an earlier config.*", text)
     assert set(re.findall("<code>(.*?)</code>", paragraph)) == {
-        "tables/comparisons.*", "tables/convnova_ablations.*", "tables/items.*", "figures/overview.*",
+        "tables/comparisons.*", "tables/convnova_ablations.*", "tables/test_rows.*", "figures/overview.*",
         "figures/ranks.*", "figures/differences.*",
     }  # fmt: skip
-    assert not {"table-comparisons", "table-items", "figure-ranks", "figure-differences"} & set(page.texts)
+    assert not {"table-comparisons", "table-test_rows", "figure-ranks", "figure-differences"} & set(page.texts)
     assert "CNN" not in page.texts["table-nucleotide_transformer"]
 
 
 def test_pairs_of_models_over_test_rows_are_linked_but_those_of_an_earlier_config_not_shown(small):
-    items, before = Path("results/small/tables/items.tsv"), made()
-    lines = list(csv.DictReader(items.read_text().splitlines(), delimiter="\t"))
+    rows, before = Path("results/small/tables/test_rows.tsv"), made()
+    lines = list(csv.DictReader(rows.read_text().splitlines(), delimiter="\t"))
     assert [line["protocol"] for line in lines] == ["heldout", "released"]
     page = Page(before)
-    assert "#table-items" in page.links and all(line["sentence"] in page.texts["table-items"] for line in lines)
-    old = items.read_text().splitlines(keepends=True)[1].split("\t")
+    assert "#table-test_rows" in page.links and all(line["sentence"] in page.texts["table-test_rows"] for line in lines)
+    old = rows.read_text().splitlines(keepends=True)[1].split("\t")
     others = ["\t".join([*old[:4], "legnet", *old[5:]]), "\t".join([old[0], "H4", *old[2:]])]
-    items.write_text(items.read_text() + "".join(others))
-    tables = [re.search('<section id="table-items">.*?</table>', text, re.DOTALL)[0] for text in (before, made())]
+    rows.write_text(rows.read_text() + "".join(others))
+    tables = [re.search('<section id="table-test_rows">.*?</table>', text, re.DOTALL)[0] for text in (before, made())]
     assert tables[0] == tables[1]
 
 

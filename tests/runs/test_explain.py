@@ -62,7 +62,7 @@ def test_a_cell_of_a_table_gives_its_fine_tunings(small):
         assert explain([METRICS.replace("seed=1", f"seed={seed}")]).rstrip("\n") in text
     assert explain([TABLE, "H3", "cnn", "released", "seed=2"]).count("of wall time") == 1
     assert explain([TABLE.replace(".tsv", ".html"), "H3", "cnn"]).count("of wall time") == 4
-    for name in ("scores.tsv", "comparisons.md", "protocols.html", "items.tsv", "convnova_table_1.tex"):
+    for name in ("scores.tsv", "comparisons.md", "protocols.html", "test_rows.tsv", "convnova_table_1.tex"):
         table = f"results/small/tables/{name}"
         assert explain([table, "H3", "cnn"]).count("of wall time") == 4
         assert explain([table]).startswith(f"{table}: 4 cells from 8 results")

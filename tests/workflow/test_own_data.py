@@ -35,7 +35,7 @@ def test_ones_own_data_from_files_to_tables(own):
     assert {"mcc", "f1_macro", "accuracy", "auroc"} <= metrics.keys()
     assert metrics["provenance"]["inputs"]["weights"]["path"] == "results/own/pretrain/convnova/weights.safetensors"
     for form in FORMS:
-        for name in ("mine", "items"):
+        for name in ("mine", "test_rows"):
             text = (results / "tables" / f"{name}.{form}").read_text()
             assert "one" in text and "simulated genome" not in text
     for name, form in itertools.product(("mine", "pretraining"), ("pdf", "svg", "png")):

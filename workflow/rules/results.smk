@@ -70,7 +70,7 @@ use rule scores as test_rows with:
         config=CONFIG,
         predictions=outputs.finetuning_files(RUN, "predictions.parquet", "metrics.json", tasks=PAIRED),
     output:
-        tables=report(outputs.tables(RUN, "items"), caption="../report/items.rst", category="Tables"),
+        tables=report(outputs.tables(RUN, "test_rows"), caption="../report/test_rows.rst", category="Tables"),
     log:
         f"{RESULTS}/logs/test_rows.log",
     benchmark:
