@@ -51,13 +51,13 @@ def timed(words: list[str], folder: Path) -> tuple[float, float, float, str]:
     The processes are the main one and those that it has started and waited for, such as `sbatch`; no job of Slurm's.
     """
     began = time.monotonic()
-    with (folder / "printed.log").open("w") as printed:
-        process = subprocess.Popen(words, cwd=ROOT, env=workflow.ENVIRONMENT, stdout=printed, stderr=subprocess.STDOUT)
+    with (folder / "printed.log").open("w") as log:
+        process = subprocess.Popen(words, cwd=ROOT, env=workflow.ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
-    told = (folder / "printed.log").read_text()
+    printed = (folder / "printed.log").read_text()
     if status:
-        sys.exit(told)
-    return time.monotonic() - began, usage.ru_maxrss / 1000, usage.ru_utime + usage.ru_stime, told
+        sys.exit(printed)
+    return time.monotonic() - began, usage.ru_maxrss / 1000, usage.ru_utime + usage.ru_stime, printed
 
 
 def processor_seconds() -> float:
@@ -73,8 +73,8 @@ def dry(seeds: list[int]) -> None:
             folder = Path(name)
             content = yaml.safe_load((ROOT / "config/paper.yaml").read_text()) | {"seeds": list(range(1, count + 1))}
             (folder / "mine.yaml").write_text(yaml.safe_dump(content))
-            seconds, memory, own, told = timed(workflow.command(folder, None, "-n", "--quiet", "rules"), folder)
-            jobs = next(line.split()[1] for line in told.splitlines() if line.startswith("finetune"))
+            seconds, memory, own, printed = timed(workflow.command(folder, None, "-n", "--quiet", "rules"), folder)
+            jobs = next(line.split()[1] for line in printed.splitlines() if line.startswith("finetune"))
             print(f"{jobs} fine-tunings: {seconds:.1f} s, {own:.1f} processor seconds, {memory:.0f} MB", flush=True)
 
 
@@ -92,9 +92,9 @@ def slurm(jobs: int, pack: int, array: bool, cores: int) -> None:
         words += ["--slurm-array-jobs", "finetune"] * array
         with cluster.running(folder / "cluster", cpus=cores // 2, memory_mb=1000 * cores):
             before = processor_seconds()
-            seconds, memory, own, told = timed(words, folder)
+            seconds, memory, own, printed = timed(words, folder)
             used = processor_seconds() - before
-    submitted = told.count("SLURM jobid") + told.count("SLURM job ID")
+    submitted = printed.count("SLURM jobid") + printed.count("SLURM job ID")
     overhead = (seconds - jobs / cores) / jobs
     print(
         f"{jobs} jobs of 1 s on {cores} cores of 2 nodes, pack {pack}, {'arrays' if array else 'no arrays'}: "

@@ -54,7 +54,7 @@ def logging_to(path: str | Path | None) -> Iterator[None]:
             yield
         finally:
             _logger.handlers = before
-            with suppress(OSError):  # on a full disk, which the line that did not fit has told
+            with suppress(OSError):  # on a full disk, which the line that did not fit has reported
                 file.close()
 
 

@@ -46,7 +46,7 @@ TABLES = {
     "scores": "scores:write_scores",
     "comparisons": "comparison_tables:write_tables",
     "test_rows": "paired_test_rows:write_test_rows",
-    "ablation": "ablation_table:write_study",
+    "ablation": "ablation_table:write_ablation",
     "search": "hyperparameter_search:write_search",
     "audit": "audit_table:write_audit_table",
     "leakage": "leakage_table:write_leakage_table",

@@ -206,7 +206,7 @@ def check(config: Config) -> None:
 
 
 def _source(config: Config, **where: Any) -> dict[str, Any]:
-    """What `transformers` is told about where a model comes from, after a look at what code it would run.
+    """What `transformers` is given to say where a model comes from, after a look at what code it would run.
 
     Raises:
         ConvNovaError: code of another repository, whose commit is not pinned. Only the JSON files that say so are read.

@@ -22,7 +22,7 @@ from convnova.reporting.table import NAN, Table, receptive_field, signed
 PROTOCOL = "heldout"
 MEASURED = ["parameters", "receptive_field", "seconds"]
 COLUMNS = ["model", "title", *MEASURED, "pairs", "score", "compared_to", "difference", "low", "high"]
-"""Of `study.tsv`; behind them a column a task, `suite/task`: the mean score there."""
+"""Of `ablation.tsv`; behind them a column a task, `suite/task`: the mean score there."""
 
 
 def validation_scores(config: RunConfig) -> pd.DataFrame:
@@ -85,12 +85,12 @@ def paired_differences(
     return frame.astype({"parameters": int})
 
 
-def write_study(config: RunConfig, out: Path) -> None:
+def write_ablation(config: RunConfig, out: Path) -> None:
     """Write the ablation table.
 
     Args:
         config: the run; its `ablation` names the baseline.
-        out: the folder for `tables/study.tsv` and `.md`.
+        out: the folder for `tables/ablation.tsv` and `.md`.
 
     Raises:
         ConvNovaError: the config names no baseline, or there are no results of it.
@@ -119,7 +119,7 @@ def ablation_table(frame: pd.DataFrame, simulated: bool) -> Table:
         "95% interval": (frame["low"].map(signed) + " to " + frame["high"].map(signed)).where(compared),
     }
     return Table(
-        name="study",
+        name="ablation",
         title="What moves the score",
         frame=pd.DataFrame(columns).set_index("variant"),
         caption="Validation scores; test scores have no part in it. Scores of each task and of all are means over "

@@ -137,7 +137,7 @@ def ranks(scores: pd.DataFrame, config: RunConfig) -> Figure:
         axes.set_xlabel(f"rank {on}")
         axes.grid(axis="x", **figures.HAIRLINE)
     dots = [figures.legend_entry("one task", alpha=0.5), figures.legend_entry("mean rank", marker="|", markersize=8)]
-    bar = figures.legend_entry("not told apart (Wilcoxon, Holm, 5%)", marker="", linestyle="-", linewidth=2.5)
+    bar = figures.legend_entry("no significant difference (Wilcoxon, Holm 5%)", marker="", linestyle="-", linewidth=2.5)
     figures.add_legend(figure, [*dots, bar])
     return figure
 

@@ -37,7 +37,7 @@ from convnova.runs.trace import Run, read_trace
 LARGEST_DOWNLOAD = 2_000_000
 """Bytes of a file that the page holds itself, to be saved from there; a larger one is only named."""
 
-OPTIONAL = {"scores", "provenance", "audit", "leaks", "cost", "study", "search"}
+OPTIONAL = {"scores", "provenance", "audit", "leaks", "cost", "ablation", "search"}
 """Files of tables/ and figures/ that the page does not show and that may be there whatever the config."""
 
 MIME = {"svg": "image/svg+xml", "pdf": "application/pdf", "png": "image/png", "tsv": "text/tab-separated-values"}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TABLE_FORMATS = ("tsv", "md", "tex", "html")
 FORMATS_OF = {
     "audit": ("tsv", "md", "html"), "cost": ("tsv", "md", "html"),
-    "leaks": ("tsv", "md"), "search": ("tsv", "md"), "study": ("tsv", "md"),
+    "leaks": ("tsv", "md"), "search": ("tsv", "md"), "ablation": ("tsv", "md"),
 }  # fmt: skip
 """Table to the formats it has, where it does not have all."""
 FIGURE_FORMATS = ("pdf", "svg", "png")
@@ -252,7 +252,7 @@ def final_files(config: "RunConfig") -> list[str]:
     if not config.simulate and tasks_of_kinds(config, "classes"):
         wanted.append("leaks")
     if config.ablation:
-        wanted.append("study")
+        wanted.append("ablation")
     if config.cost:
         wanted.append("cost")
     files = [*tables(config, *wanted), *kept_weights(config)]

@@ -1,4 +1,4 @@
-"""Scores of numbers, held against scipy and scikit-learn."""
+"""Scores of numbers, compared with scipy and scikit-learn."""
 
 import warnings
 

@@ -237,7 +237,7 @@ def test_tail_has_the_error_of_the_plain_one_in_bfloat16(width, expansion, shape
 
 @pytest.mark.slow
 def test_training_keeps_less_than_half_of_what_the_plain_model_keeps_in_float32(device, applied):
-    """Activations for the way back, at the size of fine-tuning in the Genomic Benchmarks."""
+    """Activations for the backward pass, at the size of fine-tuning in the Genomic Benchmarks."""
     torch.manual_seed(1)
     model = Backbone(Config(width=64, kernel=5, tail_expansion=4, final_conv=True)).to(device)
     tokens = torch.randint(0, 4, (4, 250), device=device)

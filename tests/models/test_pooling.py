@@ -1,4 +1,4 @@
-"""Pooling over a sequence's bases, held against numpy on each sequence alone."""
+"""Pooling over a sequence's bases, compared with numpy on each sequence alone."""
 
 import numpy as np
 import pytest

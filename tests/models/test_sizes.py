@@ -1,4 +1,4 @@
-"""Parameter counts, held against the published ones as published, and docs/models.md against the code."""
+"""Parameter counts, compared with the published ones as published, and docs/models.md against the code."""
 
 import csv
 import re

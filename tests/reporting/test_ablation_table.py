@@ -60,10 +60,10 @@ def test_a_model_is_compared_to_the_one_that_is_named(run):
 def test_the_command_writes_the_table_and_test_scores_are_not_in_it(run):
     _, best = run
     assert main(["tables", "ablation", "--run", "config.yaml", "--out", "."]) == 0
-    table = pd.read_csv("tables/study.tsv", sep="\t")
+    table = pd.read_csv("tables/ablation.tsv", sep="\t")
     assert table["model"].tolist() == ["base", "other"] and table["score"].max() < 1
-    assert f"\t{table['score'][1]:.6f}\t" in Path("tables/study.tsv").read_text()
-    text = Path("tables/study.md").read_text()
+    assert f"\t{table['score'][1]:.6f}\t" in Path("tables/ablation.tsv").read_text()
+    text = Path("tables/ablation.md").read_text()
     one, two = (np.mean([best[task, "other", seed] for seed in (1, 2, 3)]) for task in ("one", "two"))
     assert f"| another | 12 | 193 bp | 3 | {one:.3f} | {two:.3f} | " in text and "7.0" not in text
 

@@ -57,9 +57,9 @@ def test_each_kind_of_job_is_asked_about_once_and_old_jobs_of_the_folder_are_can
 def test_a_job_that_no_node_can_serve_now_is_one_that_waits(calls, capsys):
     """Slurm has it queued, to begin later, and it is cancelled: it was a question."""
     check_slurm([("audit", {"mem": 800_000})], Path.cwd())
-    asked, told = calls.read_text().splitlines(), capsys.readouterr().err
+    asked, messages = calls.read_text().splitlines(), capsys.readouterr().err
     assert asked[1].startswith("sbatch --parsable --begin=now+1hour ") and asked[1].endswith("--mem=800000 --wrap true")
-    assert asked[2] == "scancel 17" and "rule audit will wait" in told
+    assert asked[2] == "scancel 17" and "rule audit will wait" in messages
     check_slurm([("audit", {"cpus-per-task": 64})], Path.cwd())
     for options, cores in (({}, 64), ({"partition": "gpu"}, 8)):
         with pytest.raises(ConvNovaError, match=f"have {cores} cores.*`threads`"):

@@ -1,4 +1,4 @@
-"""Data of one's own through the snakemake command: a whole run, what re-runs, and bad input."""
+"""Your own data through the snakemake command: a whole run, what re-runs, and bad input."""
 
 import itertools
 import json
@@ -20,7 +20,7 @@ def run(folder: Path, *words: str, code: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory) -> Path:
-    """The folder of a finished run on one's own data."""
+    """The folder of a finished run on own data."""
     folder = tmp_path_factory.mktemp("own")
     own_data(folder, tasks=("one", "two"))
     run(folder)

@@ -1,4 +1,4 @@
-"""Tasks of variants through the snakemake command: a whole run on files of one's own, and what is refused."""
+"""Tasks of variants through the snakemake command: a whole run on own files, and what is refused."""
 
 import gzip
 import json
@@ -32,7 +32,7 @@ def with_variants(folder: Path, **changes: object) -> str:
     (folder / "v.tsv").write_text("\n".join(rows) + "\n")
     content["models"] |= {"convnova_scratch": content["models"]["convnova"], "variant_baseline": None}
     tasks = {name: task | changes for name, task in TASKS.items()}
-    content["suites"]["told"] = {"format": "variants", "genome": content["genome"], "tasks": tasks}
+    content["suites"]["scored"] = {"format": "variants", "genome": content["genome"], "tasks": tasks}
     path.write_text(yaml.safe_dump(content))
     return str(path)
 
@@ -43,22 +43,22 @@ def test_variants_from_files_to_tables(tmp_path):
     snakemake(tmp_path, "--cores", "2", "--configfile", with_variants(tmp_path))
     results = tmp_path / "results/own"
     scores = pd.read_csv(results / "tables/scores.tsv", sep="\t")
-    jobs = scores[scores["suite"] == "told"].groupby(["task", "model"])["seed"].apply(list).to_dict()
+    jobs = scores[scores["suite"] == "scored"].groupby(["task", "model"])["seed"].apply(list).to_dict()
     assert jobs == {
         ("ratio", "convnova"): [1], ("ratio", "variant_baseline"): [1], ("moved", "convnova"): [1, 2],
         ("moved", "convnova_scratch"): [1, 2], ("moved", "variant_baseline"): [1],
     }  # fmt: skip
-    folder = results / "runs/told/ratio/convnova/heldout/seed=1"
+    folder = results / "runs/scored/ratio/convnova/heldout/seed=1"
     predictions = pd.read_parquet(folder / "predictions.parquet")
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["auroc"] == pytest.approx(roc_auc_score(predictions["label"], predictions["score"]))
     assert metrics["provenance"]["inputs"]["weights"]["path"] == "results/own/pretrain/convnova/weights.safetensors"
-    moved = json.loads((results / "runs/told/moved/convnova/heldout/seed=2/metrics.json").read_text())
+    moved = json.loads((results / "runs/scored/moved/convnova/heldout/seed=2/metrics.json").read_text())
     weights = moved["provenance"]["inputs"]["weights"]["path"]
     assert weights == "results/own/runs/mine/one/convnova/heldout/seed=2/weights.safetensors"
-    table = (results / "tables/told.md").read_text()
+    table = (results / "tables/scored.md").read_text()
     assert "ratio" in table and "variant baseline" in table and "n=" not in table
-    assert (results / "figures/told.png").is_file() and "No model is trained" in (
+    assert (results / "figures/scored.png").is_file() and "No model is trained" in (
         results / "tables/audit.md"
     ).read_text()
     assert "Nothing to be done" in snakemake(tmp_path, "--cores", "2", "--configfile", str(tmp_path / "mine.yaml"))

@@ -46,7 +46,7 @@ TABLE_ROWS = 64
 
 class Tile(NamedTuple):
     """What one program computes and how: rows x columns, `inner` channels or positions at a time; then what Triton is
-    told when it compiles the kernel."""
+    given when it compiles the kernel."""
 
     rows: int
     columns: int
