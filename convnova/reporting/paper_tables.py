@@ -6,18 +6,16 @@ empty cell.
 
 from collections.abc import Iterator
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from convnova.config.run import Job, RunConfig
+from convnova.config.run import RunConfig
 from convnova.config.schema import METRIC_TITLES
 from convnova.reporting.published import COMPARISONS, OUR_METRIC, judge_runs
-from convnova.reporting.table import NAN, Cell, Table, receptive_field, receptive_fields, score_cell, signed
-from convnova.runs.outputs import LONG_RANGE, PAPER_TABLES, PaperTable, extra_table_titles
+from convnova.reporting.table import NAN, Cell, Table, receptive_fields, score_cell, signed
+from convnova.runs.outputs import PAPER_TABLES, PaperTable, extra_table_titles
 
-UNKNOWN = "Neither the paper's numbers nor its arrangement are known, so only ours are here."
 LAST = {"task": "receptive field", "metric": "bp"}
 """Labels of the last line of a table of one suite."""
 MEANINGS = {
@@ -29,24 +27,15 @@ MEANINGS = {
 
 
 def paper_table(name: str, scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig) -> Table:
-    """The table of a paper.
+    """One published table, ours to the right of it.
 
     Args:
-        name: of `convnova.runs.outputs`.
+        name: of `convnova.runs.outputs.PAPER_TABLES`.
         scores: see `convnova.reporting.scores.read_scores`.
         published: see `convnova.reporting.published.read_published`.
         config: of the run.
     """
-    if name in PAPER_TABLES:
-        return _beside_published(name, scores, published[published["table"] == PAPER_TABLES[name].published], config)
-    ours = {"convnova_tables_3_10": _long_range, "convnova_table_9": _blocks, "convnova_ablations": _ablations}
-    lines, caption, summary = ours[name](scores, config)
-    frame = pd.DataFrame(lines, dtype=object).set_index(list(lines[0])[:2])
-    return Table(name, extra_table_titles(config)[name], frame, caption, summary, simulated=config.simulated)
-
-
-def _beside_published(name: str, scores: pd.DataFrame, published: pd.DataFrame, config: RunConfig) -> Table:
-    """One published table, ours to the right of it."""
+    published = published[published["table"] == PAPER_TABLES[name].published]
     table, rival = PAPER_TABLES[name], COMPARISONS[PAPER_TABLES[name].suite].rival
     scores = scores[scores["suite"] == table.suite].sort_values("seed")
     is_ours = published["task"].isin([row.label for row in config.suites[table.suite].table_rows])
@@ -136,68 +125,3 @@ def _against_rivals(ours: pd.DataFrame, rival: str, best: pd.Series) -> str:
         for title, lines in ours[ours["mean"].notna()].groupby("title", sort=False)
     ]
     return "; ".join(counts) + "."
-
-
-Parts = tuple[list[dict[str, Any]], str, str]
-"""Lines, caption and summary of a table; the first two columns are labels."""
-
-
-def _long_range(scores: pd.DataFrame, config: RunConfig) -> Parts:
-    """The tasks of the paper's long-range tables."""
-    runs_of = dict(list(scores.sort_values("seed").groupby(["suite", "row", "model", "protocol"])))
-    lines, last = [], []
-    for suite in (suite for suite in LONG_RANGE if suite in config.suites):
-        for row, protocol in product(config.suites[suite].table_rows, config.protocols_on(suite)):
-            line = {"task": row.label, "metric": row.metric_title, "protocol": protocol}
-            for model, title in config.model_titles.items():
-                runs = runs_of.get((suite, row.label, model, protocol), scores[:0])
-                line[title] = score_cell(runs["score"].to_numpy(float), len(config.seeds_of(suite, protocol)))
-            lines.append(line)
-        fields = receptive_fields(scores[scores["suite"] == suite], config.model_titles)
-        last.append(LAST | fields | {"task": f"receptive field, {config.suite_titles[suite]}"})
-    run = [pd.notna(line[title]) for line in lines for title in config.model_titles.values()]
-    summary = f"{sum(run)} of {len(run)} cells are run; nothing published to compare with."
-    return [*lines, *last], f"{UNKNOWN} Mean ± standard deviation over seeds.", summary
-
-
-def _blocks(scores: pd.DataFrame, config: RunConfig) -> Parts:
-    """How many blocks each model has on each task."""
-    suite = "nucleotide_transformer"
-    models = {model: title for model, title in config.model_titles.items() if "blocks" in config.settings(model, suite)}
-    lines = []
-    for row in config.suites[suite].table_rows:
-        line = {"task": row.label, "metric": row.metric_title}
-        for model, title in models.items():
-            job = Job(suite, row.task, model, config.protocols[0], config.seeds[0])
-            line[title] = config.settings(job.model, job.suite, job.task)["blocks"]
-        lines.append(line)
-    summary = f"{len(lines)} task{'s' * (len(lines) != 1)}; nothing published to compare with."
-    caption = (
-        "The paper sets the number of blocks by task (5 to 10, as it is quoted); its numbers are not known, so only "
-        "ours are here."
-    )
-    return [*lines, LAST | receptive_fields(scores[scores["suite"] == suite], models)], caption, summary
-
-
-def _ablations(scores: pd.DataFrame, config: RunConfig) -> Parts:
-    """Models down, what differs between them and their mean score in each suite across."""
-    settings = {model: config.settings(model, next(iter(config.suites))) for model in config.models}
-    keys = dict.fromkeys(key for of_model in settings.values() for key in of_model)
-    differing = [key for key in keys if len({str(of_model.get(key)) for of_model in settings.values()}) > 1]
-    lines = []
-    for model, title in config.model_titles.items():
-        words = ", ".join(f"{key} {settings[model][key]}" for key in differing if key in settings[model])
-        line: dict[str, Any] = {"model": title, "settings": words}
-        for suite, suite_title in config.suite_titles.items():
-            runs = scores[(scores["model"] == model) & (scores["suite"] == suite)]
-            size = runs["parameters"].mean()
-            line[f"{suite_title}: parameters"] = Cell(f"{size / 1e6:.3g}M", size) if len(runs) else None
-            line[f"{suite_title}: receptive field"] = receptive_field(runs["receptive_field"])
-            for protocol in config.protocols_on(suite):
-                of_rows = runs[runs["protocol"] == protocol].groupby("row")["score"].mean()
-                line[f"{suite_title}: {protocol}"] = of_rows.mean() if len(of_rows) else None
-        lines.append(line)
-    run = [pd.notna(cell) for line in lines for cell in list(line.values())[2:]]
-    summary = f"{sum(run)} of {len(run)} cells are run; nothing published to compare with."
-    means = "Every model of the run: what differs, and the mean of its tasks' means, each by its own metric."
-    return lines, f"{UNKNOWN} {means}", summary

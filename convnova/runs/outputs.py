@@ -51,9 +51,6 @@ PREDICTED = "predicted"
 IN_TRAINING_ROWS = ("classes", "regression")
 """Kinds of the tasks whose training rows make the genome `training_rows`, without what is like a held-out row."""
 
-LONG_RANGE = ("chromatin_profile", "gene_finding")
-"""Suites of the paper's tables 3 and 10."""
-
 
 def extra_table_titles(config: "RunConfig") -> dict[str, str]:
     """Every table of a run besides those of its suites: name to title, in the order in which they are shown."""
@@ -65,12 +62,6 @@ def extra_table_titles(config: "RunConfig") -> dict[str, str]:
     for name, table in PAPER_TABLES.items():
         if table.protocol in config.protocols_on(table.suite):
             titles[name] = f"{table.published}, and ours by {table.protocol}"
-    if not config.suites.keys().isdisjoint(LONG_RANGE):
-        titles["convnova_tables_3_10"] = "ConvNova Tables 3 and 10: long range"
-    if "nucleotide_transformer" in config.suites:
-        titles["convnova_table_9"] = "ConvNova Table 9: gated blocks a task"
-    if len(config.models) > 1:
-        titles["convnova_ablations"] = "All models and their settings, as in ConvNova Tables 4, 5, 11, 12"
     return titles
 
 
