@@ -37,6 +37,8 @@ MODEL_LETTERS = 12
 """Of a line of a model's name below a column."""
 FEW_MODELS = 4
 """That fit beside each other into a column's width."""
+MOST_ACROSS = 12
+"""Names of models beside each other that can be read; more stand upright."""
 FAR_BEHIND = 0.2
 """Distance from a task's best score from which on a cell is as light as it gets."""
 
@@ -90,7 +92,8 @@ def overview(scores: pd.DataFrame, config: RunConfig) -> Figure:
     """Mean score of every task and model, the darker the closer to the best of the task; empty where none was run."""
     import seaborn
 
-    heights = [0.75 + 0.22 * len(suite.table_rows) for suite in config.suites.values()]
+    upright = len(config.models) > MOST_ACROSS
+    heights = [0.75 + 0.5 * upright + 0.22 * len(suite.table_rows) for suite in config.suites.values()]
     width = figures.WIDE if len(config.models) > FEW_MODELS else figures.NARROW
     figure, panels = _stacked(config, "overview", heights, 4, width)
     shades = seaborn.light_palette(figures.COLOURS[0], as_cmap=True)
@@ -104,7 +107,7 @@ def overview(scores: pd.DataFrame, config: RunConfig) -> Figure:
         )  # fmt: skip
         axes.set(xlabel=figures.axis_title(rows), ylabel="")
         axes.tick_params(length=0, labelrotation=0)
-        axes.tick_params(axis="x", labelsize=6)
+        axes.tick_params(axis="x", labelsize=6, labelrotation=90 * upright)
     style = {"location": "bottom", "shrink": 0.6, "aspect": 30, "extend": "min", "ticks": MaxNLocator(2)}
     bar = figure.colorbar(panels[0].collections[0], ax=panels, **style)
     bar.set_label("mean score minus the best of the task")
