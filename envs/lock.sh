@@ -10,7 +10,7 @@ folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT
 cp constraints.txt constraints-test.txt "$folder"
 compile() {
-    uv pip compile pyproject.toml --universal --python-version 3.11.5 --fork-strategy fewest --no-annotate --quiet \
+    uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest --no-annotate --quiet \
         --custom-compile-command 'sh envs/lock.sh' --constraints constraints-torch.txt --extra slurm "$@"
 }
 lock() {

@@ -92,10 +92,9 @@ def overview(scores: pd.DataFrame, config: RunConfig) -> Figure:
     """Mean score of every task and model, the darker the closer to the best of the task; empty where none was run."""
     import seaborn
 
-    upright = len(config.models) > MOST_ACROSS
+    upright, is_wide = (len(config.models) > count for count in (MOST_ACROSS, FEW_MODELS))
     heights = [0.75 + 0.5 * upright + 0.22 * len(suite.table_rows) for suite in config.suites.values()]
-    width = figures.WIDE if len(config.models) > FEW_MODELS else figures.NARROW
-    figure, panels = _stacked(config, "overview", heights, 4, width)
+    figure, panels = _stacked(config, "overview", heights, 4, figures.WIDE if is_wide else figures.NARROW)
     shades = seaborn.light_palette(figures.COLOURS[0], as_cmap=True)
     for axes, (name, suite) in zip(panels, config.suites.items(), strict=True):
         table, rows = means(scores, config, name, config.main_protocol).astype(float), suite.table_rows
