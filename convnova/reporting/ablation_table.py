@@ -1,4 +1,4 @@
-"""The ablation table: every variant of a run beside its baseline, by validation score alone.
+"""The ablation table and its figure: every variant of a run beside its baseline, by validation score alone.
 
 The score of a fine-tuning is the best of its epochs on the held-out part of train, which is the same rows for all
 models of a seed. Differences to the baseline, or to the model that `compare_to` names, are paired by task and seed.
@@ -10,12 +10,16 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import matplotlib
+import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from convnova.config.run import RunConfig
 from convnova.errors import ConvNovaError
 from convnova.evaluation.bootstrap import LEVEL
 from convnova.evaluation.metrics_file import results_of
+from convnova.reporting.figures import COLOURS, GREY, HAIRLINE, NARROW, STYLE, empty_figure, save
 from convnova.reporting.render import write
 from convnova.reporting.table import NAN, Table, receptive_field, signed
 
@@ -86,11 +90,11 @@ def paired_differences(
 
 
 def write_ablation(config: RunConfig, out: Path) -> None:
-    """Write the ablation table.
+    """Write the table and the figure.
 
     Args:
         config: the run; its `ablation` names the baseline.
-        out: the folder for `tables/ablation.tsv` and `.md`.
+        out: the folder for `tables/ablation.tsv`, `.md` and `figures/ablation.pdf`, `.svg`, `.png`.
 
     Raises:
         ConvNovaError: the config names no baseline, or there are no results of it.
@@ -100,6 +104,8 @@ def write_ablation(config: RunConfig, out: Path) -> None:
     baseline, compare_to = config.ablation.baseline, config.ablation.compare_to
     frame = paired_differences(validation_scores(config), baseline, config.model_titles, compare_to)
     write(ablation_table(frame, config.simulated), out / "tables", ["tsv", "md"])
+    with matplotlib.rc_context(STYLE):
+        save(ablation_figure(frame, config.simulated), out / "figures" / "ablation")
 
 
 def ablation_table(frame: pd.DataFrame, simulated: bool) -> Table:
@@ -130,3 +136,17 @@ def ablation_table(frame: pd.DataFrame, simulated: bool) -> Table:
         formats={"seconds a fine-tuning": "{:.0f}".format, "difference": signed},
         data=frame,
     )
+
+
+def ablation_figure(frame: pd.DataFrame, simulated: bool) -> Figure:
+    """The difference of each variant with its interval, of what `paired_differences` returns."""
+    shown = frame[frame["low"].notna()]
+    figure = empty_figure(NARROW, 0.9 + 0.17 * len(shown), "What moves the score", simulated)
+    axes, places = figure.subplots(), np.arange(len(shown))
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    axes.hlines(places, shown["low"], shown["high"], color=COLOURS[0], linewidth=1.2)
+    axes.scatter(shown["difference"], places, color=COLOURS[0], s=14, zorder=3)
+    axes.set_yticks(places, shown["title"])
+    axes.set(ylim=(len(shown) - 0.5, -0.5), xlabel="validation score minus the other's, 95% interval")
+    axes.grid(axis="x", **HAIRLINE)
+    return figure

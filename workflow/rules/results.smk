@@ -84,6 +84,7 @@ use rule scores as test_rows with:
 use rule scores as ablation with:
     output:
         tables=report(outputs.tables(RUN, "ablation"), category="Ablation"),
+        figures=report(outputs.figures(RUN, "ablation"), category="Ablation"),
     log:
         f"{RESULTS}/logs/ablation.log",
     benchmark:
