@@ -22,6 +22,7 @@ from convnova.evaluation.metrics_file import results_of
 from convnova.reporting.figures import COLOURS, GREY, HAIRLINE, NARROW, STYLE, empty_figure, save
 from convnova.reporting.render import write
 from convnova.reporting.table import NAN, Table, receptive_field, signed
+from convnova.runs.outputs import ABLATION, ABLATION_TITLE
 
 PROTOCOL = "heldout"
 MEASURED = ["parameters", "receptive_field", "seconds"]
@@ -89,12 +90,8 @@ def paired_differences(
     return frame.astype({"parameters": int})
 
 
-def write_ablation(config: RunConfig, out: Path) -> None:
-    """Write the table and the figure.
-
-    Args:
-        config: the run; its `ablation` names the baseline.
-        out: the folder for `tables/ablation.tsv`, `.md` and `figures/ablation.pdf`, `.svg`, `.png`.
+def differences_of(config: RunConfig) -> pd.DataFrame:
+    """What `paired_differences` says of a run.
 
     Raises:
         ConvNovaError: the config names no baseline, or there are no results of it.
@@ -102,10 +99,18 @@ def write_ablation(config: RunConfig, out: Path) -> None:
     if config.ablation is None:
         raise ConvNovaError("ablation: expected the baseline that models are compared to, found none in the config")
     baseline, compare_to = config.ablation.baseline, config.ablation.compare_to
-    frame = paired_differences(validation_scores(config), baseline, config.model_titles, compare_to)
-    write(ablation_table(frame, config.simulated), out / "tables", ["tsv", "md"])
+    return paired_differences(validation_scores(config), baseline, config.model_titles, compare_to)
+
+
+def write_ablation(config: RunConfig, out: Path) -> None:
+    """Write `tables/ablation.tsv` and `.md` to the folder `out`; errors as of `differences_of`."""
+    write(ablation_table(differences_of(config), config.simulated), out / "tables", ["tsv", "md"])
+
+
+def write_ablation_figure(config: RunConfig, out: Path) -> None:
+    """Write `ablation.pdf`, `.svg` and `.png` to the folder `out`; errors as of `differences_of`."""
     with matplotlib.rc_context(STYLE):
-        save(ablation_figure(frame, config.simulated), out / "figures" / "ablation")
+        save(ablation_figure(differences_of(config), config.simulated), out / ABLATION)
 
 
 def ablation_table(frame: pd.DataFrame, simulated: bool) -> Table:
@@ -125,8 +130,8 @@ def ablation_table(frame: pd.DataFrame, simulated: bool) -> Table:
         "95% interval": (frame["low"].map(signed) + " to " + frame["high"].map(signed)).where(compared),
     }
     return Table(
-        name="ablation",
-        title="What moves the score",
+        name=ABLATION,
+        title=ABLATION_TITLE,
         frame=pd.DataFrame(columns).set_index("variant"),
         caption="Validation scores; test scores have no part in it. Scores of each task and of all are means over "
         "seeds. What a variant does not name is as in the first row. A difference is to the row that is named before "
@@ -141,7 +146,7 @@ def ablation_table(frame: pd.DataFrame, simulated: bool) -> Table:
 def ablation_figure(frame: pd.DataFrame, simulated: bool) -> Figure:
     """The difference of each variant with its interval, of what `paired_differences` returns."""
     shown = frame[frame["low"].notna()]
-    figure = empty_figure(NARROW, 0.9 + 0.17 * len(shown), "What moves the score", simulated)
+    figure = empty_figure(NARROW, 0.9 + 0.17 * len(shown), ABLATION_TITLE, simulated)
     axes, places = figure.subplots(), np.arange(len(shown))
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.hlines(places, shown["low"], shown["high"], color=COLOURS[0], linewidth=1.2)

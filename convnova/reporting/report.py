@@ -11,7 +11,10 @@ import pandas as pd
 
 from convnova.config.load import as_yaml
 from convnova.config.run import Job, RunConfig
+from convnova.errors import ConvNovaError
 from convnova.files import write_text
+from convnova.log import log
+from convnova.reporting.ablation_table import ablation_table, differences_of
 from convnova.reporting.audit_table import audit_table, read_audits
 from convnova.reporting.comparison_tables import comparison_tables
 from convnova.reporting.paired_test_rows import pair_table, read_test_rows
@@ -66,7 +69,7 @@ def write_report(config: RunConfig, published: Path, out: Path) -> None:
     pairs = folder / "tables" / f"{TEST_ROW_TABLE}.tsv"
     expected = [*audit_files, *(path for paths in figures.values() for path in paths)]
     expected += [pairs] if test_row_tasks(config) else []
-    tables = [*suites, *comparison_tables(*given), *_test_row_table(pairs, config)]
+    tables = [*suites, *_ablation_table(config), *comparison_tables(*given), *_test_row_table(pairs, config)]
     results = pd.concat([suite.data for suite in suites])
     over_test_rows = [note for table in tables if table.name == TEST_ROW_TABLE for note in table.notes]
     present = [path for path in audit_files if path.is_file()]
@@ -95,6 +98,15 @@ def write_report(config: RunConfig, published: Path, out: Path) -> None:
         data=data_files(traces, config),
     )
     write_text(out, page)
+
+
+def _ablation_table(config: RunConfig) -> Iterator[Table]:
+    """The variants beside their baseline, where the config names one that has results."""
+    if config.ablation:
+        try:
+            yield ablation_table(differences_of(config), config.simulated)
+        except ConvNovaError as error:
+            log(f"left out: {error}")
 
 
 def _test_row_table(path: Path, config: RunConfig) -> Iterator[Table]:

@@ -45,6 +45,9 @@ PAPER_TABLES = {
 TEST_ROW_TABLE, TEST_ROW_TITLE = "test_rows", "Pairs of models over test rows"
 """The table that is made from predictions; the others are made from scores."""
 
+ABLATION, ABLATION_TITLE = "ablation", "What moves the score"
+"""The table and the figure of validation scores, where the config names a baseline."""
+
 PREDICTED = "predicted"
 """The figure of tasks of numbers, which is made from predictions."""
 
@@ -93,7 +96,8 @@ def figure_titles(config: "RunConfig") -> dict[str, str]:
     """Every figure of a run: name to title."""
     others = {PREDICTED: "Predicted against measured"} if tasks_of_kinds(config, "regression") else {}
     others |= {"pretraining": "Pretraining"} if config.backbones() else {}
-    return config.suite_titles | comparison_titles(config) | others
+    ablation = {ABLATION: ABLATION_TITLE} if config.ablation else {}
+    return config.suite_titles | ablation | comparison_titles(config) | others
 
 
 def tokenized_genome(config: "RunConfig", name: str | None = None) -> str:
@@ -243,7 +247,7 @@ def final_files(config: "RunConfig") -> list[str]:
     if not config.simulate and tasks_of_kinds(config, "classes"):
         wanted.append("leaks")
     if config.ablation:
-        wanted.append("ablation")
+        wanted.append(ABLATION)
     if config.cost:
         wanted.append("cost")
     files = [*tables(config, *wanted), *kept_weights(config)]

@@ -11,7 +11,13 @@ from scipy import stats
 from convnova.cli.main import main
 from convnova.config.load import load, save
 from convnova.errors import ConvNovaError
-from convnova.reporting.ablation_table import ablation_figure, paired_differences, validation_scores
+from convnova.reporting.ablation_table import (
+    ablation_figure,
+    paired_differences,
+    validation_scores,
+    write_ablation_figure,
+)
+from convnova.runs.outputs import figure_titles
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 TASK = {"train": "a.csv", "test": "b.csv"}
@@ -66,6 +72,9 @@ def test_the_figure_has_each_difference_and_its_interval_and_no_baseline(run):
     assert [label.get_text() for label in axes.get_yticklabels()] == ["another"]
     assert np.asarray(dots).tolist() == [[other["difference"], 0]]
     assert lines[0][:, 0].tolist() == [other["low"], other["high"]]
+    assert figure_titles(config)["ablation"] == "What moves the score"
+    write_ablation_figure(config, Path("figures"))
+    assert all(Path(f"figures/ablation.{form}").stat().st_size for form in ("pdf", "svg", "png"))
 
 
 def test_the_command_writes_the_table_and_test_scores_are_not_in_it(run):
@@ -74,7 +83,6 @@ def test_the_command_writes_the_table_and_test_scores_are_not_in_it(run):
     table = pd.read_csv("tables/ablation.tsv", sep="\t")
     assert table["model"].tolist() == ["base", "other"] and table["score"].max() < 1
     assert f"\t{table['score'][1]:.6f}\t" in Path("tables/ablation.tsv").read_text()
-    assert all(Path(f"figures/ablation.{form}").stat().st_size for form in ("pdf", "svg", "png"))
     text = Path("tables/ablation.md").read_text()
     one, two = (np.mean([best[task, "other", seed] for seed in (1, 2, 3)]) for task in ("one", "two"))
     assert f"| another | 12 | 193 bp | 3 | {one:.3f} | {two:.3f} | " in text and "7.0" not in text

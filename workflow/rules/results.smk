@@ -84,7 +84,6 @@ use rule scores as test_rows with:
 use rule scores as ablation with:
     output:
         tables=report(outputs.tables(RUN, "ablation"), category="Ablation"),
-        figures=report(outputs.figures(RUN, "ablation"), category="Ablation"),
     log:
         f"{RESULTS}/logs/ablation.log",
     benchmark:
@@ -167,7 +166,11 @@ use rule scores as report with:
         ],
         scores=rules.scores.output,
         published=PUBLISHED,
-        tables=[*rules.comparisons.output, *(rules.test_rows.output if PAIRED else [])],
+        tables=[
+            *rules.comparisons.output,
+            *(rules.test_rows.output if PAIRED else []),
+            *(rules.ablation.output if RUN.ablation else []),
+        ],
         figures=rules.figures.output,
         audits=outputs.audits(RUN),
     output:
