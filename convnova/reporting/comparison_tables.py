@@ -73,8 +73,8 @@ def gains(runs: pd.DataFrame) -> dict[str, float]:
 
 def protocols(scores: pd.DataFrame, config: RunConfig) -> Table:
     """Protocol against protocol, and what choosing the epoch on test and means over batches would have gained."""
-    grouped = dict(list(scores.groupby(["suite", "row", "model"])))
-    lines = []
+    grouped, lines = dict(list(scores.groupby(["suite", "row", "model"]))), []
+    heads = {head: name for head, name in GAINS.items() if name in ALTERNATIVE_SCORES or name in config.protocols}
     trained = {job[:3]: None for job in config.trainings()}
     for suite, (model, title) in product(config.suites, config.model_titles.items()):
         for row in (row for row in config.suites[suite].table_rows if (suite, row.task, model) in trained):
@@ -84,21 +84,21 @@ def protocols(scores: pd.DataFrame, config: RunConfig) -> Table:
                 values = runs.loc[runs["protocol"] == protocol, "score"].to_numpy(float)
                 line[protocol] = score_cell(values, len(config.seeds_of(suite, protocol)))
             gained = gains(runs)
-            line |= {head: gained[name] for head, name in GAINS.items()}
+            line |= {head: gained[name] for head, name in heads.items()}
             lines.append(line | {"receptive field": receptive_field(runs["receptive_field"])})
     frame = pd.DataFrame(lines).set_index(["task", "model, metric"])
-    known = {head: frame[head].dropna() for head in GAINS}
-    parts = [f"{head} {signed(gained.mean())} ({len(gained)})" for head, gained in known.items() if len(gained)]
+    parts = [f"{head} {signed(known.mean())} ({len(known)})" for head in heads if len(known := frame[head].dropna())]
     return Table(
         "protocols",
         extra_table_titles(config)["protocols"],
         frame,
         "Mean ± standard deviation over seeds, by each protocol; then what would have been reported minus the heldout "
-        "score: by released; of the same heldout training by its epoch that is best on test; and as the mean of the "
-        "metric over batches of test, of the size of training, in the file's order and sorted by class.",
+        f"score: {'by released; ' * ('released' in config.protocols)}of the same heldout training by its epoch that is "
+        "best on test; and as the mean of the metric over batches of test, of the size of training, in the file's "
+        "order and sorted by class.",
         ("mean over tasks and models (how many): " + ", ".join(parts) if parts else "nothing to compare yet") + ".",
         simulated=config.simulated,
-        formats=dict.fromkeys(GAINS, signed),
+        formats=dict.fromkeys(heads, signed),
     )
 
 

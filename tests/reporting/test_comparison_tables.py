@@ -28,6 +28,9 @@ def test_what_other_conventions_would_have_reported(scores):
         "mean over tasks and models (how many): released - heldout +0.016 (4), best epoch on test +0.020 (1), mean of "
         "batches -0.002 (1), batches sorted by class -0.710 (1)."
     )
+    alone = protocols(scores, changed(CONFIG, protocols=["heldout"]))
+    assert "released - heldout" not in alone.frame and "best epoch on test" in alone.frame
+    assert "released" in table.caption and "released" not in alone.caption
     unknown = protocols(scores[:0].assign(receptive_field=np.nan), CONFIG)
     assert unknown.summary == "nothing to compare yet."
     assert {row["receptive field"] for row in table_rows(unknown)} == {""}
