@@ -6,7 +6,7 @@ from convnova.evaluation.model_comparison import PairedOverTasks, PairedOverTest
 from convnova.reporting.comparison_sentences import over_tasks, over_test_rows
 
 ROWS = PairedOverTestRows(
-    a="A", b="B", metric="MCC", test="paired bootstrap", items="test rows", n=1500, seeds=1, higher=1,
+    a="A", b="B", metric="MCC", test="paired bootstrap", unit="test rows", n=1500, seeds=1, higher=1,
     difference=0.0214, low=0.01, high=0.0349, p=0.004,
 )  # fmt: skip
 TASKS = PairedOverTasks(a="A", b="B", n=18, wins=17, losses=1, difference=0.0304, effect=0.9, p=0.0001)

@@ -100,7 +100,7 @@ def test_snakemakes_own_report_has_every_result_with_its_category(own):
     with zipfile.ZipFile(own / "report.zip") as report:
         names = {Path(name).name for name in report.namelist()}
         page = report.read("report/report.html").decode()
-    assert {"report.html", "mine.md", "items.html", "mine.svg"} <= names
+    assert {"report.html", "mine.md", "test_rows.html", "mine.svg"} <= names
     for category in ("Report", "Tables", "Figures", "Audit"):
         assert f'"{category}"' in page
     assert "Every pair of models on the test rows of each task" in page
@@ -116,7 +116,7 @@ def test_names_of_files_folders_and_chromosomes_are_words_and_nothing_runs(own, 
     config = config.rename(folder / f"{SHELL_WORDS}.yaml")
     snakemake(folder, "--cores", "2", "--configfile", str(config))
     tables = sorted(path.name for path in (own / "results/own/tables").iterdir())
-    assert {"mine.md", "items.tex", "audit.tsv", "provenance.tsv", "leaks.tsv"} < set(tables)
+    assert {"mine.md", "test_rows.tex", "audit.tsv", "provenance.tsv", "leaks.tsv"} < set(tables)
     for name in tables:
         # files have other names, and so have the genome and the config's checksum
         same = [re.sub(r"\w*genome\b|config \w{16}", "", str(without_costs(root / "results/own/tables" / name)))

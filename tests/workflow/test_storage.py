@@ -41,7 +41,7 @@ def test_without_a_shared_file_system_a_run_ends_with_the_same_tables(tmp_path):
         {path.name: without_costs(path) for path in (root / "results/small/tables").iterdir()}
         for root in (storage, checkout)
     )
-    assert {"scores.tsv", "provenance.tsv", "items.html", "audit.md", "nucleotide_transformer.tex"} < tables.keys()
+    assert {"scores.tsv", "provenance.tsv", "test_rows.html", "audit.md", "nucleotide_transformer.tex"} < tables.keys()
     assert apart_tables == tables
     weights = "results/small/pretrain/convnova/weights.safetensors"
     assert (storage / weights).read_bytes() == (checkout / weights).read_bytes()
