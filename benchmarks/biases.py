@@ -7,7 +7,7 @@ genome with its annotation; from these it cuts two more tasks whose sequences di
 of three runs to --out: `biases` (heldout and released), `biases_padding` (an ablation of padding and its side, by
 validation score, on the two tasks) and `biases_padding_embedded` (the same on the simulated genome), and runs the
 workflow on each. Run it where the Snakefile lies; the results are in `results/biases/tables/protocols.md` and
-`results/biases_padding*/tables/study.md`.
+`results/biases_padding*/tables/ablation.md`.
 """
 
 import argparse

@@ -78,13 +78,13 @@ def run_figures(config: "RunConfig", options: argparse.Namespace) -> None:
     write_figures(scores, read_published(options.published), config, out / "figures")
     write_comparisons(scores, config, out / "figures")
     write_predicted(config, out / "figures")
+    logs = {name: config.results / "pretrain" / name / "log.csv" for name in config.backbones()}
+    if logs:
+        write_pretraining(logs, config.simulated, out / "figures")
     if config.ablation:
         from convnova.reporting.ablation_table import write_ablation_figure
 
         write_ablation_figure(config, out / "figures")
-    logs = {name: config.results / "pretrain" / name / "log.csv" for name in config.backbones()}
-    if logs:
-        write_pretraining(logs, config.simulated, out / "figures")
 
 
 def run_recipes(config: "RunConfig", options: argparse.Namespace) -> None:

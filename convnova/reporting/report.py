@@ -14,7 +14,6 @@ from convnova.config.run import Job, RunConfig
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
 from convnova.log import log
-from convnova.reporting.ablation_table import ablation_table, differences_of
 from convnova.reporting.audit_table import audit_table, read_audits
 from convnova.reporting.comparison_tables import comparison_tables
 from convnova.reporting.paired_test_rows import pair_table, read_test_rows
@@ -103,6 +102,8 @@ def write_report(config: RunConfig, published: Path, out: Path) -> None:
 def _ablation_table(config: RunConfig) -> Iterator[Table]:
     """The variants beside their baseline, where the config names one that has results."""
     if config.ablation:
+        from convnova.reporting.ablation_table import ablation_table, differences_of  # with matplotlib
+
         try:
             yield ablation_table(differences_of(config), config.simulated)
         except ConvNovaError as error:
