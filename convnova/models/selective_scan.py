@@ -15,8 +15,9 @@ try:  # the CUDA kernels of Mamba's authors, where they are installed
 except ImportError:
     selective_scan_fn = None
 
-SEGMENT = 32
-"""Positions whose states are in memory at once; between segments only the state is kept for the backward pass."""
+SEGMENT = 8
+"""Positions whose states are in memory at once; between segments only the state is kept for the backward pass. With 32
+they leave a processor's cache, and forward and backward take 1.4 times as long (256 x 300, 32 channels)."""
 
 
 def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
