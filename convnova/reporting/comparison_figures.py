@@ -114,7 +114,7 @@ def overview(scores: pd.DataFrame, config: RunConfig) -> Figure:
 
 
 def ranks(scores: pd.DataFrame, config: RunConfig) -> Figure:
-    """Mean rank of every model over tasks, 1 the best; bars join models that the tests do not tell apart.
+    """Mean rank of every model over tasks, 1 the best; bars join neighbours of which the tests tell no two apart.
 
     Over one task nothing is tested, and there is no bar.
     """
@@ -136,10 +136,11 @@ def ranks(scores: pd.DataFrame, config: RunConfig) -> Figure:
         axes.set_yticks(range(count), titles)
         axes.set(ylim=(count - 0.5, -0.5), xlim=(0.7, count + 0.9), xticks=range(1, count + 1))
         on = "on one task (1 is best; not tested)" if len(table) == 1 else f"on each of {len(table)} tasks (1 is best)"
-        axes.set_xlabel(f"rank {on}")
+        axes.set_xlabel(textwrap.fill(f"rank {on}", SUITE_LETTERS))
         axes.grid(axis="x", **figures.HAIRLINE)
     dots = [figures.legend_entry("one task", alpha=0.5), figures.legend_entry("mean rank", marker="|", markersize=8)]
-    bar = figures.legend_entry("no significant difference (Wilcoxon, Holm 5%)", marker="", linestyle="-", linewidth=2.5)
+    label = "no two of these differ (Wilcoxon, Holm 5%); other pairs may not either: comparisons.md"
+    bar = figures.legend_entry(label, marker="", linestyle="-", linewidth=2.5)
     figures.add_legend(figure, [*dots, bar])
     return figure
 
@@ -192,16 +193,17 @@ def differences(scores: pd.DataFrame, config: RunConfig) -> Figure:
 
 
 def learning(scores: pd.DataFrame, config: RunConfig) -> Figure:
-    """Score of every epoch, a line a seed: on the rows that choose the epoch, and dashed on test."""
+    """Score of every epoch, a line a seed: on validation, which chooses the epoch, and dashed on test."""
     protocol = config.main_protocol
     runs = scores[scores["protocol"] == protocol].drop_duplicates(["suite", "task", "model", "seed"])
-    shown = []
+    shown, title = [], f"{comparison_titles(config)['learning']}, {protocol}"
     for suite, content in config.suites.items():
         trained = [(name, task) for name, task in content.tasks.items() if task.kind != "variants"]
         shown += [(suite, name, task) for name, task in trained[:CURVES]]
+        if len(trained) > CURVES and "first" not in title:
+            title += f", first {CURVES} tasks"
     rows = math.ceil(len(shown) / 2)
     height = 0.7 + 1.3 * rows + 0.16 * math.ceil((len(config.models) + 3) / 2)
-    title = f"{comparison_titles(config)['learning']}, {protocol}"
     figure = figures.empty_figure(figures.NARROW, height, title, config.simulated)
     panels = figure.subplots(rows, 2, squeeze=False).ravel()
     for axes in panels[len(shown) :]:
@@ -215,7 +217,7 @@ def learning(scores: pd.DataFrame, config: RunConfig) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         # Epochs of a task with groups are scored by the mean over all labels, unlike the rows of its table.
         axes.set(xlabel="epoch", ylabel=("mean " if task.groups else "") + METRIC_TITLES[task.metric])
-    chooses = "test, which chooses" if protocol == "released" else "rows that choose"
+    chooses = "test, which chooses" if protocol == "released" else "validation"
     lines = {chooses: {"linestyle": "-"}, "test": {"linestyle": "--"}}
     signs = [figures.legend_entry(label, marker="", **style) for label, style in lines.items()]
     chosen = figures.legend_entry("chosen epoch", markersize=3)

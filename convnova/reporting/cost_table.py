@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from convnova.config.run import RunConfig
 from convnova.errors import ConvNovaError
 from convnova.files import read_json
-from convnova.reporting.figures import HAIRLINE, STYLE, WIDE, add_legend, empty_figure, nth_look, save
+from convnova.reporting.figures import COLOURS, HAIRLINE, STYLE, WIDE, add_legend, empty_figure, nth_look, save
 from convnova.reporting.render import write
 from convnova.reporting.scores import read_scores
 from convnova.reporting.table import Table, receptive_field
@@ -121,6 +121,7 @@ def cost_figure(costs: Costs, simulated: bool) -> Figure:
         for index, (model, title) in enumerate(titles.items()):
             points = shown[shown["model"] == model]
             style = nth_look(index) | {"linewidth": 1, "markersize": 4, "clip_on": False}
+            style["linestyle"] = "--" if index >= len(COLOURS) else "-"  # where colours begin again
             axes.plot(points[across], points[panel], label=title, **style)
         axes.set_ylabel(HEADS[panel])
         if panel == "score":

@@ -11,8 +11,8 @@ from convnova.reporting.table import Table, signed
 from convnova.runs import outputs
 
 HEADS = {
-    "test_rows": "test rows", "leaking": "share bases with a training row", "score": "all", "clean": "without them",
-    "leaking_score": "only them", "clean_minus_all": "difference",
+    "test_rows": "test rows", "leaking": "share bases with a training row", "leaking_classes": "of each class",
+    "score": "all", "clean": "without them", "leaking_score": "only them", "clean_minus_all": "difference",
 }  # fmt: skip
 CAPTION = (
     f"A test row leaks if {SHARED} bases in a row are also those of a training or validation row, on either strand."

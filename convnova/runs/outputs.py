@@ -88,7 +88,7 @@ def comparison_titles(config: "RunConfig") -> dict[str, str]:
     titles = {"learning": "Scores of every epoch"} if any(config.trainings()) else {}
     if config.suites and len(config.models) > 1:
         differences = {"ranks": "Ranks of models over tasks", "differences": "Paired differences of models"}
-        return {"overview": "Mean scores of all tasks"} | differences | titles
+        return {"overview": "Mean test scores of all tasks"} | differences | titles
     return titles
 
 

@@ -70,7 +70,7 @@ def test_scores_with_and_without_the_rows_that_overlap(leaky):
     assert main(["tables", "leakage", "--run", "config.yaml", "--out", "."]) == 0
     (row,) = pd.read_csv("tables/leaks.tsv", sep="\t").to_dict("records")
     assert [row[name] for name in ("suite", "task", "model", "metric")] == ["mine", "one", "CNN", "mcc"]
-    assert (row["test_rows"], row["leaking"], row["seeds"]) == (10, 4, 2)
+    assert (row["test_rows"], row["leaking"], row["leaking_classes"], row["seeds"]) == (10, 4, "1 / 3", 2)
     expected = {}
     for name, part in (("score", LEAKS | True), ("clean", ~LEAKS), ("leaking_score", LEAKS)):
         expected[name] = np.array([matthews_corrcoef(labels[part], ones[part]) for labels, ones in predicted])

@@ -7,7 +7,7 @@ from convnova.reporting.render import render
 
 LINE = {
     "suite": "marks", "task": "H3", "model": "CNN", "protocol": "heldout", "seeds": 2, "metric": "mcc",
-    "test_rows": 1000, "leaking": 50, "score": 0.7, "clean": 0.65,
+    "test_rows": 1000, "leaking": 50, "leaking_classes": "48 / 2", "score": 0.7, "clean": 0.65,
     "clean_low": 0.6, "clean_high": 0.7, "leaking_score": 0.9, "clean_minus_all": -0.05, "sd": 0.01,
 }  # fmt: skip
 
@@ -19,7 +19,7 @@ def table(*changes: dict):
 def test_the_columns_for_reading_and_every_number():
     leaks = table({}, {"model": "LegNet", "clean_minus_all": 0.0101})
     *_, first, second = (line for line in render(leaks, "md").splitlines() if line.startswith("|"))
-    assert first == "| H3 | CNN | heldout | 1,000 | 50 | 0.700 | 0.650 | 0.900 | -0.050 |"
+    assert first == "| H3 | CNN | heldout | 1,000 | 50 | 48 / 2 | 0.700 | 0.650 | 0.900 | -0.050 |"
     assert second.endswith("| +0.010 |")
     assert render(leaks, "tsv").splitlines()[0].split("\t") == COLUMNS
     assert "move by -0.050 to +0.010." in leaks.summary

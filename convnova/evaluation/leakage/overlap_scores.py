@@ -20,10 +20,10 @@ from convnova.evaluation.prediction_file import Predictions, predictions_of
 from convnova.log import log
 
 COLUMNS = [
-    "suite", "task", "model", "protocol", "seeds", "metric", "test_rows", "leaking", "score", "clean", "clean_low",
-    "clean_high", "leaking_score", "clean_minus_all", "sd",
+    "suite", "task", "model", "protocol", "seeds", "metric", "test_rows", "leaking", "leaking_classes", "score",
+    "clean", "clean_low", "clean_high", "leaking_score", "clean_minus_all", "sd",
 ]  # fmt: skip
-"""sd: of the difference, over seeds."""
+"""leaking_classes: rows of each class among those that leak, as `2 / 95`; sd: of the difference, over seeds."""
 
 
 def overlap_scores(config: RunConfig, datasets: Mapping[tuple[str, str], Path]) -> pd.DataFrame:
@@ -43,9 +43,12 @@ def overlap_scores(config: RunConfig, datasets: Mapping[tuple[str, str], Path]) 
     """
     lines = []
     for (suite, task), path in datasets.items():
-        leaks = leaking_rows(read_task(path))
+        data = read_task(path)
+        leaks = leaking_rows(data)
+        counts = np.bincount(data.split("test").labels[leaks], minlength=data.outputs)
         of_task = {"suite": suite, "task": task, "metric": config.suites[suite].tasks[task].metric}
         of_task |= {"test_rows": len(leaks), "leaking": int(leaks.sum())}
+        of_task["leaking_classes"] = " / ".join(map(str, counts))
         log("{suite}/{task}: {leaking:,} of {test_rows:,} test rows share bases with training rows".format(**of_task))
         for model, content in config.models.items():
             for protocol in config.protocols:
