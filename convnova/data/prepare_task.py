@@ -86,6 +86,8 @@ def tokenize_task(
         classes = _classes(task, tallies)
         counts = _append_offsets_and_ids(file, tallies, classes or [])
         if task.kind == "classes":
+            if len(classes) < 2:
+                raise ConvNovaError(f"{files.get('train', out)}: expected rows of two classes or more, found {classes}")
             check_metric(task.metric, counts["test"], files.get("test", out))
         elif task.kind == "regression":
             _describe_numbers(tallies, classes or [], files.get("test", out))

@@ -55,7 +55,7 @@ def split_rows(
 
 
 def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split rows in two, each class in the same proportion.
+    """Split rows in two, each class in the same proportion, but of a class with two rows or more at least one.
 
     Args:
         labels: class ids (n,).
@@ -67,7 +67,9 @@ def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, n
     """
     random = generator(seed, "hold out")
     classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    held_out = np.sort(np.concatenate([random.permutation(rows)[: round(share * len(rows))] for rows in classes]))
+    counts = [max(round(share * len(rows)), int(len(rows) > 1)) for rows in classes]
+    parts = [random.permutation(rows)[:count] for rows, count in zip(classes, counts, strict=True)]
+    held_out = np.sort(np.concatenate(parts))
     if not len(held_out):
         held_out = random.permutation(len(labels))[:1]
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out

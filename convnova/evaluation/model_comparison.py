@@ -15,6 +15,9 @@ from convnova.evaluation.bootstrap import LEVEL, RESAMPLES, WEIGHTS_AT_ONCE, per
 from convnova.evaluation.correlation import mean_over_targets
 from convnova.evaluation.metrics import CONFUSION_METRICS, check_probabilities, from_confusion, mean_area
 
+SMALLEST_ERROR = 1e-12
+"""Of DeLong's standard error; below it is rounding of zero."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Paired:
@@ -161,10 +164,12 @@ def compare_over_test_rows(
     pair["only_b"] = float((right_b & ~right_a).sum(1).mean())
     if metric == "auroc" and a.shape[2] == 2:
         by_seed, error = delong(labels, a[..., 1], b[..., 1])
-        pair |= _over_seeds(by_seed)
-        difference, reach = pair["difference"], NormalDist().inv_cdf((1 + LEVEL) / 2) * error
-        p = math.erfc(abs(difference) / error / math.sqrt(2)) if error else 1.0
-        return PairedOverTestRows(**pair, test="DeLong", low=difference - reach, high=difference + reach, p=p)
+        over_seeds = _over_seeds(by_seed)
+        difference, reach = over_seeds["difference"], NormalDist().inv_cdf((1 + LEVEL) / 2) * error
+        if error > SMALLEST_ERROR:  # else models that are both perfect, or at chance for every row: by bootstrap
+            p = math.erfc(abs(difference) / error / math.sqrt(2))
+            interval = {"low": difference - reach, "high": difference + reach}
+            return PairedOverTestRows(**pair, **over_seeds, **interval, test="DeLong", p=p)
     if metric in CONFUSION_METRICS:
         return _by_confusions(pair, *_patterns(labels, predicted_a, predicted_b, a.shape[2]), resamples, seed)
     areas = [partial(mean_area, labels, of_seed, metric) for of_seed in (*a, *b)]

@@ -97,7 +97,8 @@ class ImplicitKernel(nn.Module):
         share = lags / max(1, self.length - 1)
         phase = 2 * math.pi * lags / self.length
         waves = [part for band in (1e-4, 1.0) for part in (torch.cos(band * phase), -torch.sin(band * phase))]
-        return self.layers(torch.cat([share, *waves], 1)) * torch.exp(-share.abs() * self.rates)
+        with torch.autocast(weight.device.type, enabled=False):  # in bfloat16 neighbouring lags would be one
+            return self.layers(torch.cat([share, *waves], 1)) * torch.exp(-share.abs() * self.rates)
 
 
 def long_convolution(v: Tensor, kernel: Tensor) -> Tensor:

@@ -108,9 +108,15 @@ class BatchNorm(nn.BatchNorm1d):
         """(B, L, d) to the same, zeros where there is no base."""
         flat = x.flatten(0, 1)
         if is_base is None:
-            return super().forward(flat).view_as(x)
+            return self._normalised(flat).view_as(x)
         real = is_base.flatten()
-        return torch.zeros_like(flat).masked_scatter(real[:, None], super().forward(flat[real])).view_as(x)
+        return torch.zeros_like(flat).masked_scatter(real[:, None], self._normalised(flat[real])).view_as(x)
+
+    def _normalised(self, rows: Tensor) -> Tensor:
+        """(n, d) to the same; one row alone, which has no variance, by the running statistics."""
+        if len(rows) > 1:
+            return super().forward(rows)
+        return F.batch_norm(rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 def split_windows(x: Tensor, factor: int, value: float) -> Tensor:

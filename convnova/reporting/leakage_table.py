@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from convnova.config.run import RunConfig
-from convnova.evaluation.leakage.overlap_scores import SHARED, overlap_scores
+from convnova.evaluation.leakage.overlap_scores import overlap_scores
+from convnova.evaluation.leakage.unseen_rows import SHARED
 from convnova.reporting.render import write
 from convnova.reporting.table import Table, signed
 from convnova.runs import outputs
@@ -15,7 +16,8 @@ HEADS = {
     "score": "all", "clean": "without them", "leaking_score": "only them", "clean_minus_all": "difference",
 }  # fmt: skip
 CAPTION = (
-    f"A test row leaks if {SHARED} bases in a row are also those of a training or validation row, on either strand."
+    f"A test row leaks if {SHARED} bases in a row, or all that it has, are also those of a training or validation row, "
+    "on either strand."
 )
 
 

@@ -13,13 +13,16 @@ def update_average(average: dict[str, Tensor], model: nn.Module, step: int, memo
     Up to `memory` steps it is their plain mean, later exponential: what is `memory` steps old counts 1/e.
 
     Args:
-        average: by name; empty before the first step.
+        average: by name, of shared tensors by the first one; empty before the first step.
         model: with the weights after the step.
         step: its number, from 1.
         memory: in steps.
     """
-    share = max(1 / step, -math.expm1(-1 / memory))
+    share, taken = max(1 / step, -math.expm1(-1 / memory)), set()
     for name, tensor in model.state_dict().items():
+        if tensor.data_ptr() in taken:  # another name of a shared tensor, which must not be exchanged twice
+            continue
+        taken.add(tensor.data_ptr())
         if name in average and tensor.is_floating_point():  # batch norm has a count too
             average[name].lerp_(tensor, share)
         else:

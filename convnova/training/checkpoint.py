@@ -63,8 +63,10 @@ def save_state(folder: Path, step: int, model: nn.Module, optimizer: AdamW, loop
         os.rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    for old in sorted(folder.glob("step-*"))[:-2]:
-        shutil.rmtree(old, ignore_errors=True)
+    kept = sorted(path.name for path in folder.glob("step-*") if path.name <= target.name)[-2:]
+    for path in folder.glob("step-*"):  # later ones are damaged, or the training would have begun there
+        if path.name not in kept:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def load_state(folder: Path, model: nn.Module, optimizer: AdamW) -> dict[str, Any] | None:

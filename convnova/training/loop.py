@@ -181,7 +181,8 @@ class Trainer:
                 place = f"step {history.step} of {self.total}"
                 raise Interrupted(f"{self.label}: stopped by a signal at {place}; run it again to continue") from None
         if not history.best_weights:
-            raise ConvNovaError(f"{self.label}: no epoch had a finite score; lower the learning rate")
+            advice = "see that the rows that choose it are enough, and not of one label"
+            raise ConvNovaError(f"{self.label}: no epoch had a finite score; {advice}")
         if self.processes.first:
             self._write_log()
         return history
@@ -250,6 +251,7 @@ class Trainer:
         dropout_seed = torch_seed(self.seed, "dropout", history.step, *rank)
         at_once = optimization.sequences_at_once(self.settings, batch.tokens, self.device, history.precision)
         at_once = min(at_once, history.max_sequences_in_memory)
+        buffers = [buffer.clone() for buffer in self.model.buffers()]  # batch norm's change with what is read
         while True:
             # torch.manual_seed does the same in 0.2 ms: it formats a traceback for each kind of device that is missing
             torch.default_generator.manual_seed(dropout_seed)
@@ -258,7 +260,11 @@ class Trainer:
             try:
                 with self.interruptible():  # an exception here leaves weights and optimizer unchanged
                     return self._gradient(batch, at_once)
-            except (RuntimeError, MemoryError) as error:
+            except BaseException as error:
+                for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+                    buffer.copy_(before)
+                if not isinstance(error, RuntimeError | MemoryError):
+                    raise
                 out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
                 if not out_of_memory and not any(words in str(error) for words in ALLOCATION_ERRORS):
                     raise
@@ -277,8 +283,8 @@ class Trainer:
     def _gradient(self, batch: Batch, at_once: int) -> Tensor:
         """Leave the gradient of the mean loss over the whole batch's targets in the model; return that loss."""
         model, world = self.parallel_model, self.processes.world
-        if not model.training:
-            model.train()
+        if not self.model.training:  # since the evaluation; the parallel model's own flag does not say so
+            self.model.train()
 
         def backward(part: Batch, count: int | Tensor) -> Tensor:
             # DistributedDataParallel gives the mean over processes, and the sum is wanted: hence `world`.

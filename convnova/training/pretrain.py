@@ -16,6 +16,7 @@ from convnova.data.batches import Batch, Padding, augment_reverse_complement, na
 from convnova.data.dna import PAD
 from convnova.data.masking import mask, mask_twice
 from convnova.data.windows import Windows
+from convnova.errors import ConvNovaError
 from convnova.models.weights import save_weights
 from convnova.randomness import order
 from convnova.training.distributed import processes
@@ -96,6 +97,8 @@ class MaskedLanguage:
     def __post_init__(self) -> None:
         self.windows = min(self.settings.windows or len(self.data), len(self.data))
         self.steps_per_epoch = -(-self.windows // self.settings.batch_size)
+        if not any(batch.count for _, batch in self.validation()):
+            raise ConvNovaError("expected bases to mask in the validation windows, found none: too few, or N alone")
 
     def batch(self, step: int) -> Batch:
         """The windows of a step with their masks, each from a strand drawn at random if the settings say so."""

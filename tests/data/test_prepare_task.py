@@ -79,6 +79,7 @@ def test_ids_follow_the_config_and_a_class_without_rows_is_reported(tmp_path, ca
         ({}, {"counts": {"train": 30_000, "test": 1}}, {}, "30,000 train rows.*found 2; .*--accept-c"),
         ({}, {"counts": {"valid": 5}}, {}, "expected 5 valid rows as published, found 0"),
         ({"train": [("A", "a"), ("G", "b"), ("T", "c")]}, {"metric": "f1_binary"}, {}, "test.csv.*f1_binary.*3.*macro"),
+        ({"train": [("A", "a")], "test": [("T", "a")]}, {}, {}, r"train.csv: .*two classes or more, found \['a'\]"),
         ({}, {"metric": "auroc"}, {}, "test.csv: metric = auroc.*two classes"),
         ({}, {"metric": "auprc"}, {}, "test.csv: metric = auprc.*two classes"),
         ({}, {"kind": "per_base"}, {}, "kind 'classes' or 'regression', which format 'csv' holds, found 'per_base'"),

@@ -68,6 +68,13 @@ def test_hold_out_of_few_rows_holds_out_one(labels):
     assert len(held) == 1 and sorted([*kept, *held]) == list(range(len(labels)))
 
 
+@pytest.mark.parametrize(("sizes", "counts"), [((100, 5), [10, 1]), ((5, 5), [1, 1]), ((4, 1, 2), [1, 0, 1])])
+def test_hold_out_has_rows_of_every_class_that_can_spare_one(sizes, counts):
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    _, held = hold_out(labels, 0.1, seed=0)
+    assert np.bincount(labels[held], minlength=len(sizes)).tolist() == counts
+
+
 def test_folds_partition_the_rows_evenly_in_every_class():
     labels = np.array([0] * 703 + [1] * 208 + [2] * 94)[np.random.default_rng(0).permutation(1005)]
     folds = folds_of(labels)

@@ -128,6 +128,15 @@ def test_a_model_does_not_differ_from_itself():
         assert (result.difference, result.p) == (0, 1)
 
 
+def test_a_perfect_model_differs_from_one_at_chance():
+    """There DeLong's standard error is zero: the bootstrap decides."""
+    labels = np.arange(200) % 2
+    perfect, chance = np.eye(2)[labels], np.full((200, 2), 0.5)
+    result = compare_over_test_rows(labels, perfect, chance, "auroc")
+    assert (result.difference, result.test) == (0.5, "paired bootstrap") and result.p < 0.01
+    assert compare_over_test_rows(labels, chance, perfect, "auroc").p < 0.01
+
+
 def test_what_cannot_be_compared_is_refused():
     labels, scores = made_up(1, 50)
     with pytest.raises(ConvNovaError, match=r"\(1, 50, 2\) and \(1, 50, 3\)"):

@@ -10,7 +10,7 @@ from convnova.data.dna import encode
 from convnova.data.genome import read_genome, read_intervals, tokenize_genome
 from convnova.data.task_dataset import TaskDataset, TaskSplit
 from convnova.errors import ConvNovaError
-from convnova.evaluation.leakage.unseen_rows import write_unseen_rows
+from convnova.evaluation.leakage.unseen_rows import shares_bases, write_unseen_rows
 
 COMPLEMENT = str.maketrans("ACGT", "TGCA")
 
@@ -48,6 +48,13 @@ def test_rows_of_any_task_that_hold_a_held_out_row_on_either_strand_are_left_out
              for split, parts in intervals.items()}  # fmt: skip
     assert sorted(found["train"] + found["valid"]) == sorted([alone, twice, less, *many])
     assert 1 <= len(found["valid"]) <= 30
+
+
+def test_rows_shorter_than_what_counts_as_shared_are_looked_for_whole():
+    short, other = dna(1, 20), dna(2, 31)
+    rows = task(test=[short, other[::-1].translate(COMPLEMENT), dna(3, 20), dna(4, 50)]).split("test")
+    others = task(train=[other, short, short + dna(5, 10)]).split("train")
+    assert shares_bases(rows, others).tolist() == [True, True, False, False]
 
 
 def test_without_a_row_to_read_there_is_no_genome(tmp_path):

@@ -44,6 +44,13 @@ def test_a_long_convolution_in_bfloat16_is_computed_in_float32():
     assert torch.equal(long_convolution(v, kernel), long_convolution(v.float(), kernel).bfloat16())
 
 
+def test_the_kernel_is_computed_in_float32_whatever_the_precision():
+    kernel = ImplicitKernel(Config(width=4, length=1000))
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = kernel(1000)
+    assert torch.equal(inside, kernel(1000))
+
+
 def kernels(length: int = 9) -> list[ImplicitKernel]:
     """Of the same weights, that of the causal form and that of the form which reads both ways."""
     both = [ImplicitKernel(Config(width=4, length=length, kernel_width=8, causal=causal)) for causal in (True, False)]

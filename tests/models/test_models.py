@@ -232,6 +232,16 @@ def test_batch_normalisation_is_pytorchs_over_the_bases_alone():
     torch.testing.assert_close(ours.running_var, pytorchs.running_var)
 
 
+def test_batch_normalisation_of_a_single_base_is_by_what_was_seen_before():
+    """The last batch of an epoch may have one short sequence, which Basenji2 pools to one position."""
+    norm = BatchNorm(4)
+    norm(torch.randn(3, 9, 4), None)
+    x = torch.randn(1, 1, 4)
+    out = norm(x, None)
+    norm.eval()
+    torch.testing.assert_close(out, norm(x, None))
+
+
 def test_reverse_complementing_exchanges_the_halves_of_caduceus_ps_and_keeps_its_predictions():
     """ConvNova has no such symmetry: only the mean over both strands is the same for both."""
     tokens, close = random_tokens(3, 70), {"atol": 1e-5, "rtol": 1e-5}

@@ -5,6 +5,7 @@ import torch
 from test_loop import AVERAGED, SETTINGS, Regression, network, run, weights
 from torch import nn
 
+from convnova.models import build_backbone
 from convnova.training.average import exchange, update_average
 
 
@@ -49,6 +50,23 @@ def test_what_is_exchanged_twice_is_as_it_was():
     assert all(torch.equal(tensor, own[name]) for name, tensor in model.state_dict().items())
     exchange(model, {})
     assert torch.equal(model.weight, own["weight"])
+
+
+def test_a_tensor_of_several_names_is_exchanged_once():
+    """HyenaDNA's kernels have one sine layer in three places."""
+    model, average = build_backbone("hyenadna", {"width": 8, "layers": 1, "length": 64}), {}
+    update_average(average, model, 1, 10)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 1
+    own = copy_of(model)
+    update_average(average, model, 2, 10)
+    exchange(model, average)
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, own[name] - 0.5)
+    exchange(model, average)
+    assert all(torch.equal(tensor, own[name]) for name, tensor in model.state_dict().items())
 
 
 def test_after_an_error_in_the_evaluation_the_model_has_its_own_weights(tmp_path):

@@ -16,7 +16,7 @@ from torch import nn
 from convnova.config.hyperparameters import Training
 from convnova.data.batches import Batch
 from convnova.errors import ConvNovaError
-from convnova.training.checkpoint import load_state
+from convnova.training.checkpoint import load_state, save_state
 from convnova.training.loop import Interrupted, Trainer
 from convnova.training.optimization import AdamW
 from convnova.training.provenance import Provenance
@@ -55,7 +55,7 @@ class Regression:
 
 def network(dropout: float = 0.3) -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(3, 16), nn.Dropout(dropout), nn.Linear(16, 1))
+    return nn.Sequential(nn.Linear(3, 16), nn.Dropout(dropout), nn.Linear(16, 1), nn.BatchNorm1d(1))
 
 
 @pytest.fixture(
@@ -84,9 +84,10 @@ class StopIn(Regression):
         self.step, self.number = step, number
 
     def loss(self, model, batch):
+        loss = super().loss(model, batch)
         if batch.rows == f"rows of step {self.step}":
             os.kill(os.getpid(), self.number)
-        return super().loss(model, batch)
+        return loss
 
 
 def assert_same(first: tuple, second: tuple) -> None:
@@ -96,6 +97,7 @@ def assert_same(first: tuple, second: tuple) -> None:
     assert again.evaluations == history.evaluations
     assert [row["loss"] for row in again.rows] == [row["loss"] for row in history.rows]
     assert all(torch.equal(again.best_weights[name], tensor) for name, tensor in history.best_weights.items())
+    assert all(torch.equal(*pair) for pair in zip(model.buffers(), model_again.buffers(), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -189,14 +191,14 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path):
 
     class Watched(Regression):
         def evaluate(self, model):
-            seen.append(weights(model).clone())
+            seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
             return super().evaluate(model)
 
     settings = SETTINGS.changed({"epochs": 6, "patience": 2})
     model, history = run(tmp_path, Watched(scores=[0.1, 0.7, 0.3, 0.6, 0.9, 0.9]), settings)
     assert (history.best_epoch, history.best_score, len(history.evaluations)) == (2, 0.7, 4)
-    best = torch.cat([tensor.flatten() for tensor in history.best_weights.values()])
-    assert torch.equal(best, seen[1]) and not torch.equal(best, weights(model))
+    assert all(torch.equal(tensor, seen[1][name]) for name, tensor in history.best_weights.items())
+    assert not torch.equal(history.best_weights["0.weight"], model[0].weight)
 
 
 @pytest.mark.parametrize(
@@ -220,6 +222,33 @@ def test_a_weight_that_is_not_finite_is_not_kept_in_a_checkpoint(tmp_path):
     settings = SETTINGS.changed({"clip": None})
     with pytest.raises(ConvNovaError, match="a weight is not finite after step 4 .*rows of step 3;.*step-000000003"):
         run(tmp_path, Infinite(), settings, checkpoint_seconds=0)
+
+
+def test_every_epoch_trains_with_dropout_also_within_a_parallel_model(tmp_path):
+    """As `DistributedDataParallel` is one, whose own flag stays as it is when the model inside is evaluated."""
+    seen = []
+
+    class Noted(Regression):
+        def loss(self, model, batch):
+            seen.append(model[0].training)
+            return super().loss(model, batch)
+
+    trainer = Trainer(network(), Noted(), SETTINGS, 5, "test", tmp_path)
+    trainer.parallel_model = nn.Sequential(trainer.model)
+    trainer.run()
+    assert seen == [True] * 40
+
+
+def test_checkpoints_that_are_damaged_do_not_push_out_new_ones(tmp_path):
+    model = network()
+    optimizer = AdamW(model, SETTINGS)
+    for step in (100, 200):
+        save_state(tmp_path, step, model, optimizer, {})
+        (tmp_path / f"step-{step:09d}" / "state.pt").write_bytes(b"")
+    assert load_state(tmp_path, model, optimizer) is None
+    for step in (50, 60, 150):
+        save_state(tmp_path, step, model, optimizer, {"step": step})
+        assert load_state(tmp_path, model, optimizer) == {"step": step}
 
 
 def test_a_training_without_a_finite_score_says_so(tmp_path):

@@ -19,6 +19,7 @@ from convnova.cli.train import pretrain_backbone
 from convnova.config.load import load
 from convnova.data.dna import encode
 from convnova.data.genome import tokenize_genome
+from convnova.errors import ConvNovaError
 from convnova.models.weights import load_weights
 from convnova.training.loop import Interrupted
 from convnova.training.pretrain import MaskedLanguage
@@ -178,6 +179,11 @@ def test_windows_are_read_from_either_strand_where_the_settings_say_so():
         read.update((augmented, "".join("ACGTN."[token] for token in row)) for row in batch.tokens)
     assert read.keys() == {(False, "GATTACAT"), (True, "GATTACAT"), (True, "ATGTAATC")}
     assert 10 < read[True, "ATGTAATC"] < 30
+
+
+def test_validation_windows_of_n_alone_are_refused():
+    with pytest.raises(ConvNovaError, match="bases to mask in the validation windows, found none"):
+        MaskedLanguage(config().pretrain, Same(), Same("NNNNNNNN"))
 
 
 def test_a_model_may_have_other_settings_in_pretraining(genome, tmp_path):

@@ -1,7 +1,7 @@
 """Scores of saved predictions with and without the test rows that share bases with training rows.
 
-A test row leaks if `unseen_rows.SHARED` bases in a row are also those of a training or validation row, on either
-strand.
+A test row leaks if `unseen_rows.SHARED` bases in a row, or all that it has, are also those of a training or validation
+row, on either strand.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,7 @@ from convnova.config.run import Job, RunConfig
 from convnova.data.task_dataset import TaskDataset, read_task
 from convnova.errors import ConvNovaError
 from convnova.evaluation import bootstrap, metrics
-from convnova.evaluation.leakage.kmer_index import shares_kmer
-from convnova.evaluation.leakage.unseen_rows import SHARED
+from convnova.evaluation.leakage.unseen_rows import shares_bases
 from convnova.evaluation.prediction_file import Predictions, predictions_of
 from convnova.log import log
 
@@ -69,7 +68,7 @@ def overlap_scores(config: RunConfig, datasets: Mapping[tuple[str, str], Path]) 
 def leaking_rows(task: TaskDataset) -> np.ndarray:
     """Which test rows share bases with a row of train or validation: bool (n,)."""
     others = [task.split(name) for name in ("train", "valid") if name in task.splits]
-    return np.any([shares_kmer(task.split("test"), rows, SHARED) for rows in others], axis=0)
+    return np.any([shares_bases(task.split("test"), rows) for rows in others], axis=0)
 
 
 def _scores(predictions: Predictions, leaks: np.ndarray, metric: str) -> dict[str, float]:

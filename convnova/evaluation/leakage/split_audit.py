@@ -94,7 +94,7 @@ def audit(task: TaskDataset, pretraining: Pretraining | None = None) -> dict[str
 def _add_leaks(result: dict[str, Any], task: TaskDataset, splits: dict[str, TaskSplit]) -> Sequences:
     """Add to a result what the splits have in common, and return the test rows that were compared."""
     prints = {
-        name: Fingerprints(_hashes(sequences(split)), _hashes(sequences(split), reverse=True), _hashes(_labels(split)))
+        name: Fingerprints(hashes_of_rows(split), hashes_of_rows(split, reverse=True), hashes_of_rows(_labels(split)))
         for name, split in splits.items()
     }
     test = splits["test"]
@@ -181,7 +181,7 @@ def sample(split: TaskSplit) -> np.ndarray:
     return np.sort(generator(0, "audit").permutation(len(split))[:count])
 
 
-def _hashes(rows: Sequences, reverse: bool = False) -> np.ndarray:
+def hashes_of_rows(rows: Sequences, reverse: bool = False) -> np.ndarray:
     """A 64-bit hash of every row or of its reverse complement; any two of 5 million agree once in 10^6 times."""
     digests = []
     for _, piece in kmer_index.pieces(rows):

@@ -1,7 +1,8 @@
 """The training rows of a run's tasks as a genome to pretrain on, without those that hold anything of held-out rows.
 
 Tasks of one suite overlap: a core promoter of one lies inside a promoter of another, and rows are dealt out anew. So a
-row is left out if it has `SHARED` bases in a row in common with a validation or test row of any task, on either strand.
+row is left out if it has `SHARED` bases in a row, or all of its own, in common with a validation or test row of any
+task, on either strand.
 """
 
 from collections.abc import Mapping
@@ -10,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from convnova.data.dna import decode
-from convnova.data.task_dataset import TaskDataset
+from convnova.data.task_dataset import Sequences, TaskDataset
 from convnova.errors import ConvNovaError
 from convnova.evaluation.leakage.kmer_index import shares_kmer
+from convnova.evaluation.leakage.split_audit import hashes_of_rows
 from convnova.files import write_text
 from convnova.log import log
 from convnova.randomness import generator
@@ -21,6 +23,13 @@ SHARED = 32
 """Bases: fewer than half of the shortest rows of GUE, and too many to be shared by chance."""
 VALID_SHARE = 0.05
 """Share of the rows that are kept from pretraining, for its own validation."""
+
+
+def shares_bases(rows: Sequences, others: Sequences) -> np.ndarray:
+    """Which rows have `SHARED` bases in a row, or all of theirs, in common with another one, on either strand: (n,)."""
+    known = hashes_of_rows(others)
+    repeats = np.isin(hashes_of_rows(rows), known) | np.isin(hashes_of_rows(rows, reverse=True), known)
+    return repeats | shares_kmer(rows, others, SHARED)
 
 
 def write_unseen_rows(tasks: Mapping[str, TaskDataset], out: Path) -> None:
@@ -41,7 +50,7 @@ def write_unseen_rows(tasks: Mapping[str, TaskDataset], out: Path) -> None:
     records, intervals = [], []
     for name, task in tasks.items():
         train = task.split("train")
-        is_seen = np.any([shares_kmer(train, rows, SHARED) for rows in held_out], axis=0)
+        is_seen = np.any([shares_bases(train, rows) for rows in held_out], axis=0)
         bases = decode(train.tokens)
         unseen = [bases[train.offsets[row] : train.offsets[row + 1]] for row in np.flatnonzero(~is_seen)]
         rows = [row for row in dict.fromkeys(unseen) if row not in written]
