@@ -48,7 +48,6 @@ MADE = {
     "convnova": "0.1", "commit": 40 * "a", "dirty": False, "settings": "abc", "inputs": {"task": {"sha256": "t"}},
     "python": "3.11", "packages": {"torch": "2"}, "host": "h", "hardware": {"processor": "P", "gpu": "G"},
     "precision": "float32", "started": "s", "seconds": 60.0, "peak_memory_mb": 1500, "peak_gpu_memory_mb": 7,
-    "joules": {"gpu": 20.0},
 }  # fmt: skip
 """The provenance of a result."""
 

@@ -19,7 +19,7 @@ PIPED = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
 SPLITS = ("train", "valid", "test")
 SHELL_WORDS = """a b (1) [2] {3 4} 'q' "d" $(touch PWNED) `touch PWNED` ;touch PWNED; & | * ~ # \\ ü """
 """Whatever a shell would make something of."""
-COSTS = {"started", "seconds", "peak_memory_mb", "joules_processors", "joules_gpu"}
+COSTS = {"started", "seconds", "peak_memory_mb"}
 
 
 def config_file(folder: Path, **content: object) -> str:
@@ -59,7 +59,7 @@ def own_data(
 
 
 def without_costs(path: Path) -> object:
-    """The content of a result but for times, memory and energy."""
+    """The content of a result but for times and memory."""
     if path.suffix == ".tsv":
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
         return table.drop(columns=list(COSTS & set(table))).to_dict("list")

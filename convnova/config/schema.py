@@ -92,6 +92,16 @@ def files_of(name: str, known: Iterable[str]) -> list[str]:
     return [file for file in known if file.startswith(name)] if name.endswith("/") else [name]
 
 
+def omitted_by_default(default: Any, **options: Any) -> Any:
+    """A field that is dumped only where it is set, so that hashes of settings are those of versions without it.
+
+    Args:
+        default: of the field.
+        options: of pydantic's `Field`.
+    """
+    return Field(default, exclude_if=lambda value: value == default, **options)
+
+
 class Simulate(Strict):
     """The embedded genome, in place of the internet."""
 
@@ -146,34 +156,23 @@ class Task(WithFiles):
     intervals: str | None = None
     labels: str | None = None
     annotation: str | None = None
-    signal: str | None = Field(
-        None, description="bigWig of numbers along the genome", exclude_if=lambda name: name is None
+    signal: str | None = omitted_by_default(None, description="bigWig of numbers along the genome")
+    bin_size: int | None = omitted_by_default(
+        None, ge=1, description="bases of which the mean of `signal` is predicted"
     )
-    bin_size: int | None = Field(
-        None, ge=1, description="bases of which the mean of `signal` is predicted", exclude_if=lambda size: size is None
+    loss: Loss = omitted_by_default("mse", description="of numbers; poisson: of counts and coverage")
+    sequence_column: str = omitted_by_default("sequence")
+    score: VariantScore | None = omitted_by_default(
+        None, description="of variants: what is read off a model; more of it stands for label 1"
     )
-    loss: Loss = Field(
-        "mse", description="of numbers; poisson: of counts and coverage", exclude_if=lambda loss: loss == "mse"
+    window: int | None = omitted_by_default(
+        None, ge=16, description="of variants: bases read around one; default as in training"
     )
-    sequence_column: str = Field("sequence", exclude_if=lambda name: name == "sequence")
-    score: VariantScore | None = Field(
-        None,
-        description="of variants: what is read off a model; more of it stands for label 1",
-        exclude_if=lambda value: value is None,
+    fine_tuned: str | None = omitted_by_default(
+        None, description="of score effect: suite/task whose fine-tuned models are asked"
     )
-    window: int | None = Field(
-        None,
-        ge=16,
-        description="of variants: bases read around one; default as in training",
-        exclude_if=lambda value: value is None,
-    )
-    fine_tuned: str | None = Field(
-        None,
-        description="of score effect: suite/task whose fine-tuned models are asked",
-        exclude_if=lambda value: value is None,
-    )
-    label_column: str | Annotated[list[str], Field(min_length=1)] = Field(
-        "label", description="several: of numbers, each of which is predicted", exclude_if=lambda name: name == "label"
+    label_column: str | Annotated[list[str], Field(min_length=1)] = omitted_by_default(
+        "label", description="several: of numbers, each of which is predicted"
     )
     groups: dict[str, tuple[int, int]] = Field({}, description="rows of the table: name to first label and one past")
     counts: dict[str, int] = Field({}, description="published number of rows of a split; another number is an error")
@@ -246,8 +245,8 @@ class Suite(Strict):
     format: Format
     source: str | None = Field(None, description="where the files come from; default paths of the user's own")
     genome: Name | None = Field(None, description="the genome that intervals point into")
-    protocols: list[Protocol] | None = Field(
-        None, min_length=1, description="some of the run's; default all", exclude_if=lambda names: names is None
+    protocols: list[Protocol] | None = omitted_by_default(
+        None, min_length=1, description="some of the run's; default all"
     )
     folds: int = Field(FOLDS, ge=2, le=FOLDS, description="how many of the ten folds `cv` runs")
     tasks: dict[Name, Task] = Field(min_length=1)

@@ -15,7 +15,7 @@ import numpy as np
 from convnova.config.schema import KINDS, Task
 from convnova.data.array_file import ArrayFileWriter, read_metadata
 from convnova.data.genome import GENOME_FILE, SPLITS, read_genome
-from convnova.data.readers import READERS, SequenceRows, TaskFiles
+from convnova.data.readers import SequenceRows, TaskFiles, reader_of
 from convnova.data.readers.rows import refuse_rows
 from convnova.data.task_dataset import check_metric
 from convnova.errors import ConvNovaError
@@ -77,7 +77,7 @@ def tokenize_task(
         tallies: dict[str, _Tally] = {}
         read: Counter[str] = Counter()
         with progress(f"reading {', '.join(Path(path).name for path in files.values())}", unit="rows") as work:
-            for rows in READERS[read_format](raw):
+            for rows in reader_of(read_format)(raw):
                 _append(file, tallies.setdefault(rows.split, _Tally()), rows, task)
                 path, colon, member = rows.file.partition(":")
                 read[f"{Path(path).name}{colon}{member}"] += len(rows.lengths)

@@ -38,7 +38,7 @@ def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d:
     with torch.autocast(u.device.type, enabled=False):
         u, delta, a, b, c, d = (x.to(wide) for x in (u, delta, a, b, c, d))
         if not has_kernels(u):
-            return Scan.apply(u, delta, b, c, a) + d * u
+            return Scan.apply(u, delta, b, c, a.t().contiguous()) + d * u
         # The kernels want positions last, u, delta (B, D, L) and b, c (B, N, L), and all in one type: under autocast
         # softplus would make float32 of what is bfloat16 around it.
         u, delta, b, c = (x.transpose(1, 2).contiguous() for x in (u, delta, b, c))
@@ -53,7 +53,8 @@ def has_kernels(u: Tensor) -> bool:
 class Scan(torch.autograd.Function):
     """y without D u, segment by segment; backward each is computed again, from the state before it.
 
-    The gradients are written out: by autograd the backward pass took twice as long.
+    The gradients are written out: by autograd the backward pass took twice as long. Channels come last, so that a
+    processor's vectors are full however few states there are.
     """
 
     @staticmethod
@@ -66,7 +67,7 @@ class Scan(torch.autograd.Function):
             delta: (B, L, D) step sizes.
             b: (B, L, N).
             c: (B, L, N).
-            a: (D, N).
+            a: (N, D), the other way round.
         """
         segments = [slice(first, first + SEGMENT) for first in range(0, u.shape[1], SEGMENT)]
         y, state = torch.empty_like(u), u.new_zeros(u.shape[0], *a.shape)
@@ -74,7 +75,7 @@ class Scan(torch.autograd.Function):
         for begin, at in zip(begins, segments, strict=True):
             begin.copy_(state)
             _, states = _scan(u[:, at], delta[:, at], b[:, at], a, begin)
-            y[:, at], state = torch.einsum("btdn,btn->btd", states, c[:, at]), states[:, -1]
+            y[:, at], state = (c[:, at].unsqueeze(2) @ states).squeeze(2), states[:, -1]
         ctx.save_for_backward(u, delta, b, c, a, begins)
         ctx.segments = segments
         return y
@@ -88,27 +89,27 @@ class Scan(torch.autograd.Function):
         for begin, at in zip(reversed(begins), reversed(ctx.segments), strict=True):
             u, delta, b, c, dy_here = (x[:, at] for x in (*along, dy))
             decay, states = _scan(u, delta, b, a, begin)
-            gradient = dy_here.unsqueeze(-1) * c.unsqueeze(2)
+            gradient = dy_here.unsqueeze(2) * c.unsqueeze(-1)
             gradient[:, -1] += later
             for t in reversed(range(gradient.shape[1] - 1)):
                 gradient[:, t].addcmul_(decay[:, t + 1], gradient[:, t + 1])
-            dc[:, at] = torch.einsum("btdn,btd->btn", states, dy_here)
-            db[:, at] = torch.einsum("btdn,btd->btn", gradient, delta * u)
-            dinput = torch.einsum("btdn,btn->btd", gradient, b)
+            dc[:, at] = (states @ dy_here.unsqueeze(-1)).squeeze(-1)
+            db[:, at] = (gradient @ (delta * u).unsqueeze(-1)).squeeze(-1)
+            dinput = (b.unsqueeze(2) @ gradient).squeeze(2)
             gradient *= decay  # of the state before; times that state, of the exponent
             later = gradient[:, 0].clone()
             gradient[:, 1:] *= states[:, :-1]
             gradient[:, 0] *= begin
             du[:, at] = dinput * delta
-            ddelta[:, at] = dinput * u + torch.einsum("btdn,dn->btd", gradient, a)
-            da += torch.einsum("btdn,btd->dn", gradient, delta)
+            ddelta[:, at] = dinput * u + (gradient * a).sum(2)
+            da += (gradient * delta.unsqueeze(2)).sum((0, 1))
         return du, ddelta, db, dc, da
 
 
 def _scan(u: Tensor, delta: Tensor, b: Tensor, a: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """exp(delta A) and the states of a segment, both (B, T, D, N), from the state before it, (B, D, N)."""
-    decay = torch.exp(delta.unsqueeze(-1) * a)
-    states = (delta * u).unsqueeze(-1) * b.unsqueeze(2)
+    """exp(delta A) and the states of a segment, both (B, T, N, D), from the state before it, (B, N, D)."""
+    decay = torch.exp(delta.unsqueeze(2) * a)
+    states = (delta * u).unsqueeze(2) * b.unsqueeze(-1)
     for t in range(states.shape[1]):
         state = states[:, t].addcmul_(decay[:, t], state)
     return decay, states

@@ -15,7 +15,7 @@ from tabulate import tabulate
 from convnova.config.hyperparameters import Pretraining, Training
 from convnova.config.run import RunConfig
 from convnova.config.schema import TRAINING_ROWS, Task
-from convnova.data.readers import READERS, TaskFiles
+from convnova.data.readers import TaskFiles, reader_of
 from convnova.data.splits import HELD_OUT_SHARE
 from convnova.data.task_dataset import read_task
 from convnova.log import progress
@@ -154,7 +154,7 @@ def lengths_of(config: RunConfig, suite: str, task: str) -> tuple[Lengths, int]:
         labels: set[str] = set()
         targets = 0
         with progress(f"reading {suite}/{task}", unit="rows") as bar:
-            for rows in READERS[content.format](TaskFiles(spec, paths, Path())):
+            for rows in reader_of(content.format)(TaskFiles(spec, paths, Path())):
                 lengths.setdefault(rows.split, []).append(rows.lengths)
                 if spec.kind == "regression":
                     targets = rows.labels.shape[1]

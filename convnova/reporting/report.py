@@ -27,7 +27,6 @@ from convnova.reporting.verdict import caveats, verdict
 from convnova.runs.outputs import (
     TEST_ROW_TABLE,
     audits,
-    extra_table_titles,
     figure_titles,
     kept_weights,
     test_row_tasks,
@@ -38,9 +37,6 @@ from convnova.runs.trace import Run, read_trace
 
 LARGEST_DOWNLOAD = 2_000_000
 """Bytes of a file that the page holds itself, to be saved from there; a larger one is only named."""
-
-OPTIONAL = {"scores", "provenance", "audit", "leaks", "cost", "ablation", "search"}
-"""Files of tables/ and figures/ that the page does not show and that may be there whatever the config."""
 
 MIME = {"svg": "image/svg+xml", "pdf": "application/pdf", "png": "image/png", "tsv": "text/tab-separated-values"}
 
@@ -86,7 +82,6 @@ def write_report(config: RunConfig, published: Path, out: Path) -> None:
         states=STATES,
         state_counts=counts(progress),
         missing_files=[path for path in expected if not path.is_file()],
-        stale_files=stale_files(config),
         table_files={table.name: [folder / "tables" / f"{table.name}.tsv"] for table in tables},
         figures=figure_titles(config),
         images={name: paths[0] for name, paths in figures.items() if paths[0].is_file()},
@@ -120,17 +115,6 @@ def _test_row_table(path: Path, config: RunConfig) -> Iterator[Table]:
             for suite, task, protocol, a, b in pairs[["suite", "task", "protocol", "a", "b"]].itertuples(index=False)
         ]
         yield pair_table(pairs[of_config], config)
-
-
-def stale_files(config: RunConfig) -> list[str]:
-    """Names, as `tables/ranks.*`, of what lies beside the run's tables and figures and is not of its config."""
-    test_rows = [TEST_ROW_TABLE] if test_row_tasks(config) else []
-    tables = {*config.suites, *extra_table_titles(config), *test_rows, *OPTIONAL}
-    stale = set()
-    for folder, of_config in (("tables", tables), ("figures", OPTIONAL | figure_titles(config).keys())):
-        stems = {path.stem for path in (config.results / folder).glob("[!.]*")}
-        stale |= {f"{folder}/{stem}.*" for stem in stems - of_config}
-    return sorted(stale)
 
 
 def _overview(config: RunConfig, traces: Traces) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ import yaml
 from convnova.bundle import bundled
 from convnova.config.load import load
 from convnova.config.schema import FORMATS_WITH_COLUMNS, INTERVAL_FORMATS, Format, Kind, Task
-from convnova.data.readers import READERS, csv, parquet
+from convnova.data.readers import csv, parquet, reader_of
 from convnova.data.readers.apart import apart
 from convnova.data.readers.rows import TaskFiles
 from convnova.data.unpack import open_bytes, text_lines
@@ -166,7 +166,7 @@ def read_splits(
     assert name not in INTERVAL_FORMATS
     splits = {split: Split() for split in paths}
     task = Task(kind=kind, **{split: str(path) for split, path in paths.items()}, **columns)
-    for rows in READERS[name](TaskFiles(task, paths, Path("."))):
+    for rows in reader_of(name)(TaskFiles(task, paths, Path("."))):
         split = splits[rows.split]
         split.lengths += rows.lengths.tolist()
         split.classes.update(rows.labels.ravel().tolist())

@@ -14,7 +14,7 @@ NAME = "provenance.tsv"
 
 COLUMNS = [
     *Job._fields, "settings", "convnova", "commit", "dirty", "task_sha256", "weights_sha256", "packages", "machine",
-    "precision", "started", "seconds", "peak_memory_mb", "peak_gpu_memory_mb", "joules_processors", "joules_gpu",
+    "precision", "started", "seconds", "peak_memory_mb", "peak_gpu_memory_mb",
 ]  # fmt: skip
 COMMIT_LETTERS = 12
 """Of a commit in a sentence."""
@@ -29,7 +29,6 @@ def provenance_frame(results: Mapping[Job, dict[str, Any]]) -> pd.DataFrame:
         packages, hardware = {"python": made["python"], **made["packages"]}, made["hardware"]
         line = {"precision": "unknown"} | made | job._asdict()
         line |= {f"{role}_sha256": entry["sha256"] for role, entry in made["inputs"].items()}
-        line |= {f"joules_{name}": joules for name, joules in made["joules"].items()}
         line["packages"] = ", ".join(f"{name} {version}" for name, version in packages.items())
         host = f"{made['host']}: " if made["host"] else ""
         line["machine"] = f"{host}{hardware['processor']}, {hardware['gpu'] or 'no GPU'}"
@@ -42,7 +41,7 @@ def read_provenance(scores: Path) -> pd.DataFrame:
     path = scores.with_name(NAME)
     if not path.is_file():
         return provenance_frame({})
-    table = read_table(path, COLUMNS, ["seconds", "peak_memory_mb", "joules_processors", "joules_gpu"])
+    table = read_table(path, COLUMNS, ["seconds", "peak_memory_mb"])
     return table.assign(dirty=table["dirty"] == "True", commit=table["commit"].replace("", None))
 
 
@@ -81,13 +80,11 @@ def provenance_sentence(config: RunConfig, provenance: pd.DataFrame) -> str:
     for version, commit, dirty in provenance[["convnova", "commit", "dirty"]].drop_duplicates().itertuples(index=False):
         code = f"convnova {version}, commit {'unknown' if pd.isna(commit) else str(commit)[:COMMIT_LETTERS]}"
         codes.append(f"{code} with uncommitted changes" if dirty else code)
-    joules = provenance[["joules_processors", "joules_gpu"]].sum().sum()
     return (
         f"Made from {len(provenance)} result{'s' if len(provenance) != 1 else ''} by {'; '.join(codes)}; "
         f"config {config.fingerprint(config)}; {'; '.join(provenance['machine'].unique())}; "
         f"{precision_sentence(provenance)}; "
         f"{wall_time(provenance['seconds'].sum())} of wall time together, "
-        f"at most {provenance['peak_memory_mb'].max():,.0f} MB, "
-        + (f"{joules:,.0f} J" if joules else "energy not reported by the machine")
-        + f". Settings, data and checkpoint (sha256), seed, packages and cost of each: {NAME}."
+        f"at most {provenance['peak_memory_mb'].max():,.0f} MB. "
+        f"Settings, data and checkpoint (sha256), seed, packages and cost of each: {NAME}."
     )

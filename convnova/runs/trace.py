@@ -156,7 +156,6 @@ def read_trace(path: Path, run: Run | None = None) -> Trace:
         resumed = f", in {len(attempts)} attempts" if len(attempts) > 1 else ""
         memory = {"peak memory": made["peak_memory_mb"], "of the GPU": made["peak_gpu_memory_mb"]}
         used = [f"{name} {amount:,} MB" for name, amount in memory.items() if amount is not None]
-        energy = [f"energy of the {name}: {joules:,} J" for name, joules in made["joules"].items()]
         host = f"{made['host']}: " if made["host"] else ""
         return Trace(
             path=result,
@@ -170,7 +169,7 @@ def read_trace(path: Path, run: Run | None = None) -> Trace:
             packages=f"python {made['python']}, {_pairs(made['packages'])}",
             cost=[
                 f"{made['started']}, in {made['seconds']} s of wall time{resumed}",
-                ", ".join([*used, *(energy or ["energy not reported by the machine"])]),
+                ", ".join(used),
             ],
             commands=[run.run_command(result), f"{Path(program).name} {words}"],
         )

@@ -1,8 +1,6 @@
 """What would fail in a job and can be found before any job starts, by asking the models and looking for the files."""
 
-import json
 import re
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +11,7 @@ from convnova.config.load import file_with
 from convnova.config.run import Job, RunConfig
 from convnova.config.schema import TRAINING_ROWS, Model
 from convnova.errors import ConvNovaError
-from convnova.models import architecture_module, bytes_of_weights, configure
+from convnova.models import architecture_module, configure
 from convnova.models.lora import check_installed
 
 WILDCARD = re.compile(r"\{\s*[.\w]+\s*(,.*)?\}")
@@ -179,28 +177,3 @@ def check_files(config: RunConfig, files: list[str], must_exist: bool = True) ->
             raise ConvNovaError(f"{place}: the workflow would put a value in place of {pattern[0]!r}; rename the file")
         if must_exist and not Path(path).exists():
             raise ConvNovaError(f"{place}: expected a file, found nothing")
-
-
-def disk_for_weights(config: RunConfig) -> str:
-    """How many fine-tunings keep their weights and what disk those take, as a line; "" where none does.
-
-    A length or a number of classes that the config does not state counts as 500 bases or two classes. The size of
-    models that others pretrained is not known before they are fetched, so it is left out.
-    """
-    counts = Counter(job[:3] for job in config.trainings() if job.protocol in config.keep_weights)
-    # Many jobs have the same network, which is built once.
-    of_network: Counter[tuple[str, str, str, int, int | None]] = Counter()
-    for (suite, task, model), runs in counts.items():
-        architecture, spec = config.models[model].architecture, config.suites[suite].tasks[task]
-        settings, length = config.settings(model, suite, task), spec.max_length or 500
-        length = length if architecture == "cnn" else 0
-        of_network[architecture, json.dumps(settings), spec.kind, length, spec.bin_size] += runs
-    size, unknown = 0, 0
-    for (architecture, settings, kind, length, bin_size), runs in of_network.items():
-        if architecture == "huggingface":
-            unknown += runs
-        else:
-            size += runs * bytes_of_weights(architecture, json.loads(settings), kind, 2, length, bin_size=bin_size)
-    others = f"; {unknown:,} of them are of models that others pretrained, whose size is not in it" if unknown else ""
-    total = f"{counts.total():,} fine-tunings keep weights"
-    return f"{total}: about {size / 1e6:,.1f} MB{others} (config key keep_weights)" if counts else ""

@@ -1,6 +1,5 @@
 """What made a result, from what, and at what cost: the part of every result that explains its numbers."""
 
-import math
 import os
 import platform
 import re
@@ -18,7 +17,6 @@ from convnova import __version__
 from convnova.training.devices import peak_resident
 
 PACKAGES = ("torch", "numpy", "safetensors", "pydantic")
-RAPL = Path("/sys/class/powercap")
 
 
 def git_commit() -> tuple[str, bool]:
@@ -56,19 +54,6 @@ def hardware() -> dict[str, Any]:
     }
 
 
-def joules() -> float:
-    """Energy that the processors have used by Linux's RAPL counters; NaN where they are missing or not readable.
-
-    The counters are of the whole machine, and on most machines only root may read them
-    (https://docs.kernel.org/power/powercap/powercap.html).
-    """
-    names = [path for path in RAPL.glob("intel-rapl:*/name") if path.read_text().startswith("package")]
-    try:
-        return sum(int(path.with_name("energy_uj").read_text()) for path in names) / 1e6 if names else math.nan
-    except OSError:
-        return math.nan
-
-
 @dataclass
 class Provenance:
     """Made when the work begins, and described when it ends.
@@ -83,7 +68,6 @@ class Provenance:
     fingerprint: str = ""
     host: str = ""
     started: float = field(default_factory=time.time)
-    joules_before: float = field(default_factory=joules)
 
     def describe(self, precision: str, attempts: Sequence[dict[str, float]] = ()) -> dict[str, Any]:
         """Everything that a number needs to explain itself, up to now.
@@ -95,7 +79,6 @@ class Provenance:
         import torch
 
         commit, dirty = git_commit()
-        used = joules() - self.joules_before
         return {
             "convnova": __version__,
             "commit": commit,
@@ -113,6 +96,4 @@ class Provenance:
             "attempts": [attempt | {"seconds": round(attempt["seconds"], 3)} for attempt in attempts],
             "peak_memory_mb": peak_resident() // 10**6,
             "peak_gpu_memory_mb": torch.cuda.max_memory_allocated() // 10**6 if torch.cuda.is_available() else None,
-            # not where the counters are not known, one restarted at 0, or earlier attempts used some too
-            "joules": {"processors": round(used, 1)} if used >= 0 and len(attempts) < 2 else {},
         }

@@ -97,7 +97,6 @@ def forms(folder: Path) -> dict[str, Form]:
         "mat 5": ("deepsea", _both(folder / "mat5", _mat_5(), ".mat"), None),
         "mat 7.3": ("deepsea", _both(folder / "mat7", _mat_7(), ".mat"), None),
         "bundle": ("deepsea", {"archive": _bundle(folder / "bundle.tar.gz")}, None),
-        "coordinates": ("deepsea", _both(folder / "coordinates", _coordinates(), ".csv"), genome),
     }
     attacked = {"hdf5": "labels", "bend.bed": "intervals"}
     for name, (read_format, files, on) in sources.items():
@@ -281,11 +280,6 @@ def _bundle(path: Path) -> Path:
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
     return path
-
-
-def _coordinates() -> bytes:
-    rows = (f"0,{n * 30},{n * 30 + 30},{n % 2 == 0},{n % 3 == 0}\n" for n in range(16))
-    return "".join(("Chr_No,Start,End,y_a,y_b\n", *rows)).encode()
 
 
 def flip(content: bytes, draw: random.Random) -> bytes:

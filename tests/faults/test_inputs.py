@@ -13,7 +13,7 @@ def forms(tmp_path_factory):
 
 NAMES = (
     "genome FASTA", "genome BED", "csv", "csv.gz", "fasta", "fasta.gz", "parquet", "bed", "zip", "zip of tables", "tar",
-    "tar.gz", "hdf5", "bend.bed", "gff", "mat 5", "mat 7.3", "bundle", "coordinates", "tokenized task",
+    "tar.gz", "hdf5", "bend.bed", "gff", "mat 5", "mat 7.3", "bundle", "tokenized task",
     "tokenized genome.safetensors", "tokenized intervals.tsv", "config", "weights.safetensors", "weights.json",
     "checkpoint state.pt", "checkpoint weights.safetensors", "checkpoint weights.json", "metrics.json",
     "predictions.parquet", "variants",

@@ -31,11 +31,10 @@ def test_the_sentence_sums_up_all_results(config):
     assert sentence(config, {}, {"seconds": 30.0, "dirty": True, "peak_memory_mb": 900}).startswith(
         "Made from 2 results by convnova 0.1, commit aaaaaaaaaaaa; convnova 0.1, commit aaaaaaaaaaaa with uncommitted "
         f"changes; config {config.fingerprint(config)}; h: P, G; computed in "
-        "float32; 1.5 min of wall time together, at most 1,500 MB, 40 J."
+        "float32; 1.5 min of wall time together, at most 1,500 MB."
     )
     assert "1 result by" in sentence(config, {})
     assert "commit unknown" in sentence(config, {"commit": None})
-    assert "MB, energy not reported" in sentence(config, {"joules": {}})
     assert "; 2.4 s of wall time together" in sentence(config, {"seconds": 2.36})
     assert sentence(config) == ""
 

@@ -94,13 +94,13 @@ def test_a_pretraining_leads_from_its_weights_to_the_genome(small):
     assert urls == [f"{HG38}hg38.ml.fa.gz", f"{HG38}sequences_human.bed"]
 
 
-def test_memory_and_energy_are_those_that_were_measured(small):
+def test_memory_and_threads_are_those_that_were_measured(small):
     metrics = json.loads(METRICS.read_text())
-    metrics["provenance"] |= {"peak_gpu_memory_mb": 12345, "joules": {"gpu": 2000}, "dirty": True}
+    metrics["provenance"] |= {"peak_gpu_memory_mb": 12345, "dirty": True}
     metrics["provenance"]["attempts"] = [{"threads": threads, "seconds": 1} for threads in (4, 4, 2)]
     write_json(METRICS, seal(metrics | {"groups": {"DHS": {"mcc": 0.25}, "TF": {"mcc": 0.5}}}))
     trace = read_trace(METRICS)
-    assert trace.cost[1].endswith(" MB, of the GPU 12,345 MB, energy of the gpu: 2,000 J")
+    assert trace.cost[1].endswith(" MB, of the GPU 12,345 MB")
     assert trace.cost[0].endswith(" s of wall time, in 3 attempts") and " cores (4, then 2 used)" in trace.machine
     assert trace.code.endswith("WITH UNCOMMITTED CHANGES")
     assert trace.scores[0].startswith("DHS: mcc 0.250000 on") and trace.scores[1].startswith("TF: mcc 0.500000 on")

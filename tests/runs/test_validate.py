@@ -8,7 +8,7 @@ from convnova.config.load import load, load_config
 from convnova.errors import ConvNovaError
 from convnova.files import read_yaml
 from convnova.models import build_predictor
-from convnova.runs.validate import check_files, disk_for_weights, validate
+from convnova.runs.validate import check_files, validate
 
 GENES = {"gene_finding": {"training": {"reverse_complement": True}}}
 DOWN = {"down": {"like": "convnova_scratch", "title": "down", "architecture": "unet"}}
@@ -70,16 +70,3 @@ def test_a_file_that_is_not_there_is_named_with_its_key(tmp_path):
     with pytest.raises(ConvNovaError, match=r"^genome.g.fasta = 'x/g.fa'.* found nothing"):
         check_files(load(content | {"genome": "x/g.fa"}, [], CATALOGUE), [])
     check_files(load_config(CATALOGUE / "config.yaml"), [])  # files that are fetched need not be there
-
-
-def test_the_disk_for_weights_is_that_of_the_runs_that_keep_them():
-    """Two models, one task, three seeds, one of two protocols; the numbers of both networks counted after building."""
-    content = own_config(models=["convnova_scratch", "cnn"])
-    config = load(content, [], CATALOGUE)
-    networks = [build_predictor("convnova", config.settings("convnova_scratch", "mine"), "classes", 2, 500)]
-    networks.append(build_predictor("cnn", {}, "classes", 2, 500))
-    size = sum(tensor.nbytes for network in networks for tensor in network.state_dict().values())
-    line = disk_for_weights(config)
-    assert line.startswith("6 fine-tunings") and f"about {3 * size / 1e6:,.1f} MB" in line
-    assert len(line) <= 80  # a terminal's width
-    assert disk_for_weights(load(content | {"keep_weights": []}, [], CATALOGUE)) == ""

@@ -10,35 +10,6 @@ from convnova.training import provenance
 from convnova.training.provenance import Provenance
 
 
-def rapl(folder: Path, *microjoules: int | None) -> None:
-    """Counters of processors as Linux lays them out; those of a part and of the whole machine do not count."""
-    packages = {str(number): (f"package-{number}", value) for number, value in enumerate(microjoules)}
-    for number, (name, value) in {**packages, "0:0": ("core", 10**6), "9": ("psys", 10**9)}.items():
-        zone = folder / f"intel-rapl:{number}"
-        zone.mkdir(exist_ok=True)
-        (zone / "name").write_text(f"{name}\n")
-        (zone / "energy_uj").write_text(f"{value}\n") if value is not None else (zone / "energy_uj").unlink()
-
-
-ENERGY = {
-    "all packages": ((5_000_000, 7_000_000), (6_000_000, 9_500_000), {"processors": 3.5}),
-    "a counter that began again": ((5_000_000, 8_000_000), (0, 9), {}),
-    "no counter": ((), (), {}),
-    "a counter that appears": ((), (5_000_000,), {}),
-    "a counter that is not readable any more": ((5_000_000, 7_000_000), (6_000_000, None), {}),
-}
-
-
-@pytest.mark.parametrize("before, after, joules", ENERGY.values(), ids=ENERGY)
-def test_energy_is_the_difference_of_all_processors(tmp_path, monkeypatch, before, after, joules):
-    monkeypatch.setattr(provenance, "RAPL", tmp_path)
-    rapl(tmp_path, *before)
-    record = Provenance()
-    rapl(tmp_path, *after)
-    assert record.describe("float32")["joules"] == joules
-    assert record.describe("float32", 2 * [{"threads": 1, "seconds": 5.0}])["joules"] == {}, "of the last attempt alone"
-
-
 @pytest.fixture
 def checkout(tmp_path, monkeypatch) -> Path:
     """A git repository with one commit, where the package seems to lie."""

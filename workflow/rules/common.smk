@@ -20,11 +20,9 @@ try:
     # And it makes dates of texts that look like one.
     RUN = load(json.loads(json.dumps(config, default=str)), FILES, Path(CATALOGUE))
     if workflow.is_main_process:
-        from convnova.runs.validate import check_files, disk_for_weights, validate
+        from convnova.runs.validate import check_files, validate
 
         validate(RUN, FILES)
-        if disk := disk_for_weights(RUN):
-            print(disk, file=sys.stderr)
         # Where the user's files are in a storage, Snakemake itself says what is missing.
         check_files(RUN, FILES, must_exist=not workflow.storage_settings.default_storage_provider)
 except ConvNovaError as error:

@@ -3,12 +3,9 @@
 The bundle (a tar.gz, or its files train.mat, valid.mat and test.mat) holds one-hot windows in the channels
 A, G, C, T; a column of zeros is N. train.mat is MATLAB 7.3 (HDF5, axes reversed), the others MATLAB 5:
   `<split>xdata` (windows, 4, bases), `<split>data` (windows, labels).
-Or tables of coordinates: `Chr_No` (0-based, X and Y last), `Start`, `End` and a column `y_*` a label.
-Sources: http://deepsea.princeton.edu, https://zenodo.org/record/2214970,
-https://github.com/jakublipinski/build-deepsea-training-dataset
+Sources: http://deepsea.princeton.edu, https://zenodo.org/record/2214970
 """
 
-import csv
 import math
 import shutil
 from collections.abc import Iterator
@@ -20,17 +17,14 @@ import numpy as np
 
 from convnova.data import dna
 from convnova.data.genome import SPLITS
-from convnova.data.intervals import NUMBER, parse_interval
 from convnova.data.readers import archives, hdf5
 from convnova.data.readers.apart import apart
-from convnova.data.readers.rows import Genome, SequenceRows, TaskFiles, refuse_rows
-from convnova.data.unpack import open_bytes, unpack_limit
+from convnova.data.readers.rows import SequenceRows, TaskFiles, refuse_rows
+from convnova.data.unpack import unpack_limit
 from convnova.errors import ConvNovaError
 
 WINDOWS_A_PIECE = 8192
 CHANNELS = "AGCT"
-POSITION_COLUMNS = ("Chr_No", "Start", "End")
-CHROMOSOMES = [*range(1, 23), "X", "Y"]
 CHANNELS_TO_TOKEN = np.full(16, dna.OTHER, np.uint8)
 CHANNELS_TO_TOKEN[0] = dna.N
 CHANNELS_TO_TOKEN[1 << np.arange(4)] = [dna.LETTERS.index(letter) for letter in CHANNELS]
@@ -38,7 +32,7 @@ CHANNELS_TO_TOKEN[1 << np.arange(4)] = [dna.LETTERS.index(letter) for letter in 
 
 
 def read(raw: TaskFiles) -> Iterator[SequenceRows]:
-    """Read the bundle in the role `archive`, or one file a split: `.mat`, or a table of coordinates.
+    """Read the bundle in the role `archive`, or one `.mat` file a split.
 
     Raises:
         ConvNovaError: other channels or sizes, labels that are not 0 or 1, a damaged file.
@@ -55,11 +49,7 @@ def read(raw: TaskFiles) -> Iterator[SequenceRows]:
         if not files:
             raise ConvNovaError(f"{bundle}: expected train.mat, valid.mat and test.mat in the bundle, found none")
     for split in (split for split in SPLITS if split in files):
-        path = files[split]
-        if path.suffix == ".mat":
-            yield from apart(_windows, path, split)
-        else:
-            yield from apart(_coordinates, path, split, raw.needed_genome(path))
+        yield from apart(_windows, files[split], split)
 
 
 def _windows(path: Path, split: str) -> Iterator[SequenceRows]:
@@ -118,33 +108,3 @@ def _binary(labels: np.ndarray, path: Path, first: int) -> np.ndarray:
     """Labels (n, labels), of which the first is row `first` of the file, as uint8 if they are 0 and 1."""
     refuse_rows(((labels != 0) & (labels != 1)).any(axis=1), path, first, "labels 0 or 1")
     return labels.astype(np.uint8)
-
-
-def _coordinates(path: Path, split: str, genome: Genome) -> Iterator[SequenceRows]:
-    import pandas
-
-    lengths, first = {name: len(tokens) for name, tokens in genome.items()}, 1
-    options = {"chunksize": WINDOWS_A_PIECE, "dtype": dict.fromkeys(POSITION_COLUMNS, str), "quoting": csv.QUOTE_NONE}
-    try:
-        with open_bytes(path) as stream, pandas.read_csv(stream, **options) as tables:
-            for table in tables:
-                names = [name for name in table.columns if name.startswith("y_")]
-                is_table = isinstance(table.index, pandas.RangeIndex)  # no row is longer than the header
-                if not names or not {*POSITION_COLUMNS} <= {*table.columns} or not is_table:
-                    columns = ", ".join(map(str, table.columns[:6]))
-                    expected = ", ".join(POSITION_COLUMNS)
-                    raise ConvNovaError(f"{path}: expected the columns {expected} and y_*, found {columns}")
-                refuse_rows(table.isna().any(axis=1).to_numpy(), path, first, "a value in every column")
-                tokens, positions = [], table[[*POSITION_COLUMNS]].map(str).to_numpy()
-                for row, (number, *ends) in enumerate(positions, start=first):
-                    is_known = NUMBER.fullmatch(number) and int(number) < len(CHROMOSOMES)
-                    name = f"chr{CHROMOSOMES[int(number)] if is_known else number}"
-                    chrom, start, end = parse_interval((name, *ends), lengths, f"{path} row {row}")
-                    tokens.append(genome[chrom][start:end])
-                values = _binary(table[names].to_numpy(), path, first)
-                sizes = np.array([len(part) for part in tokens])
-                yield SequenceRows(split, np.concatenate(tokens), sizes, values, str(path), first)
-                first += len(tokens)
-    except ValueError as error:
-        message = " ".join(str(error).split())
-        raise ConvNovaError(f"{path}: expected a table with a header: {message}") from error

@@ -7,7 +7,7 @@ import pytest
 
 from convnova.config.schema import Task
 from convnova.data.dna import decode, encode
-from convnova.data.readers import READERS, SequenceRows, TaskFiles
+from convnova.data.readers import SequenceRows, TaskFiles, reader_of
 from convnova.errors import ConvNovaError
 
 GENOME = {"chr1": encode("ACGTTGCANNAAGGCC")[0], "chrM": encode("TTTTCCCC")[0]}
@@ -17,7 +17,7 @@ def read(name, files, genome=None, scratch=None, **task) -> list[SequenceRows]:
     """All that the reader of a format yields."""
     kind = {"bend": "per_base", "deepsea": "multilabel"}.get(name, "classes")
     metric = "auroc" if kind == "multilabel" else "mcc"
-    return list(READERS[name](TaskFiles(Task(kind=kind, metric=metric, **task), files, scratch, genome=genome)))
+    return list(reader_of(name)(TaskFiles(Task(kind=kind, metric=metric, **task), files, scratch, genome=genome)))
 
 
 def refuse(message, name, files, genome=None, scratch=None) -> None:

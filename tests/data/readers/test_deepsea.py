@@ -1,4 +1,4 @@
-"""DeepSEA: MATLAB files of both kinds, the bundle, and tables of coordinates."""
+"""DeepSEA: MATLAB files of both kinds, and the bundle."""
 
 import csv
 import tarfile
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.io
 import yaml
-from reading import GENOME, read, refuse, save, spelled
+from reading import read, refuse, save, spelled
 
 from convnova.data.readers import deepsea
 
@@ -98,16 +98,6 @@ def test_damaged_matlab_files(tmp_path):
     for content in (seven.read_bytes()[:2000], five.read_bytes()[:150], b"<html>", b""):
         (tmp_path / "train.mat").write_bytes(content)
         refuse("train.mat: expected a", "deepsea", {"train": tmp_path / "train.mat"})
-
-
-def test_tables_of_coordinates(tmp_path):
-    genome = {"chr1": GENOME["chr1"], "chrX": GENOME["chrM"]}
-    text = "Chr_No,Start,End,y_DNase,y_CTCF\n0,0,4,True,False\n22,2,6,False,False\n0,8,12,True,True\n"
-    train = save(tmp_path / "train.csv.gz", text)
-    test = save(tmp_path / "test.csv", text.replace("True", "1").replace("False", "0"))
-    rows = [("ACGT", [1, 0]), ("TTCC", [0, 0]), ("NNAA", [1, 1])]
-    assert spelled(read("deepsea", {"train": train, "test": test}, genome)) == {"train": rows, "test": rows}
-    refuse("expected a genome", "deepsea", {"train": train})
 
 
 def test_the_919_labels_lie_in_three_groups(shared):

@@ -9,7 +9,7 @@ from pyarrow import parquet
 
 from convnova.config.schema import Task
 from convnova.data.dna import decode, encode
-from convnova.data.readers import READERS, TaskFiles
+from convnova.data.readers import TaskFiles, reader_of
 from convnova.errors import ConvNovaError
 
 GENOME = {"chr1": encode("ACGTTGCAAAAGGCC")[0], "chr2": encode("TTTTCCCCGGGG")[0], "chrX": encode("ACNT")[0]}
@@ -24,7 +24,7 @@ GFF = "".join(f"{c}\tx\tCDS\t{start}\t{end}\t.\t+\t0\tParent={name}\n" for c, st
 
 def read(path, **files):
     task = Task(kind="variants", score="minus_llr", test=str(path))
-    (rows,) = READERS["variants"](TaskFiles(task, {"test": path, **files}, path.parent, genome=GENOME))
+    (rows,) = reader_of("variants")(TaskFiles(task, {"test": path, **files}, path.parent, genome=GENOME))
     return rows
 
 

@@ -31,7 +31,7 @@ BOUNDED = settings(
     max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
 )
 HEADERS = [
-    "sequence,label\n", "label\tnote\tsequence\n", "Chr_No,Start,End,y_a,y_b\n", "id,region,start,end,strand\n",
+    "sequence,label\n", "label\tnote\tsequence\n", "id,region,start,end,strand\n",
     ">a|b\n", "#chrom\tstart\tend\tlabel\tstrand\n", "##gff-version 3\n", "\ufeff", "",
 ]  # fmt: skip
 WORDS = [
@@ -103,7 +103,7 @@ def test_a_zip_of_sequences_comes_back_sorted(rows, is_deflated):
 
 
 @BOUNDED
-@pytest.mark.parametrize("name", ["csv", "fasta", "bed", "deepsea"])
+@pytest.mark.parametrize("name", ["csv", "fasta", "bed"])
 @given(TEXTS)
 def test_any_text(name, text):
     with tempfile.TemporaryDirectory() as folder:

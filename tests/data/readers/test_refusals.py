@@ -3,8 +3,6 @@
 import pytest
 from reading import GENOME, refuse, save
 
-from convnova.data.readers import deepsea
-
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
@@ -39,17 +37,6 @@ from convnova.data.readers import deepsea
         ("bed", f"{'x' * 100_000}\t0\t4\ta\n", "line 1: expected a chromosome of the genome"),
         ("bed", "chr1\t0\t4\ta\nchr1\t0\t4\tachr1\t4\t8\ta\n", "line 2: .*as many columns.*found 7 after 4"),
         ("bed", f"chr1\t0\t4\t{'a' * 101}\n", "line 1: expected a label"),
-        ("deepsea", f"Chr_No,Start,End,y_a\n{'9' * 5_000},0,4,1\n", "row 1: expected a chromosome"),
-        ("deepsea", 'Chr_No,Start,End,y_a\n0,0,4,"1\n0,4,8,0\n0,8,12,1"\n', "row 1: expected labels 0 or 1"),
-        ("deepsea", "Chr_No,Start,End,y_a\n0,0,4,1,1\n", "expected"),
-        ("deepsea", "Chr,Start,End,y_a\n0,0,4,1\n", "y_[*], found Chr, Start, End, y_a"),
-        ("deepsea", "Chr_No,Start,End,a\n0,0,4,1\n", "columns Chr_No, Start, End and y_[*]"),
-        ("deepsea", "Chr_No,Start,End,y_a\n0,0,4,1\n0,4,17,1\n", "row 2: .*within chr1, which has 16 bases"),
-        ("deepsea", "Chr_No,Start,End,y_a\n24,0,4,1\n", "row 1: expected a chromosome.*'chr24'"),
-        ("deepsea", "Chr_No,Start,End,y_a\n0,0,4,1\n0,0,4,\n", "row 2: expected a value in every"),
-        ("deepsea", "Chr_No,Start,End,y_a\n0,0,4,1\n,0,4,1\n", "row 2: expected a value in every"),
-        ("deepsea", "Chr_No,Start,End,y_a\v0,0,4,1\n0,0,4,1\n", "row 1: expected a value in every"),
-        ("deepsea", "", "expected a table with a header"),
         ("genomic_benchmarks", "0,chr1,0,4,+\n1,chr1,4,17,+\n", "train/a.csv.gz line 3.*within chr1, which has 16"),
         ("genomic_benchmarks", '0,chr1,0,4,"\n1,chr1,4,8,"\n', "line 2: .*quotes"),
         ("genomic_benchmarks", "0,chr7,0,4,+\n", "line 2: expected a chromosome of the genome, found 'chr7'"),
@@ -57,8 +44,7 @@ from convnova.data.readers import deepsea
         ("genomic_benchmarks", "0,chr1,0,4\n", "line 2: expected a table: 5 columns in the header, 4 here"),
     ],
 )
-def test_wrong_text(tmp_path, monkeypatch, name, text, message):
-    monkeypatch.setattr(deepsea, "WINDOWS_A_PIECE", 1)
+def test_wrong_text(tmp_path, name, text, message):
     if name == "genomic_benchmarks":
         save(tmp_path / "train/a.csv.gz", "id,region,start,end,strand\n" + text)
         files = {"intervals": tmp_path}
