@@ -233,7 +233,10 @@ class _Resolver:
         needed: dict[str, dict[str, SourceFile]] = {}
         for source, user in users:
             for name in user.files().values() if source in registry else ():
-                for file in schema.files_of(name, registry[source].files):
+                if not (known := schema.files_of(name, registry[source].files)):
+                    advice = nearest(name, sorted(registry[source].files))
+                    raise ConfigMistake((("suites",), f": {name!r} is no file of the source {source}; {advice}"))
+                for file in known:
                     content = registry[source].files[file]
                     # A simulated file has other bytes than the published one.
                     content = SourceFile(urls=content.urls) if self.simulated else content

@@ -151,15 +151,14 @@ class RunConfig(Strict):
         """Every fine-tuning and every scoring of variants of the run."""
         for suite, content in self.suites.items():
             for place in itertools.product([suite], content.tasks, self.models, self.protocols):
-                for seed in self.seeds_on(*place):
-                    yield Job(*place, seed)
+                yield from self.jobs_of(*place)
 
     def trainings(self) -> Iterator[Job]:
         """Every fine-tuning of the run."""
         return (job for job in self.jobs() if self.task(job).kind != "variants")
 
-    def seeds_on(self, suite: str, task: str, model: str, protocol: str) -> list[int]:
-        """The seeds of a model's jobs on a task; none where there are none, as not every model can score variants.
+    def jobs_of(self, suite: str, task: str, model: str, protocol: str) -> list[Job]:
+        """A model's jobs on a task, one a seed; none where there are none, as not every model can score variants.
 
         Args:
             suite: one of the run's.
@@ -176,7 +175,7 @@ class RunConfig(Strict):
         else:  # the seed is only a name
             has_jobs = protocol == self.protocol_of_variants and (is_baseline or about.pretrained and not about.frozen)
             seeds = seeds[:1]
-        return seeds if has_jobs else []
+        return [Job(suite, task, model, protocol, seed) for seed in seeds] if has_jobs else []
 
     @property
     def main_protocol(self) -> schema.Protocol:

@@ -89,7 +89,7 @@ RENAMED_ARCHITECTURES = {"kmers": "kmer_regression"}
 
 def files_of(name: str, known: Iterable[str]) -> list[str]:
     """The files of a source that a name stands for: the file itself, or for `folder/` every known file below it."""
-    return [file for file in known if file.startswith(name)] if name.endswith("/") else [name]
+    return [file for file in known if file == name or name.endswith("/") and file.startswith(name)]
 
 
 def omitted_by_default(default: Any, **options: Any) -> Any:

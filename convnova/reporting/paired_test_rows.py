@@ -134,7 +134,7 @@ class SavedModel(NamedTuple):
 
 def _saved(config: RunConfig, suite: str, task: str, model: str, protocol: str) -> SavedModel:
     """Predictions of every seed."""
-    jobs = [Job(suite, task, model, protocol, seed) for seed in config.seeds_on(suite, task, model, protocol)]
+    jobs = config.jobs_of(suite, task, model, protocol)
     predictions = {job.seed: saved for job in jobs if (saved := predictions_of(config, job))}
     return SavedModel(model, config.models[model].title, predictions)
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator
 
-from convnova.config.run import Job, RunConfig
+from convnova.config.run import RunConfig
 from convnova.config.schema import METRIC_TITLES
 from convnova.evaluation.correlation import by_target
 from convnova.evaluation.prediction_file import Predictions, predictions_of
@@ -70,7 +70,7 @@ def _rows(config: RunConfig, suite: str, task: str) -> Iterator[tuple[str, Panel
     spec, protocol = config.suites[suite].tasks[task], config.main_protocol
     known: dict[str, Predictions] = {}
     for model in config.models:
-        jobs = (Job(suite, task, model, protocol, seed) for seed in config.seeds_on(suite, task, model, protocol))
+        jobs = config.jobs_of(suite, task, model, protocol)
         if saved := next(filter(None, (predictions_of(config, job) for job in jobs)), None):
             known[model] = saved
     validation = {model: max(epoch["score"] for epoch in saved.metrics["epochs"]) for model, saved in known.items()}

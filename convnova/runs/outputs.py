@@ -5,13 +5,10 @@ asks here.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from convnova.config.run import BASELINE_OF_VARIANTS
+from convnova.config.run import BASELINE_OF_VARIANTS, Job, RunConfig
 from convnova.config.schema import files_of
-
-if TYPE_CHECKING:
-    from convnova.config.run import Job, RunConfig
 
 TABLE_FORMATS = ("tsv", "md", "tex", "html")
 FORMATS_OF = {
@@ -55,7 +52,7 @@ IN_TRAINING_ROWS = ("classes", "regression")
 """Kinds of the tasks whose training rows make the genome `training_rows`, without what is like a held-out row."""
 
 
-def extra_table_titles(config: "RunConfig") -> dict[str, str]:
+def extra_table_titles(config: RunConfig) -> dict[str, str]:
     """Every table of a run besides those of its suites: name to title, in the order in which they are shown."""
     if not config.suites:
         return {}
@@ -68,7 +65,7 @@ def extra_table_titles(config: "RunConfig") -> dict[str, str]:
     return titles
 
 
-def tasks_of_kinds(config: "RunConfig", *kinds: str) -> list[tuple[str, str]]:
+def tasks_of_kinds(config: RunConfig, *kinds: str) -> list[tuple[str, str]]:
     """Suite and name of the tasks of these kinds; default of every task."""
     return [
         (suite, task)
@@ -78,12 +75,12 @@ def tasks_of_kinds(config: "RunConfig", *kinds: str) -> list[tuple[str, str]]:
     ]
 
 
-def test_row_tasks(config: "RunConfig") -> list[tuple[str, str]]:
+def test_row_tasks(config: RunConfig) -> list[tuple[str, str]]:
     """Suite and name of the tasks whose test rows models are compared on; none if the run has one model."""
     return tasks_of_kinds(config, "classes", "per_base", "regression") if len(config.models) > 1 else []
 
 
-def comparison_titles(config: "RunConfig") -> dict[str, str]:
+def comparison_titles(config: RunConfig) -> dict[str, str]:
     """Every figure of all suites together: name to title."""
     titles = {"learning": "Scores of every epoch"} if any(config.trainings()) else {}
     if config.suites and len(config.models) > 1:
@@ -92,7 +89,7 @@ def comparison_titles(config: "RunConfig") -> dict[str, str]:
     return titles
 
 
-def figure_titles(config: "RunConfig") -> dict[str, str]:
+def figure_titles(config: RunConfig) -> dict[str, str]:
     """Every figure of a run: name to title."""
     others = {PREDICTED: "Predicted against measured"} if tasks_of_kinds(config, "regression") else {}
     others |= {"pretraining": "Pretraining"} if config.backbones() else {}
@@ -100,12 +97,12 @@ def figure_titles(config: "RunConfig") -> dict[str, str]:
     return config.suite_titles | ablation | comparison_titles(config) | others
 
 
-def tokenized_genome(config: "RunConfig", name: str | None = None) -> str:
+def tokenized_genome(config: RunConfig, name: str | None = None) -> str:
     """The tokens of a genome; default the one that models are pretrained on."""
     return f"resources/{config.run}/genomes/{name or config.genome}/genome.safetensors"
 
 
-def tokenized_task(config: "RunConfig", suite: str, task: str) -> str:
+def tokenized_task(config: RunConfig, suite: str, task: str) -> str:
     """The tokens and labels of a task.
 
     Args:
@@ -116,13 +113,13 @@ def tokenized_task(config: "RunConfig", suite: str, task: str) -> str:
     return f"resources/{config.run}/tasks/{suite}/{task}.safetensors"
 
 
-def genome_files(config: "RunConfig", name: str) -> dict[str, str]:
+def genome_files(config: RunConfig, name: str) -> dict[str, str]:
     """FASTA and, where there is one, BED of a genome, by role."""
     genome = config.genomes[name]
     return {role: config.path_of(file, genome.source) for role, file in genome.files().items()}
 
 
-def genome_options(config: "RunConfig", name: str) -> list[str]:
+def genome_options(config: RunConfig, name: str) -> list[str]:
     """The chromosomes of each split, and the number of intervals, as options of `convnova tokenize-genome`."""
     genome = config.genomes[name]
     splits = genome.model_dump(include={"train", "valid", "test"})
@@ -131,15 +128,14 @@ def genome_options(config: "RunConfig", name: str) -> list[str]:
     return [*words, "--rows", str(rows)] if rows else words
 
 
-def _files_by_role(config: "RunConfig", suite: str, task: str) -> dict[str, list[str]]:
+def _files_by_role(config: RunConfig, suite: str, task: str) -> dict[str, list[str]]:
     """The names of a task's files, as their source or the user names them."""
     source = config.suites[suite].source
-    known = config.sources[source].files if source else []
-    files = config.suites[suite].tasks[task].files()
-    return {role: files_of(name, known) for role, name in files.items()}
+    files = config.suites[suite].tasks[task].files().items()
+    return {role: files_of(name, config.sources[source].files) if source else [name] for role, name in files}
 
 
-def task_files(config: "RunConfig", suite: str, task: str) -> dict[str, list[str] | str]:
+def task_files(config: RunConfig, suite: str, task: str) -> dict[str, list[str] | str]:
     """The files that a tokenized task is made from.
 
     Args:
@@ -157,7 +153,7 @@ def task_files(config: "RunConfig", suite: str, task: str) -> dict[str, list[str
     return paths | ({"genome": tokenized_genome(config, content.genome)} if content.genome else {})
 
 
-def task_words(config: "RunConfig", suite: str, task: str, paths: Mapping[str, Sequence[str]]) -> list[str]:
+def task_words(config: RunConfig, suite: str, task: str, paths: Mapping[str, Sequence[str]]) -> list[str]:
     """The files of a task as words of `convnova tokenize-task`: role=path of a file or of a folder.
 
     Args:
@@ -176,7 +172,7 @@ def task_words(config: "RunConfig", suite: str, task: str, paths: Mapping[str, S
     return words + ([f"genome={paths['genome']}"] if "genome" in paths else [])
 
 
-def weights_of(config: "RunConfig", job: "Job") -> dict[str, str]:
+def weights_of(config: RunConfig, job: Job) -> dict[str, str]:
     """The weights that a fine-tuning starts from, or variants are scored by, and the JSON beside them; none if none."""
     if tuned := config.fine_tuning_of(job):
         folder = tuned.folder(config.run)
@@ -187,44 +183,44 @@ def weights_of(config: "RunConfig", job: "Job") -> dict[str, str]:
     return {"weights": f"{folder}/weights.safetensors", "about": f"{folder}/weights.json"}
 
 
-def finetuning_files(config: "RunConfig", *names: str, tasks: list[tuple[str, str]] | None = None) -> list[str]:
+def finetuning_files(config: RunConfig, *names: str, tasks: list[tuple[str, str]] | None = None) -> list[str]:
     """These files of every fine-tuning; with `tasks`, of those on these suites and tasks alone."""
     jobs = [job for job in config.jobs() if tasks is None or job[:2] in tasks]
     return [f"{job.folder(config.run)}/{name}" for job in jobs for name in names]
 
 
-def kept_weights(config: "RunConfig") -> list[str]:
+def kept_weights(config: RunConfig) -> list[str]:
     """The weights of every fine-tuning that keeps them."""
     jobs = [job for job in config.trainings() if job.protocol in config.keep_weights]
     return [f"{job.folder(config.run)}/weights.safetensors" for job in jobs]
 
 
-def tables(config: "RunConfig", *names: str) -> list[str]:
+def tables(config: RunConfig, *names: str) -> list[str]:
     """These tables in every format that they have; default those that are made from scores."""
     names = names or (*config.suites, *extra_table_titles(config))
     folder = f"results/{config.run}/tables"
     return [f"{folder}/{name}.{suffix}" for name in names for suffix in FORMATS_OF.get(name, TABLE_FORMATS)]
 
 
-def figures(config: "RunConfig", *names: str) -> list[str]:
+def figures(config: RunConfig, *names: str) -> list[str]:
     """These figures in every format; default all that are made from scores."""
     names = names or tuple(figure_titles(config))
     return [f"results/{config.run}/figures/{name}.{suffix}" for name in names for suffix in FIGURE_FORMATS]
 
 
-def audits(config: "RunConfig") -> list[str]:
+def audits(config: RunConfig) -> list[str]:
     """The audit of every task."""
     return [f"results/{config.run}/audit/{suite}/{task}.json" for suite, task in tasks_of_kinds(config)]
 
 
-def costs(config: "RunConfig") -> list[str]:
+def costs(config: RunConfig) -> list[str]:
     """The measured cost of every network at every length."""
     networks = [name for name, model in config.models.items() if model.architecture != BASELINE_OF_VARIANTS]
     lengths = config.cost.lengths if config.cost else []
     return [f"results/{config.run}/cost/{model}/{length}.json" for model in networks for length in lengths]
 
 
-def recipes(config: "RunConfig") -> dict[tuple[str, str, str], str]:
+def recipes(config: RunConfig) -> dict[tuple[str, str, str], str]:
     """What a search finds: (suite, task, model) to a recipe, for each model and task that it is trained on."""
     trained, search = {job[:3] for job in config.trainings()}, config.search
     models = {model: next(iter(search.candidates(model))) for model in search.models} if search else {}
@@ -237,7 +233,7 @@ def recipes(config: "RunConfig") -> dict[tuple[str, str, str], str]:
     return {place: f"results/{config.run}/recipes/{'/'.join(place)}.yaml" for place in places}
 
 
-def final_files(config: "RunConfig") -> list[str]:
+def final_files(config: RunConfig) -> list[str]:
     """Everything that a whole run ends with."""
     if not config.suites:
         return tables(config, "cost") if config.cost else []

@@ -45,11 +45,6 @@ def read_provenance(scores: Path) -> pd.DataFrame:
     return table.assign(dirty=table["dirty"] == "True", commit=table["commit"].replace("", None))
 
 
-def wall_time(seconds: float) -> str:
-    """Seconds, from a minute on minutes."""
-    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
-
-
 def precision_sentence(provenance: pd.DataFrame) -> str:
     """What was computed in which precision; where results of one model differ, which of them are the fewer."""
     if provenance["precision"].nunique() == 1:
@@ -80,11 +75,12 @@ def provenance_sentence(config: RunConfig, provenance: pd.DataFrame) -> str:
     for version, commit, dirty in provenance[["convnova", "commit", "dirty"]].drop_duplicates().itertuples(index=False):
         code = f"convnova {version}, commit {'unknown' if pd.isna(commit) else str(commit)[:COMMIT_LETTERS]}"
         codes.append(f"{code} with uncommitted changes" if dirty else code)
+    seconds = provenance["seconds"].sum()
     return (
         f"Made from {len(provenance)} result{'s' if len(provenance) != 1 else ''} by {'; '.join(codes)}; "
         f"config {config.fingerprint(config)}; {'; '.join(provenance['machine'].unique())}; "
         f"{precision_sentence(provenance)}; "
-        f"{wall_time(provenance['seconds'].sum())} of wall time together, "
+        f"{f'{seconds / 60:.1f} min' if seconds >= 60 else f'{seconds:.1f} s'} of wall time together, "
         f"at most {provenance['peak_memory_mb'].max():,.0f} MB. "
         f"Settings, data and checkpoint (sha256), seed, packages and cost of each: {NAME}."
     )

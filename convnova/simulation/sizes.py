@@ -25,13 +25,7 @@ class Rows(NamedTuple):
     valid: int = 0
 
 
-PROMOTER_TATA = Rows(260, 160)
-SPLICE_SITES = Rows(240, 150)
-ENHANCER_ROWS = Rows(300, 160)
 MARK_ROWS = Rows(220, 120)
-NONTATA_PROMOTERS = Rows(260, 160)
-CODING_VS_INTERGENIC = Rows(240, 160)
-GENE_FINDING = Rows(60, 14, 8)
 CHROMATIN_BINS = Rows(75, 30, 8)
 """Bins, each of which gives two rows: the forward strand and its reverse complement."""
 CAUSAL_VARIANTS, CONTROLS = 60, 9
@@ -40,13 +34,13 @@ LOCUS = 3000
 """Bases of a row of gene finding, about."""
 
 ROWS = {
-    "promoter_tata": PROMOTER_TATA,
-    "splice_sites_all": SPLICE_SITES,
-    "enhancers": ENHANCER_ROWS,
+    "promoter_tata": Rows(260, 160),
+    "splice_sites_all": Rows(240, 150),
+    "enhancers": Rows(300, 160),
     **dict.fromkeys(("H3", "H4"), MARK_ROWS),
-    "human_nontata_promoters": NONTATA_PROMOTERS,
-    "demo_coding_vs_intergenomic_seqs": CODING_VS_INTERGENIC,
-    "gene_finding": GENE_FINDING,
+    "human_nontata_promoters": Rows(260, 160),
+    "demo_coding_vs_intergenomic_seqs": Rows(240, 160),
+    "gene_finding": Rows(60, 14, 8),
     "chromatin_profile": Rows(*(2 * bins for bins in CHROMATIN_BINS)),
 }
 """Task to its rows, within a few."""

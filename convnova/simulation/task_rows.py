@@ -100,7 +100,7 @@ def empty_windows(genome: Genome, width: int, avoid: Sequence[Region]) -> list[R
 def promoter_tata(genome: Genome, rng: np.random.Generator) -> RowsOfSplits:
     """300 bp from TSS-249 to TSS+50; the negatives are the same promoters with most pieces shuffled."""
     genes = [located for located in genome.genes if located[1].tata]
-    for split, drawn in _draw(genes, sizes.PROMOTER_TATA, 0.5, rng).items():
+    for split, drawn in _draw(genes, sizes.ROWS["promoter_tata"], 0.5, rng).items():
         rows = []
         for locus, _ in drawn:
             promoter = within(locus, UPSTREAM - PROMOTER_BEFORE, UPSTREAM + PROMOTER_AFTER)
@@ -121,8 +121,8 @@ def _splice_sites(genes: Iterable[tuple[Region, Gene]], label: int) -> list[Regi
 def splice_sites_all(genome: Genome, rng: np.random.Generator) -> RowsOfSplits:
     """400 bp: 0 an acceptor with AG at 198:200, 1 a donor with GT at 200:202, 2 such a pair that is neither."""
     true = _splice_sites(genome.genes, ACCEPTOR) + _splice_sites(genome.genes, DONOR)
-    decoys = _draw(_decoys(genome, true, rng), sizes.SPLICE_SITES, 1 / 3, rng)
-    for split, genes in _draw(genome.genes, sizes.SPLICE_SITES, 1.0, rng).items():
+    decoys = _draw(_decoys(genome, true, rng), sizes.ROWS["splice_sites_all"], 1 / 3, rng)
+    for split, genes in _draw(genome.genes, sizes.ROWS["splice_sites_all"], 1.0, rng).items():
         rows = cut_rows(genome, decoys[split], NEITHER)
         for label in (ACCEPTOR, DONOR):
             sites = _splice_sites(genes, label)
@@ -147,8 +147,8 @@ def _decoys(genome: Genome, true: Sequence[Region], rng: np.random.Generator) ->
 def enhancers(genome: Genome, rng: np.random.Generator) -> RowsOfSplits:
     """200 bp: 1 a cluster of motifs, 0 background; what is soft-masked stays lower case in train."""
     outside = empty_windows(genome, ENHANCER_LENGTH, genome.features())
-    positives = _draw(genome.enhancers, sizes.ENHANCER_ROWS, 0.5, rng)
-    negatives = _draw(outside, sizes.ENHANCER_ROWS, 0.5, rng)
+    positives = _draw(genome.enhancers, sizes.ROWS["enhancers"], 0.5, rng)
+    negatives = _draw(outside, sizes.ROWS["enhancers"], 0.5, rng)
     for split in positives:
         letters = genome.letters if split == "train" else lambda region: decode(genome.cut(region))
         classes = negatives[split], positives[split]
@@ -178,9 +178,9 @@ def histone_mark(genome: Genome, rng: np.random.Generator, mark: str) -> RowsOfS
 
 def human_nontata_promoters(genome: Genome, rng: np.random.Generator) -> RowsOfSplits:
     """251 bp: 1 from TSS-200 to TSS+50 without TATA box, 0 a piece of a gene after its first exon."""
-    length = NONTATA_BEFORE + NONTATA_AFTER
+    length, count = NONTATA_BEFORE + NONTATA_AFTER, sizes.ROWS["human_nontata_promoters"]
     genes, others = (
-        _draw([located for located in genome.genes if located[1].tata == tata], sizes.NONTATA_PROMOTERS, 0.5, rng)
+        _draw([located for located in genome.genes if located[1].tata == tata], count, 0.5, rng)
         for tata in (False, True)
     )
     for split in genes:
@@ -195,8 +195,8 @@ def human_nontata_promoters(genome: Genome, rng: np.random.Generator) -> RowsOfS
 def demo_coding_vs_intergenomic_seqs(genome: Genome, rng: np.random.Generator) -> RowsOfSplits:
     """200 bp: 0 of a spliced coding sequence, 1 of the genome between the genes."""
     between = empty_windows(genome, CODING_LENGTH, [locus for locus, _ in genome.genes])
-    intergenic = _draw(between, sizes.CODING_VS_INTERGENIC, 0.5, rng)
-    for split, genes in _draw(genome.genes, sizes.CODING_VS_INTERGENIC, 0.5, rng).items():
+    intergenic = _draw(between, sizes.ROWS["demo_coding_vs_intergenomic_seqs"], 0.5, rng)
+    for split, genes in _draw(genome.genes, sizes.ROWS["demo_coding_vs_intergenomic_seqs"], 0.5, rng).items():
         rows = cut_rows(genome, intergenic[split], 1)
         for locus, gene in genes:
             coding = np.concatenate([genome.cut(within(locus, start, end)) for start, end in gene.coding])
@@ -222,7 +222,7 @@ CLASSES = {
 def gene_finding(genome: Genome, seed: int) -> list[tuple[Region, str, np.ndarray]]:
     """Pieces of the forward strand, each with one whole gene of either strand, their split and a label a base."""
     rng = stream(seed, "gene_finding")
-    counts = sizes.GENE_FINDING
+    counts = sizes.ROWS["gene_finding"]
     lengths = [len(gene.tokens) for _, gene in genome.genes]
     usual = [i for i, length in enumerate(lengths) if SHORTEST_LOCUS <= length <= LONGEST_LOCUS]
     long = [i for i, length in enumerate(lengths) if length > LONGEST_LOCUS]

@@ -42,6 +42,10 @@ def test_the_run_is_named_after_its_file_and_models_follow_from_the_genome():
         ({"suites__mine__format": "tsv"}, "suites.mine.format = 'tsv': .*'csv'"),
         ({"suites__mine": 3}, "suites.mine: .*list of names.*3"),
         ({"suites": {"nucleotide_transformers": None}}, "suites.nucleotide_transformers: .*'nucleotide_transformer'"),
+        (
+            {"suites": {"gue": {"tasks": {"H3": {"train": "EMP/H3/tran"}}}}},
+            "suites: .*source gue; .*'EMP/H3/train.csv'",
+        ),
         ({"suites": {"gue": ["H3K9"]}}, "suites.gue.tasks.H3K9: .*'H3K9ac'"),
         ({"suites": None}, "suites: .*suites.*genome.*neither"),
         ({"models": "cnn"}, "models: .*list of names.*'cnn'"),

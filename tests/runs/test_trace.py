@@ -50,7 +50,7 @@ def test_a_fine_tuning_leads_to_its_score_settings_code_and_machine(small):
     assert made["host"] == "" and trace.machine.startswith(made["hardware"]["processor"])
     assert f"torch {made['packages']['torch']}" in trace.packages
     assert trace.cost[0] == f"{made['started']}, in {made['seconds']} s of wall time"
-    assert trace.cost[1].startswith(f"peak memory {made['peak_memory_mb']:,} MB, ")
+    assert trace.cost[1].startswith(f"peak memory {made['peak_memory_mb']:,} MB")
     assert read_trace(Path(str(METRICS).replace("heldout", "released"))).scores[-1] == "epoch 1 of 1, the best on test"
 
 

@@ -7,7 +7,6 @@ from own_config import CATALOGUE, own_config
 from convnova.config.load import load, load_config
 from convnova.errors import ConvNovaError
 from convnova.files import read_yaml
-from convnova.models import build_predictor
 from convnova.runs.validate import check_files, validate
 
 GENES = {"gene_finding": {"training": {"reverse_complement": True}}}

@@ -69,7 +69,8 @@ def _windows(path: Path, split: str) -> Iterator[SequenceRows]:
         size = chunk * max(1, WINDOWS_A_PIECE // chunk)
         for first in range(0, hot.shape[2], size):
             tokens = _tokens(hot[:, :, first : first + size], path, first + 1)
-            values = _binary(np.ascontiguousarray(labels[:, first : first + size].T), path, first + 1)
+            values = np.ascontiguousarray(labels[:, first : first + size].T)
+            refuse_rows(((values != 0) & (values != 1)).any(axis=1), path, first + 1, "labels 0 or 1")
             lengths = np.full(len(tokens), hot.shape[0], np.int64)
             yield SequenceRows(split, tokens.reshape(-1), lengths, values, str(path), first + 1)
 
@@ -102,9 +103,3 @@ def _tokens(hot: np.ndarray, path: Path, first: int) -> np.ndarray:
     is_wrong = (tokens == dna.OTHER) | ((hot != 0) & ~is_hot).any(axis=1)
     refuse_rows(is_wrong.any(axis=0), path, first, f"0 and at most one 1 in the channels {CHANNELS}")
     return np.ascontiguousarray(tokens.T)
-
-
-def _binary(labels: np.ndarray, path: Path, first: int) -> np.ndarray:
-    """Labels (n, labels), of which the first is row `first` of the file, as uint8 if they are 0 and 1."""
-    refuse_rows(((labels != 0) & (labels != 1)).any(axis=1), path, first, "labels 0 or 1")
-    return labels.astype(np.uint8)

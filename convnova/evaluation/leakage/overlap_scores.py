@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from convnova.config.run import Job, RunConfig
+from convnova.config.run import RunConfig
 from convnova.data.task_dataset import TaskDataset, read_task
 from convnova.errors import ConvNovaError
 from convnova.evaluation import bootstrap, metrics
@@ -51,8 +51,7 @@ def overlap_scores(config: RunConfig, datasets: Mapping[tuple[str, str], Path]) 
         log("{suite}/{task}: {leaking:,} of {test_rows:,} test rows share bases with training rows".format(**of_task))
         for model, content in config.models.items():
             for protocol in config.protocols:
-                seeds = config.seeds_on(suite, task, model, protocol)
-                jobs = [Job(suite, task, model, protocol, seed) for seed in seeds]
+                jobs = config.jobs_of(suite, task, model, protocol)
                 predictions = list(filter(None, (predictions_of(config, job) for job in jobs)))
                 if predictions:
                     scores = pd.DataFrame([_scores(of_seed, leaks, of_task["metric"]) for of_seed in predictions])
