@@ -135,8 +135,8 @@ def ranks(scores: pd.DataFrame, config: RunConfig) -> Figure:
             axes.plot([count + 0.3 + 0.18 * place] * 2, [first - 0.2, last + 0.2], color=figures.GREY, linewidth=2.5)
         axes.set_yticks(range(count), titles)
         axes.set(ylim=(count - 0.5, -0.5), xlim=(0.7, count + 0.9), xticks=range(1, count + 1))
-        on = "on one task (1 is best; not tested)" if len(table) == 1 else f"on each of {len(table)} tasks (1 is best)"
-        axes.set_xlabel(textwrap.fill(f"rank {on}", SUITE_LETTERS))
+        on = "one task\n(1 is best; not tested)" if len(table) == 1 else f"each of {len(table)} tasks\n(1 is best)"
+        axes.set_xlabel(f"rank on {on}")
         axes.grid(axis="x", **figures.HAIRLINE)
     dots = [figures.legend_entry("one task", alpha=0.5), figures.legend_entry("mean rank", marker="|", markersize=8)]
     label = "no two of these differ (Wilcoxon, Holm 5%); other pairs may not either: comparisons.md"
