@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnova.data.dna import COMPLEMENT, PAD
-from convnova.models.layers import check_positive, masked, padding_mask, select_positions
+from convnova.models.layers import check_positive, convolve_rows, masked, padding_mask, select_positions
 from convnova.models.selective_scan import selective_scan
 
 SMALLEST_STEP, LARGEST_STEP = 1e-3, 1e-1
@@ -68,8 +68,8 @@ class Direction(nn.Module):
 
     def forward(self, u: Tensor, is_base: Tensor | None) -> Tensor:
         """What is read at padding is zero, so the state stays zero until the first base."""
-        u = F.pad(masked(u, is_base).transpose(1, 2), (self.conv.kernel_size[0] - 1, 0))
-        u = masked(F.silu(self.conv(u).transpose(1, 2)), is_base)
+        u = F.pad(masked(u, is_base), (0, 0, self.conv.kernel_size[0] - 1, 0))
+        u = masked(F.silu(convolve_rows(u, self.conv, 0)), is_base)
         step, b, c = self.select(u).split(self.sizes, -1)
         return selective_scan(u, F.softplus(self.step(step)), -self.a_log.exp(), b, c, self.d)
 

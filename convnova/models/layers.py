@@ -90,6 +90,23 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
+def convolve_rows(x: Tensor, conv: nn.Conv1d, padding: str | int) -> Tensor:
+    """A convolution along images of one row whose channels come last in memory, so that nothing is laid out anew.
+
+    `conv1d` wants channels first: with it LegNet's training step takes twice as long on a CPU.
+
+    Args:
+        x: (B, L, d_in).
+        conv: its weights, dilation and groups.
+        padding: `same`, or positions at both ends.
+
+    Returns:
+        (B, L, d_out), or fewer positions.
+    """
+    image, weight, dilation = x.transpose(1, 2).unsqueeze(2), conv.weight.unsqueeze(2), (1, *conv.dilation)
+    return F.conv2d(image, weight, conv.bias, 1, padding, dilation, conv.groups).squeeze(2).transpose(1, 2)
+
+
 class Convolution(nn.Conv1d):
     """A convolution that keeps the length, (B, L, d_in) to (B, L, d_out); what it reads must be masked."""
 
@@ -98,7 +115,7 @@ class Convolution(nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, d_in) to (B, L, d_out)."""
-        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+        return convolve_rows(x, self, "same")
 
 
 class BatchNorm(nn.BatchNorm1d):
