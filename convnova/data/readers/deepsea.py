@@ -72,7 +72,7 @@ def _windows(path: Path, split: str) -> Iterator[SequenceRows]:
             values = np.ascontiguousarray(labels[:, first : first + size].T)
             refuse_rows(((values != 0) & (values != 1)).any(axis=1), path, first + 1, "labels 0 or 1")
             lengths = np.full(len(tokens), hot.shape[0], np.int64)
-            yield SequenceRows(split, tokens.reshape(-1), lengths, values, str(path), first + 1)
+            yield SequenceRows(split, tokens.reshape(-1), lengths, values.astype(np.uint8), str(path), first + 1)
 
 
 @contextmanager

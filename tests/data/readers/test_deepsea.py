@@ -48,6 +48,12 @@ def test_both_kinds_of_matlab_files(tmp_path, monkeypatch, size, chunks):
     assert spelled(read("deepsea", {"train": train, "valid": valid})) == {"train": ROWS, "valid": ROWS[:2]}
 
 
+def test_labels_that_are_stored_as_other_numbers_are_bytes(tmp_path):
+    test = matlab_5(tmp_path / "test.mat", "test", testdata=np.array(LABELS, np.float64))
+    (rows,) = read("deepsea", {"test": test})
+    assert rows.labels.dtype == np.uint8 and rows.labels.tolist() == LABELS
+
+
 @pytest.mark.parametrize("folder", ["deepsea_train", "DeepSEA_data"])
 def test_the_bundle_is_unpacked_into_scratch(tmp_path, folder):
     source, scratch, bundle = tmp_path / "source", tmp_path / "scratch", tmp_path / "bundle.tar.gz"
