@@ -1,11 +1,11 @@
 """How sure a score is: bootstrap intervals over test rows."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
-from convnova.evaluation.correlation import mean_over_targets
 from convnova.evaluation.metrics import CONFUSION_METRICS, check_probabilities, confusion, from_confusion, mean_area
 
 LEVEL = 0.95
@@ -48,48 +48,24 @@ def bootstrap_interval(
         counts, n = confusion(labels, scores.argmax(1), scores.shape[1]), len(labels)
         drawn = np.random.default_rng(seed).multinomial(n, counts.ravel() / n, size=resamples)
         return percentiles(from_confusion(metric, drawn.reshape(resamples, *counts.shape)))
-    parts = resampled_weights(len(labels), resamples, seed)
-    return percentiles(np.concatenate([mean_area(labels, scores, metric, weights) for weights in parts]))
+    return resampled_interval(len(labels), partial(mean_area, labels, scores, metric), resamples, seed)
 
 
-def bootstrap_sequences(
-    confusions: np.ndarray, metric: str, resamples: int = RESAMPLES, seed: int = 0
+def resampled_interval(
+    n: int, score: Callable[[np.ndarray], np.ndarray], resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
-    """95% percentile bootstrap interval of a pooled score per base, over whole sequences.
-
-    Bases of one sequence are not independent, so sequences are drawn, not bases.
+    """95% percentile bootstrap interval of any score, over what is drawn whole: rows, or sequences of bases.
 
     Args:
-        confusions: counts of each sequence (sequences, classes, classes).
-        metric: mcc, f1_macro, f1_binary or accuracy.
-        resamples: how many times the sequences are drawn.
+        n: how many there are, and are drawn each time.
+        score: from how often each is drawn, int64 (resamples, n), to the scores of these resamples.
+        resamples: how many times they are drawn.
         seed: of the draws.
 
     Returns:
         The lower and the upper end; NaN where no resample has the score.
     """
-    cells = confusions.reshape(len(confusions), -1)
-    drawn = np.concatenate([weights @ cells for weights in resampled_weights(len(cells), resamples, seed)])
-    return percentiles(from_confusion(metric, drawn.reshape(-1, *confusions.shape[1:])))
-
-
-def bootstrap_numbers(
-    labels: np.ndarray, predicted: np.ndarray, metric: str, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[float, float]:
-    """95% percentile bootstrap interval, over test rows, of a score of predicted numbers.
-
-    Args:
-        labels: (n, targets, values).
-        predicted: the same.
-        metric: pearson, spearman or r2.
-        resamples: how many times n rows are drawn, each with all its values.
-        seed: of the draws.
-
-    Returns:
-        The lower and the upper end; NaN where no resample has the score.
-    """
-    parts = resampled_weights(len(labels), resamples, seed)
-    return percentiles(np.concatenate([mean_over_targets(metric, labels, predicted, weights) for weights in parts]))
+    return percentiles(np.concatenate([score(weights) for weights in resampled_weights(n, resamples, seed)]))
 
 
 def resampled_weights(n: int, resamples: int, seed: int) -> Iterator[np.ndarray]:

@@ -1,5 +1,6 @@
 """Predictions of one fine-tuning to its scores."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,9 +101,11 @@ def interval(task: Task, data: "LabelledSequences", predicted: np.ndarray) -> li
         ends = bootstrap.bootstrap_interval(labels, predicted, task.metric)
     elif task.kind == "regression":
         numbers = (values_of_targets(task, part) for part in (labels, predicted))
-        ends = bootstrap.bootstrap_numbers(*numbers, task.metric)
+        ends = bootstrap.resampled_interval(len(labels), partial(correlation.mean_over_targets, task.metric, *numbers))
     else:
         classes = 1 + int(max(labels.max(), predicted.max()))
         confusions = metrics.sequence_confusions(labels, predicted, data.lengths, classes)
-        ends = bootstrap.bootstrap_sequences(confusions, task.metric)
+        ends = bootstrap.resampled_interval(
+            len(confusions), lambda weights: metrics.from_confusion(task.metric, np.tensordot(weights, confusions, 1))
+        )
     return list(ends) if np.isfinite(ends).all() else None

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convnova.evaluation.bootstrap import RESAMPLES, percentiles, resampled_weights
+from convnova.evaluation.bootstrap import RESAMPLES, percentiles, resampled_interval, resampled_weights
 from convnova.evaluation.metrics import RANKING_METRICS, check_scores, from_ranking, ranking_counts
 
 BY_CHROMOSOME = "auprc_by_chromosome"
@@ -57,11 +57,9 @@ def interval(labels: np.ndarray, scores: np.ndarray, chromosomes: np.ndarray, me
         if len(precisions) < 2:
             return None
         return list(percentiles(_resampled_means(precisions, sizes)))
-    drawn = (
-        from_ranking(metric, *ranking_counts(labels == 1, scores, weights))
-        for weights in resampled_weights(len(labels), RESAMPLES, 0)
+    ends = resampled_interval(
+        len(labels), lambda weights: from_ranking(metric, *ranking_counts(labels == 1, scores, weights))
     )
-    ends = percentiles(np.concatenate(list(drawn)))
     return list(ends) if np.isfinite(ends).all() else None
 
 

@@ -8,8 +8,8 @@ from made_up_scores import made_up
 
 from convnova.errors import ConvNovaError
 from convnova.evaluation import bootstrap
-from convnova.evaluation.bootstrap import bootstrap_interval, bootstrap_sequences, resampled_weights
-from convnova.evaluation.metrics import classification, confusion
+from convnova.evaluation.bootstrap import bootstrap_interval, resampled_interval, resampled_weights
+from convnova.evaluation.metrics import classification, confusion, from_confusion
 
 SETS = 1000
 
@@ -79,4 +79,7 @@ def test_sequences_are_drawn_whole():
     predicted[:50] = labels[:50]
     single = np.stack([confusion(labels[[i]], predicted[[i]], 2) for i in range(80)])
     of_rows = bootstrap_interval(labels, np.eye(2)[predicted], "accuracy", resamples=4000)
-    assert bootstrap_sequences(single * 100, "accuracy", resamples=4000) == pytest.approx(of_rows, abs=0.02)
+    of_sequences = resampled_interval(
+        80, lambda weights: from_confusion("accuracy", np.tensordot(weights, single * 100, 1)), resamples=4000
+    )
+    assert of_sequences == pytest.approx(of_rows, abs=0.02)

@@ -1,6 +1,7 @@
 """Scores of numbers, compared with scipy and scikit-learn."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import r2_score
 
 from convnova.errors import ConvNovaError
-from convnova.evaluation.bootstrap import bootstrap_numbers, resampled_weights
+from convnova.evaluation.bootstrap import resampled_interval, resampled_weights
 from convnova.evaluation.correlation import REGRESSION_METRICS, by_target, mean_over_targets, regression
 from convnova.evaluation.model_comparison import paired_numbers
 
@@ -62,7 +63,7 @@ def test_the_interval_is_that_of_a_plain_loop():
     for _ in range(200):
         rows = random.integers(30, size=30)
         scores.append(pearsonr(labels[rows, 0, 0], predicted[rows, 0, 0]).statistic)
-    ours = bootstrap_numbers(labels, predicted, "pearson", resamples=200, seed=3)
+    ours = resampled_interval(30, partial(mean_over_targets, "pearson", labels, predicted), resamples=200, seed=3)
     np.testing.assert_allclose(ours, np.quantile(scores, [0.025, 0.975]), rtol=1e-9)
 
 
