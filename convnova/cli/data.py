@@ -191,7 +191,9 @@ def run_audit(config: "RunConfig", options: argparse.Namespace) -> None:
     suite, task = _suite_and_task(config, options)
     pretraining = None
     if options.genome:
-        read = config.pretrain.length if config.pretrain.coverage == "first" else None
+        trainings = [config.pretraining(model) for model, _ in config.backbones().values()]
+        is_part = all(training.coverage == "first" for training in trainings)
+        read = max(training.length for training in trainings) if is_part else None  # what any of them reads
         same = config.suites[suite].genome == config.genome
         files = _files_by_role(options.files) if same else {}
         pretraining = Pretraining(config.genome or "", options.genome, read, config.suites[suite].format, files)

@@ -179,11 +179,12 @@ def finetune_job(config: "RunConfig", job: "Job", dataset: Path, out: Path, weig
     from convnova.models import receptive_field
     from convnova.runs.slurm import keep_results, restore_results
     from convnova.training.finetune import finetune, job_network
+    from convnova.training.provenance import git_commit
 
     inputs = {"task": dataset} | ({"weights": weights} if weights else {})
     provenance, checkpoints = _provenance(config, config.job_fingerprint(job), inputs, out)
-    settings_and_inputs, keep = checkpoints.name, job.protocol in config.keep_weights
-    if restore_results(out, settings_and_inputs, keep):
+    made_by, keep = f"{checkpoints.name}-{'-'.join(map(str, git_commit()))}", job.protocol in config.keep_weights
+    if restore_results(out, made_by, keep):
         return
     data, task, about = read_task(dataset), config.task(job), config.models[job.model]
     network = job_network(config, job, data.outputs, data.longest(task.max_length))
@@ -203,7 +204,7 @@ def finetune_job(config: "RunConfig", job: "Job", dataset: Path, out: Path, weig
     )  # fmt: skip
     shutil.rmtree(checkpoints.parent, ignore_errors=True)  # those of other settings too
     if "SLURM_JOB_ID" in os.environ:
-        keep_results(out, settings_and_inputs, keep)
+        keep_results(out, made_by, keep)
 
 
 def build_job_model(config: "RunConfig", job: "Job", data: "TaskDataset", weights: Path | None) -> Any:

@@ -10,7 +10,7 @@ import yaml
 from convnova.bundle import bundled
 from convnova.config import schema
 from convnova.config.data_sources import Source, SourceFile, load_sources
-from convnova.config.hyperparameters import Training, merge_sources
+from convnova.config.hyperparameters import Pretraining, Training, merge_sources
 from convnova.config.run import RunConfig
 from convnova.config.schema import Genome, Model, ModelChanges, Suite, Task
 from convnova.config.strict import ConfigMistake
@@ -270,25 +270,33 @@ def _changed_model(base: Model, changes: ModelChanges, *key: str) -> Model:
 
     What is written counts on every suite and task, also where the model that it changes has another value.
     """
-    usage = ("strands", "pooling")
+    usage, is_stranded = ("strands", "pooling"), "strands" in changes.model_fields_set
     used = [[*part.settings, *(key for key in usage if key in part.model_fields_set)] for part in (base, changes)]
-    trained = [list(_without(part.training.values(), ["source"])) for part in (base, changes)]
-    training = base.training.values() | changes.training.values()
-    if source := merge_sources(base.training.source, trained[0], changes.training.source, trained[1]):
-        training["source"] = source
+    trained = list(_without(changes.training.values(), ["source"]))
     suites = {}
     for suite, variant in base.suites.items():
-        tasks = {task: _without(part.values(), trained[1]) for task, part in variant.tasks.items()}
-        variant_training = _without(variant.training.values(), trained[1])
-        settings = _without(variant.settings, changes.settings)
-        suites[suite] = variant.changed({"settings": settings, "training": variant_training, "tasks": tasks})
+        tasks = {task: _without(part.values(), trained) for task, part in variant.tasks.items()}
+        changed = {"settings": _without(variant.settings, changes.settings), "tasks": tasks}
+        changed["training"] = _without(variant.training.values(), trained)
+        suites[suite] = variant.changed(changed | ({"strands": None} if is_stranded else {}))
     merged = {
         "settings": base.settings | changes.settings,
-        "training": Training.read(training),
+        "training": Training.read(_merged(base.training, changes.training)),
+        "pretrain": Pretraining.read(_merged(base.pretrain, changes.pretrain)),
         "suites": changes.suites if "suites" in changes.model_fields_set else suites,
         "source": merge_sources(base.source, used[0], changes.source, used[1]),
     }
     return base.changed(_without(changes.values(), ["like"]) | merged, *key)
+
+
+def _merged(base: Training, changes: Training) -> dict[str, Any]:
+    """Hyperparameters with changes, each with its source; settings of the architecture in pretraining key by key."""
+    parts = [_without(part.values(), ["source"]) for part in (base, changes)]
+    values = parts[0] | parts[1]
+    if settings := parts[0].get("settings", {}) | parts[1].get("settings", {}):
+        values["settings"] = settings
+    source = merge_sources(base.source, list(parts[0]), changes.source, list(parts[1]))
+    return values | ({"source": source} if source else {})
 
 
 def _without(values: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:

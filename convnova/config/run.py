@@ -104,6 +104,10 @@ class RunConfig(Strict):
                 raise ValueError(f"ablation: expected models of this run, found {', '.join(unknown)}")
             if "heldout" not in self.protocols:
                 raise ValueError("ablation: compares scores of validation, so expected heldout among the protocols")
+        titled: dict[str, str] = {}
+        for name, model in self.models.items():
+            if (other := titled.setdefault(model.title, name)) != name:
+                raise ValueError(f"models {other} and {name} have one title, {model.title!r}: give one its own `title`")
         pretrained = [name for name, model in self.models.items() if model.pretrained]
         if pretrained and self.genome is None:
             raise ValueError(f"models {pretrained} are pretrained, so `genome` must say on what")
@@ -296,14 +300,18 @@ class RunConfig(Strict):
 
         Models with equal backbones and equal pretraining share one, which is named after the first of them.
         """
-
         parts = {
-            name: (content.architecture, self.settings(name, suite), content.pretrain)
+            name: (content.architecture, self.settings(name, suite), self._pretrained_by(content))
             for name, content in self.models.items()
             if content.pretrained
         }
         first = next((name for name, content in parts.items() if content == parts.get(model)), model)
         return f"{first}@{suite}" if self.settings(first, suite) != self.models[first].settings else first
+
+    def _pretrained_by(self, model: Model) -> dict[str, Any]:
+        """The values of a model's pretraining that are no defaults, without their sources."""
+        values = {**self.pretrain.values(), **model.pretrain.values(), "source": None}
+        return {key: value for key, value in values.items() if value != Pretraining.model_fields[key].get_default()}
 
     def backbones(self) -> dict[str, tuple[str, str | None]]:
         """Every pretraining of the run: its name to (model, suite whose settings it has)."""
@@ -331,7 +339,9 @@ class RunConfig(Strict):
         settings, strands = self.settings(job.model, job.suite, job.task), self.strands(job.model, job.suite, job.task)
         task = self.task(job).model_dump(exclude={"training": {"source"}, "strands": True})
         training = self.training(job).model_dump(exclude={"source"})
-        return self.fingerprint(job, task, training, model, settings, strands, pretrain)
+        suite = self.suites[job.suite]
+        places = [suite.format, self.genomes[suite.genome]] if suite.genome else []  # that its intervals lie on
+        return self.fingerprint(job, task, training, model, settings, strands, pretrain, *places)
 
     def pretraining_fingerprint(self, backbone: str) -> str:
         """The hash of everything in the config that a pretraining depends on."""

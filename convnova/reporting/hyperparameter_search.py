@@ -16,6 +16,7 @@ from convnova.config.schema import Search
 from convnova.errors import ConvNovaError
 from convnova.files import write_text
 from convnova.reporting.ablation_table import PROTOCOL, validation_scores
+from convnova.reporting.hyperparameter_table import without_unset
 from convnova.reporting.render import write
 from convnova.reporting.table import Table, receptive_field, score_cell
 from convnova.runs import outputs
@@ -86,8 +87,9 @@ def winners(candidates: pd.DataFrame, seeds: int) -> pd.DataFrame:
 def _recipe(config: RunConfig, row: dict[str, Any], table: Path) -> dict[str, Any]:
     """The winner as `convnova.config.schema.Recipe` reads it: all that made it, for a run that trains it as here."""
     job = Job(row["suite"], row["task"], row["candidate"], PROTOCOL, config.seeds[0])
-    training = config.training(job).model_dump(exclude={"source"}, exclude_none=True)
-    settings, searched = config.settings(job.model, job.suite, job.task), {**row["training"], **row["settings"]}
+    training = without_unset(config.training(job).model_dump(exclude={"source"}))
+    is_pretrained, searched = config.models[job.model].pretrained, {**row["training"], **row["settings"]}
+    settings = {} if is_pretrained else config.settings(job.model, job.suite, job.task)
     sources = dict.fromkeys(settings | training, "not searched, as in our search")
     sources |= dict.fromkeys(searched, "our search")
     return {"settings": settings, "training": training, "source": sources, "grid": config.relative_path(table)}

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from convnova.config.hyperparameters import OUR_DEFAULT, Pretraining
+from convnova.config.hyperparameters import OUR_DEFAULT, Pretraining, Training
 from convnova.config.run import Job, RunConfig
 from convnova.config.schema import Model
 from convnova.errors import ConvNovaError, nearest
@@ -78,7 +78,7 @@ def write_recipes(config: RunConfig, out: Path, task: str | None = None, model: 
     for job in _jobs(config, task, model):
         hyperparameters = _all(config, job)
         training = {key: hyperparameters.pop(key) for key in config.training(job).source}
-        training = {key: sourced for key, sourced in training.items() if sourced[0] is not None}
+        training = {key: training[key] for key in without_unset({key: value for key, (value, _) in training.items()})}
         names = {} if config.models[job.model].pretrained else config.settings(job.model, job.suite, job.task)
         settings = {key: hyperparameters.pop(f"settings.{key}") for key in names}
         recipe = {
@@ -90,6 +90,12 @@ def write_recipes(config: RunConfig, out: Path, task: str | None = None, model: 
         written.append(out / job.suite / job.task / f"{job.model}.yaml")
         write_text(written[-1], "".join([yaml.safe_dump(recipe, sort_keys=False), *comments]))
     return written
+
+
+def without_unset(training: dict[str, Any]) -> dict[str, Any]:
+    """Hyperparameters without those that are None by default; another None, as of `clip`, says something."""
+    fields = Training.model_fields
+    return {key: value for key, value in training.items() if value is not None or fields[key].default is not None}
 
 
 def _jobs(config: RunConfig, task: str | None, model: str | None) -> list[Job]:

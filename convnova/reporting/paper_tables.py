@@ -19,8 +19,8 @@ from convnova.runs.outputs import PAPER_TABLES, PaperTable, extra_table_titles
 LAST = {"task": "receptive field", "metric": "bp"}
 """Labels of the last line of a table of one suite."""
 MEANINGS = {
-    "cv": "cv: each of ten folds of train in turn chooses the epoch and test is scored once a fold; ± is the largest "
-    "minus the smallest. Those papers hold out a tenth of train drawn by the seed, not disjoint folds.",
+    "cv": "cv: each of the disjoint folds of train in turn chooses the epoch and test is scored once a fold; ± is the "
+    "largest minus the smallest. Those papers hold out a tenth of train drawn by the seed, not disjoint folds.",
     "released": "released: the epoch is chosen on test, as in the authors' released code; ± is the standard deviation.",
     "heldout": "heldout: the task's validation rows choose the epoch; ± is the standard deviation.",
 }

@@ -51,7 +51,7 @@ def write_predicted(config: RunConfig, out: Path) -> list[Path]:
     columns, title = max(len(panels) for _, panels in rows), figure_titles(config)[PREDICTED]
     size = max(figures.NARROW, 0.4 + WIDTH * columns), 0.4 + HEIGHT * len(rows)
     with matplotlib.rc_context(figures.STYLE):
-        figure = figures.empty_figure(*size, f"{title}, {config.main_protocol}, one seed", config.simulated)
+        figure = figures.empty_figure(*size, f"{title}, one seed", config.simulated)
         places = figure.subplots(len(rows), columns, squeeze=False, sharex="row", sharey="row")
         for line, (name, panels) in zip(places, rows, strict=True):
             values = np.concatenate([numbers for pair in panels.values() for numbers in pair])
@@ -67,7 +67,8 @@ def write_predicted(config: RunConfig, out: Path) -> list[Path]:
 
 def _rows(config: RunConfig, suite: str, task: str) -> Iterator[tuple[str, Panels]]:
     """Name and panels of each target of a task, of which there are predictions."""
-    spec, protocol = config.suites[suite].tasks[task], config.main_protocol
+    spec, protocols = config.suites[suite].tasks[task], config.protocols_on(suite)
+    protocol = config.main_protocol if config.main_protocol in protocols else protocols[0]
     known: dict[str, Predictions] = {}
     for model in config.models:
         jobs = config.jobs_of(suite, task, model, protocol)

@@ -189,6 +189,8 @@ def why_not_comparable(suite: str, number: Published | None, protocol: str, metr
         return "the paper's numbers are not known"
     if number is None:
         return ""
+    if protocol == "cv":
+        return "other folds: theirs are drawn anew for each seed, ours are disjoint"
     if protocol != expected:
         return f"other protocol: published by {expected}"
     if metric != OUR_METRIC.get(number.metric, number.metric):

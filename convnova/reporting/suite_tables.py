@@ -142,9 +142,10 @@ def _paper(results: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
     """Means and spreads alone: models across; down, the rows of each protocol and then the published values."""
     suite = results["suite"].iloc[0]
     blocks = {protocol: results[results["protocol"] == protocol] for protocol in config.protocols_on(suite)}
-    if results["published"].notna().any():
-        first = next(iter(blocks.values()))
-        values = {"mean": first["published"], "sd": first["published_spread"], "n": 1, "n_expected": 1, "best": False}
+    first = next(iter(blocks.values()))
+    is_own = first["published_model"] == first["model"].map(lambda model: config.models[model].published)
+    if (own := first["published"].where(is_own)).notna().any():  # those of rivals are no model's column
+        values = {"mean": own, "sd": first["published_spread"], "n": 1, "n_expected": 1, "best": False}
         blocks["published"] = first.assign(**values)
     lines, labels = [], []
     for block, known in blocks.items():

@@ -11,7 +11,7 @@ import yaml
 
 from convnova.bundle import bundled
 from convnova.config.load import load
-from convnova.config.schema import FORMATS_WITH_COLUMNS, INTERVAL_FORMATS, Format, Kind, Task
+from convnova.config.schema import FORMATS_WITH_COLUMNS, Format, Kind, Task
 from convnova.data.readers import csv, parquet, reader_of
 from convnova.data.readers.apart import apart
 from convnova.data.readers.rows import TaskFiles
@@ -163,7 +163,6 @@ def read_splits(
     Raises:
         ConvNovaError: a row cannot be read; names file and row.
     """
-    assert name not in INTERVAL_FORMATS
     splits = {split: Split() for split in paths}
     task = Task(kind=kind, **{split: str(path) for split, path in paths.items()}, **columns)
     for rows in reader_of(name)(TaskFiles(task, paths, Path("."))):

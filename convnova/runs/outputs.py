@@ -76,8 +76,9 @@ def tasks_of_kinds(config: RunConfig, *kinds: str) -> list[tuple[str, str]]:
 
 
 def test_row_tasks(config: RunConfig) -> list[tuple[str, str]]:
-    """Suite and name of the tasks whose test rows models are compared on; none if the run has one model."""
-    return tasks_of_kinds(config, "classes", "per_base", "regression") if len(config.models) > 1 else []
+    """Suite and name of the tasks whose test rows models are compared on: those that two models are trained on."""
+    tasks = tasks_of_kinds(config, "classes", "per_base", "regression")
+    return [(suite, task) for suite, task in tasks if len(config.titles_on(suite)) > 1]
 
 
 def comparison_titles(config: RunConfig) -> dict[str, str]:

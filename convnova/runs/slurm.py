@@ -62,21 +62,28 @@ def check_names(names: Iterable[str]) -> None:
             raise ConvNovaError(f"{name!r} holds {wrong!r}, which no job of a cluster can be given: rename it")
 
 
-def check_slurm(requests: Iterable[tuple[str, Mapping[str, Any]]], folder: Path) -> None:
+def check_slurm(requests: Iterable[tuple[str, Mapping[str, Any]]], folder: Path, run: str) -> None:
     """Refuse what Slurm could never serve, then cancel the jobs that an earlier main process has left in the queue.
 
-    A pretraining that is cancelled writes a checkpoint, so nothing of it is lost. The caller holds Snakemake's lock of
-    the folder, so no other main process waits for these jobs.
+    A pretraining that is cancelled writes a checkpoint, so nothing of it is lost. The caller holds Snakemake's locks of
+    its own run's files, so no other main process waits for jobs of that run; where there are locks of another run, that
+    one may be under way, and this one does not begin.
 
     Args:
         requests: names of rules, each with the options of `sbatch` for its jobs at their last attempt, which asks for
             most; see `sbatch_options`. Equal options are asked about once.
         folder: the working directory of the run.
+        run: its name.
 
     Raises:
-        ConvNovaError: no Slurm, a controller that does not answer, requests that no node serves, or jobs that have not
-            ended after `SECONDS_TO_END`.
+        ConvNovaError: another run in the folder, no Slurm, a controller that does not answer, requests that no node
+            serves, or jobs that have not ended after `SECONDS_TO_END`.
     """
+    locked = [line for lock in folder.glob(".snakemake/locks/*.output.lock") for line in lock.read_text().splitlines()]
+    if others := {path.split("/")[1] for path in locked if path.startswith("results/")} - {run}:
+        message = f"expected one run at a time in {folder}, found files of {', '.join(sorted(others))} locked"
+        advice = "wait for it, begin this one in another clone, or, if no Snakemake is at work, delete .snakemake/locks"
+        raise ConvNovaError(f"slurm: {message}; {advice}")
     refusals, keys = [], {}
     for options, rule in {tuple(options.items()): rule for rule, options in requests}.items():
         words = [f"--{name}={value}" for name, value in options]

@@ -228,7 +228,8 @@ def _inputs(run: Run, recorded: dict[str, dict[str, str]], suite: str, task: str
                 made_from = array_file.read_metadata(path).get("inputs", {})
                 below = _raw_inputs(run, made_from, _locations(run.config, role, suite, task))
             elif path.is_file():
-                below = _inputs(run, read_sealed(path.with_suffix(".json"))["provenance"]["inputs"], "", "")
+                made = read_sealed(path.with_suffix(".json"))
+                below = _inputs(run, made["provenance"]["inputs"], made.get("suite", ""), made.get("task", ""))
         except ConvNovaError:  # it is gone, or not as it was written
             pass
         inputs.append(_input(run, role, path, entry["sha256"], inputs=below))
@@ -264,7 +265,8 @@ def _locations(config: RunConfig | None, role: str, suite: str, task: str) -> di
     if config is None:
         return {}
     if role != "task":
-        genome = config.genomes.get(config.genome or "")
+        lies_on = config.suites[suite].genome if suite in config.suites else config.genome  # of variants, of windows
+        genome = config.genomes.get(lies_on or "")
         names = {"fasta": genome.fasta, "bed": genome.bed} if genome else {}
         return {role: (name, genome.source) for role, name in names.items() if name}
     if suite not in config.suites or task not in config.suites[suite].tasks:

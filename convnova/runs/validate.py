@@ -29,6 +29,10 @@ def validate(config: RunConfig, files: list[str] | None = None) -> None:
         ConvNovaError: an architecture, setting or value that does not exist, or a combination that cannot be run; names
             the file, the key, and what to change.
     """
+    for suite in config.suites:
+        if not config.titles_on(suite):
+            place = f"{file_with(('suites', suite), files or [])}suites.{suite}"
+            raise ConvNovaError(f"{place}: expected a model that can do one of its tasks, found none")
     for name, model in config.models.items():
         for suite in (None, *config.suites):
             with _reported_at(("models", name, *(("suites", suite) if suite in model.suites else ())), files):

@@ -46,7 +46,7 @@ def test_resources_become_options():
 
 
 def test_each_kind_of_job_is_asked_about_once_and_old_jobs_of_the_folder_are_cancelled(calls):
-    check_slurm([("a", {"mem": 10}), ("b", {"mem": 10}), ("c", {"partition": "gpu", "time": 10**6})], Path.cwd())
+    check_slurm([("a", {"mem": 10}), ("b", {"mem": 10}), ("c", {"partition": "gpu", "time": 10**6})], Path.cwd(), "run")
     assert [line for line in calls.read_text().splitlines() if line.startswith(("sbatch", "scancel"))] == [
         "sbatch --test-only --ntasks=1 --nodes=1 --mem=10 --wrap true",
         "sbatch --test-only --ntasks=1 --nodes=1 --partition=gpu --time=1000000 --wrap true",
@@ -56,28 +56,28 @@ def test_each_kind_of_job_is_asked_about_once_and_old_jobs_of_the_folder_are_can
 
 def test_a_job_that_no_node_can_serve_now_is_one_that_waits(calls, capsys):
     """Slurm has it queued, to begin later, and it is cancelled: it was a question."""
-    check_slurm([("audit", {"mem": 800_000})], Path.cwd())
+    check_slurm([("audit", {"mem": 800_000})], Path.cwd(), "run")
     asked, messages = calls.read_text().splitlines(), capsys.readouterr().err
     assert asked[1].startswith("sbatch --parsable --begin=now+1hour ") and asked[1].endswith("--mem=800000 --wrap true")
     assert asked[2] == "scancel 17" and "rule audit will wait" in messages
-    check_slurm([("audit", {"cpus-per-task": 64})], Path.cwd())
+    check_slurm([("audit", {"cpus-per-task": 64})], Path.cwd(), "run")
     for options, cores in (({}, 64), ({"partition": "gpu"}, 8)):
         with pytest.raises(ConvNovaError, match=f"have {cores} cores.*`threads`"):
-            check_slurm([("audit", options | {"cpus-per-task": cores + 1})], Path.cwd())
+            check_slurm([("audit", options | {"cpus-per-task": cores + 1})], Path.cwd(), "run")
 
 
 @pytest.mark.parametrize("partition, minutes", [("", 240), ("cpu", 240), ("short", 30), ("long", 2190)])
 def test_a_job_longer_than_its_partition_allows_is_refused(calls, partition, minutes):
     options = {"partition": partition} if partition else {}
-    check_slurm([("finetune", options | {"time": minutes})], Path.cwd())
+    check_slurm([("finetune", options | {"time": minutes})], Path.cwd(), "run")
     with pytest.raises(ConvNovaError, match=f"rule finetune .*--time={minutes + 1}.* {minutes} minutes.*longest_hours"):
-        check_slurm([("finetune", options | {"time": minutes + 1})], Path.cwd())
+        check_slurm([("finetune", options | {"time": minutes + 1})], Path.cwd(), "run")
 
 
 def test_all_refusals_are_one_line_that_names_keys_of_the_profile(calls):
     requests = [("pretrain", {"mem": 900_000}), ("audit", {}), ("finetune", {"mem": 900_000, "cpus-per-task": 2})]
     with pytest.raises(ConvNovaError) as caught:
-        check_slurm(requests, Path.cwd())
+        check_slurm(requests, Path.cwd(), "run")
     message = str(caught.value)
     assert message.count("no such node") == 2 and message.count("`largest_gb`") == 1 and "`threads`" in message
     assert "rule pretrain " in message and "rule finetune " in message and "audit" not in message
@@ -88,10 +88,10 @@ def test_jobs_that_do_not_end_and_a_controller_that_does_not_answer_are_errors(c
     (calls.parent / "scancel").write_text("#!/bin/sh\n")
     monkeypatch.setattr("convnova.runs.slurm.SECONDS_TO_END", 0)
     with pytest.raises(ConvNovaError, match="jobs 7 of an earlier run"):
-        check_slurm([], Path.cwd())
+        check_slurm([], Path.cwd(), "run")
     (calls.parent / "sbatch").write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2\nexit 1\n")
     with pytest.raises(ConvNovaError, match="controller does not answer sbatch"):
-        check_slurm([("all", {})], Path.cwd())
+        check_slurm([("all", {})], Path.cwd(), "run")
 
 
 def test_a_controller_that_is_away_is_said_once_and_waited_for(calls, monkeypatch, capsys):

@@ -68,9 +68,9 @@ def test_what_the_cluster_cannot_serve_is_one_line_that_names_keys_of_the_profil
     slurm, tmp_path, resources, threads, named
 ):
     possible = sbatch_options({"slurm_partition": "gpu", "gpu": 2, "mem_mb": 4000, "runtime": 1440}, threads=4)
-    check_slurm([("pretrain", possible)], tmp_path)
+    check_slurm([("pretrain", possible)], tmp_path, "run")
     with pytest.raises(ConvNovaError, match=f"slurm: rule finetune .*{named}"):
-        check_slurm([("pretrain", possible), ("finetune", sbatch_options(resources, threads))], tmp_path)
+        check_slurm([("pretrain", possible), ("finetune", sbatch_options(resources, threads))], tmp_path, "run")
 
 
 @pytest.mark.parametrize("state", ["drain", "down"])
@@ -79,11 +79,11 @@ def test_while_all_nodes_are_drained_jobs_wait_and_what_no_node_can_ever_serve_i
     impossible = ({"mem": 900_000}, {"partition": "gpu", "gpus": 5}, {"gpus": "a100:1"}, {"cpus-per-task": 64})
     try:
         slurm.set_nodes(state)
-        check_slurm([("pretrain", possible)], tmp_path)
+        check_slurm([("pretrain", possible)], tmp_path, "run")
         assert slurm.ask("squeue", "-h") == ""
         for options in (*impossible, {"partition": "nope"}, {"time": 1441}):
             with pytest.raises(ConvNovaError, match="slurm: rule finetune "):
-                check_slurm([("finetune", options)], tmp_path)
+                check_slurm([("finetune", options)], tmp_path, "run")
     finally:
         slurm.set_nodes("resume")
         slurm.wait_for(len(slurm.nodes))
@@ -104,7 +104,7 @@ def test_only_ones_own_jobs_of_a_folder_are_cancelled(slurm, tmp_path):
         folder.mkdir(exist_ok=True)
         words = ["--parsable", "--comment", comment, "-o", "/dev/null", "-D", str(folder), "--wrap", "sleep 60"]
         submitted.append(slurm.ask("sbatch", *words).strip())
-    check_slurm([], here)
+    check_slurm([], here, "run")
     left = slurm.ask("squeue", "-h", "-o", "%A").split()
     assert set(submitted) - set(left) == {submitted[0]}
     slurm.ask("scancel", *submitted)

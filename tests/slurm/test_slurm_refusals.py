@@ -49,7 +49,7 @@ def test_a_profile_that_does_not_fit_is_one_line_before_anything_is_submitted(sm
     line = refused(tmp_path, workflow.ENVIRONMENT, **filled | ({"threads": 1} if filled else {}))
     assert re.search(named, line) and "slurm/config.yaml" in line
     fits = {"cpus-per-task": 2, "mem": 8000}
-    check_slurm([("pretrain", fits | {"time": 1440}), ("finetune", fits | {"time": 480})], tmp_path)
+    check_slurm([("pretrain", fits | {"time": 1440}), ("finetune", fits | {"time": 480})], tmp_path, "run")
 
 
 @pytest.mark.slow
@@ -58,7 +58,7 @@ def test_a_controller_that_is_down_is_one_line(small):
     small.stop_controller()
     try:
         with pytest.raises(ConvNovaError, match="controller does not answer sbatch"):
-            check_slurm([("all", {})], Path.cwd())
+            check_slurm([("all", {})], Path.cwd(), "run")
     finally:
         small.start_controller()
         small.wait_for(1)
@@ -70,7 +70,7 @@ def test_a_controller_that_never_answers_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr("convnova.runs.slurm.SECONDS_TO_ANSWER", 0.1)
     with pytest.raises(ConvNovaError, match="controller does not answer sbatch"):
-        check_slurm([("all", {})], Path.cwd())
+        check_slurm([("all", {})], Path.cwd(), "run")
 
 
 def test_without_slurm_the_command_says_so_in_one_line(tmp_path):

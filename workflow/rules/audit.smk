@@ -20,7 +20,7 @@ rule audit:
     params:
         files=task_words,
         genome=lambda w, input: (["--genome", str(Path(input.pretraining[0]).parent)] if input.pretraining else []),
-        settings=RUN.fingerprint(RUN.pretrain.coverage, RUN.pretrain.length),
+        settings=RUN.fingerprint(*(RUN.pretraining(model) for model, _ in RUN.backbones().values())),
     shell:
         "convnova --log {log:q} audit --config {input.config:q} --task {wildcards.suite:q}/{wildcards.task:q} "
         "--dataset {input.dataset:q} {params.genome:q} --out {output.audit:q} {params.files:q}"

@@ -47,7 +47,7 @@ rule fetch:
     resources:
         **by_attempt(mb=500, minutes=240),
     params:
-        entry=lambda w: RUN.fingerprint(RUN.sources[w.source].files[w.name], RUN.mirror, RUN.local.get(w.source)),
+        entry=lambda w: RUN.fingerprint(RUN.sources[w.source].files[w.name], RUN.sources[w.source].urls(w.name)),
     shell:
         "convnova --log {log:q} fetch --config {input.config:q} --source {wildcards.source:q} "
         "--file {wildcards.name:q} --out {output.file:q}"

@@ -23,7 +23,7 @@ rule scores:
         command=["tables", "scores"],
         published=lambda w, input: (["--published", input.published] if "published" in input.keys() else []),
         folder=subpath(output[0], ancestor=2),
-        version=RUN.fingerprint(),
+        config=RUN.fingerprint(RUN),
     shell:
         "convnova --log {log:q} {params.command:q} --run {input.config:q} {params.published:q} --out {params.folder:q}"
 

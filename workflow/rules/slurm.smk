@@ -27,7 +27,7 @@ def check_slurm():
     from convnova.runs.slurm import check_slurm
 
     try:
-        check_slurm(slurm_requests(), Path.cwd())
+        check_slurm(slurm_requests(), Path.cwd(), RUN.run)
     except ConvNovaError as error:
         sys.exit(str(error))
 
