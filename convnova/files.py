@@ -58,6 +58,7 @@ def scratch_folder(path: str | Path) -> Iterator[Path]:
 @contextmanager
 def _claimed(path: Path, folder: bool) -> Iterator[Path]:
     """A temporary file or folder beside `path`, locked as long as this process writes there."""
+    path = Path(os.path.abspath(path))  # so that `.` has a name
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{escape(path.name)}.*.tmp"):
         # A lock that can be had is of a process that was killed. On file systems without locks everything stays.

@@ -13,6 +13,13 @@ WHICH_RUN: dict[str, Any] = {"metavar": "NAME_OR_FILE", "help": "name of a run i
 """Of the option `--run`, which `config_file` finds."""
 
 
+def positive(text: str) -> int:
+    """A whole number of 1 or more, as the type of an option."""
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, found {text!r}")
+    return int(text)
+
+
 class Command(argparse.ArgumentParser):
     """The parser of a command. One that is verbatim has options for its help, and keeps all words as they are."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convnova.bundle import bundled
-from convnova.cli.common import WHICH_RUN, command, command_of_run
+from convnova.cli.common import WHICH_RUN, command, command_of_run, positive
 from convnova.errors import ConvNovaError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     genome = command(commands, "tokenize-genome", "convnova.data.genome:tokenize_genome", text)
     genome.add_argument("--fasta", type=Path, required=True, metavar="FILE", help="plain, gzip or bgzip")
     genome.add_argument("--bed", type=Path, metavar="FILE", help="intervals and splits; default: whole chromosomes")
-    genome.add_argument("--rows", type=int, metavar="N", help="intervals in the BED; another number is an error")
+    genome.add_argument("--rows", type=positive, metavar="N", help="intervals in the BED; another number is an error")
     splits = {"valid": "kept for validation", "test": "kept for testing", "train": "default: all others"}
     for split, text in splits.items():
         genome.add_argument(f"--{split}", action="append", default=[], metavar="CHROMOSOME", help=text)
@@ -80,7 +80,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     labels = command(commands, "label-genes", "convnova.data.readers.gff:write_labels", text)
     labels.add_argument("--annotation", type=Path, required=True, metavar="FILE", help="GFF3")
     labels.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the tokenized genome")
-    labels.add_argument("--length", type=int, default=4096, help="bases a row; default: 4096")
+    labels.add_argument("--length", type=positive, default=4096, help="bases a row; default: 4096")
     labels.add_argument("--out", type=Path, required=True, metavar="DIR")
 
     text = "write the training rows of all tasks as a genome"

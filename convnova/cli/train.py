@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convnova.cli.common import command_of_run
+from convnova.cli.common import command_of_run, positive
 from convnova.errors import ConvNovaError, nearest
 from convnova.files import held
 from convnova.training.devices import load_torch, take_gpus
@@ -29,15 +29,15 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     pretrain.add_argument("--backbone", required=True, help="which of the config's pretrainings")
     pretrain.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the tokenized genome")
     pretrain.add_argument("--out", type=Path, required=True, metavar="DIR")
-    pretrain.add_argument("--threads", type=int, default=os.cpu_count())
-    pretrain.add_argument("--processes", type=int, default=1, metavar="N", help="one a GPU, started by torchrun")
+    pretrain.add_argument("--threads", type=positive, default=os.cpu_count())
+    pretrain.add_argument("--processes", type=positive, default=1, metavar="N", help="one a GPU, started by torchrun")
 
     finetune = command_of_run(commands, "finetune", run_finetune, "train on one task and score it", is_step=True)
     finetune.add_argument("--job", required=True, metavar="SUITE/TASK/MODEL/PROTOCOL/seed=N")
     finetune.add_argument("--dataset", type=Path, required=True, metavar="FILE", help="the tokenized task")
     finetune.add_argument("--weights", type=Path, metavar="FILE", help="pretrained weights, for a pretrained model")
     finetune.add_argument("--out", type=Path, required=True, metavar="DIR")
-    finetune.add_argument("--threads", type=int, default=os.cpu_count())
+    finetune.add_argument("--threads", type=positive, default=os.cpu_count())
 
     text = "score a task's variants by a pretrained or a fine-tuned model"
     variants = command_of_run(commands, "score-task", run_score_task, text, is_step=True)
@@ -46,20 +46,20 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     variants.add_argument("--genome", type=Path, required=True, metavar="DIR", help="folder of the tokenized genome")
     variants.add_argument("--weights", type=Path, metavar="FILE", help="of the model; the baseline has none")
     variants.add_argument("--out", type=Path, required=True, metavar="DIR")
-    variants.add_argument("--threads", type=int, default=os.cpu_count())
+    variants.add_argument("--threads", type=positive, default=os.cpu_count())
 
     text = "estimate time and disk of a run by some steps of it"
     plan = command_of_run(commands, "plan", run_plan, text)
-    plan.add_argument("--cores", type=int, default=os.cpu_count(), metavar="N", help="default: all")
+    plan.add_argument("--cores", type=positive, default=os.cpu_count(), metavar="N", help="default: all")
     plan.add_argument("--json", action="store_true", help="the estimate as JSON")
 
     cost = command_of_run(
         commands, "cost", run_cost, "measure one model at one length: throughput, memory", is_step=True
     )
     cost.add_argument("--model", required=True, help="a model of the config")
-    cost.add_argument("--length", type=int, required=True, help="bases a sequence")
+    cost.add_argument("--length", type=positive, required=True, help="bases a sequence")
     cost.add_argument("--out", type=Path, required=True, metavar="FILE")
-    cost.add_argument("--threads", type=int, default=os.cpu_count())
+    cost.add_argument("--threads", type=positive, default=os.cpu_count())
 
 
 def run_pretrain(config: "RunConfig", options: argparse.Namespace) -> None:
@@ -121,8 +121,6 @@ def run_cost(config: "RunConfig", options: argparse.Namespace) -> None:
 
     if config.models[options.model].architecture == BASELINE_OF_VARIANTS:
         raise ConvNovaError(f"model {options.model!r}: expected a network, found a regression that scores variants")
-    if options.length < 1:
-        raise ConvNovaError(f"--length {options.length}: expected 1 or more")
     load_torch(options.threads)
     from convnova.training.compute_cost import write_cost
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convnova.cli.common import command
+from convnova.cli.common import command, positive
 from convnova.errors import ConvNovaError
 from convnova.files import atomic, read_yaml
 from convnova.log import log
@@ -30,7 +30,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
     text = "score the variants of a VCF by what they change in a model"
     variants = _command(commands, "score-variants", run_score_variants, text, "VCF", "plain, gzip or bgzip")
-    variants.add_argument("--window", type=int, metavar="BASES", help="read around a variant; default: as in training")
+    variants.add_argument(
+        "--window", type=positive, metavar="BASES", help="read around a variant; default: as in training"
+    )
     variants.add_argument("--strict", action="store_true", help="refuse a VCF that does not fit the genome")
 
     text = "write the effect of every substitution in a sequence"
@@ -66,7 +68,7 @@ def _command(
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=", ".join(kinds), **several)
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: a GPU if there is one")
     parser.add_argument("--precision", choices=("float32", "bfloat16", "auto"), help="default: that of the training")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=positive, default=os.cpu_count())
     parser.set_defaults(kinds=kinds)
     return parser
 

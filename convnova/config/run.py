@@ -300,18 +300,19 @@ class RunConfig(Strict):
 
         Models with equal backbones and equal pretraining share one, which is named after the first of them.
         """
+        by_default = {key: field.get_default() for key, field in Pretraining.model_fields.items()}
+        by_default |= self.pretrain.values()
         parts = {
-            name: (content.architecture, self.settings(name, suite), self._pretrained_by(content))
+            name: (
+                content.architecture,
+                self.settings(name, suite),
+                {**by_default, **content.pretrain.values(), "source": 0},
+            )
             for name, content in self.models.items()
             if content.pretrained
         }
         first = next((name for name, content in parts.items() if content == parts.get(model)), model)
         return f"{first}@{suite}" if self.settings(first, suite) != self.models[first].settings else first
-
-    def _pretrained_by(self, model: Model) -> dict[str, Any]:
-        """The values of a model's pretraining that are no defaults, without their sources."""
-        values = {**self.pretrain.values(), **model.pretrain.values(), "source": None}
-        return {key: value for key, value in values.items() if value != Pretraining.model_fields[key].get_default()}
 
     def backbones(self) -> dict[str, tuple[str, str | None]]:
         """Every pretraining of the run: its name to (model, suite whose settings it has)."""

@@ -50,13 +50,14 @@ def read_annotation(
 ) -> dict[str, list[Transcript]]:
     """The coding transcripts on each chromosome that an annotation describes, in the order of the file.
 
-    A chromosome is known by the first column, or by the attribute `chromosome` of its `region` (as NCBI has it). One
-    that the annotation does not mention is not among the keys, for nothing is known of its bases.
+    A chromosome is known by the first column, or, as NCBI has it, by the attribute `chromosome` of a `region` that is a
+    whole chromosome; NCBI's scaffolds that the genome lacks are passed over. A chromosome that the annotation does not
+    mention is not among the keys, for nothing is known of its bases.
 
     Args:
         path: GFF3, plain or gzip.
         lengths: chromosome to its number of bases.
-        skipped: where comment lines are counted.
+        skipped: where comment lines and features of such scaffolds are counted.
 
     Raises:
         ConvNovaError: a line that is none of GFF3's, a chromosome or place that the genome lacks, coding sequence
@@ -65,9 +66,16 @@ def read_annotation(
     names: dict[str, str] = {}
     chromosomes: dict[str, None] = {}  # an ordered set
     coding: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
-    for where, fields, attributes in _features(path, Counter() if skipped is None else skipped):
-        if fields[2] == "region" and "chromosome" in attributes:
-            names[fields[0]] = attributes["chromosome"]
+    skipped, scaffolds = Counter() if skipped is None else skipped, set()
+    for where, fields, attributes in _features(path, skipped):
+        if fields[2] == "region" and "chromosome" in attributes and fields[0] not in lengths:
+            if attributes.get("genome", "chromosome") == "chromosome":
+                names[fields[0]] = attributes["chromosome"]
+            else:
+                scaffolds.add(fields[0])
+        if fields[0] in scaffolds:
+            skipped[f"features of {Path(path).name} on scaffolds that the genome lacks"] += 1
+            continue
         interval = (names.get(fields[0], fields[0]), str(int(fields[3]) - 1), fields[4])
         chrom, start, end = parse_interval(interval, lengths, where)
         chromosomes[chrom] = None

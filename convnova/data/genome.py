@@ -6,7 +6,7 @@ training, validation and test.
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -118,24 +118,25 @@ def _assign_splits(
 ) -> list[Interval]:
     """Every interval with its split: from the BED's fourth column, or by chromosome, or by position."""
     for name in sorted(valid | test | train):
-        if name not in lengths or name in valid & test:
+        if name not in lengths or name in valid & test | train & (valid | test):
             found = f"{name!r} in both" if name in lengths else f"{name!r}, which the FASTA lacks"
             known = ", ".join(lengths)
             raise ConvNovaError(f"genome: expected chromosomes of {known} as train, valid or test, found {found}")
     if intervals[0].split:
         if valid or test:
             raise ConvNovaError(f"{bed}: expected either splits in the BED or valid and test chromosomes, found both")
-    elif split_of := choose_chromosomes(lengths, dict.fromkeys(valid, "valid") | dict.fromkeys(test, "test")):
+    elif split_of := choose_chromosomes(lengths, dict.fromkeys(valid, "valid") | dict.fromkeys(test, "test"), train):
         choice = ", ".join(f"{name} {split}" for name, split in split_of.items())
         log(f"splits by chromosome: {choice}, all others train")
         intervals = [interval._replace(split=split_of.get(interval.chrom, "train")) for interval in intervals]
     else:
         log("splits by position: of every chromosome the first 90% train, then 5% valid, then 5% test")
         intervals = [part for interval in intervals for part in _by_position(interval, lengths[interval.chrom])]
+    intervals = [part for part in intervals if not train or part.split != "train" or part.chrom in train]
     for split in SPLITS[:2]:
         if all(interval.split != split for interval in intervals):
             raise ConvNovaError(f"{bed}: expected intervals of the split {split!r}, found none")
-    return [part for part in intervals if not train or part.split != "train" or part.chrom in train]
+    return intervals
 
 
 def _read_bed(bed: Path, lengths: Mapping[str, int], rows: int | None, skipped: Counter[str]) -> list[Interval]:
@@ -156,7 +157,9 @@ def _read_bed(bed: Path, lengths: Mapping[str, int], rows: int | None, skipped: 
     return intervals
 
 
-def choose_chromosomes(lengths: Mapping[str, int], given: Mapping[str, str]) -> dict[str, str]:
+def choose_chromosomes(
+    lengths: Mapping[str, int], given: Mapping[str, str], train: Collection[str] = ()
+) -> dict[str, str]:
     """Chromosome to split, for validation and for test, each about 5% of all bases, never the largest.
 
     Those whose length is nearest to 5% come first, more are added while that brings the sum nearer.
@@ -165,6 +168,7 @@ def choose_chromosomes(lengths: Mapping[str, int], given: Mapping[str, str]) -> 
     Args:
         lengths: chromosome to its number of bases.
         given: chromosome to `valid` or `test`, as a user wants it.
+        train: chromosomes that a user wants in neither.
 
     Returns:
         an empty dictionary if none is given and a split would have less than 2.5%: split by position then.
@@ -174,7 +178,9 @@ def choose_chromosomes(lengths: Mapping[str, int], given: Mapping[str, str]) -> 
     """
     share = sum(lengths.values()) / 20
     largest = max(lengths, key=lambda name: lengths[name])
-    others = sorted((name for name in lengths if name != largest), key=lambda name: abs(lengths[name] - share))
+    others = sorted(
+        (name for name in lengths if name not in (largest, *train)), key=lambda name: abs(lengths[name] - share)
+    )
     split_of = dict(given)
     for split in SPLITS[1:]:
         if split in given.values():

@@ -5,7 +5,6 @@ Intervals are merged and overlapped by `bedtools` alone, through pybedtools.
 """
 
 import difflib
-import itertools
 import re
 import shutil
 from collections import Counter
@@ -52,8 +51,13 @@ def bed_rows(path: str | Path, skipped: Counter[str] | None = None) -> Iterator[
 
 
 def bed_header(path: str | Path) -> list[str]:
-    """The columns' names, if the first line has them: its second and third contain `start` and `end`."""
-    return next((fields for _, _, fields, is_header in itertools.islice(_lines(path), 1) if is_header), [])
+    """The columns' names in lower case, if a line before the first interval has them: `start` second, `end` third."""
+    for _, line, fields, is_header in _lines(path):
+        if is_header:
+            return [name.lower() for name in fields]
+        if fields and not line.startswith(("#", "track ", "browser ")):
+            break
+    return []
 
 
 def _lines(path: str | Path) -> Iterator[tuple[int, str, list[str], bool]]:

@@ -100,8 +100,13 @@ def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def text_lines(stream: IO[bytes], file: str) -> Iterator[tuple[int, str]]:
+def text_lines(stream: IO[bytes], file: str, errors: str = "replace") -> Iterator[tuple[int, str]]:
     """Yield number, from 1, and text of every line of a stream in UTF-8; bytes that are none become U+FFFD.
+
+    Args:
+        stream: what is read.
+        file: its name, for messages.
+        errors: as of `bytes.decode`, where such bytes shall become something else.
 
     Raises:
         ConvNovaError: a line is longer than `LINE_BYTES`; names `file` and the line.
@@ -110,5 +115,5 @@ def text_lines(stream: IO[bytes], file: str) -> Iterator[tuple[int, str]]:
     while line := stream.readline(LINE_BYTES):
         if len(line) == LINE_BYTES:
             raise ConvNovaError(f"{file} line {number}: expected lines of text, found one of {len(line):,} letters")
-        yield number, line.decode("utf-8", "replace").removeprefix("\ufeff" if number == 1 else "")
+        yield number, line.decode("utf-8", errors).removeprefix("\ufeff" if number == 1 else "")
         number += 1

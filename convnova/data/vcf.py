@@ -41,7 +41,7 @@ def vcf_lines(path: str | Path) -> Iterator[str | Variant]:
     """
     in_header, empty = True, True
     with open_bytes(path) as stream:
-        for number, line in text_lines(stream, str(path)):
+        for number, line in text_lines(stream, str(path), "surrogateescape"):  # which gives bytes back
             line, where = line.rstrip("\r\n"), f"{path} line {number}"
             fields = line.split("\t")
             if in_header:
@@ -71,7 +71,7 @@ def writing_vcf(path: Path) -> Iterator[Callable[[str], object]]:
             from pysam import BGZFile  # takes 0.1 s
 
             with BGZFile(str(temporary), "wb") as packed:
-                yield lambda text: packed.write(text.encode())
+                yield lambda text: packed.write(text.encode(errors="surrogateescape"))
         else:
-            with temporary.open("w", encoding="utf-8") as file:
+            with temporary.open("w", encoding="utf-8", errors="surrogateescape") as file:
                 yield file.write

@@ -40,7 +40,8 @@ def load(
         path: the folder of a fine-tuning or a pretraining, its `weights.safetensors`, a folder that `convnova export`
             wrote or its name on the Hugging Face hub, or a checkpoint of the authors' code (a state of PyTorch or
             safetensors).
-        settings: hyperparameters of a checkpoint of the authors' code, such as `{"hidden_dim": 128, "dilation": 4}`.
+        settings: hyperparameters of a checkpoint of the authors' code, such as `{"hidden_dim": 128, "dilation": 4}`; or
+            of a model of others what has changed, such as `{"path": FOLDER}`.
         revision: a commit on the hub; default the newest.
         precision: `float32`, `bfloat16` or `auto`; default that of the training, for the same numbers.
         device: such as `cpu` or `cuda:1`; default the GPU if there is one.
@@ -87,7 +88,11 @@ def _read(file: Path, settings: Mapping[str, Any] | None) -> tuple[nn.Module, di
     weights, about = load_weights(file)
     if file.name == HUB_WEIGHTS:
         weights = {re.sub(r"^(lm_head|classifier)\.", "head.", name): weights[name] for name in weights}
+    if settings and about["architecture"] != "huggingface":
+        raise ConvNovaError(f"{file}: expected no settings, for it has its own, found {', '.join(settings)}")
     if "network" in about:
+        for part in (about, about["network"]):
+            part["settings"] |= settings or {}  # where a model of others lies now
         outputs, classes = about["network"]["outputs"], about.get("classes")
         if classes is not None and len(classes) != outputs:
             found = f"{outputs:,} outputs and the classes {', '.join(map(str, classes))}"

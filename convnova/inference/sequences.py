@@ -78,14 +78,14 @@ def _of_file(path: Path, genome: str | Path | None) -> Iterator[SequenceRows]:
     if form is None:
         raise ConvNovaError(f"{path}: expected a name that ends in {', '.join(FORMS)}, with or without .gz")
     if form == "fasta":
-        return rows_of_sequences("", str(path), _records(path))
+        return rows_of_sequences("", str(path), _records(path), are_names=True)
     if form == "table":
-        return rows_of_sequences("", str(path), _table(path))
+        return rows_of_sequences("", str(path), _table(path), are_names=True)
     if genome is None:
         raise ConvNovaError(
             f"{path}: expected a genome that the intervals lie on, found none; name its FASTA as `genome`"
         )
-    return rows_of_intervals("", str(path), open_genome(genome), _intervals(path))
+    return rows_of_intervals("", str(path), open_genome(genome), _intervals(path), are_names=True)
 
 
 def _records(path: Path) -> Iterator[tuple[bytes, str]]:
@@ -102,7 +102,7 @@ def _table(path: Path) -> Iterator[tuple[str, str]]:
     with open_bytes(path) as stream:
         columns = ("sequence", "name") if has_names else ("sequence",)
         for row, (_, values) in enumerate(table_rows(stream, str(path), columns, ("label",)), start=1):
-            yield values[0].strip(), values[1] if has_names else str(row)
+            yield values[0].strip(), (values[1] if has_names else "") or str(row)
 
 
 def _intervals(path: Path) -> Iterator[tuple[list[str], str, str, str]]:

@@ -84,9 +84,9 @@ def windows_of(
     first = min(max(0, start - window // 2), max(0, lengths[chrom] - window))
     around = genome[chrom][first : end + window]
     left, right = around[: start - first], around[end - first :]
+    surplus = max(0, len(left) + max(len(ref), len(alt)) - window)  # of a long allele at the end of a chromosome
 
     def with_allele(letters: str) -> Window:
-        surplus = max(0, len(left) + len(letters) - window)  # of a long allele at the end of a chromosome
         tokens = np.concatenate([left[surplus:], encode(letters)[0], right])[:window]
         return Window(tokens, range(len(left) - surplus, len(left) - surplus + len(letters)))
 
@@ -180,10 +180,10 @@ def write_vcf(
         out: the file, which is written whole or not at all; bgzip where its name ends in .gz or .bgz.
     """
     keys = [f"CONVNOVA_{re.sub('[^A-Za-z0-9_.]', '_', name)}" for name in names]
+    keys = [key if keys.count(key) == 1 else f"{key}_{number}" for number, key in enumerate(keys)]
     what = "Log-likelihood" if names == [LLR] else "Logit of {}"
-    declared = [
-        (key, "Float", f"{what.format(name)} of ALT minus that of REF") for key, name in zip(keys, names, strict=True)
-    ]
+    texts = [f"{what.format(name)} of ALT minus that of REF" for name in names]
+    declared = [(key, "Float", re.sub(r'[\\"]', "_", text)) for key, text in zip(keys, texts, strict=True)]
     declared.append((SKIPPED, "String", f"Why there is no score: {', '.join(REASONS)}"))
     heads = [f'##INFO=<ID={key},Number=A,Type={kind},Description="{text}">' for key, kind, text in declared]
     ours = [head.partition(",")[0] for head in heads]
@@ -200,7 +200,8 @@ def write_vcf(
                 values[key] = ["." if isinstance(result, Skipped) else f"{result[number]:.6g}" for result in results]
             if any(isinstance(result, Skipped) for result in results):
                 values[SKIPPED] = [result.reason if isinstance(result, Skipped) else "." for result in results]
-            info = [part for part in line.fields[7].split(";") if part != "." and part.partition("=")[0] not in values]
+            earlier = {".", SKIPPED, *values}
+            info = [part for part in line.fields[7].split(";") if part.partition("=")[0] not in earlier]
             info += [f"{key}={','.join(column)}" for key, column in values.items()]
             write("\t".join([*line.fields[:7], ";".join(info), *line.fields[8:]]) + "\n")
 

@@ -82,7 +82,10 @@ def write_new_config(
         raise ConvNovaError(f"expected files of one format, found several: {found}")
     columns = columns_of(train, formats["train"], {"sequence_column": sequence_column, "label_column": label_column})
     splits = read_splits(formats["train"], paths, columns)
-    chosen, is_regression = longest_read(splits["train"].lengths), are_real_numbers(splits["train"].classes)
+    # All bases are read, unless few sequences are more than twice as long as the others.
+    lengths, is_regression = splits["train"].lengths, are_real_numbers(splits["train"].classes)
+    nearly_longest = int(np.quantile(lengths, 1 - LARGEST_TRIMMED_SHARE, method="higher"))
+    chosen = nearly_longest if max(lengths) > 2 * nearly_longest else max(lengths)
     if is_regression:
         splits = read_splits(formats["train"], paths, columns, "regression")
     task = {split: str(path) for split, path in paths.items()} | columns
@@ -173,12 +176,6 @@ def read_splits(
         ends = np.cumsum(rows.lengths)
         split.sequences += [hash(part.tobytes()) for part in np.split(rows.tokens, ends[:-1])]
     return splits
-
-
-def longest_read(lengths: list[int]) -> int:
-    """How many bases to read of a sequence: all, unless few sequences are more than twice as long as the others."""
-    longest, nearly_longest = max(lengths), int(np.quantile(lengths, 1 - LARGEST_TRIMMED_SHARE, method="higher"))
-    return nearly_longest if longest > 2 * nearly_longest else longest
 
 
 def are_real_numbers(labels: Iterable[str]) -> bool:

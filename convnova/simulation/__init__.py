@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from convnova.data.readers import bend
+from convnova.errors import ConvNovaError
 from convnova.files import scratch_folder, sha256
 from convnova.log import log
 from convnova.simulation import file_formats, task_rows
@@ -27,9 +28,14 @@ def write_mirror(out: str | Path, seed: int) -> None:
 
     The file of `https://HOST/PATH?QUERY` lies at `out/HOST/PATH`; `out/SHA256SUMS` lists them all in
     the form of sha256sum. The same seed gives the same bytes. The folder appears as a whole and
-    replaces one that stood there.
+    replaces an earlier mirror.
+
+    Raises:
+        ConvNovaError: a folder with other files stands there.
     """
     out = Path(out)
+    if out.is_dir() and any(out.iterdir()) and not (out / CHECKSUMS).is_file():
+        raise ConvNovaError(f"{out}: expected no folder, an empty one or an earlier mirror, found other files")
     with scratch_folder(out) as temporary:
         folder = temporary / "new"
         _write_sources(folder, make_genome(seed), seed)

@@ -107,16 +107,16 @@ def _probe(
     """Time steps, each a part of a whole one that has it so many times, and `evaluate`, which reads so many rows."""
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(model, objective, settings, 1, "probe", Path(folder))
-        steps = [_seconds(trainer.device, _step, trainer, number) for number in range(STEPS + 1)]
+
+        def step(number: int) -> None:
+            batch = objective.batch(number).to(trainer.device)
+            trainer.step(batch, batch.tokens.numel())
+
+        steps = [_seconds(trainer.device, step, number) for number in range(STEPS + 1)]
         model.eval()
         with torch.inference_mode(), in_precision(trainer.history.precision, trainer.device):
             evaluations = [_seconds(trainer.device, evaluate) for _ in range(2)]
     return Seconds(times * min(steps[1:]), min(evaluations) / rows)  # the first of each warms up
-
-
-def _step(trainer: Trainer, number: int) -> None:
-    batch = trainer.objective.batch(number).to(trainer.device)
-    trainer.step(batch, batch.tokens.numel())
 
 
 def _seconds(device: torch.device, run: Callable[..., Any], *arguments: Any) -> float:

@@ -225,7 +225,6 @@ def test_sources_says_what_would_be_fetched_and_what_is_there(tmp_path, capsys):
         (f"finetune --config {CONFIG} --job {JOB.name}1 --dataset {SHARD} --out out", f"is not in .*'{JOB.name}'"),
         (f"finetune --config {CONFIG} --job {JOB.name} --dataset {SHARD} --out out", "expected pretrained weights"),
         (f"cost --config {CONFIG} --model cn --length 64 --out out", "model 'cn': did you mean 'cnn'"),
-        (f"cost --config {CONFIG} --model cnn --length 0 --out out", "--length 0: expected 1"),
         (f"recipes --run {CONFIG} --model cn", "did you mean 'cnn'"),
         (f"recipes --run {CONFIG} --task gue/H3", "nucleotide_transformer/H3"),
         ("status --run smal", "smal: .*'small'"),
@@ -244,6 +243,15 @@ def test_a_run_is_named_by_one_option_which_the_old_one_tells(capsys, words):
     with pytest.raises(SystemExit) as ended:
         main([*words.split(), "--config", "mine.yaml"])
     assert ended.value.code == 2 and "--run NAME_OR_FILE" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "words", ["predict m s.fa --threads 0", "plan --run x --cores -1", "score-variants m v --window x"]
+)
+def test_a_number_that_is_none_is_refused(capsys, words):
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    assert ended.value.code == 2 and "expected a whole number of 1 or more" in capsys.readouterr().err
 
 
 def test_steps_by_hand_make_the_files_of_the_run_again(small):

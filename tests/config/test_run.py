@@ -65,6 +65,7 @@ def test_the_seeds_of_cross_validation_are_the_folds_of_the_suite():
         ({"seeds": []}, r"seeds = \[\].* at least 1"),
         ({"finetune": {"lr": float("inf")}}, "finetune.lr = inf.* finite"),
         ({"models": ["convnova"]}, "'convnova'.* `genome`"),
+        ({"models": {"cnn": {}, "wide": {"like": "cnn"}}}, "models cnn and wide have one title, 'CNN': .*`title`"),
         ({"ablation": {"baseline": "third"}}, "ablation.* found third"),
         ({"ablation": {"baseline": "convnova_scratch", "compare_to": {"a": "convnova_scratch"}}}, "found a$"),
         ({"ablation": {"baseline": "convnova_scratch", "compare_to": {"convnova_scratch": "b"}}}, "found b$"),
@@ -143,6 +144,9 @@ def test_fingerprints_change_with_what_a_number_depends_on_and_with_nothing_else
     pretrained = fingerprints(["convnova"])
     assert pretrained == fingerprints(["convnova"], pretrain={"source": "mine"})
     assert pretrained != fingerprints(["convnova"], pretrain={"seed": 2})
+    places = [resolved(suites__mine={"format": "bed", "genome": name, "tasks": {"H3": {"train": "a", "test": "b"}}})
+              for name in ("yeast", "hg38")]  # fmt: skip
+    assert len({config.job_fingerprint(next(iter(config.jobs()))) for config in places}) == 2
 
 
 def test_equal_backbones_are_pretrained_once_and_a_suite_with_other_settings_has_its_own():
@@ -158,6 +162,27 @@ def test_equal_backbones_are_pretrained_once_and_a_suite_with_other_settings_has
     assert config.backbone("convnova_frozen", "genomic_benchmarks") == "convnova@genomic_benchmarks"
     assert config.backbone("convnova_scratch", "nucleotide_transformer") == "convnova_scratch"  # shares with none
     assert config.settings("convnova", "genomic_benchmarks")["width"] == 64
+
+
+def test_a_pretraining_that_sets_what_is_the_default_is_another_one_than_the_runs():
+    """The run decays weights and has another rate; each of two models takes one of these back."""
+    models = {"convnova": {}, "low": {"like": "convnova", "title": "low", "pretrain": {"lr": 1.0e-3}},
+              "free": {"like": "convnova", "title": "free", "pretrain": {"weight_decay": 0.0}},
+              "same": {"like": "convnova", "title": "same", "pretrain": {"lr": 2.0e-3}}}  # fmt: skip
+    config = load({"genome": "hg38", "models": models, "pretrain": {"lr": 2.0e-3, "weight_decay": 0.1}}, [], CATALOGUE)
+    assert [*config.backbones()] == ["convnova", "low", "free"]
+
+
+def test_changes_of_a_models_pretraining_leave_its_other_settings():
+    models = {
+        "hyenadna": {"pretrain": {"epochs": 7}},
+        "mine": {"like": "hyenadna", "title": "mine", "strands": "forward"},
+    }
+    config = load({"genome": "hg38", "models": models}, [], CATALOGUE)
+    settings = {"dropout": 0.0, "embedding_dropout": 0.1}
+    assert config.pretraining("hyenadna").settings == config.pretraining("mine").settings == settings
+    assert (config.pretraining("hyenadna").epochs, config.pretraining("mine").epochs) == (7, 1)
+    assert config.pretraining("hyenadna").source["epochs"] == "run config"
 
 
 def test_paths_are_written_down_as_they_are_below_the_root():

@@ -2,6 +2,7 @@
 
 import gzip
 import re
+from collections import Counter
 from itertools import pairwise
 
 import h5py
@@ -75,6 +76,18 @@ def test_wrong_annotations(tmp_path, text, message):
     (tmp_path / "genes.gff3").write_text(text.replace(" ", "\t") + "\n")
     with pytest.raises(ConvNovaError, match=message):
         read_annotation(tmp_path / "genes.gff3", LENGTHS)
+
+
+def test_chromosomes_of_ncbi_have_their_names_and_scaffolds_are_passed_over(tmp_path):
+    chromosome, scaffold = "chromosome=1;genome=chromosome", "chromosome=1;genome=genomic"
+    lines = [f"NC_1 . region 1 200 . + . {chromosome}", "NC_1 . CDS 11 20 . + 0 Parent=a",
+             f"NT_7 . region 1 90 . + . {scaffold}", "NT_7 . CDS 31 60 . + 0 Parent=b"]  # fmt: skip
+    (tmp_path / "genes.gff3").write_text("".join(f"{line}\n" for line in lines).replace(" ", "\t"))
+    skipped = Counter()
+    (gene,) = read_annotation(tmp_path / "genes.gff3", {"chr1": 200}, skipped)["chr1"]
+    assert gene == ("a", "chr1", "+", [(10, 20)]) and sum(skipped.values()) == 2
+    own = read_annotation(tmp_path / "genes.gff3", {"NC_1": 200, "NT_7": 90})  # where the genome is NCBI's too
+    assert {name: len(genes) for name, genes in own.items()} == {"NC_1": 1, "NT_7": 1}
 
 
 @pytest.fixture(scope="module")

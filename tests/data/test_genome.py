@@ -152,6 +152,7 @@ def test_splits_by_named_chromosomes_or_by_position(tmp_path, lengths, bed, name
         ("", {"valid": ["chr7"]}, "valid or test, found 'chr7', which the FASTA lacks"),
         ("", {"train": ["chr7"]}, "train, .*found 'chr7', which the FASTA lacks"),
         ("", {"valid": ["chr1"], "test": ["chr1"]}, "found 'chr1' in both"),
+        ("", {"valid": ["chr1"], "test": ["chr2"], "train": ["chr1", "chr3"]}, "found 'chr1' in both"),
         ("", {"valid": ["chr1"], "test": ["chr2", "chr3"]}, "expected intervals of the split 'train', found none"),
         ("", {"valid": ["chr1"]}, "expected chromosomes for test too, found none near 5%"),
         ("chr1\t0\t10\ttrain\n", {"valid": ["chr1"]}, "either splits in the BED or valid and test chromosomes"),
@@ -172,6 +173,7 @@ def test_chosen_chromosomes():
     assert choose_chromosomes({"a": 900, "b": 51, "c": 49}, {}) == {"b": "valid", "c": "test"}
     assert choose_chromosomes({"a": 900, "b": 51, "c": 49}, {"b": "test"}) == {"b": "test", "c": "valid"}
     assert choose_chromosomes({"a": 500, "b": 500}, {}) == {}
+    assert choose_chromosomes({"a": 900, "b": 51, "c": 49, "d": 50}, {}, ["b"]) == {"d": "valid", "c": "test"}
     assert choose_chromosomes({"a": 849, "b": 101, "c": 50}, {}) == {}
     assert choose_chromosomes({"a": 850, "b": 100, "c": 50}, {}) == {"c": "valid", "b": "test"}
     assert choose_chromosomes({"a": 500}, {}) == {}

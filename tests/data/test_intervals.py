@@ -22,7 +22,15 @@ def test_lines_without_comments_and_header(tmp_path):
 
 @pytest.mark.parametrize(
     ("first", "columns"),
-    [("#chrom\tstart\tend\tlabel", ["chrom", "start", "end", "label"]), ("chr1\t1\t2\tx", []), ("", [])],
+    [
+        ("#chrom\tstart\tend\tlabel", ["chrom", "start", "end", "label"]),
+        ("chr1\t1\t2\tx", []),
+        ("", []),
+        (
+            "track name=x\n# made by hand\n\nChromosome Start End Name Score Strand\nchr1 0 8 a 0 -",
+            ["chromosome", "start", "end", "name", "score", "strand"],
+        ),
+    ],
 )
 def test_header(tmp_path, first, columns):
     (tmp_path / "a.bed").write_text(first + "\n")

@@ -126,7 +126,8 @@ def test_a_model_of_other_people_comes_back_with_the_weights_of_its_fine_tuning(
         tmp_path / "theirs"
     )
     module = save_predictor(tmp_path / "ours", "huggingface", {"path": str(tmp_path / "theirs")})
-    table = convnova.load(tmp_path / "ours").predict(["ACGT"])
+    (tmp_path / "theirs").rename(tmp_path / "moved")
+    table = convnova.load(tmp_path / "ours", settings={"path": str(tmp_path / "moved")}).predict(["ACGT"])
     np.testing.assert_allclose(
         table.iloc[0, 1:].tolist(), alone(module, "ACGT", None).softmax(-1), atol=1e-5, rtol=1e-5
     )

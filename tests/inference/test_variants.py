@@ -81,8 +81,8 @@ def plain(model, chrom: str, start: int, ref: str, alt: str, strands: str) -> li
         for allele in (ref, alt):
             left = sequence[begin:start]
             text = left + allele + sequence[start + len(ref) :]
-            if len(left) + len(allele) > WINDOW:
-                text, left = text[len(left) + len(allele) - WINDOW :], left[len(left) + len(allele) - WINDOW :]
+            surplus = max(0, len(left) + max(len(ref), len(alt)) - WINDOW)  # both begin at the same base
+            text, left = text[surplus:], left[surplus:]
             text, places = text[:WINDOW], list(range(len(left), len(left) + len(allele)))
             if strand == "reverse":
                 text, places = text[::-1].translate(OPPOSITE), [len(text) - 1 - place for place in places]
@@ -173,6 +173,18 @@ def test_the_vcf_comes_back_with_declared_fields(fasta, tmp_path, packed):
     pysam = pytest.importorskip("pysam", reason="the package pysam is not installed")
     with pysam.VariantFile(str(out)) as file:
         assert [record.info["CONVNOVA_maybe"][0] for record in file][0] == pytest.approx(table["maybe"][0], rel=1e-5)
+
+
+def test_classes_of_alike_names_have_fields_of_their_own_and_an_earlier_reason_goes(fasta, tmp_path):
+    save_predictor(tmp_path, classes=("CD4+", "CD4-", 'B "1"'))
+    model, out = convnova.load(tmp_path), tmp_path / "out.vcf"
+    text = HEAD + line(10, info="CONVNOVA_SKIPPED=length;DIS=Sj\xf6gren")
+    (tmp_path / "v.vcf").write_bytes(text.encode("latin-1"))
+    model.score_variants(tmp_path / "v.vcf", fasta, out=out)
+    (scored,) = (row for row in out.read_bytes().splitlines() if not row.startswith(b"#"))
+    assert scored.count(b"CONVNOVA_") == 3 and b"CONVNOVA_CD4__0=" in scored and b"CONVNOVA_CD4__1=" in scored
+    assert b"SKIPPED" not in scored and b"Sj\xf6gren" in scored
+    assert b"Logit of B _1_ of ALT" in out.read_bytes()
 
 
 def test_memory_does_not_grow_with_the_variants(fasta, tmp_path, monkeypatch):

@@ -10,11 +10,12 @@ import yaml
 from made_up_scores import write_validation_scores
 
 from convnova.cli.main import main
+from convnova.config.hyperparameters import Training
 from convnova.config.load import load, load_config, save
 from convnova.config.run import Job
 from convnova.errors import ConvNovaError
 from convnova.reporting.hyperparameter_search import grid, winners
-from convnova.reporting.hyperparameter_table import hyperparameters
+from convnova.reporting.hyperparameter_table import hyperparameters, without_unset
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "config"
 TASK = {"train": "a.csv", "test": "b.csv"}
@@ -86,6 +87,12 @@ def test_the_command_keeps_the_whole_grid_and_its_recipes_are_read_by_another_ru
     assert hyperparameters(later)["marks/one convnova_scratch"]["grid"][0] == "results/mine/tables/search.tsv"
     bare = load({**CONFIG, "search": None}, [], CATALOGUE)
     assert later.job_fingerprint(job) != bare.job_fingerprint(job) and bare.training(job).lr == 0.5
+
+
+def test_what_is_none_by_choice_stays_in_a_recipe():
+    training = Training(clip=None, patience=None).model_dump(exclude={"source"})
+    kept = without_unset(training)
+    assert kept["clip"] is None and "patience" not in kept and "micro_batch" not in kept
 
 
 def test_a_candidate_without_all_seeds_does_not_win_and_a_task_without_any_is_an_error(run):

@@ -54,6 +54,18 @@ def test_each_kind_of_job_is_asked_about_once_and_old_jobs_of_the_folder_are_can
     ]
 
 
+def test_jobs_of_another_run_of_the_folder_are_left_alone(calls):
+    locks = Path(".snakemake/locks")
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").write_text("results/run/report.html\nresources/raw/x\n")
+    check_slurm([], Path.cwd(), "run")
+    Path("cancelled").unlink()
+    (locks / "1.output.lock").write_text("results/paper/report.html\n")
+    with pytest.raises(ConvNovaError, match="one run at a time in .*found files of paper locked; .*another clone"):
+        check_slurm([], Path.cwd(), "run")
+    assert not Path("cancelled").exists()
+
+
 def test_a_job_that_no_node_can_serve_now_is_one_that_waits(calls, capsys):
     """Slurm has it queued, to begin later, and it is cancelled: it was a question."""
     check_slurm([("audit", {"mem": 800_000})], Path.cwd(), "run")

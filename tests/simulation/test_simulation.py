@@ -16,6 +16,7 @@ import pytest
 import scipy.io
 
 from convnova.data.dna import decode, encode, reverse_complement
+from convnova.errors import ConvNovaError
 from convnova.simulation import write_mirror
 from convnova.simulation.genes import UPSTREAM
 from convnova.simulation.genome import make_genome
@@ -65,6 +66,13 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(mirror, tmp_pat
     listed = (line.split("  ") for line in (mirror / "SHA256SUMS").read_text().splitlines())
     assert first == again == {name: digest for digest, name in listed} | {"SHA256SUMS": first["SHA256SUMS"]}
     assert first.keys() == other.keys() and all(first[name] != other[name] for name in first)
+
+
+def test_a_folder_with_other_files_is_not_replaced(tmp_path):
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(ConvNovaError, match="an earlier mirror, found other files"):
+        write_mirror(tmp_path, 1)
+    assert (tmp_path / "thesis.txt").exists()
 
 
 def test_the_genome_has_gaps_lower_case_and_intervals_inside_it(mirror, genome):

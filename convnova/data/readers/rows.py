@@ -92,13 +92,16 @@ class SequenceRows:
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
-def rows_of_sequences(split: str, file: str, labelled: Iterable[tuple[str, Label]]) -> Iterator[SequenceRows]:
+def rows_of_sequences(
+    split: str, file: str, labelled: Iterable[tuple[str, Label]], are_names: bool = False
+) -> Iterator[SequenceRows]:
     """Make rows of sequences in letters, a limited number of letters at a time.
 
     Args:
         split: the split that they all belong to.
         file: where they stand, for messages.
         labelled: sequence and label of every row.
+        are_names: the labels are names of sequences, which may be anything.
 
     Raises:
         ConvNovaError: an empty sequence, a letter that no nucleotide sequence has, or a label that is empty, longer
@@ -114,22 +117,25 @@ def rows_of_sequences(split: str, file: str, labelled: Iterable[tuple[str, Label
                 raise ConvNovaError(message) from error
             yield f"{file} row {row}", tokens, label, others
 
-    return rows_in_pieces(split, file, encoded())
+    return rows_in_pieces(split, file, encoded(), are_names)
 
 
-def rows_in_pieces(split: str, file: str, rows: Iterable[tuple[str, np.ndarray, Label, int]]) -> Iterator[SequenceRows]:
+def rows_in_pieces(
+    split: str, file: str, rows: Iterable[tuple[str, np.ndarray, Label, int]], are_names: bool = False
+) -> Iterator[SequenceRows]:
     """Put rows together.
 
     Args:
         split: the split that they all belong to.
         file: where they stand, for messages.
         rows: of each its place, tokens, label, and the letters that were read as N.
+        are_names: as of `rows_of_sequences`.
 
     Raises:
         ConvNovaError: as `rows_of_sequences`.
     """
     first, remaining = 1, iter(rows)
-    while piece := list(_next_piece(remaining)):
+    while piece := list(_next_piece(remaining, are_names)):
         tokens, labels, others = zip(*piece, strict=True)
         lengths = np.array([len(part) for part in tokens], np.int64)
         yield SequenceRows(split, np.concatenate(tokens), lengths, np.array(labels), file, first, sum(others))
@@ -137,12 +143,12 @@ def rows_in_pieces(split: str, file: str, rows: Iterable[tuple[str, np.ndarray, 
 
 
 def _next_piece(
-    rows: Iterator[tuple[str, np.ndarray, Label, int]],
+    rows: Iterator[tuple[str, np.ndarray, Label, int]], are_names: bool
 ) -> Iterator[tuple[np.ndarray, "str | np.ndarray", int]]:
-    """The next rows, without their places, after a check that each has bases and a label."""
+    """The next rows, without their places, after a check that each has bases and, if it is no name, a label."""
     letters, count = 0, None
     for where, tokens, label, others in itertools.islice(rows, ROWS_A_PIECE):
-        if not len(tokens) or not len(label):
+        if not len(tokens) or not (len(label) or are_names):
             what = "label" if len(tokens) else "sequence"
             raise ConvNovaError(f"{where}: expected a {what}, found none; write one, or leave the row out")
         if isinstance(label, tuple):
@@ -150,7 +156,11 @@ def _next_piece(
             count = count or len(label)
             if len(label) != count:
                 raise ConvNovaError(f"{where}: expected as many numbers in every row, found {len(label)} after {count}")
-        elif isinstance(label, str) and (len(label) > LABEL_LETTERS or not label.isprintable() or UNDECODED in label):
+        elif (
+            isinstance(label, str)
+            and not are_names
+            and (len(label) > LABEL_LETTERS or not label.isprintable() or UNDECODED in label)
+        ):
             found = f"{len(label):,} letters, {label[:LABEL_LETTERS]!r}"
             raise ConvNovaError(f"{where}: expected a label of at most {LABEL_LETTERS} readable letters, found {found}")
         yield tokens, label, others
@@ -184,7 +194,11 @@ def refuse_rows(is_wrong: np.ndarray, file: str | Path, first: int, expected: st
 
 
 def rows_of_intervals(
-    split: str, file: str, genome: Genome, intervals: Iterable[tuple[Sequence[str], str, Label, str]]
+    split: str,
+    file: str,
+    genome: Genome,
+    intervals: Iterable[tuple[Sequence[str], str, Label, str]],
+    are_names: bool = False,
 ) -> Iterator[SequenceRows]:
     """Make rows of intervals, cut out of a genome and read in the direction of their strand.
 
@@ -194,6 +208,7 @@ def rows_of_intervals(
         genome: what they lie on.
         intervals: of each (chromosome, start and end as text), the strand (`+`, `-`, or for forward empty or `.`),
             its label, and its file and line for messages.
+        are_names: as of `rows_of_sequences`.
 
     Raises:
         ConvNovaError: an interval that the genome lacks, as `convnova.data.intervals.parse_interval`; a strand that
@@ -209,4 +224,4 @@ def rows_of_intervals(
             tokens = genome[chrom][start:end]
             yield where, dna.reverse_complement(tokens) if strand == "-" else tokens, label, 0
 
-    return rows_in_pieces(split, file, cut())
+    return rows_in_pieces(split, file, cut(), are_names)
