@@ -122,4 +122,4 @@ def test_the_reader_does_not_hop():
 
 
 def test_the_house_stays_small():
-    assert sum(len(code_lines(path)) for path in MODULES.values()) <= 13778
+    assert sum(len(code_lines(path)) for path in MODULES.values()) <= 13776

@@ -181,7 +181,9 @@ def finetune_job(config: "RunConfig", job: "Job", dataset: Path, out: Path, weig
 
     inputs = {"task": dataset} | ({"weights": weights} if weights else {})
     provenance, checkpoints = _provenance(config, config.job_fingerprint(job), inputs, out)
-    made_by, keep = f"{checkpoints.name}-{'-'.join(map(str, git_commit()))}", job.protocol in config.keep_weights
+    made_by, keep = checkpoints.name, job.protocol in config.keep_weights
+    if "SLURM_JOB_ID" in os.environ or (out / ".finished").is_dir():  # git takes a while
+        made_by += "-".join(map(str, git_commit()))
     if restore_results(out, made_by, keep):
         return
     data, task, about = read_task(dataset), config.task(job), config.models[job.model]

@@ -300,14 +300,9 @@ class RunConfig(Strict):
 
         Models with equal backbones and equal pretraining share one, which is named after the first of them.
         """
-        by_default = {key: field.get_default() for key, field in Pretraining.model_fields.items()}
-        by_default |= self.pretrain.values()
+        run = Pretraining().model_dump() | self.pretrain.values()
         parts = {
-            name: (
-                content.architecture,
-                self.settings(name, suite),
-                {**by_default, **content.pretrain.values(), "source": 0},
-            )
+            name: (content.architecture, self.settings(name, suite), run | content.pretrain.values() | {"source": 0})
             for name, content in self.models.items()
             if content.pretrained
         }

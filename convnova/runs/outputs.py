@@ -77,8 +77,9 @@ def tasks_of_kinds(config: RunConfig, *kinds: str) -> list[tuple[str, str]]:
 
 def test_row_tasks(config: RunConfig) -> list[tuple[str, str]]:
     """Suite and name of the tasks whose test rows models are compared on: those that two models are trained on."""
+    compared = {suite for suite in config.suites if len(config.titles_on(suite)) > 1}
     tasks = tasks_of_kinds(config, "classes", "per_base", "regression")
-    return [(suite, task) for suite, task in tasks if len(config.titles_on(suite)) > 1]
+    return [(suite, task) for suite, task in tasks if suite in compared]
 
 
 def comparison_titles(config: RunConfig) -> dict[str, str]:
